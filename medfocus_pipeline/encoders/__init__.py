@@ -1,0 +1,1 @@
+"""Encoders: the protocols and the table of implementations."""

@@ -1,0 +1,59 @@
+"""What a head is."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.types import JSON, FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Cached features of one training subset.
+
+    Attributes:
+        features: ``(n, v, d) float32``, v views of n images; each focus mode's part is
+            L2-normalised before the parts are joined along d.
+        labels: ``(n,) int64`` in 0 .. n_classes - 1; a class may be absent.
+        n_classes: number of classes of the data set, K.
+        text: ``(K, d_text) float32``, L2-normalised class texts; None if the encoder has
+            no text tower.
+    """
+
+    features: FloatArray
+    labels: IntArray
+    n_classes: int
+    text: FloatArray | None
+
+
+class FittedHead(Protocol):
+    """A head after training.
+
+    Contract: `predict_proba` takes ``(m, v, d) float32`` features of the same encoder and
+    views, and returns ``(m, K) float64``, rows summing to 1: the mean over views.
+    `chosen` says what was selected on training data (C, lambda), for the results table.
+    """
+
+    @property
+    def chosen(self) -> JSON:
+        """What was selected on training data alone."""
+
+    def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
+        """Class probabilities."""
+
+
+class Head(Protocol):
+    """Something trained on cached features.
+
+    Contract: `fit` sees training data only, makes every choice inside it, and is a pure
+    function of the training set and the generator.
+    """
+
+    def fit(self, train: TrainingSet, rng: np.random.Generator) -> FittedHead:
+        """Train on one subset.
+
+        Raises:
+            DataError: the subset cannot train this head (fewer than two classes).
+        """

@@ -1,0 +1,1 @@
+"""Segmenters: the protocol and the table of implementations."""

@@ -1,0 +1,100 @@
+"""Array types and values that every layer shares, each named once."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+"""One picture, ``(h, w, 3) uint8`` RGB."""
+
+Mask: TypeAlias = NDArray[np.bool_]
+"""One binary mask, ``(h, w) bool``."""
+
+Boxes: TypeAlias = NDArray[np.float32]
+"""``(k, 4) float32``, XYXY in pixels of the original image; x1, y1 are exclusive."""
+
+FloatArray: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int64]
+
+JSON: TypeAlias = dict[str, Any]
+"""A JSON object."""
+
+FocusMode: TypeAlias = Literal["original", "segmented", "overlay", "mask", "crop", "dimmed"]
+View: TypeAlias = Literal["identity", "hflip", "centre_crop"]
+RoiRule: TypeAlias = Literal["best", "largest", "central", "union", "text"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+Precision: TypeAlias = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Masks that a segmenter proposes for one image, best score first.
+
+    Attributes:
+        masks: ``(k, S, S) bool``, in the segmenter's square frame: the whole image,
+            squeezed to S x S without keeping its aspect ratio.
+        score: ``(k,) float32`` in [0, 1], predicted IoU or the segmenter's own quality.
+        stability: ``(k,) float32`` in [0, 1], IoU of the mask with itself at a
+            stricter and a laxer threshold.
+        area: ``(k,) float32`` in [0, 1], share of the image.
+        boxes: ``(k, 4) float32``, XYXY in pixels of the original image.
+    """
+
+    masks: NDArray[np.bool_]
+    score: FloatArray
+    stability: FloatArray
+    area: FloatArray
+    boxes: Boxes
+
+    def __len__(self) -> int:
+        """Number of candidates, k."""
+        return len(self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Roi:
+    """The one region of interest chosen for an image.
+
+    Attributes:
+        mask: ``(h, w) bool`` in the original frame, never empty.
+        fallback: no candidate was usable and the mask is the whole image.
+    """
+
+    mask: Mask
+    fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What an encoder says about n pictures.
+
+    Attributes:
+        pooled: ``(n, d) float32``, the model's own pooled feature, not normalised.
+        tokens: ``(n, gh * gw, d) float32``, patch tokens (or feature map cells) in
+            row-major order and in the space of ``pooled``; None without a token grid.
+    """
+
+    pooled: FloatArray
+    tokens: FloatArray | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which weights a model has: what goes into a store's key.
+
+    Attributes:
+        id: hub id (``openai/clip-vit-base-patch16``), package or checkpoint name; never a path.
+        revision: resolved commit of a hub model, else None.
+        files: file name -> SHA-256 of every file that changes the numbers (weights,
+            preprocessing, tokenizer); empty for a model without weights.
+    """
+
+    id: str
+    revision: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> JSON:
+        """The identity as it stands in ``store.json``."""
+        return {"id": self.id, "revision": self.revision, "files": dict(sorted(self.files.items()))}
