@@ -1,0 +1,67 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medfocus_pipeline.errors import StoreError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write to the yielded temporary path; it becomes `path` if nothing was raised.
+
+    The data is on disk (fsync) before the name is, and the name before this returns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Ask the disk for a file's data, or for a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one sentence.
+
+    Raises:
+        StoreError: no space, no quota, or no right to write.
+    """
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full: free some space",
+            errno.EDQUOT: "the disk quota is used up: free some space",
+            errno.EROFS: "the disk is read-only: choose another place with --cache",
+            errno.EACCES: "there is no right to write: choose another place with --cache",
+        }
+        if error.errno not in reasons:
+            raise
+        raise StoreError(
+            f"Writing in {folder} failed, {reasons[error.errno]}, then run the same command "
+            "again; what was finished is kept."
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,158 @@
+"""Candidate masks in the segmenter's square frame: packing, boxes, stability, selection."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.types import Boxes, Candidates, FloatArray, IntArray
+
+
+def pack(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Eight pixels a byte: along x, the leftmost pixel in the highest bit.
+
+    Args:
+        masks: ``(k, S, S) bool``, S a multiple of 8.
+
+    Returns:
+        ``(k, S, S // 8) uint8``.
+    """
+    return np.packbits(masks, axis=-1, bitorder="big")
+
+
+def unpack(packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The masks that `pack` packed, ``(k, S, S) bool``."""
+    return np.unpackbits(packed, axis=-1, bitorder="big").view(np.bool_)
+
+
+def areas(masks: NDArray[np.bool_]) -> FloatArray:
+    """Share of the frame that each mask covers.
+
+    Args:
+        masks: ``(k, S, S) bool``.
+
+    Returns:
+        ``(k,) float32`` in [0, 1].
+    """
+    side = masks.shape[-1]
+    covered = np.count_nonzero(masks, axis=(1, 2)) / (side * side)
+    return covered.astype(np.float32)
+
+
+def boxes(masks: NDArray[np.bool_], *, size: tuple[int, int]) -> Boxes:
+    """The smallest box around each mask, scaled to the original image.
+
+    Args:
+        masks: ``(k, S, S) bool``; an empty mask gets the box 0, 0, 0, 0.
+        size: ``(h, w)`` of the original image, in pixels.
+
+    Returns:
+        ``(k, 4) float32``, XYXY in pixels of the original image, x1 and y1 exclusive.
+    """
+    height, width = size
+    x0, x1 = _extent(masks.any(axis=1))
+    y0, y1 = _extent(masks.any(axis=2))
+    side = masks.shape[-1]
+    scale = np.array([width, height, width, height]) / side
+    return (np.stack([x0, y0, x1, y1], axis=1) * scale).astype(np.float32)
+
+
+def _extent(line: NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+    """First index and one past the last of the true values in each row of ``(k, S)``."""
+    found = line.any(axis=1)
+    first = line.argmax(axis=1)
+    last = line.shape[1] - line[:, ::-1].argmax(axis=1)
+    return np.where(found, first, 0), np.where(found, last, 0)
+
+
+def stability(logits: FloatArray, *, offset: float) -> FloatArray:
+    """IoU of each mask with itself at a stricter and a laxer threshold.
+
+    SAM's stability score (Kirillov et al. 2023, appendix B): the area of ``logits > offset``
+    over that of ``logits > -offset``, of which it is a part.
+
+    Args:
+        logits: ``(k, S, S) float32``, zero on the outline.
+        offset: by how much the threshold moves, in logits, above 0.
+
+    Returns:
+        ``(k,) float32`` in [0, 1]; 0 where even the laxer mask is empty.
+    """
+    strict = np.count_nonzero(logits > offset, axis=(1, 2))
+    lax = np.count_nonzero(logits > -offset, axis=(1, 2))
+    return (strict / np.maximum(lax, 1)).astype(np.float32)
+
+
+def pairwise_iou(masks: NDArray[np.bool_]) -> FloatArray:
+    """Intersection over union of every mask with every other.
+
+    Args:
+        masks: ``(k, S, S) bool``.
+
+    Returns:
+        ``(k, k) float32`` in [0, 1], symmetric; 0 between empty masks.
+    """
+    flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(np.float32)
+    intersection = flat @ flat.T  # exact: counts below 2**24
+    area = np.diag(intersection)
+    union = area[:, None] + area[None, :] - intersection
+    return (intersection / np.maximum(union, 1)).astype(np.float32)
+
+
+def select(
+    masks: NDArray[np.bool_],
+    score: FloatArray,
+    stability: FloatArray,
+    *,
+    size: tuple[int, int],
+    min_score: float = 0.0,
+    min_stability: float = 0.0,
+    min_area: float = 0.0,
+    max_area: float = 1.0,
+    duplicate_iou: float = 1.0,
+    max_candidates: int,
+) -> Candidates:
+    """The best of the masks that a segmenter proposes for one image.
+
+    Masks outside the limits, and empty ones, are dropped; then, going down the scores, every
+    mask that overlaps a kept one by more than `duplicate_iou`; of the rest the first
+    `max_candidates` stay. Equal scores: the more stable mask first, then the earlier one.
+
+    Args:
+        masks: ``(k, S, S) bool``.
+        score: ``(k,) float32`` in [0, 1].
+        stability: ``(k,) float32`` in [0, 1].
+        size: ``(h, w)`` of the original image, in pixels.
+        min_score: least score kept.
+        min_stability: least stability kept.
+        min_area: least share of the frame kept.
+        max_area: greatest share of the frame kept.
+        duplicate_iou: greatest IoU that two kept masks may have.
+        max_candidates: how many are kept at most.
+
+    Returns:
+        At most `max_candidates` candidates, best first; k = 0 when nothing is usable.
+    """
+    area = areas(masks)
+    usable = (score >= min_score) & (stability >= min_stability) & (area > 0)
+    usable &= (area >= min_area) & (area <= max_area)
+    order = np.lexsort((-stability, -score))
+    order = order[usable[order]]
+    kept = order[_distinct(masks[order], limit=max_candidates, max_iou=duplicate_iou)]
+    return Candidates(
+        masks=masks[kept],
+        score=score[kept].astype(np.float32),
+        stability=stability[kept].astype(np.float32),
+        area=area[kept],
+        boxes=boxes(masks[kept], size=size),
+    )
+
+
+def _distinct(masks: NDArray[np.bool_], *, limit: int, max_iou: float) -> list[int]:
+    """Indices of the first `limit` masks that overlap no earlier one of them too much."""
+    overlap = pairwise_iou(masks)
+    kept: list[int] = []
+    for index in range(len(masks)):
+        if len(kept) == limit:
+            break
+        if (overlap[index, kept] <= max_iou).all():
+            kept.append(index)
+    return kept

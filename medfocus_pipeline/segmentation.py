@@ -1,0 +1,130 @@
+"""Stage one, first half: candidate masks of every image, into and out of a store."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from medfocus_pipeline.config import MasksConfig
+from medfocus_pipeline.masks.candidates import pack, unpack
+from medfocus_pipeline.segmenters.protocol import Segmenter
+from medfocus_pipeline.stores.compute import Block, Job
+from medfocus_pipeline.stores.index import Part
+from medfocus_pipeline.stores.keys import Recipe
+from medfocus_pipeline.stores.store import ArraySpec, Store
+from medfocus_pipeline.types import Candidates, Image, ModelIdentity
+
+STAGE = "masks"
+VERSION = 1
+SHARD_ROWS = 64
+
+_SCALARS = ("score", "stability", "area")
+_SHARDS_IN_MEMORY = 2
+
+
+def recipe(config: MasksConfig, identity: ModelIdentity) -> Recipe:
+    """What a mask store of this configuration is made from."""
+    described = config.model_dump(
+        mode="json", exclude={"segmenter": {"checkpoint", "revision"}}
+    )
+    return Recipe(STAGE, VERSION, described, identity.as_json(), upstream=None)
+
+
+def array_specs(config: MasksConfig) -> list[ArraySpec]:
+    """Arrays of a mask store; unused candidates are zero, the index counts the used ones."""
+    k, side = config.max_candidates, config.frame
+    return [
+        ArraySpec("masks", "uint8", (k, side, side // 8), ("candidate", "y", "x_byte")),
+        *(ArraySpec(name, "float32", (k,), ("candidate",)) for name in _SCALARS),
+        ArraySpec("boxes", "float32", (k, 4), ("candidate", "xyxy")),
+    ]
+
+
+def job(
+    segmenter: Segmenter,
+    config: MasksConfig,
+    read: Callable[[str], Image],
+    *,
+    batch_size: int | None,
+    workers: int,
+) -> Job[Image]:
+    """How to compute the rows of a mask store.
+
+    Args:
+        read: the image of an id; may raise `ImageError`.
+        batch_size: images a call; None is the segmenter's own.
+    """
+
+    def compute(images: Sequence[Image]) -> Block:
+        return _block(segmenter.segment(images), images, config)
+
+    return Job(read, compute, batch_size or segmenter.batch_size, workers)
+
+
+def _block(found: Sequence[Candidates], images: Sequence[Image], config: MasksConfig) -> Block:
+    arrays = {
+        spec.name: np.zeros((len(found), *spec.shape), spec.dtype) for spec in array_specs(config)
+    }
+    for row, candidates in enumerate(found):
+        k = len(candidates)
+        arrays["masks"][row, :k] = pack(candidates.masks)
+        arrays["boxes"][row, :k] = candidates.boxes
+        for name in _SCALARS:
+            arrays[name][row, :k] = getattr(candidates, name)
+    columns = {
+        "candidates": pa.array([len(candidates) for candidates in found], pa.int32()),
+        "width": pa.array([image.shape[1] for image in images], pa.int32()),
+        "height": pa.array([image.shape[0] for image in images], pa.int32()),
+    }
+    return Block(arrays, columns)
+
+
+class MaskReader:
+    """Candidates by image id, from a store; safe to call from several threads.
+
+    Whole shards are read and checked; the last ones stay in memory, so reading in the
+    store's order reads each shard once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._parts = store.index().parts
+        self._place = {
+            id_: (shard, row)
+            for shard, part in self._parts.items()
+            for row, id_ in enumerate(part.image_ids)
+        }
+        self._shards: OrderedDict[int, list[Candidates]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __contains__(self, image_id: str) -> bool:
+        """Whether the store has the image."""
+        return image_id in self._place
+
+    def __call__(self, image_id: str) -> Candidates:
+        """The candidates of an image.
+
+        Raises:
+            StoreError: its shard is corrupt.
+        """
+        shard, row = self._place[image_id]
+        with self._lock:
+            if shard not in self._shards:
+                self._shards[shard] = self._read(self._parts[shard])
+                if len(self._shards) > _SHARDS_IN_MEMORY:
+                    self._shards.popitem(last=False)
+            packed = self._shards[shard][row]
+        return Candidates(
+            unpack(packed.masks), packed.score, packed.stability, packed.area, packed.boxes
+        )
+
+    def _read(self, part: Part) -> list[Candidates]:
+        arrays = self._store.read(part)
+        counts = part.table["candidates"].to_pylist()
+        names = ("masks", *_SCALARS, "boxes")
+        return [
+            Candidates(*(arrays[name][row, :count] for name in names))
+            for row, count in enumerate(counts)
+        ]

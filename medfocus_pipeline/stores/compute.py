@@ -1,0 +1,217 @@
+"""Fills a store: reading, the model and writing overlap; a shard is computed whole.
+
+Threads read ahead, the caller's thread runs the model, one thread writes. Memory is
+bounded by the batches read ahead and the shards in flight, never by the data set.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from medfocus_pipeline.errors import ImageError
+from medfocus_pipeline.stores.store import Store, remove_partial_files
+
+log = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
+
+_READ_AHEAD_BATCHES = 2
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Computed rows.
+
+    Attributes:
+        arrays: array name -> ``(n, ...)``.
+        columns: index column -> its n values.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    columns: Mapping[str, pa.Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Loaded]):
+    """How to compute rows.
+
+    Attributes:
+        load: one row's input from its id; called in several threads; may raise `ImageError`.
+        compute: rows from a batch of inputs; called in one thread; may run out of memory.
+        batch_size: inputs a call of `compute`.
+        workers: threads that load.
+    """
+
+    load: Callable[[str], Loaded]
+    compute: Callable[[Sequence[Loaded]], Block]
+    batch_size: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        computed: number of rows written.
+        problems: image id -> why its row could not be computed.
+    """
+
+    computed: int
+    problems: dict[str, str]
+
+
+def plan_shards(store: Store, image_ids: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Missing rows, cut into shards that get the lowest free numbers.
+
+    The plan depends on what is done and on the order of `image_ids` only, so a run that
+    was killed goes on with the very shards of the run that was not.
+
+    Args:
+        image_ids: every row that should be there; an id that stands twice counts once.
+    """
+    index = store.index()
+    done = index.done
+    missing = [id_ for id_ in dict.fromkeys(image_ids) if id_ not in done]
+    size = store.shard_rows
+    groups = [missing[start : start + size] for start in range(0, len(missing), size)]
+    taken = set(index.parts)
+    free = (number for number in range(len(taken) + len(groups)) if number not in taken)
+    return list(zip(free, groups, strict=False))
+
+
+def fill(
+    store: Store,
+    image_ids: Sequence[str],
+    job: Job[Loaded],
+    *,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> Outcome:
+    """Compute and write every missing row; call it with the store's lock held.
+
+    Args:
+        on_rows: told the number of rows after each batch.
+
+    Raises:
+        StoreError: the disk is full, or a computed value is not finite.
+    """
+    remove_partial_files(store.path)
+    plan = plan_shards(store, image_ids)
+    store.drop(store.index().damaged)
+    store.reserve(max((shard + 1 for shard, _ in plan), default=0))
+    problems: dict[str, str] = {}
+    computed = 0
+    model = _Halving(job.compute, job.batch_size)
+    with ThreadPoolExecutor(1, "writer") as writer, _Reader(job, plan) as reader:
+        written: deque[Future[None]] = deque()
+        for shard, batches in reader.shards():
+            ids: list[str] = []
+            blocks: list[Block] = []
+            for batch in batches:
+                good = [(id_, loaded) for id_, loaded in batch if not isinstance(loaded, ImageError)]
+                problems |= {id_: str(bad) for id_, bad in batch if isinstance(bad, ImageError)}
+                if good:
+                    ids += [id_ for id_, _ in good]
+                    blocks += model([loaded for _, loaded in good])
+                on_rows(len(batch))
+            if written:
+                written.popleft().result()
+            if ids:
+                block = _join(blocks)
+                written.append(
+                    writer.submit(store.write, shard, ids, block.arrays, block.columns)
+                )
+                computed += len(ids)
+        for pending in written:
+            pending.result()
+    return Outcome(computed, problems)
+
+
+class _Reader(Generic[Loaded]):
+    """Loads rows in threads, a bounded number of batches ahead, in the plan's order."""
+
+    def __init__(self, job: Job[Loaded], plan: Sequence[tuple[int, list[str]]]) -> None:
+        self._job = job
+        self._plan = plan
+        self._pool = ThreadPoolExecutor(job.workers, "reader")
+        self._pending: deque[list[tuple[str, Future[Loaded | ImageError]]]] = deque()
+        self._upcoming = iter(
+            ids[start : start + job.batch_size]
+            for _, ids in plan
+            for start in range(0, len(ids), job.batch_size)
+        )
+
+    def __enter__(self) -> "_Reader[Loaded]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def shards(self) -> Iterator[tuple[int, Iterator[list[tuple[str, Loaded | ImageError]]]]]:
+        """Each shard's number and its loaded batches."""
+        for shard, ids in self._plan:
+            yield shard, self._batches(-(-len(ids) // self._job.batch_size))
+
+    def _batches(self, count: int) -> Iterator[list[tuple[str, Loaded | ImageError]]]:
+        for _ in range(count):
+            self._read_ahead()
+            yield [(id_, future.result()) for id_, future in self._pending.popleft()]
+
+    def _read_ahead(self) -> None:
+        while len(self._pending) <= _READ_AHEAD_BATCHES:
+            ids = next(self._upcoming, None)
+            if ids is None:
+                return
+            self._pending.append([(id_, self._pool.submit(self._load, id_)) for id_ in ids])
+
+    def _load(self, image_id: str) -> Loaded | ImageError:
+        try:
+            return self._job.load(image_id)
+        except ImageError as error:
+            return error
+
+
+class _Halving(Generic[Loaded]):
+    """Calls a model in batches; after running out of memory, in half as large ones."""
+
+    def __init__(self, compute: Callable[[Sequence[Loaded]], Block], batch_size: int) -> None:
+        self._compute = compute
+        self._size = batch_size
+
+    def __call__(self, inputs: Sequence[Loaded]) -> list[Block]:
+        blocks: list[Block] = []
+        start = 0
+        while start < len(inputs):
+            try:
+                blocks.append(self._compute(inputs[start : start + self._size]))
+            except (RuntimeError, MemoryError) as error:
+                if self._size == 1 or not is_out_of_memory(error):
+                    raise
+                self._size = max(1, self._size // 2)
+                log.warning("Out of memory: going on with batches of %d.", self._size)
+                continue
+            start += self._size
+        return blocks
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a framework's exception says that memory ran out, on any device."""
+    if isinstance(error, MemoryError):
+        return True
+    return any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY)
+
+
+def _join(blocks: Sequence[Block]) -> Block:
+    names, columns = blocks[0].arrays, blocks[0].columns
+    return Block(
+        {name: np.concatenate([block.arrays[name] for block in blocks]) for name in names},
+        {name: pa.concat_arrays([block.columns[name] for block in blocks]) for name in columns},
+    )

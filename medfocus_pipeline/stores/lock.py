@@ -1,0 +1,58 @@
+"""One writing run at a time for a store, and for a data set's results."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from medfocus_pipeline.errors import StoreError
+
+
+@contextmanager
+def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the writer's lock of a folder.
+
+    The lock belongs to the process and the operating system drops it when the process
+    dies, however it dies. ``lock.json`` beside it only says who holds it.
+
+    Args:
+        folder: the folder to write in; it is made.
+        wait: seconds to wait for another holder before giving up.
+
+    Raises:
+        StoreError: another process holds the lock; the message says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "lock.json"
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise StoreError(
+            f"{folder} is being written by {_describe(holder)}. "
+            "Wait for it to end, or stop it, then run the same command again."
+        ) from None
+    try:
+        me = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        holder.write_text(json.dumps(me), encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

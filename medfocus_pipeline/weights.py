@@ -1,0 +1,236 @@
+"""Weight files: where they are, and which bytes they have.
+
+No torch here: what a model's identity is must be known in milliseconds, before anything is loaded.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.types import ModelIdentity
+
+logger = logging.getLogger(__name__)
+
+_HUB_TIMEOUT = 10.0
+"""Seconds to wait for the hub's answer; one try, no retries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The local files of one model.
+
+    Attributes:
+        identity: what goes into a store's key.
+        paths: file name as in the identity -> local path.
+    """
+
+    identity: ModelIdentity
+    paths: dict[str, Path]
+
+
+class FileHashes:
+    """SHA-256 of files, remembered by resolved path, size and mtime."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read the memo at `path`; None keeps it in memory only."""
+        self._path = path
+        self._memo = _read_memo(path)
+
+    def sha256(self, path: Path) -> str:
+        """Hex digest of the file's bytes.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        resolved = path.resolve(strict=True)
+        stat = resolved.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        known = self._memo.get(str(resolved))
+        if known is not None and known[:2] == stamp:
+            return str(known[2])
+        with resolved.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._remember(str(resolved), [*stamp, digest])
+        return digest
+
+    def _remember(self, name: str, entry: list[int | str]) -> None:
+        self._memo[name] = entry
+        if self._path is None:
+            return
+        # Another process may have added entries since; losing a race costs one more hashing.
+        self._memo = _read_memo(self._path) | self._memo
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._memo, indent=1), encoding="utf-8")
+            temporary.replace(self._path)
+        except OSError as error:
+            logger.warning("File hashes are not remembered in %s: %s", self._path, error)
+
+
+def hub_weights(
+    repo: str,
+    files: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    revision: str | None,
+    hashes: FileHashes,
+    download: bool,
+    cache_dir: Path | None = None,
+) -> Weights | None:
+    """Files of a Hugging Face model, from the local cache or else from the hub.
+
+    The cache is looked at first, and a complete copy there is used without asking the hub
+    whether its branch has moved on. All files are of one commit.
+
+    Args:
+        repo: hub id, ``openai/clip-vit-base-patch16``.
+        files: names that the model needs; ``"tokenizer.json|vocab.json"`` is the first of them
+            that exists.
+        optional: names taken where they exist.
+        revision: branch, tag or commit; None is ``main``.
+        hashes: memo of file hashes.
+        download: fetch what is missing.
+        cache_dir: the hub's cache folder; None is Hugging Face's own choice (``HF_HUB_CACHE``).
+
+    Returns:
+        The files with their commit and hashes; None if the cache has not all of them and
+        `download` is False.
+
+    Raises:
+        WeightsError: the hub cannot be reached, refuses, or has no such model or file.
+    """
+    snapshot = _cached_snapshot(repo, revision or "main", cache_dir)
+    names, missing = _choose(files, optional, lambda name: (snapshot / name).is_file())
+    if missing:
+        if not download:
+            return None
+        snapshot, names = _download(repo, files, optional, revision or "main", cache_dir)
+    paths = {name: snapshot / name for name in names}
+    return Weights(_identity(repo, snapshot.name, paths, hashes), paths)
+
+
+def local_weights(name: str, files: Mapping[str, Path], *, hashes: FileHashes) -> Weights:
+    """Weights that lie in local files.
+
+    Args:
+        name: the model's id, never a path.
+        files: file name for the identity -> path.
+        hashes: memo of file hashes.
+
+    Raises:
+        WeightsError: a file is missing or unreadable.
+    """
+    missing = [str(path) for path in files.values() if not path.is_file()]
+    if missing:
+        raise WeightsError(
+            f"Weights of {name}: no such file: {', '.join(missing)}; name an existing "
+            "checkpoint, or leave it out to use the hub's weights."
+        )
+    paths = dict(files)
+    return Weights(_identity(name, None, paths, hashes), paths)
+
+
+def _identity(
+    name: str, revision: str | None, paths: Mapping[str, Path], hashes: FileHashes
+) -> ModelIdentity:
+    try:
+        files = {file: hashes.sha256(path) for file, path in paths.items()}
+    except OSError as error:
+        raise WeightsError(
+            f"Weights of {name} cannot be read: {error}; mend the file or delete it and run "
+            f"`medfocus models pull {name}`."
+        ) from error
+    return ModelIdentity(name, revision, files)
+
+
+def _read_memo(path: Path | None) -> dict[str, list[int | str]]:
+    if path is None or not path.is_file():
+        return {}
+    try:
+        memo = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        logger.warning("File hashes in %s are unreadable and made anew: %s", path, error)
+        return {}
+    entries = memo.items() if isinstance(memo, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 3}
+
+
+def _cached_snapshot(repo: str, revision: str, cache_dir: Path | None) -> Path:
+    """The snapshot folder of a revision in the hub's cache; it may not exist.
+
+    The layout is specified at https://huggingface.co/docs/hub/local-cache and read here because
+    importing the hub's own look-up takes half a second.
+    """
+    from huggingface_hub import constants
+
+    root = Path(cache_dir or constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    reference = root / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    return root / "snapshots" / commit
+
+
+def _choose(
+    files: Iterable[str], optional: Iterable[str], exists: Callable[[str], bool]
+) -> tuple[list[str], list[str]]:
+    """The names that exist (first of each alternative), and the needs that nothing meets."""
+    found: list[str] = []
+    missing: list[str] = []
+    for need in files:
+        name = next(filter(exists, need.split("|")), None)
+        if name is None:
+            missing.append(need)
+        else:
+            found.append(name)
+    return [*found, *filter(exists, optional)], missing
+
+
+def _download(
+    repo: str, files: Sequence[str], optional: Sequence[str], revision: str, cache_dir: Path | None
+) -> tuple[Path, list[str]]:
+    """Fetch all files of one commit; returns its snapshot folder and their names."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    http_error = HfHubHTTPError.__bases__[0]  # httpx.HTTPError, of whichever httpx the hub uses
+    try:
+        # Asked first because it fails at once where there is no network: the download of a
+        # file would retry for half a minute.
+        info = HfApi().model_info(repo, revision=revision, timeout=_HUB_TIMEOUT)
+        available = {file.rfilename for file in info.siblings or ()}
+        names, missing = _choose(files, optional, available.__contains__)
+        if missing:
+            raise WeightsError(
+                f"{repo} at revision {revision} has no {' and no '.join(missing)}; name another "
+                "revision (a pull request is refs/pr/<n>) or another model."
+            )
+        for name in names:
+            path = hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir)
+            snapshot = Path(path).parents[name.count("/")]
+            revision = snapshot.name  # the first file fixes the commit of the others
+    except (OSError, ValueError, http_error) as error:
+        raise WeightsError(
+            f"Weights of {repo} are not in the local cache and cannot be fetched: "
+            f"{_reason(error)}; run `medfocus models pull {repo}` where there is network, or use "
+            "PROFILE=offline."
+        ) from error
+    return snapshot, names
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong at the hub, in a few words."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return "it is gated (accept its terms on the hub and run `hf auth login`)"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the hub has no such model, or it is private (run `hf auth login`)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the hub has no such revision of it"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
