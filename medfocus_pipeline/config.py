@@ -143,9 +143,7 @@ class EmbedConfig(Frozen):
     encoder: EncoderConfig = ClipConfig()
     roi: RoiRule = "best"
     focus: FocusMode = "segmented"
-    views: tuple[View, ...] = Field(
-        default=("identity", "hflip", "centre_crop"), min_length=1
-    )
+    views: tuple[View, ...] = Field(default=("identity", "hflip", "centre_crop"), min_length=1)
 
 
 class LinearConfig(Frozen):

@@ -99,9 +99,7 @@ def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder
         )
     pixels = hashlib.sha256(f"{image.shape}".encode())
     pixels.update(image.data)
-    return Prepared(
-        pictures, weights, whole.fallback, float(whole.mask.mean()), pixels.hexdigest()
-    )
+    return Prepared(pictures, weights, whole.fallback, float(whole.mask.mean()), pixels.hexdigest())
 
 
 def job(

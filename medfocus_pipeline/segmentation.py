@@ -26,9 +26,7 @@ _SHARDS_IN_MEMORY = 2
 
 def recipe(config: MasksConfig, identity: ModelIdentity) -> Recipe:
     """What a mask store of this configuration is made from."""
-    described = config.model_dump(
-        mode="json", exclude={"segmenter": {"checkpoint", "revision"}}
-    )
+    described = config.model_dump(mode="json", exclude={"segmenter": {"checkpoint", "revision"}})
     return Recipe(STAGE, VERSION, described, identity.as_json(), upstream=None)
 
 

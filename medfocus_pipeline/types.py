@@ -96,5 +96,5 @@ class ModelIdentity:
     files: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> JSON:
-        """The identity as it stands in ``store.json``."""
-        return {"id": self.id, "revision": self.revision, "files": dict(sorted(self.files.items()))}
+        """What goes into a key: the files' hashes; the commit alone changes no number."""
+        return {"id": self.id, "files": dict(sorted(self.files.items()))}

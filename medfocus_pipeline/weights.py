@@ -3,15 +3,14 @@
 No torch here: what a model's identity is must be known in milliseconds, before anything is loaded.
 """
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.files import replacing, sha256
 from medfocus_pipeline.types import ModelIdentity
 
 logger = logging.getLogger(__name__)
@@ -53,8 +52,7 @@ class FileHashes:
         known = self._memo.get(str(resolved))
         if known is not None and known[:2] == stamp:
             return str(known[2])
-        with resolved.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(resolved)
         self._remember(str(resolved), [*stamp, digest])
         return digest
 
@@ -64,11 +62,9 @@ class FileHashes:
             return
         # Another process may have added entries since; losing a race costs one more hashing.
         self._memo = _read_memo(self._path) | self._memo
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self._memo, indent=1), encoding="utf-8")
-            temporary.replace(self._path)
+            with replacing(self._path) as temporary:
+                temporary.write_text(json.dumps(self._memo, indent=1), encoding="utf-8")
         except OSError as error:
             logger.warning("File hashes are not remembered in %s: %s", self._path, error)
 
@@ -195,9 +191,8 @@ def _download(
 ) -> tuple[Path, list[str]]:
     """Fetch all files of one commit; returns its snapshot folder and their names."""
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # its httpx's own
 
-    http_error = HfHubHTTPError.__bases__[0]  # httpx.HTTPError, of whichever httpx the hub uses
     try:
         # Asked first because it fails at once where there is no network: the download of a
         # file would retry for half a minute.
@@ -213,7 +208,7 @@ def _download(
             path = hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir)
             snapshot = Path(path).parents[name.count("/")]
             revision = snapshot.name  # the first file fixes the commit of the others
-    except (OSError, ValueError, http_error) as error:
+    except (OSError, ValueError, HTTPError) as error:
         raise WeightsError(
             f"Weights of {repo} are not in the local cache and cannot be fetched: "
             f"{_reason(error)}; run `medfocus models pull {repo}` where there is network, or use "

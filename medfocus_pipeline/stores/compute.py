@@ -6,7 +6,7 @@ bounded by the batches read ahead and the shards in flight, never by the data se
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from medfocus_pipeline.errors import ImageError
+from medfocus_pipeline.stores.index import Index
 from medfocus_pipeline.stores.store import Store, remove_partial_files
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,15 @@ class Outcome:
     problems: dict[str, str]
 
 
-def plan_shards(store: Store, image_ids: Sequence[str]) -> list[tuple[int, list[str]]]:
+def missing_rows(index: Index, image_ids: Iterable[str]) -> list[str]:
+    """Ids without a row, each once, in the order given."""
+    done = index.done
+    return [id_ for id_ in dict.fromkeys(image_ids) if id_ not in done]
+
+
+def plan_shards(
+    index: Index, image_ids: Sequence[str], *, shard_rows: int
+) -> list[tuple[int, list[str]]]:
     """Missing rows, cut into shards that get the lowest free numbers.
 
     The plan depends on what is done and on the order of `image_ids` only, so a run that
@@ -78,11 +87,8 @@ def plan_shards(store: Store, image_ids: Sequence[str]) -> list[tuple[int, list[
     Args:
         image_ids: every row that should be there; an id that stands twice counts once.
     """
-    index = store.index()
-    done = index.done
-    missing = [id_ for id_ in dict.fromkeys(image_ids) if id_ not in done]
-    size = store.shard_rows
-    groups = [missing[start : start + size] for start in range(0, len(missing), size)]
+    missing = missing_rows(index, image_ids)
+    groups = [missing[first : first + shard_rows] for first in range(0, len(missing), shard_rows)]
     taken = set(index.parts)
     free = (number for number in range(len(taken) + len(groups)) if number not in taken)
     return list(zip(free, groups, strict=False))
@@ -104,8 +110,9 @@ def fill(
         StoreError: the disk is full, or a computed value is not finite.
     """
     remove_partial_files(store.path)
-    plan = plan_shards(store, image_ids)
-    store.drop(store.index().damaged)
+    index = store.index()
+    plan = plan_shards(index, image_ids, shard_rows=store.shard_rows)
+    store.drop(index.damaged)
     store.reserve(max((shard + 1 for shard, _ in plan), default=0))
     problems: dict[str, str] = {}
     computed = 0
@@ -116,7 +123,9 @@ def fill(
             ids: list[str] = []
             blocks: list[Block] = []
             for batch in batches:
-                good = [(id_, loaded) for id_, loaded in batch if not isinstance(loaded, ImageError)]
+                good = [
+                    (id_, loaded) for id_, loaded in batch if not isinstance(loaded, ImageError)
+                ]
                 problems |= {id_: str(bad) for id_, bad in batch if isinstance(bad, ImageError)}
                 if good:
                     ids += [id_ for id_, _ in good]
@@ -126,9 +135,7 @@ def fill(
                 written.popleft().result()
             if ids:
                 block = _join(blocks)
-                written.append(
-                    writer.submit(store.write, shard, ids, block.arrays, block.columns)
-                )
+                written.append(writer.submit(store.write, shard, ids, block.arrays, block.columns))
                 computed += len(ids)
         for pending in written:
             pending.result()

@@ -29,7 +29,16 @@ log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_PACKAGES = ("medfocus-pipeline", "numpy", "pillow", "torch", "transformers", "timm", "sam2", "zarr")
+_PACKAGES = (
+    "medfocus-pipeline",
+    "numpy",
+    "pillow",
+    "torch",
+    "transformers",
+    "timm",
+    "sam2",
+    "zarr",
+)
 _ZSTD_LEVEL = 3
 
 
@@ -54,11 +63,13 @@ class Store:
 
     Attributes:
         shard_rows: rows of a full shard; a shard may hold fewer.
+        revision: commit of the hub model that made it, if any.
     """
 
     path: Path
     recipe: Recipe
     shard_rows: int
+    revision: str | None = None
 
     @property
     def key(self) -> str:
@@ -69,6 +80,10 @@ class Store:
     def data(self) -> Path:
         """The Zarr group."""
         return self.path / "data.zarr"
+
+    def part_path(self, shard: int) -> Path:
+        """Where the index part of a shard is."""
+        return part_path(self.path, shard)
 
     def index(self) -> Index:
         """What is done, read from Parquet alone."""
@@ -153,7 +168,7 @@ class Store:
     def drop(self, shards: Iterable[int]) -> None:
         """Forget shards: their rows count as missing from now on."""
         for shard in shards:
-            part_path(self.path, shard).unlink(missing_ok=True)
+            self.part_path(shard).unlink(missing_ok=True)
 
     def verify(self) -> dict[int, str]:
         """Read everything; shard number -> what is wrong with it."""
@@ -183,7 +198,14 @@ def checksum(arrays: Arrays) -> str:
     return total.hexdigest()
 
 
-def create(path: Path, recipe: Recipe, specs: Sequence[ArraySpec], *, shard_rows: int) -> Store:
+def create(
+    path: Path,
+    recipe: Recipe,
+    specs: Sequence[ArraySpec],
+    *,
+    shard_rows: int,
+    revision: str | None = None,
+) -> Store:
     """Make an empty store, or open the one that is there.
 
     Raises:
@@ -209,13 +231,14 @@ def create(path: Path, recipe: Recipe, specs: Sequence[ArraySpec], *, shard_rows
         described: JSON = {
             "key": recipe.key,
             "recipe": recipe.as_json(),
+            "revision": revision,
             "shard_rows": shard_rows,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
         }
         with replacing(path / "store.json") as temporary:
             temporary.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    return Store(path, recipe, shard_rows)
+    return Store(path, recipe, shard_rows, revision)
 
 
 def open_store(path: Path, *, expected: Recipe | None = None) -> Store:
@@ -228,9 +251,11 @@ def open_store(path: Path, *, expected: Recipe | None = None) -> Store:
         described = json.loads((path / "store.json").read_text(encoding="utf-8"))
         recipe = Recipe(**described["recipe"])
         shard_rows = int(described["shard_rows"])
-        recorded = described["key"]
+        recorded, revision = described["key"], described["revision"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is not a MedFocus store ({error}). Remove it and run again.") from error
+        raise StoreError(
+            f"{path} is not a MedFocus store ({error}). Remove it and run again."
+        ) from error
     if digest(described["recipe"]) != recorded:
         raise StoreError(
             f"{path}/store.json was changed after it was written: its key is {recorded[:8]}, "
@@ -246,7 +271,7 @@ def open_store(path: Path, *, expected: Recipe | None = None) -> Store:
             f"Store {path.name} has key {recipe.key[:8]}, expected {expected.key[:8]}. "
             "Remove it and run the stage again."
         )
-    return Store(path, recipe, shard_rows)
+    return Store(path, recipe, shard_rows, revision)
 
 
 def remove_partial_files(path: Path) -> None:

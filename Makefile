@@ -1,0 +1,55 @@
+# MedFocus: each target is one line around the console script `medfocus`.
+#
+#   make masks DATASET=brain        segment the images of data/brain, cache candidate masks
+#   make embed                      embed the focused images (of the data set used last)
+#   make probe                      fit heads over fractions x seeds, print the table
+#   make status                     what is cached, stale, missing, and what each command would do
+#
+# Variables: DATASET, DATA (default data/<name>), CACHE (default cache),
+# PROFILE (paper, offline), ARGS (passed on, e.g. ARGS="--points-per-side 16").
+
+CACHE ?= cache
+PYTHON ?= python3
+VENV := .venv
+MEDFOCUS := $(VENV)/bin/medfocus
+INSTALLED := $(VENV)/.installed
+# TORCH_INDEX: where torch comes from, e.g. a CUDA or CPU-only index; default is pip's own.
+TORCH_INDEX ?=
+
+RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install scan masks embed probe status bench test lint doctor clean-venv
+
+help:
+	@sed -n '3,10p' Makefile | cut -c3-
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt pip setuptools wheel
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision
+	SAM2_BUILD_CUDA=0 $(VENV)/bin/python -m pip install --quiet -c constraints.txt --no-build-isolation sam2
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)
+
+scan masks embed probe status: $(INSTALLED)
+	@$(call RUN,$@)
+
+bench: $(INSTALLED)
+	@$(MEDFOCUS) bench --cache "$(CACHE)" $(ARGS)
+
+doctor: $(INSTALLED)
+	@$(MEDFOCUS) doctor --cache "$(CACHE)"
+
+test: lint
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean-venv:
+	rm -rf $(VENV)

@@ -1,0 +1,225 @@
+"""Dataset cards: what a data set is, how its folder is laid out, what its classes are called."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+
+from medfocus_pipeline.config import Frozen
+from medfocus_pipeline.datasets.checked_yaml import load_checked
+from medfocus_pipeline.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _split_alternatives(value: object) -> object:
+    return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
+
+
+def _folder_name(value: str) -> str:
+    if not value or value in {".", ".."} or "/" in value:
+        raise ValueError(f"expected the name of one folder, got {value!r}")
+    return value
+
+
+def _inner_folder(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"expected a folder inside the data folder, got {value!r}")
+    return value
+
+
+def _template(value: str) -> str:
+    if value.count("{}") != 1:
+        raise ValueError(f"expected one {{}} for the class, got {value!r}")
+    return value
+
+
+FolderNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_folder_name)], ...], BeforeValidator(_split_alternatives)
+]
+"""Alternative names of one folder, the first that exists wins: ``Training|train`` or a list."""
+
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class ClassCard(Frozen):
+    """One class.
+
+    Attributes:
+        name: as the paper writes it.
+        prompt: noun phrase that takes the place of ``{}`` in the templates.
+        folders: names that the class's folder may have besides `name`.
+    """
+
+    name: str = Field(min_length=1)
+    prompt: str = Field(min_length=1)
+    folders: FolderNames = ()
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """What stands for the class in a path or a CSV, case folded."""
+        return frozenset(text.casefold() for text in (self.name, *self.folders))
+
+
+class Card(Frozen):
+    """What a data set is; ``data/README.md`` describes every key for users.
+
+    Attributes:
+        roots: sub-folders that may hold the layout; the first that fits wins.
+        splits: folder names of the official ``train`` and ``test`` split; empty without one.
+        classes: in the order of the class index.
+        templates: prompts with one ``{}``; empty takes defaults made from `modality`.
+        exclude: globs, matched from the right of the relative path, of files to leave out.
+        patient: regex searched in the relative path; its group is the patient.
+        annotation: where the masks of an image are, relative to its folder, with ``{stem}``.
+        test_share: share of the test split where there is no official one.
+        paper: method -> percent of the training images -> accuracy in percent.
+    """
+
+    title: str = Field(min_length=1)
+    modality: str = Field(default="medical image", min_length=1)
+    source: str = ""
+    licence: str = ""
+    citation: str = ""
+    roots: tuple[Annotated[str, AfterValidator(_inner_folder)], ...] = Field(
+        default=(".",), min_length=1
+    )
+    splits: dict[Literal["train", "test"], FolderNames] = Field(default_factory=dict)
+    classes: tuple[ClassCard, ...] = Field(min_length=1)
+    templates: tuple[Annotated[str, AfterValidator(_template)], ...] = ()
+    exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    patient: str | None = None
+    annotation: str | None = None
+    test_share: float | None = Field(default=None, gt=0, lt=1)
+    paper: dict[str, dict[Percent, Percent]] = Field(default_factory=dict)
+
+    @field_validator("splits")
+    @classmethod
+    def _both_splits(cls, splits: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if splits and len(splits) != 2:
+            raise ValueError(f"expected train and test, or neither; got {', '.join(splits)}")
+        return splits
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[ClassCard, ...]) -> tuple[ClassCard, ...]:
+        labels = [label for item in classes for label in item.labels]
+        shared = sorted({label for label in labels if labels.count(label) > 1})
+        if shared:
+            raise ValueError(f"two classes share the name or folder {', '.join(map(repr, shared))}")
+        return classes
+
+    @field_validator("patient")
+    @classmethod
+    def _one_group(cls, patient: str | None) -> str | None:
+        if patient is None:
+            return None
+        try:
+            pattern = re.compile(patient)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        if pattern.groups != 1 and "patient" not in pattern.groupindex:
+            raise ValueError(f"expected one group, or one named patient; got {pattern.groups}")
+        return patient
+
+    @field_validator("annotation")
+    @classmethod
+    def _mask_pattern(cls, annotation: str | None) -> str | None:
+        if annotation is None:
+            return None
+        path = PurePosixPath(annotation)
+        if "{stem}" not in path.name or path.is_absolute() or re.search(r"[*?\[]", str(path.parent)):
+            raise ValueError(
+                f"expected a relative path whose file name has {{stem}}, got {annotation!r}"
+            )
+        if path.name in {"{stem}.*", "{stem}*", "*{stem}*"} and str(path.parent) == ".":
+            raise ValueError(f"would take the images themselves for masks: {annotation!r}")
+        return annotation
+
+    @property
+    def class_index(self) -> dict[str, int]:
+        """Case folded folder name or label -> class index."""
+        return {label: n for n, item in enumerate(self.classes) for label in item.labels}
+
+    def prompts(self) -> list[list[str]]:
+        """The texts of each class, one for every template."""
+        templates = self.templates or (
+            f"{self.modality} of {{}}.",
+            f"{self.modality} showing {{}}.",
+            "a medical image of {}.",
+        )
+        return [[text.replace("{}", item.prompt) for text in templates] for item in self.classes]
+
+    def patient_of(self, path: str) -> str:
+        """The patient that a relative path names; empty when it names none."""
+        match = re.search(self.patient, path) if self.patient else None
+        if match is None:
+            return ""
+        return match["patient" if "patient" in match.re.groupindex else 1] or ""
+
+
+def plain_card(title: str, classes: Sequence[str]) -> Card:
+    """The card of a data set that has none: names are prompts, underscores read as spaces."""
+    return Card(
+        title=title,
+        classes=tuple(
+            ClassCard(name=name, prompt=" ".join(name.replace("_", " ").split()) or name)
+            for name in classes
+        ),
+    )
+
+
+def load_card(path: Path) -> Card:
+    """Read a card.
+
+    Raises:
+        ConfigError: all problems of the file, each with its line and key.
+    """
+    return load_checked(path, Card, kind="Card")
+
+
+def card_folders() -> list[Path]:
+    """Where the cards that come with MedFocus are: in the wheel, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "cards"
+    return [packaged if packaged.is_dir() else package.parent / "data"]
+
+
+def known_cards(folders: Sequence[Path]) -> list[str]:
+    """Names of the cards in some folders, sorted."""
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
+def find_card(name: str, folders: Sequence[Path], *, root: Path | None = None) -> Card | None:
+    """The card of a data set, or None if it has none.
+
+    Args:
+        name: of the data set.
+        folders: searched in order for ``<name>.yaml``: the user's first, then `card_folders`.
+        root: the data set's images; a ``card.yaml`` there wins over all others.
+
+    Raises:
+        ConfigError: the name is not usable, or the card found is wrong.
+    """
+    check_name(name)
+    places = [folder / f"{name}.yaml" for folder in folders]
+    if root is not None:
+        places.insert(0, root / "card.yaml")
+    return next((load_card(path) for path in places if path.is_file()), None)
+
+
+def check_name(name: str) -> str:
+    """Refuse a data set name that could not be a folder of the cache.
+
+    Raises:
+        ConfigError: anything but letters, digits, ``.``, ``_`` and ``-``.
+    """
+    if not _NAME.fullmatch(name) or len(name) > 100:
+        raise ConfigError(
+            f"{name!r} is no name for a data set: expected up to 100 letters, digits, '.', '_' "
+            "or '-', the first a letter or digit. Choose another: DATASET=my-data"
+        )
+    return name

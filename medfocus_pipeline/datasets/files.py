@@ -1,0 +1,123 @@
+"""The image files below a folder: found without ever leaving it."""
+
+import os
+import re
+import stat
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfocus_pipeline.datasets.readers import EXTENSIONS
+
+_UNREADABLE = "cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One file that is, or claims to be, an image.
+
+    Attributes:
+        path: relative to the root, with forward slashes, valid Unicode.
+        bytes: size of the file, 0 if refused.
+        mtime_ns: time of its last change, 0 if refused.
+        refused: why the file must not be opened; empty when it may be.
+    """
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    refused: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether nothing can be opened under this name."""
+        return self.refused.startswith(_UNREADABLE)
+
+
+def find_images(root: Path) -> list[ImageFile]:
+    """Every image file below a folder, sorted by path.
+
+    Known by its extension, or, where it has none or a numeric one, by DICOM's mark. Hidden
+    files and ``__MACOSX`` are skipped. Links are followed inside the root only, and no folder
+    is entered twice, so that a loop of links ends.
+    """
+    base = os.path.realpath(root)
+    found: list[ImageFile] = []
+    entered: set[tuple[int, int]] = set()
+    # Folders first: if a folder is also reachable by a link, its own name counts.
+    folders, links = deque([""]), deque[str]()
+    while folders or links:
+        folder = folders.popleft() if folders else links.popleft()
+        place = os.path.join(base, folder)  # noqa: PTH118 (names may not be valid Unicode)
+        try:
+            status = os.stat(place)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            entries = list(os.scandir(place))
+        except OSError as error:
+            found.append(_refused(folder, f"is a folder that cannot be read: {error.strerror}"))
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif entry.is_symlink() and inside(entry.path, base) and entry.is_dir():
+                links.append(path)
+            elif _is_image(entry, base) and (file := describe(base, path)):
+                found.append(file)
+    return sorted(found, key=lambda file: file.path)
+
+
+def describe(base: str, path: str) -> ImageFile | None:
+    """One file as it stands on disk, or refused; None for a pipe, socket or device.
+
+    Args:
+        base: real path of the root.
+        path: relative to it.
+    """
+    place = os.path.join(base, path)  # noqa: PTH118
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return _refused(path, "has a name that is not valid UTF-8; rename it")
+    if not inside(place, base):
+        return _refused(path, "is a link that leaves the data folder")
+    try:
+        status = os.stat(place)  # noqa: PTH116
+    except OSError as error:
+        return _refused(path, f"{_UNREADABLE}: {error.strerror}")
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return ImageFile(path, status.st_size, status.st_mtime_ns)
+
+
+def inside(path: str, base: str) -> bool:
+    """Whether a path, links resolved, is below the real path `base`."""
+    target = os.path.realpath(path)
+    return os.path.commonpath([target, base]) == base
+
+
+def _refused(path: str, why: str) -> ImageFile:
+    """A row for a file that is not opened, its name made safe to store."""
+    return ImageFile(os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why)
+
+
+def _is_image(entry: "os.DirEntry[str]", base: str) -> bool:
+    """Whether a file counts as an image; a link out of the root does if it may be one."""
+    name = entry.name.lower()
+    suffix = ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]  # noqa: PTH122
+    if suffix in EXTENSIONS:
+        return True
+    if entry.is_symlink() and not inside(entry.path, base):
+        return entry.is_dir() or not suffix
+    # Archives name DICOM files after their UID: IM0001, 1.2.840.113619.2
+    if not re.fullmatch(r"(\.\d+)?", suffix) or not entry.is_file():
+        return False
+    try:
+        with open(entry.path, "rb") as file:  # noqa: PTH123
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

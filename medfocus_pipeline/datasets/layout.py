@@ -1,0 +1,136 @@
+"""Split and class of a file, from the folders it lies in."""
+
+import fnmatch
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TypeAlias
+
+from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.errors import DataError
+
+TRAIN_NAMES = ("training", "train")
+TEST_NAMES = ("testing", "test", "validation", "valid", "val")
+"""Folder names of an official split where no card says; the first that exists wins."""
+
+_Parts: TypeAlias = tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """Where a file belongs: split is "train", "test" or "" (no official split)."""
+
+    split: str
+    class_index: int
+
+
+def place_files(paths: Sequence[str], card: Card) -> list[Place | None]:
+    """Split and class of each path; None for a file outside the card's layout.
+
+    The first of the card's roots in which any file fits is taken. Folder names are compared
+    without regard to case; below a class folder the depth is free.
+
+    Args:
+        paths: relative to the data folder, with forward slashes.
+        card: of the data set.
+    """
+    parts = [tuple(path.split("/")) for path in paths]
+    places: list[Place | None] = [None] * len(parts)
+    for root in card.roots:
+        places = _place_below(PurePosixPath(root).parts, parts, card)
+        if any(places):
+            break
+    return places
+
+
+def guess_card(paths: Sequence[str], title: str) -> Card:
+    """A card for a folder without one: class folders, or split folders of class folders.
+
+    Folders that only wrap another one are passed through, as archives often have one.
+
+    Raises:
+        DataError: no file lies in a class folder.
+    """
+    parts = [tuple(path.split("/")) for path in paths]
+    root: _Parts = ()
+    while True:
+        below = [rest for rest in (_below(root, each) for each in parts) if len(rest) > 1]
+        tops = sorted({rest[0] for rest in below})
+        if len(tops) != 1 or any(len(rest) < 3 for rest in below):
+            break
+        root = (*root, tops[0])
+    known = {top.casefold(): top for top in tops}
+    train = tuple(name for name in TRAIN_NAMES if name in known)
+    test = tuple(name for name in TEST_NAMES if name in known)
+    splits = {"train": train, "test": test} if train and test else {}
+    if splits:
+        chosen = {train[0], test[0]}
+        below = [rest[1:] for rest in below if rest[0].casefold() in chosen and len(rest) > 2]
+    names = {rest[0].casefold(): rest[0] for rest in sorted(below, reverse=True)}
+    if not names:
+        raise DataError(
+            f"No image of {title!r} lies in a class folder. Expected <class>/<image>, or "
+            "train/<class>/<image> and test/<class>/<image>; or give a CSV with the columns "
+            "path and label: DATA=images.csv"
+        )
+    return plain_card(title, sorted(names.values())).model_copy(
+        update={"splits": splits, "roots": ("/".join(root) or ".",)}
+    )
+
+
+def is_left_out(path: str, card: Card) -> bool:
+    """Whether a file is excluded, or is another image's annotation."""
+    pure = PurePosixPath(path)
+    patterns = list(card.exclude)
+    if card.annotation:
+        parts = PurePosixPath(card.annotation.replace("{stem}", "*")).parts
+        patterns.append("/".join(part for part in parts if part != ".."))
+    return any(pure.match(pattern) for pattern in patterns)
+
+
+def annotation_paths(root: Path, path: str, card: Card) -> list[Path]:
+    """The files that hold an image's annotation masks, sorted; often one, sometimes none.
+
+    Args:
+        root: the data folder.
+        path: of the image, relative to the root, as in the manifest.
+        card: of the data set; without an annotation pattern there are none.
+    """
+    if not card.annotation:
+        return []
+    pattern = PurePosixPath(card.annotation)
+    image = PurePosixPath(path)
+    base = Path(os.path.realpath(root))
+    folder = Path(os.path.realpath(base / image.parent / pattern.parent))
+    if not folder.is_dir() or not folder.is_relative_to(base):
+        return []
+    stem = image.name.removesuffix(".gz").rpartition(".")[0] or image.name
+    wanted = pattern.name.replace("{stem}", glob.escape(stem))
+    names = sorted(os.listdir(folder))  # noqa: PTH208 (Path objects are slow here)
+    masks = [name for name in names if fnmatch.fnmatchcase(name, wanted)]
+    return [folder / name for name in masks if (folder / name).resolve().is_relative_to(base)]
+
+
+def _place_below(root: _Parts, paths: Sequence[_Parts], card: Card) -> list[Place | None]:
+    """Places of the files in one root; the first split folder that exists wins."""
+    rests = [_below(root, parts) for parts in paths]
+    tops = {rest[0].casefold() for rest in rests if len(rest) > 2}
+    split_of: dict[str, str] = {}
+    for split, names in card.splits.items():
+        existing = [name.casefold() for name in names if name.casefold() in tops]
+        split_of.update({name: split for name in existing[:1]})
+    class_index = card.class_index
+    places: list[Place | None] = []
+    for rest in rests:
+        split = ""
+        if card.splits and rest:
+            split = split_of.get(rest[0].casefold(), "")
+            rest = rest[1:] if split else ()
+        index = class_index.get(rest[0].casefold()) if len(rest) > 1 else None
+        places.append(None if index is None else Place(split, index))
+    return places
+
+
+def _below(root: _Parts, parts: _Parts) -> _Parts:
+    """The parts of a path below a root; none if it is not below it."""
+    return parts[len(root) :] if parts[: len(root)] == root else ()

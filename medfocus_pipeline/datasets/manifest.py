@@ -1,0 +1,176 @@
+"""The manifest: the Parquet table of one data set's images, one row a file."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.types import IntArray
+
+SCHEMA_VERSION = 1
+
+COLUMNS = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("class_index", pa.int32(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("mode", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("problem", pa.string(), nullable=False),
+    ]
+)
+"""What every row says.
+
+``image_id`` is the SHA-256 of the file's bytes in hex, empty where the file could not be
+opened. ``path`` is relative to the data folder, with forward slashes. ``split`` is ``train`` or
+``test``, empty without an official split. ``class_index`` is -1 and ``class_name`` empty where
+no class is known; ``group`` is the patient, or empty. ``width`` and ``height`` are those of the
+upright picture, 0 if it cannot be read. ``problem`` is why the row is not usable, else empty.
+"""
+
+_VERSION, _DATASET, _CLASSES, _CARD = (
+    b"medfocus.schema_version",
+    b"medfocus.dataset",
+    b"medfocus.classes",
+    b"medfocus.from_card",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One data set's images, sorted by path.
+
+    Attributes:
+        table: rows as `COLUMNS` describes, with name, classes and version in its metadata.
+    """
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        """Number of rows, n, usable or not."""
+        return int(self.table.num_rows)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self._metadata(_DATASET).decode()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K classes, in the order of the class index."""
+        return tuple(json.loads(self._metadata(_CLASSES)))
+
+    @property
+    def from_card(self) -> bool:
+        """Whether a card named the classes, not the folders or labels."""
+        return bool(json.loads(self._metadata(_CARD)))
+
+    @property
+    def image_ids(self) -> list[str]:
+        """SHA-256 of each file; files of equal bytes share it."""
+        return self.strings("image_id")
+
+    @property
+    def paths(self) -> list[str]:
+        """Path of each file, relative to the data folder."""
+        return self.strings("path")
+
+    @property
+    def labels(self) -> IntArray:
+        """``(n,) int64`` class index, -1 where unknown."""
+        return np.asarray(self.table["class_index"].to_numpy(), dtype=np.int64)
+
+    @property
+    def usable(self) -> IntArray:
+        """Row numbers of the images without a problem, ascending."""
+        return np.flatnonzero(np.array([not text for text in self.strings("problem")], dtype=bool))
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """Path and problem of every row that has one."""
+        pairs = zip(self.paths, self.strings("problem"), strict=True)
+        return [(path, problem) for path, problem in pairs if problem]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Usable image id -> path of the first file with these bytes: the work of stage one."""
+        ids, paths = self.image_ids, self.paths
+        return {ids[row]: paths[row] for row in reversed(self.usable.tolist())}
+
+    def strings(self, column: str) -> list[str]:
+        """One text column."""
+        values: list[str] = self.table[column].to_pylist()
+        return values
+
+    def _metadata(self, key: bytes) -> bytes:
+        metadata: dict[bytes, bytes] = self.table.schema.metadata
+        return metadata[key]
+
+
+def build(
+    columns: dict[str, Sequence[object]], *, name: str, classes: Sequence[str], from_card: bool
+) -> Manifest:
+    """A manifest from its columns; every column of `COLUMNS`, equally long."""
+    metadata = {
+        _VERSION: str(SCHEMA_VERSION).encode(),
+        _DATASET: name.encode(),
+        _CLASSES: json.dumps(list(classes), ensure_ascii=False).encode(),
+        _CARD: json.dumps(from_card).encode(),
+    }
+    return Manifest(pa.table(columns, schema=COLUMNS.with_metadata(metadata)))
+
+
+def read(path: Path) -> Manifest:
+    """Read a manifest file.
+
+    Raises:
+        StoreError: it is missing, damaged or of another schema version; scan the data again.
+    """
+    again = "Run: medfocus scan, which writes it anew."
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        text = " ".join(str(error).split())[:200]
+        raise StoreError(f"The manifest {path} cannot be read: {text}. {again}") from error
+    got = (table.schema.metadata or {}).get(_VERSION, b"none").decode()
+    if got != str(SCHEMA_VERSION) or not table.schema.equals(COLUMNS):
+        raise StoreError(
+            f"The manifest {path} has schema version {got}, expected {SCHEMA_VERSION}. {again}"
+        )
+    return Manifest(table)
+
+
+def write(manifest: Manifest, path: Path) -> bool:
+    """Write a manifest file, whole or not at all.
+
+    Returns:
+        Whether anything was written: an equal file is left alone.
+    """
+    try:
+        if path.exists() and read(path).table.equals(manifest.table, check_metadata=True):
+            return False
+    except StoreError:
+        pass  # damaged or of another version: replaced below
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("wb") as file:
+            pq.write_table(manifest.table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
