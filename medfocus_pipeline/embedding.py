@@ -169,7 +169,7 @@ def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
 
     def similarity(image: Image, found: Candidates) -> FloatArray:
         rois = (
-            choose_roi(_only(found, index), "best", size=image.shape[:2])
+            choose_roi(found[index], "best", size=image.shape[:2])
             for index in range(len(found))
         )
         pictures = np.stack([encoder.prepare(focus(image, roi, "crop")) for roi in rois])
@@ -180,13 +180,6 @@ def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
         return best
 
     return similarity
-
-
-def _only(found: Candidates, index: int) -> Candidates:
-    one = slice(index, index + 1)
-    return Candidates(
-        found.masks[one], found.score[one], found.stability[one], found.area[one], found.boxes[one]
-    )
 
 
 TEXT_STAGE = "texts"

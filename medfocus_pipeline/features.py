@@ -1,10 +1,17 @@
 """The feature table: the only join of manifest, splits, embeddings and class texts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.embedding import text_id
+from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FloatArray, IntArray
 
 
@@ -61,3 +68,125 @@ class FeatureTable:
     test: IntArray
     clean: NDArray[np.bool_]
     keys: FeatureKeys
+
+
+def join(
+    manifest: Manifest,
+    split: Split,
+    stores: Sequence[Store],
+    *,
+    text: FloatArray | None,
+    keys: FeatureKeys,
+) -> FeatureTable:
+    """Join labels, split, embeddings and texts by image id.
+
+    Args:
+        stores: embedding stores in the order of `keys.focus`; their features are joined.
+        text: ``(K, d_text) float32`` class texts, or None.
+
+    Returns:
+        A table of the split's images, in manifest order.
+
+    Raises:
+        StoreError: an image has no embedding, or the stores do not belong together.
+    """
+    _check_alike(stores)
+    rows = np.sort(np.concatenate([split.train, split.test]))
+    image_ids, paths = manifest.image_ids, manifest.paths
+    ids = [image_ids[row] for row in rows]
+    parts = [_aligned(store, ids) for store in stores]
+    pixels = _pixel_hashes(stores[0], ids)
+    train = np.flatnonzero(np.isin(rows, split.train))
+    test = np.flatnonzero(np.isin(rows, split.test))
+    seen = {ids[row] for row in train} | {pixels[row] for row in train}
+    return FeatureTable(
+        dataset=manifest.name,
+        image_ids=tuple(ids),
+        paths=tuple(paths[row] for row in rows),
+        labels=manifest.labels[rows],
+        classes=manifest.classes,
+        features=np.concatenate(parts, axis=2),
+        text=text,
+        train=train,
+        test=test,
+        clean=np.array([not {ids[row], pixels[row]} & seen for row in test], np.bool_),
+        keys=keys,
+    )
+
+
+def _check_alike(stores: Sequence[Store]) -> None:
+    """Refuse stores of different encoders, views or masks: their rows say different things."""
+    first = stores[0].recipe
+    for store in stores[1:]:
+        recipe = store.recipe
+        same_model = recipe.model == first.model and recipe.config["views"] == first.config["views"]
+        if not same_model:
+            raise StoreError(
+                f"Embedding stores {stores[0].path.name} and {store.path.name} are of different "
+                "encoders or views. Run make embed for both."
+            )
+    masked = {store.recipe.upstream: store for store in stores if store.recipe.upstream}
+    if len(masked) > 1:
+        built = ", ".join(f"{one.path.name} from masks {key[:8]}" for key, one in masked.items())
+        raise StoreError(f"Embedding stores were built from different masks: {built}. Run: make embed")
+
+
+def _aligned(store: Store, image_ids: Sequence[str]) -> FloatArray:
+    """``(n, v, d) float32``, L2-normalised, one row for each id."""
+    found = _rows(store, "pooled")
+    missing = sum(image_id not in found for image_id in image_ids)
+    if missing:
+        raise StoreError(
+            f"Embedding store {store.path.name} lacks {missing:,} of {len(image_ids):,} images. "
+            "Run: make embed"
+        )
+    return normalise(np.stack([found[image_id] for image_id in image_ids]).astype(np.float32))
+
+
+def _rows(store: Store, name: str) -> dict[str, NDArray[Any]]:
+    """Id -> row of one array; every shard is checked while it is read."""
+    found: dict[str, NDArray[Any]] = {}
+    for part in store.index().parts.values():
+        found |= zip(part.image_ids, store.read(part, names=[name])[name], strict=True)
+    return found
+
+
+def _pixel_hashes(store: Store, image_ids: Sequence[str]) -> list[str]:
+    table = store.index().table()
+    if table is None:
+        return []
+    columns = (table["image_id"].to_pylist(), table["pixel_sha256"].to_pylist())
+    hashes = dict(zip(*columns, strict=True))
+    return [hashes[image_id] for image_id in image_ids]
+
+
+def class_texts(store: Store, prompts: Sequence[Sequence[str]]) -> FloatArray:
+    """Text features of the classes: L2-normalised mean over each class's normalised prompts.
+
+    Args:
+        store: the encoder's text store; it has every prompt.
+        prompts: texts of each of the K classes.
+
+    Returns:
+        ``(K, d_text) float32``, L2-normalised.
+
+    Raises:
+        StoreError: a prompt was not embedded yet, or a shard is corrupt.
+    """
+    rows = _rows(store, "pooled")
+    try:
+        means = [
+            normalise(np.stack([rows[text_id(text)] for text in texts])).mean(axis=0)
+            for texts in prompts
+        ]
+    except KeyError:
+        raise StoreError(
+            f"Text store {store.path.name} lacks some of the class prompts. Run: make embed"
+        ) from None
+    return normalise(np.stack(means))
+
+
+def normalise(rows: FloatArray) -> FloatArray:
+    """L2-normalise along the last axis; a row of zeros stays one."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)

@@ -101,6 +101,12 @@ class MaskReader:
         """Whether the store has the image."""
         return image_id in self._place
 
+    def size(self, image_id: str) -> tuple[int, int]:
+        """(h, w) of an image, in pixels."""
+        shard, row = self._place[image_id]
+        table = self._parts[shard].table
+        return table["height"][row].as_py(), table["width"][row].as_py()
+
     def __call__(self, image_id: str) -> Candidates:
         """The candidates of an image.
 

@@ -52,6 +52,22 @@ class Candidates:
         """Number of candidates, k."""
         return len(self.score)
 
+    def __getitem__(self, index: int) -> "Candidates":
+        """One candidate, as a set of its own.
+
+        Raises:
+            IndexError: there is no such candidate.
+        """
+        one = range(len(self))[index]
+        kept = slice(one, one + 1)
+        return Candidates(
+            self.masks[kept],
+            self.score[kept],
+            self.stability[kept],
+            self.area[kept],
+            self.boxes[kept],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Roi:

@@ -43,14 +43,12 @@ class Located:
         """Ids without a row, each once."""
         return missing_rows(self.index(), image_ids)
 
-    def create(
-        self, dataset: Path, weights: Weights, specs: Iterable[ArraySpec], *, shard_rows: int
-    ) -> Store:
-        """The store, made if it is not there; needs a located recipe."""
-        if self.recipe is None:
+    def create(self, dataset: Path, specs: Iterable[ArraySpec], *, shard_rows: int) -> Store:
+        """The store, made if it is not there; it must have been located with its weights."""
+        if self.recipe is None or self.weights is None:
             raise ValueError("locate the store with its weights before creating it")
         path = dataset / self.recipe.stage / self.recipe.folder(self.label)
-        revision = weights.identity.revision
+        revision = self.weights.identity.revision
         return create(path, self.recipe, list(specs), shard_rows=shard_rows, revision=revision)
 
 

@@ -1,8 +1,10 @@
 """What a user sees while a stage works. Progress on stderr, results on stdout."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,7 +23,6 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _LOG_EVERY = 15.0
-_SHOWN = 5
 
 
 class _RateColumn(ProgressColumn):
@@ -34,11 +35,11 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def bar(what: str, total: int) -> Iterator["Advance"]:
     """A progress bar, or a line every quarter of a minute where stderr is no terminal.
 
     Yields:
-        A function that is told how many rows are done more.
+        A function that is told how many rows are done more, and the total if it changed.
     """
     if not err.is_terminal:
         yield _lines(what, total)
@@ -52,21 +53,29 @@ def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, console=err) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda rows: progress.update(task, advance=rows)
+        yield lambda rows, total=None: progress.update(task, advance=rows, total=total)
 
 
-def _lines(what: str, total: int) -> Callable[[int], None]:
+class Advance(Protocol):
+    """Moves a progress bar on."""
+
+    def __call__(self, rows: int, total: int | None = None, /) -> None:
+        """`rows` more are done; `total` replaces the total."""
+
+
+def _lines(what: str, expected: int) -> Advance:
     started = last = time.monotonic()
-    done = 0
+    done, whole = 0, expected
 
-    def advance(rows: int) -> None:
-        nonlocal done, last
+    def advance(rows: int, total: int | None = None, /) -> None:
+        nonlocal done, last, whole
         done += rows
+        whole = total or whole
         now = time.monotonic()
         if now - last >= _LOG_EVERY:
             last = now
-            left = (total - done) * (now - started) / done
-            err.print(f"{what}: {done:,} of {total:,}, about {left:.0f} s left")
+            left = (whole - done) * (now - started) / max(done, 1)
+            err.print(f"{what}: {done:,} of {whole:,}, about {left:.0f} s left")
 
     return advance
 
@@ -76,16 +85,17 @@ def say(text: str) -> None:
     out.print(escape(text))
 
 
-def say_problems(problems: Mapping[str, str]) -> None:
+def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:
     """How many images were left out, and the first few with the reason.
 
     Args:
         problems: path -> reason.
+        shown: how many to name; None is all.
     """
     if not problems:
         return
-    say(f"{len(problems):,} images were left out:")
-    for path, reason in list(problems.items())[:_SHOWN]:
-        say(f"  {path!r}: {reason}")
-    if len(problems) > _SHOWN:
-        say(f"  … and {len(problems) - _SHOWN:,} more (medfocus scan --problems lists them)")
+    say(f"{len(problems):,} files were left out:")
+    for path, reason in islice(problems.items(), shown):
+        say(f"  {path!r} {reason}")
+    if shown is not None and len(problems) > shown:
+        say(f"  … and {len(problems) - shown:,} more; medfocus scan --problems names them all")

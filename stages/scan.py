@@ -1,54 +1,118 @@
 """The first thing of every stage: the manifest, brought up to date."""
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.card import Card, card_folders, find_card
+from medfocus_pipeline.datasets.card import Card, card_folders, find_card, plain_card
 from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.readers import read_image
-from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.datasets.readers import decode
+from medfocus_pipeline.datasets.scan import data_root, scan
+from medfocus_pipeline.errors import DataError, StoreError
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.types import Image
 from stages.progress import bar, say, say_problems
 from stages.settings import Context
 
-_WORKERS = 4
+_READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set as a stage uses it.
+    """A data set as the stages use it.
 
     Attributes:
         root: folder that the manifest's paths are relative to.
-        card: None for a folder or CSV without one.
+        card: the data set's, or one made from its class names.
+        files: usable image id -> path; byte-equal files share an id.
     """
 
     root: Path
-    card: Card | None
+    card: Card
     manifest: Manifest
-
-    def __post_init__(self) -> None:
-        """Refuse a data set without a single readable image."""
-        if not self.image_ids:
-            problems = Counter(self.manifest.problems().values()).most_common(1)
-            why = f"; most of them: {problems[0][0]}" if problems else ""
-            raise DataError(
-                f"{self.root} has no usable image among {self.manifest.table.num_rows:,} files{why}. "
-                "Expected are folders of one class each, see data/README.md."
-            )
-
-    @property
-    def image_ids(self) -> list[str]:
-        """Ids of the usable images, in manifest order; byte-equal files share one."""
-        return self.manifest.image_ids
+    files: Mapping[str, str]
 
     def read(self, image_id: str) -> Image:
         """The image of an id.
 
         Raises:
-            ImageError: it cannot be read, or changed since the scan.
+            ImageError: it cannot be read any more.
         """
-        return read_image(self.root / self._paths[image_id])
+        return decode(self.root / self.files[image_id]).pixels
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Path -> why the image is left out."""
+        return dict(self.manifest.problems)
+
+
+def open_dataset(context: Context, *, images_needed: bool = True) -> Dataset:
+    """Scan the data, if it is there, and read its card.
+
+    Args:
+        images_needed: False is stage two, which also works from the manifest of a scan made
+            on another machine.
+
+    Raises:
+        DataError: there is no data, or no usable image in it.
+        ConfigError: the card is wrong.
+    """
+    root = data_root(context.data)
+    card = find_card(context.dataset, [Path("data"), *card_folders()], root=root)
+    path = context.folder / "manifest.parquet"
+    if images_needed or context.data.exists() or not path.exists():
+        manifest = _scan(context, card, path)
+    else:
+        manifest = manifests.read(path)
+    files = manifest.files
+    if not files:
+        first = next((f"; {name!r} {why}" for name, why in manifest.problems), "")
+        raise DataError(
+            f"{context.data} has no usable image among {len(manifest):,} files{first}. "
+            "Expected are folders of one class each, see data/README.md."
+        )
+    card = card or plain_card(context.dataset, manifest.classes)
+    return Dataset(root, card, manifest, files)
+
+
+def _scan(context: Context, card: Card | None, path: Path) -> Manifest:
+    try:
+        previous = manifests.read(path) if path.exists() else None
+    except StoreError:
+        previous = None
+    with bar("scanning", total=0) as advance:
+        manifest = scan(
+            context.data,
+            name=context.dataset,
+            card=card,
+            previous=previous,
+            on_file=lambda done, total: advance(1, total),
+            workers=_READERS,
+        )
+    with disk_errors(context.folder):
+        manifests.write(manifest, path)
+    return manifest
+
+
+def run(context: Context, *, all_problems: bool, strict: bool) -> int:
+    """Bring the manifest up to date and say what is in it.
+
+    Returns:
+        1 if `strict` and some image cannot be used, else 0.
+    """
+    dataset = open_dataset(context)
+    context.remember()
+    manifest = dataset.manifest
+    say(f"{context.dataset}: {dataset.card.title}")
+    say(f"{len(manifest.usable):,} usable images in {context.data}")
+    counts: dict[tuple[str, str], int] = {}
+    splits, names = manifest.strings("split"), manifest.strings("class_name")
+    for row in manifest.usable:
+        place = (splits[row] or "no official split", names[row])
+        counts[place] = counts.get(place, 0) + 1
+    for (split, name), count in sorted(counts.items()):
+        say(f"  {split}  {name}: {count:,}")
+    say_problems(dataset.problems, shown=None if all_problems else 5)
+    say(f"manifest: {context.folder / 'manifest.parquet'}")
+    return int(strict and bool(dataset.problems))

@@ -131,7 +131,11 @@ class Card(Frozen):
         if annotation is None:
             return None
         path = PurePosixPath(annotation)
-        if "{stem}" not in path.name or path.is_absolute() or re.search(r"[*?\[]", str(path.parent)):
+        if (
+            "{stem}" not in path.name
+            or path.is_absolute()
+            or re.search(r"[*?\[]", str(path.parent))
+        ):
             raise ValueError(
                 f"expected a relative path whose file name has {{stem}}, got {annotation!r}"
             )

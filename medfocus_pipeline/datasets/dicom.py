@@ -13,6 +13,9 @@ from medfocus_pipeline.types import Image
 if TYPE_CHECKING:
     from pydicom import FileDataset
 
+NEEDS_PLUGIN = "needs a decoder plugin"
+"""Part of the message about a compression that could be decoded once a plugin is installed."""
+
 
 def decode_dicom(path: Path) -> tuple[Image, str]:
     """Picture and mode of a DICOM file; of several frames the middle one.
@@ -27,7 +30,8 @@ def decode_dicom(path: Path) -> tuple[Image, str]:
     """
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     try:
         data = dcmread(path)
@@ -50,7 +54,7 @@ def decode_dicom(path: Path) -> tuple[Image, str]:
 
 def _check_decoder(data: "FileDataset") -> None:
     """Refuse a compression for which no plugin is installed, and name the plugins."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = data.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
@@ -61,12 +65,12 @@ def _check_decoder(data: "FileDataset") -> None:
         raise ImageError(f"is DICOM of an unknown transfer syntax ({syntax.name})") from error
     if not decoder.is_available:
         plugins = "; or ".join(decoder.missing_dependencies)
-        raise ImageError(f"is compressed DICOM ({syntax.name}) and needs a plugin: {plugins}")
+        raise ImageError(f"is compressed DICOM ({syntax.name}) and {NEEDS_PLUGIN}: {plugins}")
 
 
 def _display_grey(values: NDArray[Any], data: "FileDataset", *, inverted: bool) -> Image:
     """Stored values of one frame as they are meant to be seen."""
-    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
 
     shown = apply_modality_lut(values, data)
     if data.get("VOILUTSequence"):

@@ -4,10 +4,12 @@ import fnmatch
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.tree import ImageFile
 from medfocus_pipeline.errors import DataError
 
 TRAIN_NAMES = ("training", "train")
@@ -22,6 +24,21 @@ class Place(NamedTuple):
 
     split: str
     class_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of a data set.
+
+    Attributes:
+        file: as it stands on disk.
+        place: None outside the card's layout.
+        group: the patient, or empty.
+    """
+
+    file: ImageFile
+    place: Place | None
+    group: str
 
 
 def place_files(paths: Sequence[str], card: Card) -> list[Place | None]:
@@ -78,6 +95,13 @@ def guess_card(paths: Sequence[str], title: str) -> Card:
     )
 
 
+def expected_layout(card: Card) -> str:
+    """A card's layout in words, for messages: ``(Training or train)/(glioma …)/<image>``."""
+    splits = ["|".join(names) for names in card.splits.values()]
+    classes = " or ".join("|".join((item.name, *item.folders)) for item in card.classes)
+    return "/".join(([f"({' or '.join(splits)})"] if splits else []) + [f"({classes})", "<image>"])
+
+
 def is_left_out(path: str, card: Card) -> bool:
     """Whether a file is excluded, or is another image's annotation."""
     pure = PurePosixPath(path)
@@ -118,16 +142,14 @@ def _place_below(root: _Parts, paths: Sequence[_Parts], card: Card) -> list[Plac
     split_of: dict[str, str] = {}
     for split, names in card.splits.items():
         existing = [name.casefold() for name in names if name.casefold() in tops]
-        split_of.update({name: split for name in existing[:1]})
+        split_of.update(dict.fromkeys(existing[:1], split))
     class_index = card.class_index
     places: list[Place | None] = []
     for rest in rests:
-        split = ""
-        if card.splits and rest:
-            split = split_of.get(rest[0].casefold(), "")
-            rest = rest[1:] if split else ()
-        index = class_index.get(rest[0].casefold()) if len(rest) > 1 else None
-        places.append(None if index is None else Place(split, index))
+        side = split_of.get(rest[0].casefold(), "") if rest else ""
+        inner = rest if not card.splits else rest[1:] if side else ()
+        index = class_index.get(inner[0].casefold()) if len(inner) > 1 else None
+        places.append(None if index is None else Place(side, index))
     return places
 
 

@@ -3,12 +3,11 @@
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medfocus_pipeline.datasets.card import Card, plain_card
-from medfocus_pipeline.datasets.files import ImageFile, describe
-from medfocus_pipeline.datasets.layout import TEST_NAMES, TRAIN_NAMES, Place
+from medfocus_pipeline.datasets.tree import describe
+from medfocus_pipeline.datasets.layout import TEST_NAMES, TRAIN_NAMES, Entry, Place
 from medfocus_pipeline.errors import DataError
 
 _REQUIRED = ("path", "label")
@@ -16,16 +15,7 @@ _OPTIONAL = ("split", "group")
 _SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One line of the CSV: a file, its place and its patient ("" if not said)."""
-
-    file: ImageFile
-    place: Place
-    group: str
-
-
-def read_listing(path: Path, card: Card | None) -> tuple[list[Listed], Card]:
+def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
     """Read a CSV of images, sorted by path.
 
     Args:
@@ -43,7 +33,7 @@ def read_listing(path: Path, card: Card | None) -> tuple[list[Listed], Card]:
     card = card or _card_of_labels(path, [row["label"] for _, row in rows])
     base = os.path.realpath(path.parent)
     with_split = any(row["split"] for _, row in rows)
-    lines: dict[str, Listed] = {}
+    lines: dict[str, Entry] = {}
     problems: list[str] = []
     for number, row in rows:
         name = PurePosixPath(row["path"]).as_posix()
@@ -59,10 +49,13 @@ def read_listing(path: Path, card: Card | None) -> tuple[list[Listed], Card]:
         }
         problems += [f"line {number}: {text}" for text, holds in wrong.items() if holds]
         if file is not None:
-            lines[name] = Listed(file, Place(split or "", index), row["group"])
+            group = row["group"] or card.patient_of(name)
+            lines[name] = Entry(file, Place(split or "", index), group)
     if problems:
         labels = ", ".join(item.name for item in card.classes)
-        raise DataError(_told(path, problems) + f"\nLabels: {labels}. Mend the lines and try again.")
+        raise DataError(
+            _told(path, problems) + f"\nLabels: {labels}. Mend the lines and try again."
+        )
     return sorted(lines.values(), key=lambda line: line.file.path), card
 
 
@@ -108,7 +101,7 @@ def _card_of_labels(path: Path, labels: Sequence[str]) -> Card:
 
 
 def _split(text: str) -> str | None:
-    """"train", "test", or "" where nothing is said; None for any other text."""
+    """Side of the split, empty where the line says none; None for any other text."""
     folded = text.strip().casefold()
     if folded in TRAIN_NAMES:
         return "train"
@@ -119,7 +112,6 @@ def _told(path: Path, problems: Sequence[str]) -> str:
     """All problems of a file, the many of a large one cut short."""
     shown = "\n".join(f"  {text}" for text in problems[:_SHOWN])
     rest = len(problems) - _SHOWN
-    return (
-        f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{shown}"
-        + (f"\n  and {rest} more" if rest > 0 else "")
+    return f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{shown}" + (
+        f"\n  and {rest} more" if rest > 0 else ""
     )

@@ -1,7 +1,6 @@
 """The manifest: the Parquet table of one data set's images, one row a file."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.files import replacing
 from medfocus_pipeline.types import IntArray
 
 SCHEMA_VERSION = 1
@@ -120,15 +120,16 @@ class Manifest:
 
 
 def build(
-    columns: dict[str, Sequence[object]], *, name: str, classes: Sequence[str], from_card: bool
+    rows: Sequence[Sequence[object]], *, name: str, classes: Sequence[str], from_card: bool
 ) -> Manifest:
-    """A manifest from its columns; every column of `COLUMNS`, equally long."""
+    """A manifest from its rows, each in the order of `COLUMNS`."""
     metadata = {
         _VERSION: str(SCHEMA_VERSION).encode(),
         _DATASET: name.encode(),
         _CLASSES: json.dumps(list(classes), ensure_ascii=False).encode(),
         _CARD: json.dumps(from_card).encode(),
     }
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in COLUMNS]
     return Manifest(pa.table(columns, schema=COLUMNS.with_metadata(metadata)))
 
 
@@ -163,14 +164,6 @@ def write(manifest: Manifest, path: Path) -> bool:
             return False
     except StoreError:
         pass  # damaged or of another version: replaced below
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with part.open("wb") as file:
-            pq.write_table(manifest.table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part:
+        pq.write_table(manifest.table, part)
     return True

@@ -1,6 +1,7 @@
 """NIfTI files, by way of nibabel."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def decode_nifti(path: Path) -> tuple[Image, str]:
     from nibabel.filebasedimages import ImageFileError
 
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
     except ImageFileError as error:
         raise ImageError("is not NIfTI, or not with a header that can be read") from error
     kind, shape = image.get_data_dtype(), image.shape

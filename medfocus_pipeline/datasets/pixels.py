@@ -22,8 +22,7 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(f"has no pixels ({width} x {height})")
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"is too large ({width} x {height}, at most {MAX_PIXELS:,} pixels): "
-            "decompression bomb?"
+            f"is too large ({width} x {height}, at most {MAX_PIXELS:,} pixels): decompression bomb?"
         )
 
 

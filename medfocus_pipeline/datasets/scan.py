@@ -1,19 +1,25 @@
 """From a folder or a CSV to the manifest."""
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
-from medfocus_pipeline.datasets.files import ImageFile, find_images
-from medfocus_pipeline.datasets.layout import Place, guess_card, is_left_out, place_files
-from medfocus_pipeline.datasets.listing import Listed, read_listing
+from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
+from medfocus_pipeline.datasets.tree import ImageFile, find_images
+from medfocus_pipeline.datasets.layout import (
+    Entry,
+    expected_layout,
+    guess_card,
+    is_left_out,
+    place_files,
+)
+from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
-from medfocus_pipeline.datasets.readers import decode
+from medfocus_pipeline.datasets.readers import EXTENSIONS, decode
 from medfocus_pipeline.errors import DataError, ImageError
+from medfocus_pipeline.files import sha256
 
 OUTSIDE = "is outside the card's layout"
 """Problem of a readable image that lies in no folder of a class."""
@@ -67,21 +73,108 @@ def scan(
         known = ", ".join(known_cards(card_folders()))
         raise DataError(
             f"The data of {name!r} is not at {source}. Put its images there, or say where they "
-            f"are: DATA=path/to/images. Data sets with a card: {known}"
+            f"are: DATA=path/to/images. Data sets with a card: {known}."
         )
-    if source.is_file():
-        listed, used = read_listing(source, card)
-        listed = [line for line in listed if not is_left_out(line.file.path, used)]
-        files = [line.file for line in listed]
-        places: Sequence[Place | None] = [line.place for line in listed]
-        groups = [line.group or used.patient_of(line.file.path) for line in listed]
-    else:
-        files, used = _find(source, name, card)
-        places = place_files([file.path for file in files], used)
-        groups = [used.patient_of(file.path) for file in files]
-        _check_layout(source, files, places, used)
+    entries, used = (_list_folder if source.is_dir() else read_listing)(source, card)
+    entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
+    files = [entry.file for entry in entries]
     contents = _open_all(data_root(source), files, previous, on_file, workers)
     classes = [item.name for item in used.classes]
-    rows = zip(files, places, groups, contents, strict=True)
-    columns = _columns(rows, classes)
-    return build(columns, name=name, classes=classes, from_card=card is not None)
+    rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
+    return build(rows, name=name, classes=classes, from_card=card is not None)
+
+
+def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
+    """The image files of a folder, with the card that gave them their places."""
+    files = find_images(source)
+    if not files:
+        raise DataError(
+            f"No image in {source}. Expected files that end in {', '.join(sorted(EXTENSIONS))}; "
+            "or give a CSV with the columns path and label: DATA=images.csv"
+        )
+    paths = [file.path for file in files]
+    used = card or guess_card(paths, source.name)
+    places = place_files(paths, used)
+    if not any(places):
+        raise DataError(
+            f"No image in {source} lies where the card {used.title!r} expects it: "
+            f"{expected_layout(used)}. Found {paths[0]!r}. Point DATA at the folder that holds "
+            "these, or describe yours in a card (data/README.md)."
+        )
+    return [
+        Entry(file, place, used.patient_of(file.path))
+        for file, place in zip(files, places, strict=True)
+    ], used
+
+
+def _open_all(
+    root: Path,
+    files: Sequence[ImageFile],
+    previous: Manifest | None,
+    on_file: Callable[[int, int], None] | None,
+    workers: int,
+) -> list[_Content]:
+    """What is in each file; an unchanged one is not opened again, a refused one never."""
+    known = {} if previous is None else _contents(previous)
+    contents = [
+        _Content() if file.refused else known.get((file.path, file.bytes, file.mtime_ns))
+        for file in files
+    ]
+    todo = [row for row, content in enumerate(contents) if content is None]
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
+    try:
+        opened = pool.map(lambda row: _open(root / files[row].path), todo)
+        for done, (row, content) in enumerate(zip(todo, opened, strict=True), start=1):
+            contents[row] = content
+            if on_file:
+                on_file(done, len(todo))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [content or _Content() for content in contents]
+
+
+def _contents(manifest: Manifest) -> dict[tuple[str, int, int], _Content]:
+    """Path, size and mtime -> what an earlier scan saw in the file."""
+    names = ("path", "bytes", "mtime_ns", "image_id", "width", "height", "mode", "problem")
+    columns = [manifest.table[name].to_pylist() for name in names]
+    return {
+        (path, size, mtime): _Content(
+            image_id, width, height, mode, "" if problem == OUTSIDE else problem
+        )
+        for path, size, mtime, image_id, width, height, mode, problem in zip(*columns, strict=True)
+        # A plugin may have been installed since; without an id the file was not even opened.
+        if image_id and NEEDS_PLUGIN not in problem
+    }
+
+
+def _open(path: Path) -> _Content:
+    """Hash and decode one file."""
+    try:
+        image_id = sha256(path)
+    except OSError as error:
+        return _Content(problem=f"cannot be read: {error.strerror}")
+    try:
+        decoded = decode(path)
+    except ImageError as error:
+        return _Content(image_id, problem=str(error))
+    height, width, _ = decoded.pixels.shape
+    return _Content(image_id, width, height, decoded.mode)
+
+
+def _row(entry: Entry, content: _Content, classes: Sequence[str]) -> tuple[object, ...]:
+    """One row, in the order of `COLUMNS`."""
+    split, index = entry.place or ("", -1)
+    return (
+        content.image_id,
+        entry.file.path,
+        split,
+        index,
+        classes[index] if index >= 0 else "",
+        entry.group,
+        content.width,
+        content.height,
+        content.mode,
+        entry.file.bytes,
+        entry.file.mtime_ns,
+        entry.file.refused or content.problem or ("" if entry.place else OUTSIDE),
+    )

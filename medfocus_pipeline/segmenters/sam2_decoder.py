@@ -134,11 +134,10 @@ class PromptDecoder:
         cells = activation(_normalise(cells, norm))
         cells = functional.gelu(_upscale(cells, second, image.quarter))
         logits = cells.flatten(1, 3) @ sketches.masks.mT.to(cells.dtype)
+        count, _, masks = logits.shape
         side = math.isqrt(len(image.tokens))
-        logits = logits.view(-1, side, side, 2, 2, 2, 2, logits.shape[-1])
-        return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(
-            len(logits), -1, 4 * side, 4 * side
-        ).float()
+        logits = logits.view(count, side, side, 2, 2, 2, 2, masks).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        return logits.reshape(count, masks, 4 * side, 4 * side).float()
 
 
 def _read(attention: Any, queries: "Tensor", placed: "Tensor", pixels: "Tensor") -> "Tensor":

@@ -1,0 +1,215 @@
+"""Which images train and which test, and the nested subsets of the training images."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.errors import ConfigError, DataError
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.types import IntArray
+
+_log = logging.getLogger(__name__)
+
+Budget: TypeAlias = tuple[Literal["fraction", "shots"], float]
+"""How much of the training images: ("fraction", percent) or ("shots", images a class)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Row numbers of the manifest, ascending; no row is in both, unusable rows in neither.
+
+    Attributes:
+        train, test: ``(n,) int64``.
+        official: the data set's own split, else drawn by `test_split`.
+    """
+
+    train: IntArray
+    test: IntArray
+    official: bool
+
+
+def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
+    """The official split where there is one, else a stratified and grouped one.
+
+    A drawn split keeps the images of one patient, and files of equal bytes, on one side. Each
+    class gives ``test_share`` of its images, rounded, at least one and never all; with groups
+    it may fall short by less than its largest group. A class with a single image or patient
+    goes to training. The draw does not depend on the order or the names of the files.
+
+    Args:
+        manifest: of the data set.
+        test_share: share of the usable images, in (0, 1); not used by an official split.
+        seed: of the draw.
+
+    Raises:
+        DataError: fewer than two classes, a class without a training image, or no test image.
+    """
+    rows = manifest.usable
+    labels = manifest.labels
+    _check_classes(manifest, labels[rows], "usable")
+    sides = np.array(manifest.strings("split"))[rows]
+    if official := bool((sides != "").any()):
+        in_test = sides == "test"
+        _check_official(manifest, in_test)
+    else:
+        units = _units(manifest, rows)
+        in_test = _draw(units, labels[rows], test_share, generator("test split", seed))
+        if not in_test.any():
+            raise DataError(
+                f"No image of {manifest.name!r} can be spared for testing: every class is one "
+                "image or one patient. Add images, or give an official split."
+            )
+    split = Split(train=rows[~in_test], test=rows[in_test], official=official)
+    _check_classes(manifest, labels[split.train], "training")
+    untested = set(labels[rows]) - set(labels[split.test])
+    for index in sorted(untested):
+        _log.warning("%s: class %r has no test image", manifest.name, manifest.classes[index])
+    return split
+
+
+def nested_subsets(
+    image_ids: Sequence[str],
+    labels: IntArray,
+    *,
+    fractions: Sequence[float],
+    shots: Sequence[int],
+    seed: int,
+) -> dict[Budget, IntArray]:
+    """Nested, stratified subsets of the training images.
+
+    Each class is put in one random order, and every subset takes the first ones of it: of a
+    fraction, its share of the class to the nearest image, at least one; of shots, that many,
+    or the whole class if it has fewer. So of two fractions, or two numbers of shots, the
+    smaller subset is part of the larger. A pure function of ids, labels and seed: the order in
+    which the images come does not matter, nor do patients.
+
+    Args:
+        image_ids: of the n training images.
+        labels: ``(n,) int64`` class index.
+        fractions: percent of the training images, in (0, 100].
+        shots: images a class, 1 or more.
+        seed: of the order.
+
+    Returns:
+        Budget -> positions in `image_ids`, ascending; fractions first, each in order.
+
+    Raises:
+        ConfigError: a fraction or a number of shots is out of range.
+    """
+    wrong = [f"{f:g} %" for f in fractions if not 0 < f <= 100]
+    wrong += [f"{s} shots" for s in shots if s < 1]
+    if wrong:
+        raise ConfigError(
+            f"No subset of {', '.join(wrong)}: fractions are in (0, 100], shots >= 1."
+        )
+    by_id = np.array(sorted(range(len(image_ids)), key=lambda n: image_ids[n]), dtype=np.int64)
+    orders = []
+    for label in np.unique(labels):
+        members = by_id[labels[by_id] == label]
+        orders.append(generator("subset", seed, int(label)).permutation(members))
+    subsets: dict[Budget, IntArray] = {}
+    for fraction in fractions:
+        counts = [max(1, _nearest(fraction / 100 * len(order))) for order in orders]
+        subsets["fraction", fraction] = _take(orders, counts)
+    for count in shots:
+        subsets["shots", count] = _take(orders, [count] * len(orders))
+    return subsets
+
+
+def _take(orders: Sequence[IntArray], counts: Sequence[int]) -> IntArray:
+    """The first few of each class, ascending."""
+    parts = [order[:count] for order, count in zip(orders, counts, strict=True)]
+    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+
+
+def _nearest(value: float) -> int:
+    """To the nearest whole number, halves upwards (round() would go to the even one)."""
+    return int(np.floor(value + 0.5))
+
+
+def _check_classes(manifest: Manifest, labels: IntArray, kind: str) -> None:
+    """Refuse data with fewer than two classes, or a class of the manifest without an image."""
+    missing = [name for n, name in enumerate(manifest.classes) if n not in set(labels.tolist())]
+    if len(labels) == 0:
+        first = "; the first: " + " ".join(manifest.problems[0]) if manifest.problems else ""
+        raise DataError(
+            f"{manifest.name!r} has no {kind} image among {len(manifest)} files{first}. "
+            "Check DATA and the card's folders."
+        )
+    if missing:
+        raise DataError(
+            f"{manifest.name!r} has no {kind} image of {', '.join(map(repr, missing))}. Add some "
+            "to the class's folder, or take the class out of the card."
+        )
+    if len(manifest.classes) < 2:
+        raise DataError(
+            f"{manifest.name!r} has one class only, {manifest.classes[0]!r}; expected two or "
+            "more. Put the images of each class in a folder of its own."
+        )
+
+
+def _check_official(manifest: Manifest, in_test: NDArray[np.bool_]) -> None:
+    """Refuse an official split of which one side is empty."""
+    if in_test.all() or not in_test.any():
+        empty = "training" if in_test.all() else "test"
+        raise DataError(
+            f"The official split of {manifest.name!r} has no usable {empty} image. Add its "
+            "folder, or take the splits out of the card to have one drawn."
+        )
+
+
+def _units(manifest: Manifest, rows: IntArray) -> list[IntArray]:
+    """Rows that must stay together (patient, equal bytes), as positions in `rows`.
+
+    Connected components, in the order of their smallest image id.
+    """
+    ids, groups = np.array(manifest.image_ids)[rows], np.array(manifest.strings("group"))[rows]
+    parent = list(range(len(rows)))
+
+    def top(n: int) -> int:
+        while parent[n] != n:
+            parent[n] = parent[parent[n]]
+            n = parent[n]
+        return n
+
+    first: dict[tuple[str, str], int] = {}
+    for n, (image_id, group) in enumerate(zip(ids.tolist(), groups.tolist(), strict=True)):
+        for key in [("id", image_id)] + ([("group", group)] if group else []):
+            parent[top(n)] = top(first.setdefault(key, n))
+    members: dict[int, list[int]] = {}
+    for n in range(len(rows)):
+        members.setdefault(top(n), []).append(n)
+    ordered = sorted(members.values(), key=lambda unit: min(ids[n] for n in unit))
+    return [np.array(unit, dtype=np.int64) for unit in ordered]
+
+
+def _draw(
+    units: Sequence[IntArray], labels: IntArray, share: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which of the rows test, ``(n,) bool``: units in random order, as long as they fit."""
+    total = np.bincount(labels)
+    wanted = np.clip(np.floor(share * total + 0.5), np.minimum(1, total - 1), total - 1)
+    order = rng.permutation(len(units)).tolist()
+    counts = np.array([np.bincount(labels[unit], minlength=len(total)) for unit in units])
+    taken = np.zeros(len(units), dtype=bool)
+    have = np.zeros(len(total), dtype=np.int64)
+    for n in order:
+        if (have + counts[n] <= wanted).all():
+            taken[n] = True
+            have += counts[n]
+    for label in np.flatnonzero((have == 0) & (total > 1)):
+        # Every unit of this class was too large: the smallest that leaves something to train.
+        spare = [n for n in order if counts[n][label] and (have + counts[n] < total).all()]
+        if spare and have[label] == 0:
+            best = min(spare, key=lambda n: counts[n].sum())
+            taken[best] = True
+            have += counts[best]
+    in_test = np.zeros(len(labels), dtype=np.bool_)
+    for n in np.flatnonzero(taken).tolist():
+        in_test[units[n]] = True
+    return in_test

@@ -1,0 +1,82 @@
+"""What every image encoder does alike: from uint8 pictures to embeddings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.devices import autocast
+from medfocus_pipeline.encoders.pooling import cell_means
+from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.types import Encoded, FloatArray, Image, Mask, Precision
+
+if TYPE_CHECKING:
+    import torch
+
+    Forward: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
+    """``(n, 3, s, s) float32`` -> pooled ``(n, d)`` and tokens ``(n, gh * gw, d)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTower:
+    """An `Encoder` made of a model's own preprocessing and its forward pass.
+
+    Attributes:
+        resize_and_crop: ``(h, w, 3) uint8`` -> ``(s, s, 3) uint8``, the model's own.
+        forward: normalised pixels -> pooled features and tokens.
+        mean: ``(3,) float32`` on the model's device, in grey levels 0 .. 255.
+        std: ``(3,) float32``, likewise.
+        precision: of the forward pass.
+        batch_size: see `Encoder`.
+        dim: see `Encoder`.
+        token_grid: see `Encoder`.
+        token_extent: side of the square, from the top left corner of the picture, that the
+            tokens cover, in pixels.
+    """
+
+    resize_and_crop: Callable[[Image], Image]
+    forward: "Forward"
+    mean: "torch.Tensor"
+    std: "torch.Tensor"
+    precision: Precision
+    batch_size: int
+    dim: int
+    token_grid: tuple[int, int] | None
+    token_extent: int
+
+    def prepare(self, image: Image) -> Image:
+        """The picture that the model sees, ``(s, s, 3) uint8``."""
+        return self.resize_and_crop(image)
+
+    def prepare_mask(self, mask: Mask) -> FloatArray:
+        """``(gh, gw) float32`` in [0, 1], cover of each token.
+
+        Raises:
+            ConfigError: the model has no token grid.
+        """
+        if self.token_grid is None:
+            raise ConfigError(
+                "This encoder has no token grid, so it cannot weigh its features by a mask; "
+                "leave out roi_pooled or choose another encoder."
+            )
+        painted = np.repeat(np.uint8(255) * mask[:, :, None], 3, axis=2)
+        cover = self.resize_and_crop(painted)[: self.token_extent, : self.token_extent, 0]
+        return cell_means(cover.astype(np.float32) / np.float32(255), self.token_grid)
+
+    def encode(self, pictures: NDArray[Any]) -> Encoded:
+        """Embeddings of prepared pictures, ``(n, s, s, 3) uint8``."""
+        import torch
+
+        writable = np.require(pictures, np.uint8, ["C", "W"])  # torch warns of anything else
+        pixels = torch.from_numpy(writable).to(self.mean.device)
+        with torch.inference_mode(), autocast(self.mean.device.type, self.precision):
+            # (n, s, s, 3) seen as (n, 3, s, s) is the channels-last layout, the faster one.
+            pooled, tokens = self.forward(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
+        return Encoded(_array(pooled), None if tokens is None else _array(tokens))
+
+
+def _array(tensor: "torch.Tensor") -> FloatArray:
+    array: FloatArray = tensor.float().cpu().numpy()
+    return array

@@ -1,0 +1,114 @@
+"""``medfocus masks``: segment every image, cache its candidate masks."""
+
+import json
+import time
+
+from medfocus_pipeline import segmentation
+from medfocus_pipeline.config import MasksConfig, Runtime
+from medfocus_pipeline.datasets.layout import annotation_paths
+from medfocus_pipeline.datasets.readers import read_annotation
+from medfocus_pipeline.evaluation.annotations import mean_agreement, roi_agreement
+from medfocus_pipeline.files import replacing
+from medfocus_pipeline.segmenters import load_segmenter
+from medfocus_pipeline.stores.compute import fill
+from medfocus_pipeline.stores.lock import writing
+from medfocus_pipeline.stores.store import Store
+from stages.locate import Located, locate_masks
+from stages.progress import bar, say, say_problems
+from stages.scan import Dataset, open_dataset
+from stages.settings import Context
+
+
+def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool) -> int:
+    """Compute the missing rows of the mask store.
+
+    Returns:
+        1 if `strict` and some image cannot be used, else 0.
+    """
+    dataset = open_dataset(context)
+    located = locate_masks(context.folder, config, context.hashes())
+    missing = located.missing(dataset.files)
+    problems = dataset.problems
+    if located.store is None or missing:
+        store, more = _compute(context, dataset, located, config, runtime, missing)
+        problems |= more
+    else:
+        store = located.store
+        say(f"masks: all {len(dataset.files):,} images are done, nothing to do")
+    context.remember(masks=config)
+    say(f"store: {store.path}")
+    _say_quality(dataset, store, fresh=bool(missing))
+    say_problems(problems)
+    return int(strict and bool(problems))
+
+
+def _compute(
+    context: Context,
+    dataset: Dataset,
+    located: Located,
+    config: MasksConfig,
+    runtime: Runtime,
+    missing: list[str],
+) -> tuple[Store, dict[str, str]]:
+    if located.weights is None:
+        located = locate_masks(context.folder, config, context.hashes(), download=True)
+        missing = located.missing(dataset.files)
+    weights = located.weights
+    if weights is None:
+        raise ValueError("a download either gives weights or raises")
+    store = located.create(
+        context.folder,
+        segmentation.array_specs(config),
+        shard_rows=segmentation.SHARD_ROWS,
+    )
+    with writing(store.path):
+        segmenter = load_segmenter(config, weights, runtime)
+        job = segmentation.job(
+            segmenter,
+            config,
+            dataset.read,
+            batch_size=runtime.batch_size,
+            workers=runtime.workers,
+        )
+        started = time.monotonic()
+        with bar(f"masks with {located.label}", len(missing)) as advance:
+            outcome = fill(store, list(dataset.files), job, on_rows=advance)
+    rate = outcome.computed / max(time.monotonic() - started, 1e-9)
+    say(f"masks: {outcome.computed:,} images computed, {rate:.1f} images/s")
+    table = store.index().table()
+    empty = 0 if table is None else sum(count == 0 for count in table["candidates"].to_pylist())
+    if empty:
+        say(f"masks: {empty:,} images have no candidate; their ROI is the whole image")
+    return store, {dataset.files[id_]: why for id_, why in outcome.problems.items()}
+
+
+def _say_quality(dataset: Dataset, store: Store, *, fresh: bool) -> None:
+    if not dataset.card.annotation:
+        return
+    path = store.path / "roi_agreement.json"
+    if fresh or not path.exists():
+        images = _agreements(dataset, store)
+        measured = {"images": len(images), "mean_iou": mean_agreement(images)}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    if measured["images"]:
+        say(f"mean IoU of the ROI with the annotations of {measured['images']:,} images:")
+        for rule, value in measured["mean_iou"].items():
+            say(f"  {rule}: {value:.3f}")
+
+
+def _agreements(dataset: Dataset, store: Store) -> list[dict[str, float]]:
+    reader = segmentation.MaskReader(store)
+    found = []
+    with bar("comparing with the annotations", len(dataset.files)) as advance:
+        for image_id, path in dataset.files.items():
+            advance(1)
+            annotated = annotation_paths(dataset.root, path, dataset.card)
+            if not annotated or image_id not in reader:
+                continue
+            height, width = reader.size(image_id)
+            annotation = read_annotation(annotated, (height, width))
+            if annotation.any():
+                found.append(roi_agreement(reader(image_id), annotation))
+    return found
