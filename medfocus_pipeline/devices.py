@@ -1,5 +1,6 @@
 """Where models run: the device that was asked for, and its autocast."""
 
+import os
 from contextlib import AbstractContextManager
 
 from medfocus_pipeline.errors import ConfigError
@@ -46,3 +47,10 @@ def autocast(device: str, precision: Precision) -> AbstractContextManager[object
     import torch
 
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -132,6 +132,34 @@ def local_weights(name: str, files: Mapping[str, Path], *, hashes: FileHashes) -
     return Weights(_identity(name, None, paths, hashes), paths)
 
 
+def folder_weights(
+    folder: Path, files: Sequence[str], *, optional: Sequence[str] = (), hashes: FileHashes
+) -> Weights:
+    """Weights in a local folder, named after it; `files` and `optional` as for `hub_weights`.
+
+    Raises:
+        WeightsError: the folder or a file is missing or unreadable.
+    """
+    name = folder.resolve().name
+    names, missing = _choose(files, optional, lambda file: (folder / file).is_file())
+    if missing:
+        raise WeightsError(
+            f"Model folder {folder} has no {' and no '.join(missing)}; name a folder that "
+            "`save_pretrained` wrote, or a hub id."
+        )
+    paths = {file: folder / file for file in names}
+    return Weights(_identity(name, None, paths, hashes), paths)
+
+
+def unusable(weights: Weights, kind: str, error: Exception) -> WeightsError:
+    """The one-sentence error for files that are there but do not load as a `kind`."""
+    name = weights.identity.id
+    return WeightsError(
+        f"Weights of {name} do not load as {kind}: {_first_line(error)}; if the files are "
+        f"corrupt, delete them and run `medfocus models pull {name}`, else name another model."
+    )
+
+
 def _identity(
     name: str, revision: str | None, paths: Mapping[str, Path], hashes: FileHashes
 ) -> ModelIdentity:
@@ -183,7 +211,7 @@ def _choose(
             missing.append(need)
         else:
             found.append(name)
-    return [*found, *filter(exists, optional)], missing
+    return list(dict.fromkeys([*found, *filter(exists, optional)])), missing
 
 
 def _download(
@@ -227,5 +255,9 @@ def _reason(error: Exception) -> str:
         return "the hub has no such model, or it is private (run `hf auth login`)"
     if isinstance(error, errors.RevisionNotFoundError):
         return "the hub has no such revision of it"
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

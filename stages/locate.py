@@ -1,4 +1,4 @@
-"""Where a stage's store is and what it lacks, from Parquet and JSON alone."""
+"""Where a data set's stores are and what they lack, from Parquet and JSON alone."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, EncoderConfig, MasksConfig
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights
+from medfocus_pipeline.encoders import has_text
 from medfocus_pipeline.encoders import model_id as encoder_id
 from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
 from medfocus_pipeline.segmenters import model_id as segmenter_id
@@ -16,32 +17,34 @@ from medfocus_pipeline.stores.index import Index
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, Store, create, open_store
 from medfocus_pipeline.types import ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.weights import Weights
+from stages.scan import Dataset
+from stages.settings import Context
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A stage's store, as far as it is known.
+    """A store as far as it is known.
 
     Attributes:
-        label: readable name of the stage's choice.
+        label: readable name of what it holds.
+        ids: of the rows that it should have.
         weights: None if they are not on this machine.
-        recipe: None if neither weights nor a store tell the model's files.
+        recipe: None if neither weights nor a store tell which files the model has, or if
+            the store upstream is not there.
         store: None if nothing was computed yet.
     """
 
     label: str
-    weights: Weights | None
-    recipe: Recipe | None
-    store: Store | None
+    ids: list[str]
+    weights: Weights | None = None
+    recipe: Recipe | None = None
+    store: Store | None = None
 
-    def index(self) -> Index:
-        """What is done; nothing, without a store."""
-        return self.store.index() if self.store else Index({}, {})
-
-    def missing(self, image_ids: Iterable[str]) -> list[str]:
+    def missing(self) -> list[str]:
         """Ids without a row, each once."""
-        return missing_rows(self.index(), image_ids)
+        index = self.store.index() if self.store else Index({}, {})
+        return missing_rows(index, self.ids)
 
     def create(self, dataset: Path, specs: Iterable[ArraySpec], *, shard_rows: int) -> Store:
         """The store, made if it is not there; it must have been located with its weights."""
@@ -52,11 +55,32 @@ class Located:
         return create(path, self.recipe, list(specs), shard_rows=shard_rows, revision=revision)
 
 
-Make = Callable[[ModelIdentity], Recipe]
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """All stores that one choice of settings uses.
+
+    Attributes:
+        masks: None where no focus mode needs one.
+        embeddings: one for each configuration, in order.
+        texts: None without a text tower.
+    """
+
+    masks: Located | None
+    embeddings: list[Located]
+    texts: Located | None
+
+    def all(self) -> list[Located]:
+        """Every store, upstream first."""
+        optional = [self.masks, *self.embeddings, self.texts]
+        return [place for place in optional if place is not None]
+
+    def keys(self) -> set[str]:
+        """Keys of the stores that exist."""
+        return {place.store.key for place in self.all() if place.store}
 
 
 def locate_masks(
-    dataset: Path, config: MasksConfig, hashes: FileHashes, *, download: bool = False
+    context: Context, dataset: Dataset, config: MasksConfig, *, download: bool = False
 ) -> Located:
     """The mask store of a configuration.
 
@@ -66,53 +90,46 @@ def locate_masks(
     Raises:
         WeightsError: they cannot be fetched, or a local checkpoint is missing.
     """
-    weights = find_segmenter_weights(config.segmenter, hashes, download=download)
     return _locate(
-        dataset,
+        context.folder,
+        Located(
+            masks_label(config),
+            list(dataset.files),
+            find_segmenter_weights(config.segmenter, context.hashes(), download=download),
+        ),
         lambda identity: segmentation.recipe(config, identity),
-        weights,
         model=segmenter_id(config.segmenter),
         revision=getattr(config.segmenter, "revision", None),
-        label=masks_label(config),
     )
 
 
-def locate_embeddings(
-    dataset: Path,
-    config: EmbedConfig,
-    weights: Weights | None,
+def locate_stores(
+    context: Context,
+    dataset: Dataset,
+    configs: tuple[EmbedConfig, ...],
     *,
-    masks: str | None,
-    prompts: list[str],
-) -> Located:
-    """The embedding store of a configuration, given the encoder's weights and the masks' key."""
-    return _locate(
-        dataset,
-        lambda identity: embedding.recipe(config, identity, masks=masks, prompts=prompts),
-        weights,
-        model=encoder_id(config.encoder),
-        revision=getattr(config.encoder, "revision", None),
-        label=embed_label(config),
-    )
+    download: bool = False,
+) -> Stores:
+    """The embedding stores of some configurations, and what they are made from.
 
+    Args:
+        configs: of one encoder.
+        download: fetch the encoder's weights if they are not here.
 
-def locate_texts(dataset: Path, config: EncoderConfig, weights: Weights | None) -> Located:
-    """The text store of an encoder."""
-    return _locate(
-        dataset,
-        embedding.text_recipe,
-        weights,
-        model=encoder_id(config),
-        revision=getattr(config, "revision", None),
-        label=encoder_label(config),
-    )
-
-
-def encoder_weights(
-    config: EncoderConfig, hashes: FileHashes, *, download: bool = False
-) -> Weights | None:
-    """The encoder's weights, if they are here or can be fetched."""
-    return find_encoder_weights(config, hashes, download=download)
+    Raises:
+        WeightsError: they cannot be fetched, or a local file is missing.
+    """
+    encoder = configs[0].encoder
+    weights = find_encoder_weights(encoder, context.hashes(), download=download)
+    texts = _locate_texts(context, dataset, encoder, weights) if has_text(encoder) else None
+    if not any(embedding.needs_masks(config) for config in configs):
+        masks = None
+    else:
+        masks = locate_masks(context, dataset, context.masks)
+    embeddings = [
+        _locate_embeddings(context, dataset, config, weights, masks=masks) for config in configs
+    ]
+    return Stores(masks, embeddings, texts)
 
 
 def masks_label(config: MasksConfig) -> str:
@@ -129,25 +146,55 @@ def encoder_label(config: EncoderConfig) -> str:
     return encoder_id(config).rsplit("/", 1)[-1]
 
 
-def embed_label(config: EmbedConfig) -> str:
-    """Readable name of an embedding store's choice."""
-    roi = (config.roi,) if embedding.needs_masks(config) else ()
-    return "-".join([encoder_label(config.encoder), config.focus, *roi])
+def _locate_embeddings(
+    context: Context,
+    dataset: Dataset,
+    config: EmbedConfig,
+    weights: Weights | None,
+    *,
+    masks: Located | None,
+) -> Located:
+    parts = [encoder_label(config.encoder), config.focus]
+    if embedding.needs_masks(config):
+        parts += [config.roi, masks_label(context.masks)]
+    place = Located("-".join(parts), list(dataset.files), weights)
+    key = masks.store.key if masks and masks.store else None
+    if embedding.needs_masks(config) and key is None:
+        return place
+    return _locate(
+        context.folder,
+        place,
+        lambda identity: embedding.recipe(config, identity, masks=key, prompts=dataset.prompts),
+        model=encoder_id(config.encoder),
+        revision=getattr(config.encoder, "revision", None),
+    )
+
+
+def _locate_texts(
+    context: Context, dataset: Dataset, encoder: EncoderConfig, weights: Weights | None
+) -> Located:
+    ids = [embedding.text_id(text) for text in dataset.prompts]
+    return _locate(
+        context.folder,
+        Located(f"{encoder_label(encoder)}-class-prompts", ids, weights),
+        embedding.text_recipe,
+        model=encoder_id(encoder),
+        revision=getattr(encoder, "revision", None),
+    )
 
 
 def _locate(
-    dataset: Path,
-    make: Make,
-    weights: Weights | None,
+    folder: Path,
+    place: Located,
+    make: Callable[[ModelIdentity], Recipe],
     *,
     model: str,
     revision: str | None,
-    label: str,
 ) -> Located:
-    if weights is None:
-        store = catalog.find(dataset, make(ModelIdentity(model)), revision=revision)
-        return Located(label, None, store.recipe if store else None, store)
-    recipe = make(weights.identity)
-    path = dataset / recipe.stage / recipe.folder(label)
+    if place.weights is None:
+        store = catalog.find(folder, make(ModelIdentity(model)), revision=revision)
+        return Located(place.label, place.ids, None, store.recipe if store else None, store)
+    recipe = make(place.weights.identity)
+    path = folder / recipe.stage / recipe.folder(place.label)
     store = open_store(path, expected=recipe) if (path / "store.json").exists() else None
-    return Located(label, weights, recipe, store)
+    return Located(place.label, place.ids, place.weights, recipe, store)

@@ -13,8 +13,8 @@ from medfocus_pipeline.segmenters import load_segmenter
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
-from stages.locate import Located, locate_masks
-from stages.progress import bar, say, say_problems
+from stages.locate import locate_masks
+from stages.progress import bar, say, say_problems, say_rate
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 
@@ -26,43 +26,31 @@ def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool
         1 if `strict` and some image cannot be used, else 0.
     """
     dataset = open_dataset(context)
-    located = locate_masks(context.folder, config, context.hashes())
-    missing = located.missing(dataset.files)
     problems = dataset.problems
-    if located.store is None or missing:
-        store, more = _compute(context, dataset, located, config, runtime, missing)
+    place = locate_masks(context, dataset, config)
+    fresh = place.store is None or bool(place.missing())
+    if fresh:
+        store, more = _compute(context, dataset, config, runtime)
         problems |= more
     else:
-        store = located.store
+        store = place.store
         say(f"masks: all {len(dataset.files):,} images are done, nothing to do")
     context.remember(masks=config)
     say(f"store: {store.path}")
-    _say_quality(dataset, store, fresh=bool(missing))
+    _say_agreement(dataset, store, fresh=fresh)
     say_problems(problems)
     return int(strict and bool(problems))
 
 
 def _compute(
-    context: Context,
-    dataset: Dataset,
-    located: Located,
-    config: MasksConfig,
-    runtime: Runtime,
-    missing: list[str],
+    context: Context, dataset: Dataset, config: MasksConfig, runtime: Runtime
 ) -> tuple[Store, dict[str, str]]:
-    if located.weights is None:
-        located = locate_masks(context.folder, config, context.hashes(), download=True)
-        missing = located.missing(dataset.files)
-    weights = located.weights
-    if weights is None:
-        raise ValueError("a download either gives weights or raises")
-    store = located.create(
-        context.folder,
-        segmentation.array_specs(config),
-        shard_rows=segmentation.SHARD_ROWS,
+    place = locate_masks(context, dataset, config, download=True)
+    store = place.create(
+        context.folder, segmentation.array_specs(config), shard_rows=segmentation.SHARD_ROWS
     )
     with writing(store.path):
-        segmenter = load_segmenter(config, weights, runtime)
+        segmenter = load_segmenter(config, place.weights, runtime)
         job = segmentation.job(
             segmenter,
             config,
@@ -71,18 +59,17 @@ def _compute(
             workers=runtime.workers,
         )
         started = time.monotonic()
-        with bar(f"masks with {located.label}", len(missing)) as advance:
-            outcome = fill(store, list(dataset.files), job, on_rows=advance)
-    rate = outcome.computed / max(time.monotonic() - started, 1e-9)
-    say(f"masks: {outcome.computed:,} images computed, {rate:.1f} images/s")
+        with bar(f"masks with {place.label}", len(place.missing())) as advance:
+            outcome = fill(store, place.ids, job, on_rows=advance)
+    say_rate(f"masks with {place.label}", outcome.computed, time.monotonic() - started)
     table = store.index().table()
     empty = 0 if table is None else sum(count == 0 for count in table["candidates"].to_pylist())
     if empty:
-        say(f"masks: {empty:,} images have no candidate; their ROI is the whole image")
+        say(f"{empty:,} images have no candidate: their ROI is the whole image")
     return store, {dataset.files[id_]: why for id_, why in outcome.problems.items()}
 
 
-def _say_quality(dataset: Dataset, store: Store, *, fresh: bool) -> None:
+def _say_agreement(dataset: Dataset, store: Store, *, fresh: bool) -> None:
     if not dataset.card.annotation:
         return
     path = store.path / "roi_agreement.json"
@@ -107,8 +94,7 @@ def _agreements(dataset: Dataset, store: Store) -> list[dict[str, float]]:
             annotated = annotation_paths(dataset.root, path, dataset.card)
             if not annotated or image_id not in reader:
                 continue
-            height, width = reader.size(image_id)
-            annotation = read_annotation(annotated, (height, width))
+            annotation = read_annotation(annotated, reader.size(image_id))
             if annotation.any():
                 found.append(roi_agreement(reader(image_id), annotation))
     return found

@@ -99,3 +99,17 @@ def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:
         say(f"  {path!r} {reason}")
     if shown is not None and len(problems) > shown:
         say(f"  … and {len(problems) - shown:,} more; medfocus scan --problems names them all")
+
+
+def say_rate(what: str, count: int, seconds: float) -> None:
+    """How many images a stage computed, and how fast."""
+    say(f"{what}: {count:,} images in {seconds:.1f} s, {count / max(seconds, 1e-9):.1f} images/s")
+
+
+def human(size: float) -> str:
+    """Bytes as people write them: 12.3 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -42,6 +42,11 @@ class Dataset:
         return decode(self.root / self.files[image_id]).pixels
 
     @property
+    def prompts(self) -> list[str]:
+        """Every class prompt, in class and template order."""
+        return [text for texts in self.card.prompts() for text in texts]
+
+    @property
     def problems(self) -> dict[str, str]:
         """Path -> why the image is left out."""
         return dict(self.manifest.problems)

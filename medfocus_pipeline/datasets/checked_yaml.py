@@ -41,7 +41,7 @@ def load_checked(path: Path, model: type[M], *, kind: str) -> M:
     lines: dict[_Keys, int] = {(): 1}
     problems = [] if tree is None else _index(tree, (), lines, ())
     try:
-        checked = model.model_validate(data if isinstance(data, dict) else {"": data})
+        checked = model.model_validate(data)
     except ValidationError as error:
         problems += [_problem(detail, lines) for detail in error.errors(include_url=False)]
     if problems:

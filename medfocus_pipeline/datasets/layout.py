@@ -73,7 +73,7 @@ def guess_card(paths: Sequence[str], title: str) -> Card:
     while True:
         below = [rest for rest in (_below(root, each) for each in parts) if len(rest) > 1]
         tops = sorted({rest[0] for rest in below})
-        if len(tops) != 1 or any(len(rest) < 3 for rest in below):
+        if len(tops) != 1 or all(len(rest) < 3 for rest in below):
             break
         root = (*root, tops[0])
     known = {top.casefold(): top for top in tops}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from medfocus_pipeline.datasets.card import Card, plain_card
-from medfocus_pipeline.datasets.tree import describe
 from medfocus_pipeline.datasets.layout import TEST_NAMES, TRAIN_NAMES, Entry, Place
+from medfocus_pipeline.datasets.tree import describe
 from medfocus_pipeline.errors import DataError
 
 _REQUIRED = ("path", "label")

@@ -1,5 +1,6 @@
 """From whatever a file holds to ``(h, w, 3) uint8``."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,10 @@ def to_rgb8(
     if not high > low:
         return as_rgb(np.zeros(real.shape, dtype=np.uint8))
     real[~finite] = low
-    # In units of the larger limit: the span of two limits may overflow, or vanish.
-    unit = max(abs(low), abs(high))
-    share = np.clip((real / unit - low / unit) / (high / unit - low / unit), 0, 1)
+    # The span of two float64 limits may overflow; half of each does not.
+    scale = 1.0 if math.isfinite(high - low) else 0.5
+    span = high * scale - low * scale
+    share = np.clip((real * scale - low * scale) / span, 0, 1)
     if inverted:
         share = 1 - share
     share[~finite] = 0

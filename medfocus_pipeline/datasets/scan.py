@@ -7,7 +7,6 @@ from pathlib import Path
 
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
-from medfocus_pipeline.datasets.tree import ImageFile, find_images
 from medfocus_pipeline.datasets.layout import (
     Entry,
     expected_layout,
@@ -18,6 +17,7 @@ from medfocus_pipeline.datasets.layout import (
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
 from medfocus_pipeline.datasets.readers import EXTENSIONS, decode
+from medfocus_pipeline.datasets.tree import ImageFile, find_images
 from medfocus_pipeline.errors import DataError, ImageError
 from medfocus_pipeline.files import sha256
 

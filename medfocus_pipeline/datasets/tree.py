@@ -64,7 +64,7 @@ def find_images(root: Path) -> list[ImageFile]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
-            elif entry.is_symlink() and inside(entry.path, base) and entry.is_dir():
+            elif entry.is_symlink() and _is_inner_folder(entry.path, base):
                 links.append(path)
             elif _is_image(entry, base) and (file := describe(base, path)):
                 found.append(file)
@@ -100,6 +100,11 @@ def inside(path: str, base: str) -> bool:
     return os.path.commonpath([target, base]) == base
 
 
+def _is_inner_folder(path: str, base: str) -> bool:
+    """Whether a link leads to a folder below `base`."""
+    return inside(path, base) and os.path.isdir(path)  # noqa: PTH112
+
+
 def _refused(path: str, why: str) -> ImageFile:
     """A row for a file that is not opened, its name made safe to store."""
     return ImageFile(os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why)
@@ -112,11 +117,13 @@ def _is_image(entry: "os.DirEntry[str]", base: str) -> bool:
     if suffix in EXTENSIONS:
         return True
     if entry.is_symlink() and not inside(entry.path, base):
-        return entry.is_dir() or not suffix
+        return os.path.isdir(entry.path) or not suffix  # noqa: PTH112
     # Archives name DICOM files after their UID: IM0001, 1.2.840.113619.2
-    if not re.fullmatch(r"(\.\d+)?", suffix) or not entry.is_file():
+    if not re.fullmatch(r"(\.\d+)?", suffix):
         return False
     try:
+        if not entry.is_file():
+            return False
         with open(entry.path, "rb") as file:  # noqa: PTH123
             return file.read(132)[128:] == b"DICM"
     except OSError:

@@ -10,10 +10,10 @@ import numpy as np
 
 from medfocus_pipeline.config import ClipConfig, Runtime
 from medfocus_pipeline.devices import autocast, resolve_device
-from medfocus_pipeline.encoders.tower import ImageTower
+from medfocus_pipeline.encoders.tower import ImageTower, dry_run
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import FloatArray, Image
-from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, hub_weights
+from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, hub_weights, unusable
 
 if TYPE_CHECKING:
     import torch
@@ -71,10 +71,11 @@ def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weig
     Raises:
         WeightsError: the folder lacks a file, or the hub's files cannot be had.
     """
-    if _is_path(config.model):
-        return _find_folder(Path(config.model).expanduser(), hashes)
+    folder = _local_folder(config.model)
 
     def find(files: Sequence[str], revision: str | None) -> Weights | None:
+        if folder is not None:
+            return folder_weights(folder, files, optional=_OPTIONAL, hashes=hashes)
         return hub_weights(
             config.model,
             files,
@@ -87,7 +88,7 @@ def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weig
     weights = find(_FILES, config.revision)
     if weights is None or _INDEX not in weights.paths:
         return weights
-    return find((*_FILES, *_shards(weights)), weights.identity.revision)
+    return find((*_FILES, *_shards(weights.paths[_INDEX])), weights.identity.revision)
 
 
 def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncoder:
@@ -99,28 +100,144 @@ def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEnc
     import torch
     from safetensors import SafetensorError
 
-    folder = weights.paths["config.json"].parent
-    name = weights.identity.id
-    kind = _model_type(weights)
-    device = resolve_device(runtime.device)
     try:
-        model, processor, tokenizer = _from_pretrained(folder)
-        tower = _image_tower(model.to(device), processor, config, runtime)
+        return _build(config, weights.paths["config.json"], runtime)
+    except torch.OutOfMemoryError:
+        raise
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise WeightsError(
-            f"Weights of {name} do not load as a {kind} model: {_first_line(error)}; delete the "
-            f"files and run `medfocus models pull {name}`, or name another model."
-        ) from error
+        raise unusable(weights, "a CLIP or SigLIP model", error) from error
+
+
+def _build(config: ClipConfig, config_file: Path, runtime: Runtime) -> ClipEncoder:
+    import torch
+
+    device = resolve_device(runtime.device)
+    padding = _text_padding(config_file)
+    model, processor, tokenizer = _from_pretrained(config_file.parent)
+    model.to(device)
+    forward = _image_forward(model)
     limit = model.config.text_config.max_position_embeddings
 
-    def text_features(texts: list[str]) -> "torch.Tensor":
+    def text_features(texts: list[str]) -> torch.Tensor:
         tokens = tokenizer(
-            texts, padding=_PADDING[kind], truncation=True, max_length=limit, return_tensors="pt"
+            texts, padding=padding, truncation=True, max_length=limit, return_tensors="pt"
         )
         features: torch.Tensor = model.get_text_features(**tokens.to(device)).pooler_output
         return features
 
-    temperature = float(torch.exp(-model.logit_scale.detach().squeeze()))
-    return ClipEncoder(*tower, temperature=temperature, text_features=text_features)
+    mean, std = (torch.tensor(values, device=device) for values in _mean_and_std(processor))
+    resize_and_crop = _resize_and_crop(processor)
+    shapes = dry_run(resize_and_crop, forward, mean=mean)
+    patch = model.config.vision_config.patch_size
+    cells = shapes.side // patch
+    return ClipEncoder(
+        resize_and_crop=resize_and_crop,
+        forward=torch.compile(forward) if runtime.compile else forward,
+        mean=mean,
+        std=std,
+        precision=config.precision,
+        batch_size=_BATCH_SIZE[device],
+        dim=shapes.dim,
+        token_grid=(cells, cells),
+        token_extent=cells * patch,
+        temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
+        text_features=text_features,
+    )
+
+
+def _from_pretrained(folder: Path) -> tuple[Any, Any, Any]:
+    """Model, image processor and tokenizer of a folder: no network, no pickle, no remote code."""
+    import torch
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    model, loading = AutoModel.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        output_loading_info=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    # transformers fills what is missing with random numbers and goes on.
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
+    processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    return model.eval(), processor, tokenizer
+
+
+def _image_forward(model: Any) -> "Forward":
+    """Projected image features and patch tokens of a CLIP or SigLIP model."""
+
+    def siglip(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+        output = model.get_image_features(pixel_values=pixels)
+        return output.pooler_output, output.last_hidden_state
+
+    def clip(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+        output = model.get_image_features(pixel_values=pixels)
+        patches = model.vision_model.post_layernorm(output.last_hidden_state[:, 1:])
+        return output.pooler_output, model.visual_projection(patches)
+
+    return clip if model.config.model_type == "clip" else siglip
+
+
+def _resize_and_crop(processor: Any) -> Callable[[Image], Image]:
+    """The processor's own steps before rescaling; they stay in uint8."""
+
+    def resize_and_crop(image: Image) -> Image:
+        pixels = processor(
+            np.require(image, requirements=["C", "W"]),
+            do_rescale=False,
+            do_normalize=False,
+            input_data_format="channels_last",
+            return_tensors="np",
+        )["pixel_values"][0]
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+    return resize_and_crop
+
+
+def _mean_and_std(processor: Any) -> tuple[list[float], list[float]]:
+    """The processor's normalisation, in grey levels."""
+    level = 1 / processor.rescale_factor if processor.do_rescale else 1.0
+    if not processor.do_normalize:
+        return [0.0] * 3, [level] * 3
+    return [m * level for m in processor.image_mean], [s * level for s in processor.image_std]
+
+
+def _text_padding(config_file: Path) -> str:
+    """How the model's texts are padded.
+
+    Raises:
+        ValueError: no JSON, or neither CLIP nor SigLIP.
+    """
+    kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
+    if kind not in _PADDING:
+        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(_PADDING)}")
+    return _PADDING[kind]
+
+
+def _local_folder(model: str) -> Path | None:
+    """The folder that `model` names; None for a hub id (``name`` or ``owner/name``)."""
+    path = Path(model).expanduser()
+    looks_local = model.startswith((".", "~")) or path.is_absolute() or len(path.parts) > 2
+    return path if looks_local or path.is_dir() else None
+
+
+def _shards(index: Path) -> list[str]:
+    """File names of a sharded safetensors model.
+
+    Raises:
+        WeightsError: the index is not one.
+    """
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{index} is no safetensors index: {error}; delete it and pull the model again."
+        ) from error

@@ -48,4 +48,5 @@ def _shares(size: int, cells: int) -> NDArray[np.float64]:
     edges = np.arange(cells + 1) * (size / cells)
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return np.clip(overlap, 0, None) * (cells / size)
+    shares: NDArray[np.float64] = np.clip(overlap, 0, None) * (cells / size)
+    return shares

@@ -1,5 +1,6 @@
 """What every image encoder does alike: from uint8 pictures to embeddings."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -75,6 +76,50 @@ class ImageTower:
             # (n, s, s, 3) seen as (n, 3, s, s) is the channels-last layout, the faster one.
             pooled, tokens = self.forward(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
         return Encoded(_array(pooled), None if tokens is None else _array(tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What a forward pass of one picture gave.
+
+    Attributes:
+        side: s, of the prepared picture.
+        dim: d, of the pooled feature.
+        tokens: number of tokens; None without tokens.
+    """
+
+    side: int
+    dim: int
+    tokens: int | None
+
+
+def dry_run(
+    resize_and_crop: Callable[[Image], Image],
+    forward: "Forward",
+    *,
+    mean: "torch.Tensor",
+) -> Shapes:
+    """Send one grey picture through a model.
+
+    Raises:
+        ValueError: the preprocessing does not end in a square of one size, or the forward
+            pass does not take it.
+    """
+    import torch
+
+    wide, tall = (resize_and_crop(np.zeros(size, np.uint8)) for size in ((48, 64, 3), (64, 48, 3)))
+    side = len(wide)
+    if wide.shape != tall.shape or wide.shape != (side, side, 3):
+        raise ValueError(f"its preprocessing makes {wide.shape} and {tall.shape}, not one square")
+    with torch.inference_mode():
+        pooled, tokens = forward(torch.zeros(1, 3, side, side, device=mean.device))
+    return Shapes(side, pooled.shape[1], None if tokens is None else tokens.shape[1])
+
+
+def square_grid(cells: int) -> tuple[int, int] | None:
+    """``(g, g)`` with as many cells; None if there is no such square."""
+    side = math.isqrt(cells)
+    return (side, side) if side * side == cells else None
 
 
 def _array(tensor: "torch.Tensor") -> FloatArray:

@@ -33,8 +33,7 @@ def areas(masks: NDArray[np.bool_]) -> FloatArray:
         ``(k,) float32`` in [0, 1].
     """
     side = masks.shape[-1]
-    covered = np.count_nonzero(masks, axis=(1, 2)) / (side * side)
-    return covered.astype(np.float32)
+    return np.asarray(_count(masks) / (side * side), dtype=np.float32)
 
 
 def boxes(masks: NDArray[np.bool_], *, size: tuple[int, int]) -> Boxes:
@@ -48,19 +47,22 @@ def boxes(masks: NDArray[np.bool_], *, size: tuple[int, int]) -> Boxes:
         ``(k, 4) float32``, XYXY in pixels of the original image, x1 and y1 exclusive.
     """
     height, width = size
-    x0, x1 = _extent(masks.any(axis=1))
-    y0, y1 = _extent(masks.any(axis=2))
-    side = masks.shape[-1]
-    scale = np.array([width, height, width, height]) / side
-    return (np.stack([x0, y0, x1, y1], axis=1) * scale).astype(np.float32)
+    x0, x1 = _extent(np.any(masks, axis=1))
+    y0, y1 = _extent(np.any(masks, axis=2))
+    scale = np.array([width, height, width, height]) / masks.shape[-1]
+    return np.asarray(np.stack([x0, y0, x1, y1], axis=1) * scale, dtype=np.float32)
 
 
-def _extent(line: NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+def _extent(lines: NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
     """First index and one past the last of the true values in each row of ``(k, S)``."""
-    found = line.any(axis=1)
-    first = line.argmax(axis=1)
-    last = line.shape[1] - line[:, ::-1].argmax(axis=1)
-    return np.where(found, first, 0), np.where(found, last, 0)
+    first = lines.argmax(axis=1)
+    end = lines.shape[1] - lines[:, ::-1].argmax(axis=1)
+    return first, np.where(lines.any(axis=1), end, 0)
+
+
+def _count(masks: NDArray[np.bool_]) -> IntArray:
+    """Pixels of each mask, ``(k,) int64``."""
+    return np.asarray(np.count_nonzero(masks, axis=(1, 2)), dtype=np.int64)
 
 
 def stability(logits: FloatArray, *, offset: float) -> FloatArray:
@@ -76,25 +78,8 @@ def stability(logits: FloatArray, *, offset: float) -> FloatArray:
     Returns:
         ``(k,) float32`` in [0, 1]; 0 where even the laxer mask is empty.
     """
-    strict = np.count_nonzero(logits > offset, axis=(1, 2))
-    lax = np.count_nonzero(logits > -offset, axis=(1, 2))
+    strict, lax = _count(logits > offset), _count(logits > -offset)
     return (strict / np.maximum(lax, 1)).astype(np.float32)
-
-
-def pairwise_iou(masks: NDArray[np.bool_]) -> FloatArray:
-    """Intersection over union of every mask with every other.
-
-    Args:
-        masks: ``(k, S, S) bool``.
-
-    Returns:
-        ``(k, k) float32`` in [0, 1], symmetric; 0 between empty masks.
-    """
-    flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(np.float32)
-    intersection = flat @ flat.T  # exact: counts below 2**24
-    area = np.diag(intersection)
-    union = area[:, None] + area[None, :] - intersection
-    return (intersection / np.maximum(union, 1)).astype(np.float32)
 
 
 def select(
@@ -148,11 +133,14 @@ def select(
 
 def _distinct(masks: NDArray[np.bool_], *, limit: int, max_iou: float) -> list[int]:
     """Indices of the first `limit` masks that overlap no earlier one of them too much."""
-    overlap = pairwise_iou(masks)
+    bits = np.packbits(masks, axis=-1)
+    area = _count(masks)
+    left = np.arange(len(masks))
     kept: list[int] = []
-    for index in range(len(masks)):
-        if len(kept) == limit:
-            break
-        if (overlap[index, kept] <= max_iou).all():
-            kept.append(index)
+    while len(left) > 0 and len(kept) < limit:
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        shared = np.bitwise_count(bits[left] & bits[first]).sum(axis=(1, 2), dtype=np.int64)
+        iou = shared / (area[left] + area[first] - shared)
+        left = left[iou <= max_iou]
     return kept

@@ -16,10 +16,15 @@ _LOADERS: dict[str, Callable[[MasksConfig, Weights, Runtime], Segmenter]] = {
     "threshold": threshold.load,
 }
 
+NAMES = tuple(_LOADERS)
 
-def find_weights(
-    config: SegmenterConfig, hashes: FileHashes, *, download: bool
-) -> Weights | None:
+
+def model_id(config: SegmenterConfig) -> str:
+    """What `ModelIdentity.id` will be, known also where the weights are not."""
+    return sam2.model_id(config) if isinstance(config, Sam2Config) else config.name
+
+
+def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
     """The weights that a segmenter needs, and its identity.
 
     Args:

@@ -87,6 +87,12 @@ _PACE = {
 }
 
 
+def model_id(config: Sam2Config) -> str:
+    """Hub id of the weights, or the plain name of a local checkpoint's architecture."""
+    repo = _SIZES[config.size].repo
+    return repo if config.checkpoint is None else repo.rpartition("/")[2]
+
+
 def find_weights(config: Sam2Config, hashes: FileHashes, *, download: bool) -> Weights | None:
     """The checkpoint of `config`: the local one it names, else the hub's.
 
@@ -96,13 +102,11 @@ def find_weights(config: Sam2Config, hashes: FileHashes, *, download: bool) -> W
     Raises:
         WeightsError: the local file is missing, or the hub's cannot be fetched.
     """
-    size = _SIZES[config.size]
+    name = model_id(config)
     if config.checkpoint is not None:
-        name = size.repo.rpartition("/")[2]
         return local_weights(name, {_CHECKPOINT: config.checkpoint}, hashes=hashes)
-    return hub_weights(
-        size.repo, [size.file], revision=config.revision, hashes=hashes, download=download
-    )
+    files = [_SIZES[config.size].file]
+    return hub_weights(name, files, revision=config.revision, hashes=hashes, download=download)
 
 
 def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam2Segmenter":
@@ -265,7 +269,7 @@ class Sam2Segmenter:
         line = (torch.arange(side, device=model.device) + 0.5) / side * model.image_size
         points = torch.cartesian_prod(line, line).flip(-1).unsqueeze(1)
         labels = torch.ones(points.shape[:2], dtype=torch.int, device=model.device)
-        prompts, _ = model.sam_prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        prompts: Tensor = model.sam_prompt_encoder((points, labels), boxes=None, masks=None)[0]
         return prompts
 
     def _encode(self, images: Sequence[Image]) -> "list[Tensor]":
@@ -289,7 +293,8 @@ class Sam2Segmenter:
         from torch.nn import functional
 
         device, side = self._model.device, self._model.image_size
-        pixels = torch.from_numpy(image.copy()).to(device).permute(2, 0, 1).float() / 255
+        writable = np.require(image, np.uint8, ["C", "W"])  # torch warns of anything else
+        pixels = torch.from_numpy(writable).to(device).permute(2, 0, 1).float() / 255
         if pixels.shape[1:] != (side, side):
             pixels = functional.interpolate(
                 pixels[None], size=(side, side), mode="bilinear", antialias=True
@@ -320,11 +325,12 @@ class Sam2Segmenter:
 
     def _decode(self, levels: "list[Tensor]") -> Iterator[tuple[FloatArray, FloatArray]]:
         """Logits ``(m, S, S)`` and scores ``(m,)`` of the masks with a good enough score."""
+        import torch
         from torch.nn import functional
 
         image = self._decoder.image_tokens(levels)
         chunk = max(1, self._pace.tokens // len(image.tokens))
-        for prompts in self._prompts.split(chunk):
+        for prompts in torch.split(self._prompts, chunk):
             sketches = self._decoder.attend(image, prompts)
             good = sketches.score >= self._config.min_score
             drawn = good.any(dim=1)

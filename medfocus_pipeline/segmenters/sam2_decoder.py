@@ -109,9 +109,7 @@ class PromptDecoder:
             read = _read(layer.cross_attn_token_to_image, tokens + start, placed, pixels)
             tokens = layer.norm2(tokens + read)
             tokens = layer.norm3(tokens + layer.mlp(tokens))
-            pixels = _write(
-                layer.cross_attn_image_to_token, tokens + start, tokens, placed, pixels
-            )
+            pixels = _write(layer.cross_attn_image_to_token, tokens + start, tokens, placed, pixels)
             pixels = _normalise(pixels, layer.norm4)
         read = _read(
             transformer.final_attn_token_to_image, tokens + start, pixels + self._position, pixels
@@ -155,14 +153,15 @@ def _read(attention: Any, queries: "Tensor", placed: "Tensor", pixels: "Tensor")
     import torch
 
     heads = attention.num_heads
-    query = attention.q_proj(queries).unflatten(-1, (heads, -1))
+    query = attention.q_proj(queries).view(*queries.shape[:2], heads, -1)
     query = query / math.sqrt(query.shape[-1])
     # The keys' bias adds the same to all scores of a query, which softmax ignores.
     query = torch.einsum("pthd,hdc->phtc", query, _by_head(attention.k_proj.weight, heads))
     weights = (query.flatten(1, 2).to(placed.dtype) @ placed.mT).softmax(-1)
     value = (weights @ pixels).to(queries.dtype).view_as(query)
     value = torch.einsum("phtc,hdc->pthd", value, _by_head(attention.v_proj.weight, heads))
-    return attention.out_proj(value.flatten(2) + attention.v_proj.bias)
+    read: Tensor = attention.out_proj(value.flatten(2) + attention.v_proj.bias)
+    return read
 
 
 def _write(
@@ -183,18 +182,18 @@ def _write(
     import torch
 
     heads = attention.num_heads
-    key = attention.k_proj(keys).unflatten(-1, (heads, -1))
+    key = attention.k_proj(keys).view(*keys.shape[:2], heads, -1)
     key = key / math.sqrt(key.shape[-1])
     bias = torch.einsum("pthd,hd->pht", key, _by_head(attention.q_proj.bias, heads))
     key = torch.einsum("pthd,hdc->phtc", key, _by_head(attention.q_proj.weight, heads))
-    value = attention.v_proj(values).unflatten(-1, (heads, -1))
+    value = attention.v_proj(values).view(*values.shape[:2], heads, -1)
     value = torch.einsum("pthd,hdc->phtc", value, _by_head(attention.out_proj.weight.mT, heads))
     # Each head's weights sum to 1, so its share of the output's bias can ride on its values.
     value = value + attention.out_proj.bias / heads
 
     dtype = placed.dtype
     scores = key.flatten(1, 2).to(dtype) @ placed.mT
-    scores = scores.unflatten(1, bias.shape[1:]) + bias.unsqueeze(-1).to(dtype)
+    scores = scores.view(*bias.shape, -1) + bias.unsqueeze(-1).to(dtype)
     weights = scores.softmax(2).flatten(1, 2)
     pixels = pixels.expand(len(keys), -1, -1)
     return torch.baddbmm(pixels, weights.mT, value.flatten(1, 2).to(dtype))
@@ -202,7 +201,7 @@ def _write(
 
 def _by_head(weight: "Tensor", heads: int) -> "Tensor":
     """``(heads, d, ...)``, the rows of a projection head by head."""
-    return weight.unflatten(0, (heads, -1))
+    return weight.reshape(heads, -1, *weight.shape[1:])
 
 
 def _upscale(cells: "Tensor", layer: Any, finer: "Tensor") -> "Tensor":
@@ -217,7 +216,7 @@ def _upscale(cells: "Tensor", layer: Any, finer: "Tensor") -> "Tensor":
         ``(..., 4, c')``: the 2 x 2 cells of each cell.
     """
     weight = layer.weight.permute(0, 2, 3, 1).flatten(1).to(cells.dtype)
-    upscaled = (cells @ weight).unflatten(-1, (4, -1))
+    upscaled: Tensor = (cells @ weight).view(*cells.shape[:-1], *finer.shape[-2:])
     upscaled += finer + layer.bias.to(cells.dtype)
     return upscaled
 
@@ -227,4 +226,5 @@ def _normalise(x: "Tensor", norm: Any) -> "Tensor":
     from torch.nn import functional
 
     weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-    return functional.layer_norm(x, x.shape[-1:], weight, bias, norm.eps)
+    normal: Tensor = functional.layer_norm(x, x.shape[-1:], weight, bias, norm.eps)
+    return normal

@@ -1,9 +1,10 @@
 """Otsu's threshold and connected components: the baseline that learns nothing."""
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from medfocus_pipeline.config import MasksConfig, Runtime, ThresholdConfig
@@ -98,7 +99,7 @@ def _components(grey: FloatArray, *, min_area: float) -> Iterator[_Component]:
 
     if np.ptp(grey) <= _FLAT:
         return
-    level = threshold_otsu(grey)
+    level = threshold_otsu(grey)  # type: ignore[no-untyped-call]
     unsure = np.abs(grey - level) <= _SHIFT * grey.std()
     for above in (grey > level, grey <= level):
         labels, _ = label(above)
@@ -107,9 +108,40 @@ def _components(grey: FloatArray, *, min_area: float) -> Iterator[_Component]:
                 continue
             mask = np.zeros(grey.shape, dtype=np.bool_)
             mask[box] = binary_fill_holes(labels[box] == index)
-            around = _grown(box, shape=grey.shape)
-            yield _Component(
-                mask=mask,
-                score=_score(mask, grey[around][mask[around]], grey[around][~mask[around]], mask[box].mean()),
-                stability=_stability(mask[around], unsure[around]),
-            )
+            around = _surroundings(box, shape=grey.shape)
+            contrast = _contrast(grey[around], mask[around])
+            compactness = mask[box].mean()
+            score = (contrast * compactness * (1 - _contact(mask))) ** (1 / 3)
+            yield _Component(mask, float(score), _stability(mask[around], unsure[around]))
+
+
+def _surroundings(box: tuple[slice, ...], *, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The box grown on each side, as far as the frame goes."""
+    longer = max(part.stop - part.start for part in box)
+    reach = math.ceil(_SURROUNDINGS * longer)
+    return tuple(
+        slice(max(part.start - reach, 0), min(part.stop + reach, end))
+        for part, end in zip(box, shape, strict=True)
+    )
+
+
+def _contrast(grey: FloatArray, mask: Mask) -> float:
+    """How far the mean inside is from that outside, in [0, 1]; 0 where nothing is outside."""
+    inside, outside = grey[mask], grey[~mask]
+    if outside.size == 0:
+        return 0.0
+    distance = abs(inside.mean() - outside.mean())
+    return float(distance / (distance + inside.std() + outside.std()))
+
+
+def _contact(mask: Mask) -> float:
+    """Share of the frame's border that the mask touches."""
+    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    return float(border.mean())
+
+
+def _stability(mask: Mask, unsure: Mask) -> float:
+    """IoU of the mask without its unsure pixels and the mask with those around it."""
+    strict = np.count_nonzero(mask & ~unsure)
+    lax = np.count_nonzero(mask | unsure)
+    return strict / lax

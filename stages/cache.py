@@ -1,0 +1,130 @@
+"""``medfocus cache``: list, verify and prune the stores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from medfocus_pipeline.datasets import manifest as manifests
+from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.stores import catalog
+from medfocus_pipeline.stores.lock import writing
+from medfocus_pipeline.stores.store import open_store
+from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, ProfileName
+from stages.progress import human, out, say
+from stages.settings import Context, open_context
+from stages.scan import open_dataset
+from stages.status import used_stores
+
+app = typer.Typer(help="List, verify and prune the stores.", no_args_is_help=True)
+
+
+@app.command("ls", epilog="Example: medfocus cache ls brain")
+def list_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+) -> None:
+    """List the stores of one data set, or of all."""
+    table = Table("data set", "stage", "store", "rows", "size", "in use", box=None)
+    total = 0
+    for name in _names(dataset, cache_):
+        used = _keys_in_use(open_context(name, data=data, cache=cache_, profile=profile))
+        for path in catalog.store_folders(cache_ / name):
+            size = catalog.size_of(path)
+            total += size
+            rows, use = _rows_and_use(path, used)
+            table.add_row(name, path.parent.name, path.name, rows, human(size), use)
+    out.print(table)
+    say(f"{human(total)} in all")
+
+
+def _rows_and_use(path: Path, used: set[str]) -> tuple[str, str]:
+    try:
+        store = open_store(path)
+    except StoreError:
+        return "?", "unusable"
+    return f"{len(store.index().done):,}", "yes" if store.key in used else "no"
+
+
+@app.command("verify", epilog="Example: medfocus cache verify brain --repair")
+def verify_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Forget corrupt shards, so that a run computes them.")
+    ] = False,
+) -> None:
+    """Read every shard and compare it with its checksum; exit with 1 if one is wrong."""
+    del data, profile  # every command takes them; the stores are all in the cache
+    wrong = 0
+    for name in _names(dataset, cache_):
+        for path in catalog.store_folders(cache_ / name):
+            wrong += _verify(path, repair=repair)
+    say("everything is as it was written" if not wrong else f"{wrong} problems")
+    if wrong:
+        if not repair:
+            say("Run: medfocus cache verify --repair, then the stages again.")
+        raise typer.Exit(int(not repair))
+
+
+def _verify(path: Path, *, repair: bool) -> int:
+    try:
+        store = open_store(path)
+    except StoreError as error:
+        say(f"{path.name}: {error}")
+        return 1
+    problems = store.verify()
+    for shard, problem in problems.items():
+        say(f"{path.name}: shard {shard}: {problem}")
+    if repair:
+        with writing(path):
+            store.drop(problems)
+    say(f"{path.name}: {len(store.index().done):,} rows{' left' if problems and repair else ''}")
+    return len(problems)
+
+
+@app.command("prune", epilog="Example: medfocus cache prune brain --yes")
+def prune_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove stores that no current setting uses, and shards of images that are gone."""
+    items = []
+    for name in _names(dataset, cache_):
+        context = open_context(name, data=data, cache=cache_, profile=profile)
+        ids = set(manifests.read(context.folder / "manifest.parquet").image_ids)
+        items += catalog.prunable(context.folder, keep=_keys_in_use(context), image_ids=ids)
+    for item in items:
+        say(f"{item.path}: {human(item.size)}, {item.reason}")
+    if not items:
+        say("nothing to prune")
+        return
+    total = human(sum(item.size for item in items))
+    if not yes and not (out.is_terminal and typer.confirm(f"Remove {total}?")):
+        say(f"Nothing was removed. Run again with --yes to remove {total}.")
+        return
+    for item in items:
+        catalog.remove(item)
+    say(f"removed {total}")
+
+
+def _keys_in_use(context: Context) -> set[str]:
+    return used_stores(context, open_dataset(context, images_needed=False)).keys()
+
+
+def _names(dataset: str | None, cache: Path) -> Iterator[str]:
+    names = catalog.datasets(cache)
+    if dataset is not None and dataset not in names:
+        known = ", ".join(names) or "none"
+        raise ConfigError(f"{cache} has no data set {dataset!r}. Known there: {known}.")
+    yield from [dataset] if dataset else names
+

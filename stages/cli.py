@@ -1,0 +1,228 @@
+"""The console script ``medfocus``: one command a stage."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.logging import RichHandler
+
+from medfocus_pipeline import __version__
+from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.devices import cores
+from medfocus_pipeline.errors import MedFocusError
+from stages import cache, doctor, embed, masks, models, probe, scan, status
+from stages.options import (
+    DEFAULT_CACHE,
+    Assignments,
+    BatchSize,
+    CacheFolder,
+    DataFolder,
+    DatasetName,
+    DeviceName,
+    ProfileName,
+    Strict,
+    Workers,
+    changed,
+    comma_separated,
+    validated,
+)
+from stages.progress import err, say
+from stages.settings import Context, open_context
+
+app = typer.Typer(
+    help="Few-shot medical image classification: segment, embed, probe, each step cached.",
+    epilog="Example: medfocus masks brain && medfocus embed && medfocus probe",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cache.app, name="cache")
+app.add_typer(models.app, name="models")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"medfocus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more of the log.")] = False,
+) -> None:
+    handler = RichHandler(console=err, show_path=False, show_time=False)
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+
+
+def _open(dataset: str | None, data: Path | None, cache_: Path, profile: str | None) -> Context:
+    context = open_context(dataset, data=data, cache=cache_, profile=profile)
+    say(f"{context.dataset}: profile {context.profile_name}, data {context.data}")
+    return context
+
+
+@app.command("scan", epilog="Example: medfocus scan brain --data ~/mri --problems")
+def scan_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    problems: Annotated[bool, typer.Option("--problems", help="Name every file left out.")] = False,
+    strict: Strict = False,
+) -> None:
+    """Find the images and bring the manifest up to date."""
+    context = _open(dataset, data, cache_, profile)
+    raise typer.Exit(scan.run(context, all_problems=problems, strict=strict))
+
+
+@app.command("masks", epilog="Example: medfocus masks brain --size tiny --points-per-side 16")
+def masks_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    segmenter: Annotated[str | None, typer.Option(help="sam2 or threshold.")] = None,
+    size: Annotated[str | None, typer.Option(help="SAM2: tiny, small, base_plus, large.")] = None,
+    points_per_side: Annotated[int | None, typer.Option(help="SAM2: side of the grid.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="SAM2: local weights.")] = None,
+    revision: Annotated[str | None, typer.Option(help="SAM2: commit on the hub.")] = None,
+    set_: Assignments = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = 2,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the encoder.")] = False,
+    strict: Strict = False,
+) -> None:
+    """Segment every image and cache its candidate masks."""
+    context = _open(dataset, data, cache_, profile)
+    options = {
+        "segmenter.name": segmenter,
+        "segmenter.size": size,
+        "segmenter.points_per_side": points_per_side,
+        "segmenter.checkpoint": checkpoint,
+        "segmenter.revision": revision,
+    }
+    config = changed(context.profile.masks, options, set_)
+    runtime = _runtime(device, batch_size, workers, compile_)
+    raise typer.Exit(masks.run(context, config, runtime, strict=strict))
+
+
+@app.command("embed", epilog="Example: medfocus embed brain --focus original,crop --roi largest")
+def embed_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="clip, timm or efficientnet-lite0.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, timm name or local folder.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="timm: local weights.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit on the hub.")] = None,
+    focus: Annotated[
+        str | None, typer.Option(help="original,segmented,overlay,mask,crop,dimmed: one or more.")
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help="best, largest, central, union or text.")
+    ] = None,
+    views: Annotated[
+        str | None, typer.Option(help="identity,hflip,centre_crop: one or more.")
+    ] = None,
+    set_: Assignments = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = 2,
+    strict: Strict = False,
+) -> None:
+    """Embed the focused images, and the class prompts."""
+    context = _open(dataset, data, cache_, profile)
+    options = {
+        "encoder.name": encoder,
+        "encoder.model": model,
+        "encoder.checkpoint": checkpoint,
+        "encoder.revision": revision,
+        "focus": comma_separated(focus),
+        "roi": roi,
+        "views": comma_separated(views),
+    }
+    plan = changed(context.profile.embed, options, set_)
+    runtime = _runtime(device, batch_size, workers, compile_=False)
+    raise typer.Exit(embed.run(context, tuple(plan.configs()), runtime, strict=strict))
+
+
+@app.command("probe", epilog="Example: medfocus probe brain --shots 1,2,4,8,16 --seeds 10")
+def probe_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option("--row", help="Head and focus modes, e.g. fusion:original+segmented."),
+    ] = None,
+    fractions: Annotated[str | None, typer.Option(help="Percent of the training images.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Images a class, e.g. 1,2,4,8,16.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
+    set_: Assignments = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that fit. [default: the cores]")
+    ] = None,
+) -> None:
+    """Fit heads over fractions and seeds, print the table."""
+    context = _open(dataset, data, cache_, profile)
+    options = {
+        "rows": None if row is None else [probe.parse_row(text) for text in row],
+        "fractions": comma_separated(fractions),
+        "shots": comma_separated(shots),
+        "seeds": seeds,
+    }
+    config = changed(context.profile.probe, options, set_)
+    processes = workers or cores()
+    raise typer.Exit(probe.run(context, config, workers=processes))
+
+
+@app.command("status", epilog="Example: medfocus status brain")
+def status_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+) -> None:
+    """Say what is cached, stale or missing, and what each command would do."""
+    status.run(_open(dataset, data, cache_, profile))
+
+
+@app.command("doctor", epilog="Example: medfocus doctor --profile paper")
+def doctor_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+) -> None:
+    """Check this machine: packages, device, weights, disk."""
+    raise typer.Exit(doctor.run(dataset, data=data, cache=cache_, profile=profile))
+
+
+def _runtime(device: str, batch_size: int | None, workers: int, compile_: bool) -> Runtime:
+    return validated(
+        Runtime,
+        {"device": device, "batch_size": batch_size, "workers": workers, "compile": compile_},
+    )
+
+
+def main() -> None:
+    """Run the command line; a `MedFocusError` is one message and exit code 1."""
+    try:
+        app()
+    except MedFocusError as error:
+        err.print(f"Error: {error}", markup=False, style="bold red")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("Stopped. What was finished is kept; the same command goes on from there.")
+        sys.exit(130)

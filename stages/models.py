@@ -1,0 +1,118 @@
+"""``medfocus models``: which weights are here, and fetching the others."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.table import Table
+
+from medfocus_pipeline import encoders, segmenters
+from medfocus_pipeline.config import (
+    ClipConfig,
+    EfficientNetLiteConfig,
+    EncoderConfig,
+    Sam2Config,
+    SegmenterConfig,
+    TimmConfig,
+)
+from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.profiles import DEFAULT, load_profile
+from medfocus_pipeline.weights import FileHashes, Weights
+from stages.options import DEFAULT_CACHE, CacheFolder, ProfileName
+from stages.progress import human, out, say
+
+app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
+
+ModelConfig = SegmenterConfig | EncoderConfig
+
+_SIZES = get_args(Sam2Config.model_fields["size"].annotation)
+_PAPER_TIMM = (
+    "resnet50.a1_in1k",
+    "res2net50_26w_4s.in1k",
+    "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "swin_base_patch4_window7_224.ms_in22k_ft_in1k",
+)
+"""The encoders of the paper's other rows, as timm names them."""
+
+KNOWN: tuple[ModelConfig, ...] = (
+    *(Sam2Config(size=size) for size in _SIZES),
+    ClipConfig(),
+    *(TimmConfig(model=name) for name in _PAPER_TIMM),
+    EfficientNetLiteConfig(),
+)
+
+
+@app.command("list", epilog="Example: medfocus models list")
+def list_command(cache_: CacheFolder = DEFAULT_CACHE) -> None:
+    """List the models that MedFocus is tested with, and which are on this machine."""
+    hashes = FileHashes(cache_ / "weights.json")
+    table = Table("model", "used by", "on this machine", "size", box=None)
+    for config in KNOWN:
+        weights = _find(config, hashes, download=False)
+        size = sum(path.stat().st_size for path in weights.paths.values()) if weights else 0
+        revision = (weights.identity.revision or "installed")[:8] if weights else "no"
+        table.add_row(model_id(config), config.name, revision, human(size) if weights else "")
+    out.print(table)
+    say("Any other CLIP, SigLIP or timm model: medfocus models pull <id>")
+
+
+@app.command("pull", epilog="Example: medfocus models pull facebook/sam2.1-hiera-tiny")
+def pull_command(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hub ids; the models of the profile if left out."),
+    ] = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+) -> None:
+    """Fetch weights into the Hugging Face cache."""
+    hashes = FileHashes(cache_ / "weights.json")
+    for config in _wanted(models, profile or DEFAULT, revision):
+        weights = _find(config, hashes, download=True)
+        if weights is None:
+            raise WeightsError(f"The weights of {model_id(config)} cannot be found.")
+        size = human(sum(path.stat().st_size for path in weights.paths.values()))
+        say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
+
+
+def _wanted(
+    models: Sequence[str] | None, profile: str, revision: str | None
+) -> list[ModelConfig]:
+    if not models:
+        chosen = load_profile(profile)
+        return [chosen.masks.segmenter, chosen.embed.encoder]
+    return [config_of(model, revision) for model in models]
+
+
+def config_of(model: str, revision: str | None = None) -> ModelConfig:
+    """The configuration that uses a hub model.
+
+    Args:
+        model: ``facebook/sam2.1-hiera-tiny``, ``timm/<name>``, or a CLIP or SigLIP id.
+
+    Raises:
+        ConfigError: it is a path, or a SAM2 model that is not of version 2.1.
+    """
+    if Path(model).exists():
+        raise ConfigError(f"{model} is a local folder; give it to --model or --checkpoint.")
+    sizes = {model_id(Sam2Config(size=size)): size for size in _SIZES}
+    if model in sizes:
+        return Sam2Config(size=sizes[model], revision=revision)
+    if model.startswith("facebook/sam"):
+        raise ConfigError(f"There is no segmenter for {model}. Known: {', '.join(sizes)}.")
+    if model.startswith("timm/"):
+        return TimmConfig(model=model.removeprefix("timm/"), revision=revision)
+    return ClipConfig(model=model, revision=revision)
+
+
+def model_id(config: ModelConfig) -> str:
+    """Hub id or package of a segmenter's or an encoder's weights."""
+    table = segmenters if config.name in segmenters.NAMES else encoders
+    return table.model_id(config)
+
+
+def _find(config: ModelConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
+    table = segmenters if config.name in segmenters.NAMES else encoders
+    return table.find_weights(config, hashes, download=download)

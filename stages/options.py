@@ -1,0 +1,95 @@
+"""Command line options, and how they change a profile's configuration."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from medfocus_pipeline.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+DatasetName = Annotated[
+    str | None,
+    typer.Argument(metavar="[DATASET]", help="Name of the data set; the last one used if left out."),
+]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of class folders, or a CSV. [default: data/<dataset>]"),
+]
+CacheFolder = Annotated[Path, typer.Option("--cache", help="Where stores and results are kept.")]
+ProfileName = Annotated[
+    str | None,
+    typer.Option("--profile", help="paper or offline. [default: the last one used, or paper]"),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", help="Images a model call. [default: the model's]")
+]
+Workers = Annotated[int, typer.Option("--workers", help="Threads that read images.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any image is left out.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the configuration."),
+]
+
+DEFAULT_CACHE = Path("cache")
+
+
+def changed(config: Model, options: Mapping[str, object], assignments: Sequence[str] | None) -> Model:
+    """A configuration with options and ``KEY=VALUE`` assignments applied.
+
+    Args:
+        options: dotted key -> value; None leaves the key alone. A key that ends in ``.name``
+            and chooses another implementation drops the settings of the one before.
+        assignments: ``segmenter.min_score=0.7``; values are read as YAML.
+
+    Raises:
+        ConfigError: a key or value is not valid; all of them are named.
+    """
+    values: dict[str, Any] = config.model_dump(mode="python")
+    for key, value in options.items():
+        if value is not None:
+            _assign(values, key, value)
+    for assignment in assignments or ():
+        key, sign, text = assignment.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {assignment!r}: expected KEY=VALUE, e.g. --set frame=128.")
+        _assign(values, key.strip(), yaml.safe_load(text))
+    return validated(type(config), values)
+
+
+def validated(model: type[Model], values: object) -> Model:
+    """Validate values as a configuration.
+
+    Raises:
+        ConfigError: all problems, one a line.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        ]
+        raise ConfigError("These options do not fit together:\n" + "\n".join(lines)) from error
+
+
+def comma_separated(text: str | None) -> list[str] | None:
+    """``"a, b"`` as a list; None stays None."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _assign(values: dict[str, Any], key: str, value: object) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.get(parent)
+        if not isinstance(inner, dict):
+            raise ConfigError(f"There is no setting {key!r}. Known here: {', '.join(values)}.")
+        if last == "name" and parent == parents[-1] and inner.get("name") != value:
+            values[parent] = inner = {}
+        values = inner
+    values[last] = value

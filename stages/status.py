@@ -1,0 +1,55 @@
+"""``medfocus status``: what is cached, stale or missing, and what each command would do."""
+
+from rich.table import Table
+
+from medfocus_pipeline.stores import catalog
+from stages import probe
+from stages.locate import Located, Stores, locate_masks, locate_stores
+from stages.progress import human, out, say, say_problems
+from stages.scan import Dataset, open_dataset
+from stages.settings import Context
+
+
+def run(context: Context) -> None:
+    """Print the state of every stage; it computes nothing and writes the manifest at most."""
+    dataset = open_dataset(context, images_needed=False)
+    stores = used_stores(context, dataset)
+    table = Table("stage", "what", "done", "next", box=None)
+    table.add_row("scan", dataset.card.title, f"{len(dataset.files):,} images", "nothing")
+    waiting = [
+        _add(table, "masks" if place is stores.masks else "embed", place) for place in stores.all()
+    ]
+    for label, done, planned in probe.progress(context, dataset, stores):
+        todo = "nothing" if done == planned else f"fit {planned - done:,} runs"
+        if done < planned and any(waiting):
+            todo = "masks and embed first"
+        table.add_row("probe", label, f"{done:,} of {planned:,} runs", todo)
+    out.print(table)
+    _say_stale(context, stores)
+    say_problems(dataset.problems)
+
+
+def used_stores(context: Context, dataset: Dataset) -> Stores:
+    """The stores of the settings used last, or else of the profile."""
+    stores = locate_stores(context, dataset, context.embed)
+    masks = stores.masks or locate_masks(context, dataset, context.masks)
+    return Stores(masks, stores.embeddings, stores.texts)
+
+
+def _add(table: Table, stage: str, place: Located) -> int:
+    total = len(set(place.ids))
+    missing = len(place.missing())
+    todo = f"compute {missing:,} rows" if missing else "nothing"
+    table.add_row(stage, place.label, f"{total - missing:,} of {total:,} rows", todo)
+    return missing
+
+
+def _say_stale(context: Context, stores: Stores) -> None:
+    known = {place.store.path for place in stores.all() if place.store}
+    stale = [path for path in catalog.store_folders(context.folder) if path not in known]
+    if stale:
+        size = human(sum(catalog.size_of(path) for path in stale))
+        say(f"{len(stale)} stores are of other settings or weights ({size}):")
+        for path in stale:
+            say(f"  {path.parent.name}/{path.name}")
+        say("They are used again when the settings come back; medfocus cache prune removes them.")
