@@ -154,10 +154,11 @@ def folder_weights(
 def unusable(weights: Weights, kind: str, error: Exception) -> WeightsError:
     """The one-sentence error for files that are there but do not load as a `kind`."""
     name = weights.identity.id
-    return WeightsError(
-        f"Weights of {name} do not load as {kind}: {_first_line(error)}; if the files are "
-        f"corrupt, delete them and run `medfocus models pull {name}`, else name another model."
-    )
+    if weights.identity.revision is None:
+        remedy = "name a file or folder of that model"
+    else:
+        remedy = f"if they are corrupt, delete them and run `medfocus models pull {name}`"
+    return WeightsError(f"Weights of {name} do not load as {kind}: {_first_line(error)}; {remedy}.")
 
 
 def _identity(

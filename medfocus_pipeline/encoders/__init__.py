@@ -3,29 +3,43 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from medfocus_pipeline.config import EncoderConfig, Runtime
-from medfocus_pipeline.encoders.clip import find_clip, load_clip
+from medfocus_pipeline.config import ClipConfig, EncoderConfig, Runtime
+from medfocus_pipeline.encoders.clip import clip_id, find_clip, load_clip
 from medfocus_pipeline.encoders.efficientnet_lite import (
+    efficientnet_lite_id,
     find_efficientnet_lite,
     load_efficientnet_lite,
 )
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
-from medfocus_pipeline.encoders.timm import find_timm, load_timm
+from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
 from medfocus_pipeline.weights import FileHashes, Weights
 
-__all__ = ["Encoder", "TextEncoder", "find_weights", "load_encoder"]
+__all__ = ["Encoder", "TextEncoder", "find_weights", "has_text", "load_encoder", "model_id"]
 
 
 class _Adapter(NamedTuple):
+    identify: Callable[[Any], str]
     find: Callable[..., Weights | None]
     load: Callable[[Any, Weights, Runtime], Encoder]
 
 
 _ADAPTERS = {
-    "clip": _Adapter(find_clip, load_clip),
-    "timm": _Adapter(find_timm, load_timm),
-    "efficientnet-lite0": _Adapter(find_efficientnet_lite, load_efficientnet_lite),
+    "clip": _Adapter(clip_id, find_clip, load_clip),
+    "timm": _Adapter(timm_id, find_timm, load_timm),
+    "efficientnet-lite0": _Adapter(
+        efficientnet_lite_id, find_efficientnet_lite, load_efficientnet_lite
+    ),
 }
+
+
+def has_text(config: EncoderConfig) -> bool:
+    """Whether the encoder is also a `TextEncoder`, known without loading it."""
+    return isinstance(config, ClipConfig)
+
+
+def model_id(config: EncoderConfig) -> str:
+    """What `ModelIdentity.id` will be, known also where the weights are not."""
+    return _ADAPTERS[config.name].identify(config)
 
 
 def find_weights(config: EncoderConfig, hashes: FileHashes, *, download: bool) -> Weights | None:

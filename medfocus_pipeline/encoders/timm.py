@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 256}
 
 
+def timm_id(config: TimmConfig) -> str:
+    """The hub id, or the plain name where the weights are a local file."""
+    return f"timm/{config.model}" if config.checkpoint is None else config.model
+
+
 def find_timm(config: TimmConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
     """A local checkpoint, or the files of the hub repository ``timm/<model>``.
 
@@ -35,14 +40,14 @@ def find_timm(config: TimmConfig, hashes: FileHashes, *, download: bool) -> Weig
         )
     if config.checkpoint is not None:
         files = {config.checkpoint.name: config.checkpoint.expanduser()}
-        return local_weights(config.model, files, hashes=hashes)
+        return local_weights(timm_id(config), files, hashes=hashes)
     if "." not in config.model:
         raise WeightsError(
             f"timm model {config.model} is named without its tag, which says which of its "
             "weights to take; add it, as in resnet50.a1_in1k, or give a checkpoint."
         )
     return hub_weights(
-        f"timm/{config.model}",
+        timm_id(config),
         ["model.safetensors|pytorch_model.bin"],
         revision=config.revision,
         hashes=hashes,

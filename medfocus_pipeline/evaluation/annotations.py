@@ -1,11 +1,12 @@
 """How well ROIs agree with the annotations that some data sets come with."""
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
 import numpy as np
 
-from medfocus_pipeline.masks.roi import ROI_RULES, choose_roi, iou
-from medfocus_pipeline.types import Candidates, Mask
+from medfocus_pipeline.masks.roi import choose_roi, iou
+from medfocus_pipeline.types import Candidates, Mask, RoiRule
 
 ORACLE = "oracle"
 """The candidate that agrees best: what a perfect ROI rule would score."""
@@ -22,8 +23,8 @@ def roi_agreement(candidates: Candidates, annotation: Mask) -> dict[str, float]:
         Rule -> IoU in [0, 1], for each rule that needs no text, and for the `ORACLE`.
     """
     size = (annotation.shape[0], annotation.shape[1])
-    rules = [rule for rule in ROI_RULES if rule != "text"]
-    agreement = {
+    rules: list[RoiRule] = [rule for rule in get_args(RoiRule) if rule != "text"]
+    agreement: dict[str, float] = {
         rule: iou(choose_roi(candidates, rule, size=size).mask, annotation) for rule in rules
     }
     singles = [

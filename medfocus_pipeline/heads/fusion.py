@@ -2,25 +2,27 @@
 
 MedFocusCLIP, section III-B: F fuses the image features I with the class texts T, a linear
 head C classifies M, and both train under L = lambda L_c + (1 - lambda) L_e. The paper leaves
-F open; here it is attention of the image over the class texts and a gated residual:
+F open; here it is attention of the image over the class texts and a gated residual, in one
+space of w dimensions that image and texts share:
 
-    q = unit(I P)                      the image in a space that it shares with
-    k = unit(T R)                      the class texts
+    x = I B, t = T B                   B: (D, w), orthonormal and fixed
+    q = unit(x P), k = unit(t R)       P = R = 1 at first: q k^T is the zero-shot cosine
     c = softmax(q k^T / tau) k         the texts, weighted by their likeness to the image
     g = sigmoid([q, c] G + b)          a gate that the image and the texts open
-    M = |I| unit(I + (g * c) O)        O = 0 at first: M begins as I
+    M = |I| unit(I + (g * c) O B^T)    O = 0 at first: M begins as I
 
 F sees the texts of all classes, never the one of the true class.
 """
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
+from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.linear import FittedLinear, RowSpace, check, choose_c, fit_rows
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.types import JSON, FloatArray
@@ -28,10 +30,13 @@ from medfocus_pipeline.types import JSON, FloatArray
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+TINY = 1e-12
+"""Keeps the length of an all-zero feature from dividing by zero."""
+
 Weights: TypeAlias = "dict[str, Tensor]"
-"""``image (D, w)``, ``texts (w', w)``, ``gate (2w, w)``, ``open (w,)``, ``out (w, D)``, all
-float32 and divided by the square root of their inputs when used, ``classes (K, w')`` the class
-texts, and ``head (D, K)``, ``bias (K,)`` of C."""
+"""Of F: ``basis (D, w)`` B, ``texts (K, w)`` t, ``image (w, w)`` P, ``text (w, w)`` R,
+``gate (2w, w)`` G, ``open (w,)`` b, ``out (w, w)`` O; of C, which reads M in the space of B:
+``head (w, K)``, ``bias (K,)``. All float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,8 @@ class FusionHead:
     every training image, so that M of a held-out fold would flatter a great C. M has the
     length of I, so that one C means the same for both.
 
-    Without class texts, the class embeddings are learned with the rest and start from the
-    mean feature of each class; ``chosen["text"]`` then says "learned", else "encoder".
+    Without class texts, class embeddings are learned with the rest and start from the mean
+    feature of each class; ``chosen["text"]`` then says "learned", else "encoder".
     """
 
     config: FusionConfig
@@ -51,18 +56,16 @@ class FusionHead:
     def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedFusion":
         """Choose C, train F and C(M), freeze F, fit logistic regression on M."""
         check(train)
-        space = RowSpace.of(train.features)
-        c = choose_c(space.rows, train.labels, config=self.config.classifier, rng=rng)
+        rows = RowSpace.of(train.features).rows
+        c = choose_c(rows, train.labels, config=self.config.classifier, rng=rng)
         weights = train_fusion(train, config=self.config, rng=rng)
         frozen = {name: tensor.detach().numpy() for name, tensor in weights.items()}
         fused = fuse(frozen, train.features, temperature=self.config.temperature)
-        linear = fit_rows(
-            RowSpace.of(fused),
-            TrainingSet(fused, train.labels, train.n_classes, train.text),
-            c=c,
-        )
+        on_fused = TrainingSet(fused, train.labels, train.n_classes, train.text)
         chosen = {"C": c, "text": "learned" if train.text is None else "encoder"}
-        return FittedFusion(frozen, self.config.temperature, linear, chosen)
+        return FittedFusion(
+            frozen, self.config.temperature, fit_rows(RowSpace.of(fused), on_fused, c=c), chosen
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,35 +98,32 @@ def fuse(
     import torch
 
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    basis = tensors["basis"]
     with torch.inference_mode():
-        flat = torch.from_numpy(features.reshape(-1, features.shape[-1]))
-        fused: FloatArray = forward(tensors, flat, temperature=temperature).numpy()
-    return fused.reshape(features.shape)
+        images = torch.from_numpy(np.ascontiguousarray(features).reshape(-1, len(basis)))
+        fused = images + residual(tensors, images @ basis, temperature=temperature) @ basis.T
+        length = images.norm(dim=1, keepdim=True)
+        fused *= length / fused.norm(dim=1, keepdim=True).clamp_min(TINY)
+    array: FloatArray = fused.numpy()
+    return array.reshape(features.shape)
 
 
-def forward(weights: "Weights", images: "Tensor", *, temperature: float) -> "Tensor":
-    """M = F(T, I), ``(b, D)``, for image features ``(b, D)``; the module says how."""
+def residual(weights: "Weights", x: "Tensor", *, temperature: float) -> "Tensor":
+    """``(g * c) O`` of the module's formula, ``(b, w)``, for ``x = I B``, ``(b, w)``."""
     import torch
 
-    query = project(images, weights["image"])
-    key = project(weights["classes"], weights["texts"])
+    query, key = align(weights, x)
     context = torch.softmax(query @ key.T / temperature, dim=1) @ key
-    gate = torch.sigmoid(linear(torch.cat([query, context], 1), weights["gate"]) + weights["open"])
-    fused = images + linear(gate * context, weights["out"])
-    length = images.norm(dim=1, keepdim=True) / fused.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    return fused * length
+    gate = torch.sigmoid(torch.cat([query, context], dim=1) @ weights["gate"] + weights["open"])
+    return gate * context @ weights["out"]
 
 
-def linear(inputs: "Tensor", weight: "Tensor") -> "Tensor":
-    """``inputs @ weight`` scaled by its fan-in, so that one learning rate suits every width."""
-    return inputs @ weight / math.sqrt(len(weight))
-
-
-def project(inputs: "Tensor", weight: "Tensor") -> "Tensor":
-    """Unit vectors in the shared space."""
+def align(weights: "Weights", x: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """Unit vectors q, ``(b, w)``, of images and k, ``(K, w)``, of class texts."""
     from torch.nn.functional import normalize
 
-    return normalize(linear(inputs, weight), dim=1)
+    key = normalize(weights["texts"] @ weights["text"], dim=1)
+    return normalize(x @ weights["image"], dim=1), key
 
 
 def train_fusion(
@@ -133,87 +133,121 @@ def train_fusion(
     import torch
 
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    weights = initial(train, width=config.width, generator=generator)
     views = train.features.shape[1]
     images = torch.from_numpy(train.features.reshape(-1, train.features.shape[-1]))
     labels = torch.from_numpy(np.repeat(train.labels, views))
-    learned = [
-        tensor.requires_grad_()
-        for name, tensor in weights.items()
-        if name != "classes" or train.text is None
-    ]
+    weights = initial(train, images, width=config.width, generator=generator)
+    fixed = {"basis"} if train.text is None else {"basis", "texts"}
+    learned = [weights[name].requires_grad_() for name in sorted(weights.keys() - fixed)]
     optimiser = torch.optim.AdamW(
         learned, lr=config.learning_rate, weight_decay=config.weight_decay
     )
     steps = config.epochs * math.ceil(len(images) / config.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    x, length = images @ weights["basis"], images.norm(dim=1)
     for _ in range(config.epochs):
         order = torch.randperm(len(images), generator=generator)
         for batch in order.split(config.batch_size):
             optimiser.zero_grad()
-            loss(weights, images[batch], labels[batch], config=config).backward()
+            loss(weights, x[batch], length[batch], labels[batch], config=config).backward()
             optimiser.step()
             schedule.step()
     return weights
 
 
-def initial(train: TrainingSet, *, width: int, generator: "Generator") -> "Weights":
-    """Weights with which F is the identity and attention is the zero-shot classifier.
-
-    A dual encoder puts images and texts in one space, so both begin with one projection,
-    which keeps the span of the texts: q k^T is then the cosine that CLIP classifies by.
-    Joined focus modes are each in that space; their mean is projected.
-    """
+def initial(
+    train: TrainingSet, images: "Tensor", *, width: int, generator: "Generator"
+) -> "Weights":
+    """Weights with which F is the identity and its attention the zero-shot classifier."""
     import torch
 
-    dim, k = train.features.shape[2], train.n_classes
-    classes = torch.from_numpy(class_means(train) if train.text is None else train.text.copy())
-    shared = torch.cat([classes.T, random((classes.shape[1], width), generator)], dim=1)
-    basis = torch.linalg.qr(shared).Q[:, :width]
+    texts = torch.from_numpy(class_vectors(train))
+    basis = shared_basis(texts, images, width=width, generator=generator)
     width = basis.shape[1]
-    if dim % len(basis) == 0:
-        image = basis.repeat(dim // len(basis), 1)
-    else:
-        image = torch.linalg.qr(random((dim, width), generator)).Q
     return {
-        "image": image * math.sqrt(dim),
-        "texts": basis * math.sqrt(len(basis)),
-        "classes": classes,
-        "gate": random((2 * width, width), generator),
+        "basis": basis,
+        "texts": texts @ basis,
+        "image": torch.eye(width),
+        "text": torch.eye(width),
+        "gate": torch.randn((2 * width, width), generator=generator) / math.sqrt(2 * width),
         "open": torch.zeros(width),
-        "out": torch.zeros(width, dim),
-        "head": torch.zeros(dim, k),
-        "bias": torch.zeros(k),
+        "out": torch.zeros(width, width),
+        "head": torch.zeros(width, train.n_classes),
+        "bias": torch.zeros(train.n_classes),
     }
 
 
-def random(shape: tuple[int, int], generator: "Generator") -> "Tensor":
-    """Standard normal numbers."""
+def shared_basis(
+    texts: "Tensor", images: "Tensor", *, width: int, generator: "Generator"
+) -> "Tensor":
+    """B, ``(D, w)``: first the span of the class texts, then where the images mostly lie.
+
+    The latter is the leading singular subspace of the rows, by randomised subspace iteration
+    (Halko, Martinsson and Tropp 2011, algorithm 4.4). w is `width`, or D if that is smaller.
+    """
     import torch
 
-    return torch.randn(shape, generator=generator)
+    sketch = torch.randn((images.shape[1], width), generator=generator)
+    for _ in range(2):
+        sketch = torch.linalg.qr(images.T @ (images @ sketch)).Q
+    return torch.linalg.qr(torch.cat([texts.T, sketch], dim=1)).Q[:, :width].contiguous()
 
 
-def class_means(train: TrainingSet) -> FloatArray:
-    """``(K, D) float32``, L2-normalised mean feature of each class; zeros without images."""
-    means = np.zeros((train.n_classes, train.features.shape[2]), dtype=np.float32)
-    for label in np.unique(train.labels):
-        means[label] = train.features[train.labels == label].mean(axis=(0, 1))
-    length = np.linalg.norm(means, axis=1, keepdims=True)
-    return np.divide(means, length, out=means, where=length > 0)
+def class_vectors(train: TrainingSet) -> FloatArray:
+    """``(K, D) float32``, L2-normalised: class texts, else class means, in the images' space.
+
+    A dual encoder puts images and texts in one space; where focus modes are joined, each part
+    of I is in that space, and so is each part of a class's vector. A class without images
+    has zeros for a mean.
+
+    Raises:
+        DataError: images and texts are not of one dual encoder.
+    """
+    dim = train.features.shape[2]
+    if train.text is None:
+        vectors = np.zeros((train.n_classes, dim), dtype=np.float32)
+        for label in np.unique(train.labels):
+            vectors[label] = train.features[train.labels == label].mean(axis=(0, 1))
+    elif dim % train.text.shape[1]:
+        raise DataError(
+            f"Image features have {dim} dimensions and class texts {train.text.shape[1]}, "
+            "expected a multiple: both come from one dual encoder. Embed both with the same one."
+        )
+    else:
+        vectors = np.tile(train.text, (1, dim // train.text.shape[1]))
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, length, out=vectors, where=length > 0)
 
 
-def loss(weights: "Weights", images: "Tensor", labels: "Tensor", *, config: FusionConfig) -> Any:
+def loss(
+    weights: "Weights",
+    x: "Tensor",
+    length: "Tensor",
+    labels: "Tensor",
+    *,
+    config: FusionConfig,
+) -> "Tensor":
     """L = lambda L_c + (1 - lambda) L_e (MedFocusCLIP, section III-B).
 
-    L_e is the cross-entropy of C(M), L_c contrasts M with the class texts.
+    L_e is the cross-entropy of C(M); L_c contrasts M with the class texts. Both read M in the
+    space of B, outside of which it is I but for its length: M B and the norm of M follow from
+    x = I B and |I| alone.
+
+    Args:
+        weights: of F and C.
+        x: ``(b, w)``, I B.
+        length: ``(b,)``, |I|.
+        labels: ``(b,) int64``.
+        config: lambda and temperature.
     """
     from torch.nn.functional import cross_entropy
 
-    fused = forward(weights, images, temperature=config.temperature)
+    moved = x + residual(weights, x, temperature=config.temperature)
+    squared = length**2 - x.square().sum(dim=1) + moved.square().sum(dim=1)
+    fused = moved * (length / squared.clamp_min(TINY).sqrt())[:, None]
+    query, key = align(weights, fused)
+    contrastive = contrast(query @ key.T / config.temperature, labels)
     logits = fused @ weights["head"] + weights["bias"]
-    similarity = project(fused, weights["image"]) @ project(weights["classes"], weights["texts"]).T
-    contrastive = contrast(similarity / config.temperature, labels)
     return config.loss_mix * contrastive + (1 - config.loss_mix) * cross_entropy(logits, labels)
 
 

@@ -12,11 +12,12 @@ import pytest
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets import scan as scanning
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card
+from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import decode, read_annotation
 from medfocus_pipeline.datasets.scan import OUTSIDE, data_root, scan
-from medfocus_pipeline.errors import ConfigError, DataError, StoreError
+from medfocus_pipeline.errors import ConfigError, DataError, ImageError, StoreError
 from tests.datasets.conftest import REAL_DATA, SaveImage
 
 
@@ -230,6 +231,19 @@ def test_rescan_opens_only_what_changed(
     assert (sorted(opened), told) == (["1.png", "3.png"], [(1, 2), (2, 2)])
     assert set(before.files) < set(after.files)
     assert len(after.files) == len(before.files) + 1
+
+
+def test_file_that_needed_a_plugin_is_opened_again(
+    folder: Path, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> None:
+        raise ImageError(f"is compressed DICOM and {NEEDS_PLUGIN}: any")
+
+    with monkeypatch.context() as without_plugin:
+        without_plugin.setattr(scanning, "decode", refuse)
+        before = scan(folder, name="pets", card=card)
+    assert len(before.problems) == 8
+    assert scan(folder, name="pets", card=card, previous=before).problems == []
 
 
 def test_rescan_with_another_card_gives_files_their_new_place(folder: Path, card: Card) -> None:

@@ -95,9 +95,9 @@ def test_a_centre_crop_keeps_the_central_four_fifths():
 
 def test_unknown_names_list_the_choices():
     image, roi = np.zeros((2, 2, 3), np.uint8), Roi(np.ones((2, 2), np.bool_), fallback=True)
-    with pytest.raises(ConfigError, match="'zoom'.*original, segmented, overlay, mask, crop"):
+    with pytest.raises(ConfigError, match=r"'zoom'.*original, segmented, overlay, mask, crop"):
         focus(image, roi, "zoom")
-    with pytest.raises(ConfigError, match="'vflip'.*identity, hflip, centre_crop"):
+    with pytest.raises(ConfigError, match=r"'vflip'.*identity, hflip, centre_crop"):
         view(image, "vflip")
 
 

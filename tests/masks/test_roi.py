@@ -90,7 +90,7 @@ def test_a_mask_keeps_its_place_in_a_wide_image():
 
 
 def test_an_unknown_rule_names_the_choices():
-    with pytest.raises(ConfigError, match="'brightest'.*best, largest, central, union, text"):
+    with pytest.raises(ConfigError, match=r"'brightest'.*best, largest, central, union, text"):
         choose_roi(THREE, "brightest", size=(8, 8))
 
 

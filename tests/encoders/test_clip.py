@@ -1,0 +1,258 @@
+"""CLIP and SigLIP: what the adapter gives is what transformers gives."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+from medfocus_pipeline.config import ClipConfig, Runtime
+from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
+from medfocus_pipeline.encoders.clip import ClipEncoder
+from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.types import Image
+from medfocus_pipeline.weights import FileHashes
+
+from .models import TEXT_LENGTH, save_clip, save_siglip
+
+CPU = Runtime(device="cpu")
+SIZES = [(1, 1), (32, 32), (36, 36), (40, 100), (100, 41), (7, 9), (224, 224), (33, 300)]
+TEXTS = [
+    "a photo of the brain",
+    "tumor",
+    "a scan of the lungs normal a photo of a breast",
+]
+
+
+@pytest.fixture(scope="module", params=[save_clip, save_siglip], ids=["clip", "siglip"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    save: Callable[[Path], Path] = request.param
+    return save(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> ClipEncoder:
+    return load(folder)
+
+
+def load(folder: Path) -> ClipEncoder:
+    config = ClipConfig(model=str(folder))
+    weights = find_weights(config, FileHashes(), download=False)
+    assert weights is not None
+    encoder = load_encoder(config, weights, CPU)
+    assert isinstance(encoder, ClipEncoder)
+    return encoder
+
+
+def noise(height: int, width: int) -> Image:
+    return np.random.default_rng(height * 1000 + width).integers(
+        0, 256, (height, width, 3), dtype=np.uint8
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_image_features_equal_the_models_own(
+    folder: Path, encoder: ClipEncoder, height: int, width: int
+) -> None:
+    image = noise(height, width)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        pixels = processor(image, return_tensors="pt", input_data_format="channels_last")
+        expected = model.get_image_features(**pixels).pooler_output
+    encoded = encoder.encode(encoder.prepare(image)[None])
+    np.testing.assert_allclose(encoded.pooled, expected.numpy(), atol=1e-5)
+
+
+def test_text_features_equal_the_models_own(folder: Path, encoder: ClipEncoder) -> None:
+    model = AutoModel.from_pretrained(folder).eval()
+    siglip = model.config.model_type == "siglip"
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        TEXTS,
+        padding="max_length" if siglip else True,
+        truncation=True,
+        max_length=TEXT_LENGTH,
+        return_tensors="pt",
+    )
+    with torch.inference_mode():
+        expected = model.get_text_features(**tokens).pooler_output
+    assert isinstance(encoder, TextEncoder)
+    features = encoder.encode_text(TEXTS)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
+    assert encoder.temperature == pytest.approx(float(torch.exp(-model.logit_scale.detach())))
+
+
+def test_clip_tokens_are_in_the_joint_space(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "clip")
+    encoder, model = load(folder), AutoModel.from_pretrained(folder).eval()
+    picture = encoder.prepare(noise(32, 32))
+    with torch.inference_mode():
+        pixels = AutoImageProcessor.from_pretrained(folder)(picture, return_tensors="pt")
+        output = model.vision_model(**pixels)
+        tokens = model.visual_projection(
+            model.vision_model.post_layernorm(output.last_hidden_state)
+        )
+    encoded = encoder.encode(picture[None])
+    assert encoded.tokens is not None
+    np.testing.assert_allclose(encoded.pooled[0], tokens[0, 0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(encoded.tokens, tokens[:, 1:].numpy(), atol=1e-5)
+
+
+def test_shapes_are_announced(folder: Path, encoder: ClipEncoder) -> None:
+    side, dim = (32, 24) if len(encoder.prepare(noise(9, 9))) == 32 else (36, 32)
+    picture = encoder.prepare(noise(50, 20))
+    assert (picture.shape, picture.dtype) == ((side, side, 3), np.uint8)
+    encoded = encoder.encode(np.stack([picture, picture]))
+    assert encoder.token_grid == (4, 4)
+    assert encoded.pooled.shape == (2, encoder.dim) == (2, dim)
+    assert encoded.tokens is not None
+    assert encoded.tokens.shape == (2, 16, dim)
+    assert encoded.pooled.dtype == encoded.tokens.dtype == np.float32
+
+
+def test_read_only_images_are_taken_without_a_warning(encoder: ClipEncoder) -> None:
+    image = noise(40, 50)
+    image.flags.writeable = False
+    picture = encoder.prepare(image)
+    picture.flags.writeable = False
+    encoder.encode(picture[None])
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), height=st.integers(8, 90), width=st.integers(8, 90))
+def test_a_painted_mask_lands_in_the_cells_that_prepare_mask_says(
+    encoder: ClipEncoder, data: st.DataObject, height: int, width: int
+) -> None:
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    mask = np.zeros((height, width), bool)
+    mask[top : data.draw(st.integers(top + 1, height)), left:] = True
+    picture = encoder.prepare(np.where(mask[:, :, None], np.uint8([200, 100, 50]), np.uint8(0)))
+    cover = encoder.prepare_mask(mask)
+    assert (cover.shape, cover.dtype) == ((4, 4), np.float32)
+    assert ((cover >= 0) & (cover <= 1)).all()
+    painted = picture[:32, :32, 0].reshape(4, 8, 4, 8).mean(axis=(1, 3)) / 200
+    # Bicubic overshoot is clipped at 255 for the mask, not at 200 for the paint.
+    np.testing.assert_allclose(cover, painted, atol=0.12)
+    np.testing.assert_array_equal(encoder.prepare_mask(np.ones_like(mask)), 1)
+    np.testing.assert_array_equal(encoder.prepare_mask(np.zeros_like(mask)), 0)
+
+
+def test_identity_of_a_folder_is_its_name_and_bytes(folder: Path) -> None:
+    weights = find_weights(ClipConfig(model=str(folder)), FileHashes(), download=False)
+    assert weights is not None
+    assert weights.identity.id == "tiny"
+    assert weights.identity.revision is None
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= weights.identity.files.keys()
+
+
+def test_sharded_safetensors_are_all_in_the_identity_and_loaded(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "whole")
+    model = AutoModel.from_pretrained(folder)
+    sharded = save_clip(tmp_path / "sharded")
+    (sharded / "model.safetensors").unlink()
+    model.save_pretrained(sharded, max_shard_size="40KB")
+    weights = find_weights(ClipConfig(model=str(sharded)), FileHashes(), download=False)
+    assert weights is not None
+    shards = [name for name in weights.identity.files if name.startswith("model-")]
+    assert len(shards) > 1
+    picture = noise(32, 32)[None]
+    np.testing.assert_array_equal(
+        load(sharded).encode(picture).pooled, load(folder).encode(picture).pooled
+    )
+    (sharded / shards[0]).unlink()
+    with pytest.raises(WeightsError, match=f"has no {shards[0]}"):
+        load(sharded)
+    (sharded / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(WeightsError, match="is no safetensors index"):
+        load(sharded)
+
+
+def test_hub_model_is_found_only_when_cached() -> None:
+    config = ClipConfig(model="medfocus-tests/no-such-model")
+    assert find_weights(config, FileHashes(), download=False) is None
+
+
+@pytest.mark.parametrize("model", ["./no/such", "~/no-such", "/no/such/folder", "a/b/c"])
+def test_missing_folder_is_reported(model: str) -> None:
+    with pytest.raises(WeightsError, match=r"Model folder .* has no config\.json"):
+        find_weights(ClipConfig(model=model), FileHashes(), download=False)
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _garble(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\xff" * 100)
+
+
+def _drop_tensors(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("visual_projection.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _other_sizes(folder: Path) -> None:
+    _edit(folder, projection_dim=16)
+
+
+def _other_architecture(folder: Path) -> None:
+    _edit(folder, model_type="bert")
+
+
+def _no_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def _no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def _no_fixed_square(folder: Path) -> None:
+    for path in folder.glob("*processor_config.json"):
+        path.write_text(
+            path.read_text().replace('"do_center_crop": true', '"do_center_crop": false')
+        )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        _garble,
+        _drop_tensors,
+        _other_sizes,
+        _other_architecture,
+        _no_json,
+        _no_tokenizer,
+        _no_fixed_square,
+    ],
+)
+def test_damaged_folder_is_one_sentence(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    folder = save_clip(tmp_path / "damaged")
+    damage(folder)
+    with pytest.raises(WeightsError, match="Weights of damaged do not load as a CLIP") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "pickled")
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"has no model\.safetensors"):
+        load(folder)

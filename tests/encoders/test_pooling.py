@@ -1,0 +1,66 @@
+"""Pooling over the token grid."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
+
+
+def test_roi_pool_is_the_weighted_mean() -> None:
+    tokens = np.float32([[[1, 0], [0, 1], [4, 4]]])
+    pooled = roi_pool(tokens, np.float32([[1, 3, 0]]))
+    assert pooled.dtype == np.float32
+    np.testing.assert_allclose(pooled, [[0.25, 0.75]])
+
+
+def test_roi_pool_without_any_weight_is_the_plain_mean() -> None:
+    tokens = np.float32([[[1, 0], [0, 1]], [[2, 2], [4, 4]]])
+    np.testing.assert_allclose(roi_pool(tokens, np.float32([[0, 0], [0, 1]])), [[0.5, 0.5], [4, 4]])
+
+
+@given(
+    weights=arrays(np.float32, (3, 7), elements=st.floats(0, 1, width=32)),
+    scale=st.floats(0.25, 4, width=32),
+)
+def test_roi_pool_stays_among_the_tokens_and_ignores_the_weights_scale(
+    weights: np.ndarray, scale: float
+) -> None:
+    weights = np.where(weights < 1e-6, np.float32(0), weights)
+    tokens = np.random.default_rng(0).normal(size=(3, 7, 5)).astype(np.float32)
+    pooled = roi_pool(tokens, weights)
+    assert (pooled <= tokens.max(axis=1) + 1e-5).all()
+    assert (pooled >= tokens.min(axis=1) - 1e-5).all()
+    np.testing.assert_allclose(roi_pool(tokens, weights * np.float32(scale)), pooled, atol=1e-5)
+
+
+def test_cell_means_are_block_means_where_cells_are_whole() -> None:
+    plane = np.random.default_rng(0).random((6, 8)).astype(np.float32)
+    blocks = plane.reshape(3, 2, 2, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(cell_means(plane, (3, 2)), blocks, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("plane", "means"), [([[1, 0, 0]], [[2 / 3, 0]]), ([[0, 1, 0]], [[1 / 3, 1 / 3]])]
+)
+def test_a_pixel_on_a_cell_boundary_counts_on_both_sides(
+    plane: list[list[float]], means: list[list[float]]
+) -> None:
+    np.testing.assert_allclose(cell_means(np.float32(plane), (1, 2)), means, rtol=1e-6)
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    grid=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+)
+def test_cell_means_keep_the_mean_and_the_range(
+    height: int, width: int, grid: tuple[int, int]
+) -> None:
+    plane = np.random.default_rng(height).random((height, width)).astype(np.float32)
+    means = cell_means(plane, grid)
+    assert means.shape == grid
+    assert means.mean() == pytest.approx(plane.mean(), rel=1e-5)
+    assert plane.min() - 1e-6 <= means.min() <= means.max() <= plane.max() + 1e-6

@@ -1,0 +1,30 @@
+"""The table of encoders is complete and light."""
+
+import subprocess
+import sys
+from typing import get_args
+
+from medfocus_pipeline.config import EncoderConfig
+from medfocus_pipeline.encoders import _ADAPTERS
+
+
+def test_every_config_has_an_adapter() -> None:
+    union, _ = get_args(EncoderConfig)
+    names = {get_args(config.model_fields["name"].annotation)[0] for config in get_args(union)}
+    assert names == _ADAPTERS.keys()
+
+
+def test_finding_weights_imports_no_heavy_library() -> None:
+    program = """
+import sys
+from medfocus_pipeline.config import ClipConfig, EfficientNetLiteConfig, TimmConfig
+from medfocus_pipeline.encoders import find_weights
+from medfocus_pipeline.weights import FileHashes
+for config in (EfficientNetLiteConfig(), ClipConfig(model="no/such"), TimmConfig(model="no.such")):
+    find_weights(config, FileHashes(), download=False)
+print(sorted({"torch", "timm", "transformers", "httpx", "httpx2"} & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
