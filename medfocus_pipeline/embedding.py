@@ -169,8 +169,7 @@ def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
 
     def similarity(image: Image, found: Candidates) -> FloatArray:
         rois = (
-            choose_roi(found[index], "best", size=image.shape[:2])
-            for index in range(len(found))
+            choose_roi(found[index], "best", size=image.shape[:2]) for index in range(len(found))
         )
         pictures = np.stack([encoder.prepare(focus(image, roi, "crop")) for roi in rois])
         with lock:

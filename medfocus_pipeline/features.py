@@ -128,7 +128,9 @@ def _check_alike(stores: Sequence[Store]) -> None:
     masked = {store.recipe.upstream: store for store in stores if store.recipe.upstream}
     if len(masked) > 1:
         built = ", ".join(f"{one.path.name} from masks {key[:8]}" for key, one in masked.items())
-        raise StoreError(f"Embedding stores were built from different masks: {built}. Run: make embed")
+        raise StoreError(
+            f"Embedding stores were built from different masks: {built}. Run: make embed"
+        )
 
 
 def _aligned(store: Store, image_ids: Sequence[str]) -> FloatArray:
@@ -189,4 +191,5 @@ def class_texts(store: Store, prompts: Sequence[Sequence[str]]) -> FloatArray:
 def normalise(rows: FloatArray) -> FloatArray:
     """L2-normalise along the last axis; a row of zeros stays one."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    unit: FloatArray = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return unit

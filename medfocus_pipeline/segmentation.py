@@ -3,15 +3,16 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from medfocus_pipeline.config import MasksConfig
 from medfocus_pipeline.masks.candidates import pack, unpack
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.compute import Block, Job
-from medfocus_pipeline.stores.index import Part
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
@@ -94,7 +95,7 @@ class MaskReader:
             for shard, part in self._parts.items()
             for row, id_ in enumerate(part.image_ids)
         }
-        self._shards: OrderedDict[int, list[Candidates]] = OrderedDict()
+        self._shards: OrderedDict[int, dict[str, NDArray[Any]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __contains__(self, image_id: str) -> bool:
@@ -114,21 +115,15 @@ class MaskReader:
             StoreError: its shard is corrupt.
         """
         shard, row = self._place[image_id]
+        count = self._parts[shard].table["candidates"][row].as_py()
+        arrays = self._arrays(shard)
+        masks, *rest = (arrays[name][row, :count] for name in ("masks", *_SCALARS, "boxes"))
+        return Candidates(unpack(masks), *rest)
+
+    def _arrays(self, shard: int) -> dict[str, NDArray[Any]]:
         with self._lock:
             if shard not in self._shards:
-                self._shards[shard] = self._read(self._parts[shard])
+                self._shards[shard] = self._store.read(self._parts[shard])
                 if len(self._shards) > _SHARDS_IN_MEMORY:
                     self._shards.popitem(last=False)
-            packed = self._shards[shard][row]
-        return Candidates(
-            unpack(packed.masks), packed.score, packed.stability, packed.area, packed.boxes
-        )
-
-    def _read(self, part: Part) -> list[Candidates]:
-        arrays = self._store.read(part)
-        counts = part.table["candidates"].to_pylist()
-        names = ("masks", *_SCALARS, "boxes")
-        return [
-            Candidates(*(arrays[name][row, :count] for name in names))
-            for row, count in enumerate(counts)
-        ]
+            return self._shards[shard]

@@ -14,8 +14,8 @@ from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import open_store
 from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, ProfileName
 from stages.progress import human, out, say
-from stages.settings import Context, open_context
 from stages.scan import open_dataset
+from stages.settings import Context, open_context
 from stages.status import used_stores
 
 app = typer.Typer(help="List, verify and prune the stores.", no_args_is_help=True)
@@ -127,4 +127,3 @@ def _names(dataset: str | None, cache: Path) -> Iterator[str]:
         known = ", ".join(names) or "none"
         raise ConfigError(f"{cache} has no data set {dataset!r}. Known there: {known}.")
     yield from [dataset] if dataset else names
-

@@ -51,7 +51,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[
+    _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more of the log.")] = False,
@@ -119,18 +119,14 @@ def embed_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="clip, timm or efficientnet-lite0.")
-    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="clip, timm or efficientnet-lite0.")] = None,
     model: Annotated[str | None, typer.Option(help="Hub id, timm name or local folder.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="timm: local weights.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit on the hub.")] = None,
     focus: Annotated[
         str | None, typer.Option(help="original,segmented,overlay,mask,crop,dimmed: one or more.")
     ] = None,
-    roi: Annotated[
-        str | None, typer.Option(help="best, largest, central, union or text.")
-    ] = None,
+    roi: Annotated[str | None, typer.Option(help="best, largest, central, union or text.")] = None,
     views: Annotated[
         str | None, typer.Option(help="identity,hflip,centre_crop: one or more.")
     ] = None,

@@ -9,13 +9,10 @@ from typing import NamedTuple
 from rich.table import Table
 
 from medfocus_pipeline.devices import cores, resolve_device
-from medfocus_pipeline.encoders import find_weights as find_encoder_weights
-from medfocus_pipeline.encoders import model_id as encoder_id
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.profiles import DEFAULT, Profile, load_profile
-from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
-from medfocus_pipeline.segmenters import model_id as segmenter_id
 from medfocus_pipeline.weights import FileHashes
+from stages.models import find_weights, model_id
 from stages.progress import human, out, say
 from stages.settings import open_context
 
@@ -86,19 +83,12 @@ def _data(data: Path) -> Check:
 
 def _weights(name: str, profile: Profile, cache: Path) -> list[Check]:
     hashes = FileHashes(cache / "weights.json")
-    wanted = {
-        segmenter_id(profile.masks.segmenter): lambda: find_segmenter_weights(
-            profile.masks.segmenter, hashes, download=False
-        ),
-        encoder_id(profile.embed.encoder): lambda: find_encoder_weights(
-            profile.embed.encoder, hashes, download=False
-        ),
-    }
     found = []
-    for model, find in wanted.items():
+    for config in (profile.masks.segmenter, profile.embed.encoder):
+        model = model_id(config)
         fix = f"medfocus models pull {model}, or --profile offline"
         try:
-            here = find() is not None
+            here = find_weights(config, hashes, download=False) is not None
         except MedFocusError as error:
             here, fix = False, str(error)
         state = "on this machine" if here else "not on this machine"

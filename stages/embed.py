@@ -71,7 +71,7 @@ def _compute(
     runtime: Runtime,
     stores: Stores,
 ) -> dict[str, str]:
-    encoder = load_encoder(configs[0].encoder, stores.embeddings[0].weights, runtime)
+    encoder = load_encoder(configs[0].encoder, stores.embeddings[0].need_weights(), runtime)
     if stores.texts:
         _embed_texts(context, dataset, stores.texts, encoder)
         stores = locate_stores(context, dataset, configs)

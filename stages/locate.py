@@ -41,6 +41,12 @@ class Located:
     recipe: Recipe | None = None
     store: Store | None = None
 
+    def need_weights(self) -> Weights:
+        """The weights, of a store that was located with ``download=True``."""
+        if self.weights is None:
+            raise ValueError(f"{self.label} was located without its weights")
+        return self.weights
+
     def missing(self) -> list[str]:
         """Ids without a row, each once."""
         index = self.store.index() if self.store else Index({}, {})
@@ -48,10 +54,10 @@ class Located:
 
     def create(self, dataset: Path, specs: Iterable[ArraySpec], *, shard_rows: int) -> Store:
         """The store, made if it is not there; it must have been located with its weights."""
-        if self.recipe is None or self.weights is None:
-            raise ValueError("locate the store with its weights before creating it")
+        revision = self.need_weights().identity.revision
+        if self.recipe is None:
+            raise ValueError(f"{self.label} was located without the store upstream")
         path = dataset / self.recipe.stage / self.recipe.folder(self.label)
-        revision = self.weights.identity.revision
         return create(path, self.recipe, list(specs), shard_rows=shard_rows, revision=revision)
 
 

@@ -28,12 +28,12 @@ def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool
     dataset = open_dataset(context)
     problems = dataset.problems
     place = locate_masks(context, dataset, config)
-    fresh = place.store is None or bool(place.missing())
-    if fresh:
+    store = None if place.missing() else place.store
+    fresh = store is None
+    if store is None:
         store, more = _compute(context, dataset, config, runtime)
         problems |= more
     else:
-        store = place.store
         say(f"masks: all {len(dataset.files):,} images are done, nothing to do")
     context.remember(masks=config)
     say(f"store: {store.path}")
@@ -50,7 +50,7 @@ def _compute(
         context.folder, segmentation.array_specs(config), shard_rows=segmentation.SHARD_ROWS
     )
     with writing(store.path):
-        segmenter = load_segmenter(config, place.weights, runtime)
+        segmenter = load_segmenter(config, place.need_weights(), runtime)
         job = segmentation.job(
             segmenter,
             config,

@@ -14,6 +14,7 @@ from medfocus_pipeline.config import (
     EncoderConfig,
     Sam2Config,
     SegmenterConfig,
+    ThresholdConfig,
     TimmConfig,
 )
 from medfocus_pipeline.errors import ConfigError, WeightsError
@@ -49,7 +50,7 @@ def list_command(cache_: CacheFolder = DEFAULT_CACHE) -> None:
     hashes = FileHashes(cache_ / "weights.json")
     table = Table("model", "used by", "on this machine", "size", box=None)
     for config in KNOWN:
-        weights = _find(config, hashes, download=False)
+        weights = find_weights(config, hashes, download=False)
         size = sum(path.stat().st_size for path in weights.paths.values()) if weights else 0
         revision = (weights.identity.revision or "installed")[:8] if weights else "no"
         table.add_row(model_id(config), config.name, revision, human(size) if weights else "")
@@ -70,16 +71,14 @@ def pull_command(
     """Fetch weights into the Hugging Face cache."""
     hashes = FileHashes(cache_ / "weights.json")
     for config in _wanted(models, profile or DEFAULT, revision):
-        weights = _find(config, hashes, download=True)
+        weights = find_weights(config, hashes, download=True)
         if weights is None:
             raise WeightsError(f"The weights of {model_id(config)} cannot be found.")
         size = human(sum(path.stat().st_size for path in weights.paths.values()))
         say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
 
 
-def _wanted(
-    models: Sequence[str] | None, profile: str, revision: str | None
-) -> list[ModelConfig]:
+def _wanted(models: Sequence[str] | None, profile: str, revision: str | None) -> list[ModelConfig]:
     if not models:
         chosen = load_profile(profile)
         return [chosen.masks.segmenter, chosen.embed.encoder]
@@ -109,10 +108,13 @@ def config_of(model: str, revision: str | None = None) -> ModelConfig:
 
 def model_id(config: ModelConfig) -> str:
     """Hub id or package of a segmenter's or an encoder's weights."""
-    table = segmenters if config.name in segmenters.NAMES else encoders
-    return table.model_id(config)
+    if isinstance(config, Sam2Config | ThresholdConfig):
+        return segmenters.model_id(config)
+    return encoders.model_id(config)
 
 
-def _find(config: ModelConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
-    table = segmenters if config.name in segmenters.NAMES else encoders
-    return table.find_weights(config, hashes, download=download)
+def find_weights(config: ModelConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
+    """Weights of a segmenter or an encoder; None if they are not here and not fetched."""
+    if isinstance(config, Sam2Config | ThresholdConfig):
+        return segmenters.find_weights(config, hashes, download=download)
+    return encoders.find_weights(config, hashes, download=download)

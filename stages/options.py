@@ -14,7 +14,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 DatasetName = Annotated[
     str | None,
-    typer.Argument(metavar="[DATASET]", help="Name of the data set; the last one used if left out."),
+    typer.Argument(
+        metavar="[DATASET]", help="Name of the data set; the last one used if left out."
+    ),
 ]
 DataFolder = Annotated[
     Path | None,
@@ -39,7 +41,9 @@ Assignments = Annotated[
 DEFAULT_CACHE = Path("cache")
 
 
-def changed(config: Model, options: Mapping[str, object], assignments: Sequence[str] | None) -> Model:
+def changed(
+    config: Model, options: Mapping[str, object], assignments: Sequence[str] | None
+) -> Model:
     """A configuration with options and ``KEY=VALUE`` assignments applied.
 
     Args:

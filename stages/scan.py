@@ -92,7 +92,7 @@ def _scan(context: Context, card: Card | None, path: Path) -> Manifest:
             name=context.dataset,
             card=card,
             previous=previous,
-            on_file=lambda done, total: advance(1, total),
+            on_file=lambda _, total: advance(1, total),
             workers=_READERS,
         )
     with disk_errors(context.folder):

@@ -16,8 +16,6 @@ _LOADERS: dict[str, Callable[[MasksConfig, Weights, Runtime], Segmenter]] = {
     "threshold": threshold.load,
 }
 
-NAMES = tuple(_LOADERS)
-
 
 def model_id(config: SegmenterConfig) -> str:
     """What `ModelIdentity.id` will be, known also where the weights are not."""

@@ -143,6 +143,23 @@ def _package_file(name: str) -> Path:
     return Path(sam2.__path__[0]) / name
 
 
+def random_model(size: str, *, seed: int) -> Any:
+    """A `SAM2Base` of one of the sizes with random weights, for benchmarks and tests.
+
+    Args:
+        size: as in `Sam2Config`.
+        seed: the same seed gives the same weights; torch's global state is left as it was.
+
+    Raises:
+        ConfigError: the sam2 package is not there.
+    """
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build_model(_package_file(_SIZES[size].config))
+
+
 def build_model(config: Path) -> Any:
     """A `SAM2Base` with random weights, in evaluation mode on the CPU.
 

@@ -99,7 +99,7 @@ def fill(
     image_ids: Sequence[str],
     job: Job[Loaded],
     *,
-    on_rows: Callable[[int], None] = lambda rows: None,
+    on_rows: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """Compute and write every missing row; call it with the store's lock held.
 

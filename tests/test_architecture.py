@@ -1,0 +1,113 @@
+"""Imports point one way, and nothing heavy is imported before it is needed."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "medfocus_pipeline"
+
+# DESIGN: imports run left to right only. Units of one tuple are independent of each other.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("types", "errors"),
+    ("files", "seeding", "config"),
+    ("devices", "weights", "profiles"),
+    ("datasets",),
+    ("masks",),
+    ("segmenters", "encoders"),
+    ("stores",),
+    ("segmentation", "embedding"),
+    ("features",),
+    ("heads",),
+    ("evaluation",),
+    ("report",),
+)
+LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}
+
+HOMES = {
+    "sam2": {"segmenters/sam2.py", "segmenters/sam2_decoder.py"},
+    "hydra": {"segmenters/sam2.py"},
+    "omegaconf": {"segmenters/sam2.py"},
+    "transformers": {"encoders/clip.py"},
+    "timm": {"encoders/timm.py", "encoders/efficientnet_lite.py"},
+    "pydicom": {"datasets/dicom.py"},
+    "nibabel": {"datasets/nifti.py"},
+    "rich": set(),
+    "typer": set(),
+}
+
+
+def sources() -> list[Path]:
+    return sorted(LIBRARY.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every module that a file imports, and whether it does so at its top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, node in tree.body) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, node in tree.body
+            if node.module == "medfocus_pipeline":
+                yield from (
+                    (f"{node.module}.{name.name}", node in tree.body) for name in node.names
+                )
+
+
+def unit_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for module, _ in imports(path):
+        assert not module.startswith("stages"), f"{path} imports {module}"
+        unit = unit_of(module) if module.startswith("medfocus_pipeline") else ""
+        if unit and unit != own:
+            assert LAYER_OF[unit] < LAYER_OF[own], f"{own} imports {unit}, to its right"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
+    name = str(path.relative_to(LIBRARY))
+    for module, top in imports(path):
+        package = module.split(".")[0]
+        assert name in HOMES.get(package, {name}), f"{name} imports {package}"
+        heavy = {
+            "torch",
+            "torchvision",
+            "sam2",
+            "transformers",
+            "timm",
+            "sklearn",
+            "zarr",
+            "skimage",
+        }
+        assert not (top and package in heavy), f"{name} imports {package} before it is needed"
+
+
+def test_every_module_has_a_place_in_the_layers() -> None:
+    units = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in sources()}
+    assert units - {"__init__"} <= set(LAYER_OF)
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    code = "import sys, stages.cli; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert not loaded & {"torch", "transformers", "sam2", "timm", "sklearn", "zarr", "pandas"}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_the_library_reads_no_environment_and_prints_nothing(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for forbidden in ("os.environ", "getenv", "print("):
+        assert forbidden not in text
