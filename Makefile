@@ -38,7 +38,7 @@ scan masks embed probe status: $(INSTALLED)
 	@$(call RUN,$@)
 
 bench: $(INSTALLED)
-	@$(MEDFOCUS) bench --cache "$(CACHE)" $(ARGS)
+	@$(MEDFOCUS) bench $(ARGS)
 
 doctor: $(INSTALLED)
 	@$(MEDFOCUS) doctor --cache "$(CACHE)"

@@ -202,7 +202,7 @@ class ProbeConfig(Frozen):
         shots: images a class, nested; used beside the fractions.
         seeds: number of seeds, 0 .. seeds - 1.
         split_seed: of the stratified test split where a data set has no official one.
-        test_share: share of the images in that split.
+        test_share: share of the images in that split; None is the card's, or 0.3.
     """
 
     rows: tuple[ProbeRow, ...] = Field(default=(ProbeRow(),), min_length=1)
@@ -210,4 +210,4 @@ class ProbeConfig(Frozen):
     shots: tuple[int, ...] = ()
     seeds: int = Field(default=10, ge=1)
     split_seed: int = Field(default=0, ge=0)
-    test_share: float = Field(default=0.3, gt=0, lt=1)
+    test_share: float | None = Field(default=None, gt=0, lt=1)

@@ -12,7 +12,7 @@ from medfocus_pipeline import __version__
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import MedFocusError
-from stages import cache, doctor, embed, masks, models, probe, scan, status
+from stages import bench, cache, doctor, embed, masks, models, probe, scan, status
 from stages.options import (
     DEFAULT_CACHE,
     Assignments,
@@ -192,6 +192,15 @@ def status_command(
 ) -> None:
     """Say what is cached, stale or missing, and what each command would do."""
     status.run(_open(dataset, data, cache_, profile))
+
+
+@app.command("bench", epilog="Example: medfocus bench --output bench.json")
+def bench_command(
+    output: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("bench.json"),
+    quick: Annotated[bool, typer.Option("--quick", help="Small, to see that it works.")] = False,
+) -> None:
+    """Measure the stages against the bare models (about ten minutes)."""
+    bench.run(output, quick=quick)
 
 
 @app.command("doctor", epilog="Example: medfocus doctor --profile paper")

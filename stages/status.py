@@ -19,7 +19,7 @@ def run(context: Context) -> None:
     waiting = [
         _add(table, "masks" if place is stores.masks else "embed", place) for place in stores.all()
     ]
-    for label, done, planned in probe.progress(context, dataset, stores):
+    for label, done, planned in probe.count_runs(context, dataset, stores):
         todo = "nothing" if done == planned else f"fit {planned - done:,} runs"
         if done < planned and any(waiting):
             todo = "masks and embed first"

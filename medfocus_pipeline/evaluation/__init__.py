@@ -1,0 +1,1 @@
+"""Few-shot protocol, scores and results of stage two."""

@@ -5,13 +5,17 @@ head C classifies M, and both train under L = lambda L_c + (1 - lambda) L_e. The
 F open; here it is attention of the image over the class texts and a gated residual, in one
 space of w dimensions that image and texts share:
 
-    x = I B, t = T B                   B: (D, w), orthonormal and fixed
-    q = unit(x P), k = unit(t R)       P = R = 1 at first: q k^T is the zero-shot cosine
-    c = softmax(q k^T / tau) k         the texts, weighted by their likeness to the image
-    g = sigmoid([q, c] G + b)          a gate that the image and the texts open
-    M = |I| unit(I + (g * c) O B^T)    O = 0 at first: M begins as I
+    x = (I - mean I) B, t = (T - mean T) B    B: (D, w), orthonormal and fixed
+    q = unit(x P), k = unit(t R)              P = R = 1 at first
+    c = softmax(q k^T / tau) k                the texts, weighted by their likeness to the image
+    g = sigmoid([q, c] G + b)                 a gate that image and texts open
+    M = |I| unit(I + (tanh(s) * g * c) B^T)   s = 0 at first
 
-F sees the texts of all classes, never the one of the true class.
+So M begins as I, and the attention as the zero-shot classifier (means over the training
+images and over the classes are taken off, because the cosines of a dual encoder differ little
+beside what they have in common). tanh(s) (Alayrac et al. 2022, "Flamingo", section 2.2) opens
+the residual gently and bounds it, so that I is never drowned. F sees the texts of all
+classes, never the one of the true class.
 """
 
 import math
@@ -34,9 +38,10 @@ TINY = 1e-12
 """Keeps the length of an all-zero feature from dividing by zero."""
 
 Weights: TypeAlias = "dict[str, Tensor]"
-"""Of F: ``basis (D, w)`` B, ``texts (K, w)`` t, ``image (w, w)`` P, ``text (w, w)`` R,
-``gate (2w, w)`` G, ``open (w,)`` b, ``out (w, w)`` O; of C, which reads M in the space of B:
-``head (w, K)``, ``bias (K,)``. All float32."""
+"""Of F: ``basis (D, w)`` B, ``origin (w,)`` (mean I) B, ``texts (K, w)`` t, ``image (w, w)`` P,
+``text (w, w)`` R, ``gate (2w, w)`` G, ``open (w,)`` b, ``strength (w,)`` s; of C, which reads M
+in the space of B: ``head (w, K)``, ``bias (K,)``. All float32. P, R and G stand multiplied by
+the square root of their inputs, so that one learning rate suits every width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +91,17 @@ class FittedFusion:
 
     def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
         """``(m, K) float64``, mean over the views."""
-        return self.linear.predict_proba(
-            fuse(self.weights, features, temperature=self.temperature)
-        )
+        return self.linear.predict_proba(fuse(self.weights, features, temperature=self.temperature))
 
 
-def fuse(
-    weights: dict[str, FloatArray], features: FloatArray, *, temperature: float
-) -> FloatArray:
+def fuse(weights: dict[str, FloatArray], features: FloatArray, *, temperature: float) -> FloatArray:
     """M for ``(n, v, D) float32`` features, of the same shape and dtype."""
     import torch
 
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     basis = tensors["basis"]
     with torch.inference_mode():
-        images = torch.from_numpy(np.ascontiguousarray(features).reshape(-1, len(basis)))
+        images = torch.tensor(features.reshape(-1, len(basis)))
         fused = images + residual(tensors, images @ basis, temperature=temperature) @ basis.T
         length = images.norm(dim=1, keepdim=True)
         fused *= length / fused.norm(dim=1, keepdim=True).clamp_min(TINY)
@@ -109,21 +110,26 @@ def fuse(
 
 
 def residual(weights: "Weights", x: "Tensor", *, temperature: float) -> "Tensor":
-    """``(g * c) O`` of the module's formula, ``(b, w)``, for ``x = I B``, ``(b, w)``."""
+    """``tanh(s) * g * c`` of the module's formula, ``(b, w)``, for ``I B``, ``(b, w)``."""
     import torch
 
     query, key = align(weights, x)
     context = torch.softmax(query @ key.T / temperature, dim=1) @ key
-    gate = torch.sigmoid(torch.cat([query, context], dim=1) @ weights["gate"] + weights["open"])
-    return gate * context @ weights["out"]
+    gate = linear(torch.cat([query, context], dim=1), weights["gate"]) + weights["open"]
+    return torch.tanh(weights["strength"]) * torch.sigmoid(gate) * context
 
 
 def align(weights: "Weights", x: "Tensor") -> tuple["Tensor", "Tensor"]:
-    """Unit vectors q, ``(b, w)``, of images and k, ``(K, w)``, of class texts."""
+    """Unit vectors q, ``(b, w)``, of the images ``I B`` and k, ``(K, w)``, of the class texts."""
     from torch.nn.functional import normalize
 
-    key = normalize(weights["texts"] @ weights["text"], dim=1)
-    return normalize(x @ weights["image"], dim=1), key
+    query = linear(x - weights["origin"], weights["image"])
+    return normalize(query, dim=1), normalize(linear(weights["texts"], weights["text"]), dim=1)
+
+
+def linear(inputs: "Tensor", weight: "Tensor") -> "Tensor":
+    """``inputs @ weight``, divided by the square root of the number of inputs."""
+    return inputs @ weight / math.sqrt(len(weight))
 
 
 def train_fusion(
@@ -134,10 +140,10 @@ def train_fusion(
 
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     views = train.features.shape[1]
-    images = torch.from_numpy(train.features.reshape(-1, train.features.shape[-1]))
-    labels = torch.from_numpy(np.repeat(train.labels, views))
+    images = torch.tensor(train.features.reshape(-1, train.features.shape[-1]))
+    labels = torch.tensor(np.repeat(train.labels, views))
     weights = initial(train, images, width=config.width, generator=generator)
-    fixed = {"basis"} if train.text is None else {"basis", "texts"}
+    fixed = {"basis", "origin"} if train.text is None else {"basis", "origin", "texts"}
     learned = [weights[name].requires_grad_() for name in sorted(weights.keys() - fixed)]
     optimiser = torch.optim.AdamW(
         learned, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -147,9 +153,10 @@ def train_fusion(
     x, length = images @ weights["basis"], images.norm(dim=1)
     for _ in range(config.epochs):
         order = torch.randperm(len(images), generator=generator)
-        for batch in order.split(config.batch_size):
+        for batch in torch.split(order, config.batch_size):
             optimiser.zero_grad()
-            loss(weights, x[batch], length[batch], labels[batch], config=config).backward()
+            batch_loss = loss(weights, x[batch], length[batch], labels[batch], config=config)
+            torch.autograd.backward(batch_loss)
             optimiser.step()
             schedule.step()
     return weights
@@ -161,17 +168,19 @@ def initial(
     """Weights with which F is the identity and its attention the zero-shot classifier."""
     import torch
 
-    texts = torch.from_numpy(class_vectors(train))
-    basis = shared_basis(texts, images, width=width, generator=generator)
+    classes, origin = torch.from_numpy(class_vectors(train)), images.mean(dim=0)
+    texts = classes - classes.mean(dim=0)
+    basis = shared_basis(texts, images - origin, width=width, generator=generator)
     width = basis.shape[1]
     return {
         "basis": basis,
+        "origin": origin @ basis,
         "texts": texts @ basis,
-        "image": torch.eye(width),
-        "text": torch.eye(width),
-        "gate": torch.randn((2 * width, width), generator=generator) / math.sqrt(2 * width),
+        "image": torch.eye(width) * math.sqrt(width),
+        "text": torch.eye(width) * math.sqrt(width),
+        "gate": torch.randn((2 * width, width), generator=generator),
         "open": torch.zeros(width),
-        "out": torch.zeros(width, width),
+        "strength": torch.zeros(width),
         "head": torch.zeros(width, train.n_classes),
         "bias": torch.zeros(train.n_classes),
     }
@@ -180,7 +189,7 @@ def initial(
 def shared_basis(
     texts: "Tensor", images: "Tensor", *, width: int, generator: "Generator"
 ) -> "Tensor":
-    """B, ``(D, w)``: first the span of the class texts, then where the images mostly lie.
+    """B, ``(D, w)``: first the span of the class texts, then where the images mostly vary.
 
     The latter is the leading singular subspace of the rows, by randomised subspace iteration
     (Halko, Martinsson and Tropp 2011, algorithm 4.4). w is `width`, or D if that is smaller.
@@ -198,14 +207,14 @@ def class_vectors(train: TrainingSet) -> FloatArray:
 
     A dual encoder puts images and texts in one space; where focus modes are joined, each part
     of I is in that space, and so is each part of a class's vector. A class without images
-    has zeros for a mean.
+    has the mean of all.
 
     Raises:
         DataError: images and texts are not of one dual encoder.
     """
     dim = train.features.shape[2]
     if train.text is None:
-        vectors = np.zeros((train.n_classes, dim), dtype=np.float32)
+        vectors = np.tile(train.features.mean(axis=(0, 1)), (train.n_classes, 1))
         for label in np.unique(train.labels):
             vectors[label] = train.features[train.labels == label].mean(axis=(0, 1))
     elif dim % train.text.shape[1]:

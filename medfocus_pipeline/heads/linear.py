@@ -60,7 +60,8 @@ class FittedLinear:
     def predict_proba(self, features: FloatArray) -> Matrix:
         """``(m, K) float64``, mean over the views of the softmax."""
         logits = features.astype(np.float64) @ self.coef.T + self.intercept
-        return softmax(logits).mean(axis=1)
+        mean: Matrix = softmax(logits).mean(axis=1)
+        return mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,9 @@ def choose_c(
     if len(grid) == 1:
         return grid[0]
     trials = [
-        Trial(logistic(TRIAL_TOLERANCE), rows[train], labels[train], rows[held_out], labels[held_out])
+        Trial(
+            logistic(TRIAL_TOLERANCE), rows[train], labels[train], rows[held_out], labels[held_out]
+        )
         for train, held_out in folds(labels, n_folds=min(config.folds, smallest), rng=rng)
     ]
     best, least = grid[0], np.inf

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,13 @@ def test_read_only_images_are_taken_without_a_warning(encoder: ClipEncoder) -> N
     picture = encoder.prepare(image)
     picture.flags.writeable = False
     encoder.encode(picture[None])
+
+
+def test_prepare_may_run_in_several_threads(encoder: ClipEncoder) -> None:
+    images = [noise(20 + side, 60) for side in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(encoder.prepare, images))
+    np.testing.assert_array_equal(together, [encoder.prepare(image) for image in images])
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,0 +1,172 @@
+"""The results of stage two on disk: one row a run, its predictions, and the subsets by id."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.files import disk_errors, replacing
+
+RESULTS = pa.schema(
+    [
+        ("run_key", pa.string()),
+        ("dataset", pa.string()),
+        ("segmenter", pa.string()),
+        ("roi", pa.string()),
+        ("focus", pa.string()),
+        ("encoder", pa.string()),
+        ("head", pa.string()),
+        ("fraction", pa.float64()),
+        ("shots", pa.int32()),
+        ("seed", pa.int32()),
+        ("n_train", pa.int32()),
+        ("n_test", pa.int32()),
+        ("n_test_clean", pa.int32()),
+        ("accuracy", pa.float64()),
+        ("accuracy_clean", pa.float64()),
+        ("balanced_accuracy", pa.float64()),
+        ("macro_f1", pa.float64()),
+        ("auroc", pa.float64()),
+        ("ece", pa.float64()),
+        ("seconds", pa.float64()),
+        ("chosen", pa.string()),
+        ("subset_key", pa.string()),
+        ("masks_key", pa.string()),
+        ("embedding_keys", pa.string()),
+        ("text_key", pa.string()),
+    ]
+)
+"""One row a run. ``fraction`` is in percent, null for a run by shots, and the other way round.
+Scores are in [0, 1]; ``auroc`` is null where the test images lack a class, ``accuracy_clean``
+where no test image is clean. ``focus`` joins its modes with ``+``, ``embedding_keys`` with a
+comma; ``chosen`` is JSON; ``seconds`` is the fit's, shared by runs that share one."""
+
+PREDICTIONS = pa.schema(
+    [
+        ("run_key", pa.string()),
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("clean", pa.bool_()),
+        ("class_index", pa.int32()),
+        ("predicted", pa.int32()),
+        ("probabilities", pa.list_(pa.float32())),
+    ]
+)
+"""One row for each run and test image."""
+
+SUBSETS = pa.schema(
+    [
+        ("subset_key", pa.string()),
+        ("image_ids", pa.list_(pa.string())),
+    ]
+)
+"""The training images of each subset that a result names, so that anyone can run it again."""
+
+_FILES = {"subsets": SUBSETS, "predictions": PREDICTIONS, "results": RESULTS}
+
+
+def read(folder: Path, name: str = "results") -> pa.Table:
+    """A results file; empty if there is none yet.
+
+    Args:
+        name: ``results``, ``predictions`` or ``subsets``.
+
+    Raises:
+        StoreError: the file is damaged or of another version.
+    """
+    path, schema = folder / f"{name}.parquet", _FILES[name]
+    if not path.exists():
+        return schema.empty_table()
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}). Remove it, then run: make probe"
+        ) from error
+    if not table.schema.equals(schema):
+        raise StoreError(f"{path} is of another version. Remove it, then run: make probe")
+    return table
+
+
+def append(
+    folder: Path,
+    *,
+    results: Sequence[Mapping[str, Any]],
+    predictions: pa.Table,
+    subsets: Sequence[Mapping[str, Any]],
+) -> None:
+    """Add runs; one of a key that is there already replaces it.
+
+    The results are written last: a run is done when, and only when, its row is there.
+    Predictions of runs that never got their row are dropped.
+
+    Raises:
+        StoreError: the disk is full.
+    """
+    added = pa.Table.from_pylist(list(results), schema=RESULTS)
+    merged = pa.concat_tables([_without(read(folder), "run_key", added), added])
+    known = pa.Table.from_pylist(list(subsets), schema=SUBSETS)
+    all_subsets = pa.concat_tables([_without(read(folder, "subsets"), "subset_key", known), known])
+    kept = _without(read(folder, "predictions"), "run_key", added)
+    kept = kept.filter(pc.is_in(kept["run_key"], value_set=merged["run_key"].combine_chunks()))
+    tables = {
+        "subsets": all_subsets,
+        "predictions": pa.concat_tables([kept, predictions]),
+        "results": merged,
+    }
+    with disk_errors(folder):
+        for name, table in tables.items():
+            with replacing(folder / f"{name}.parquet") as temporary:
+                pq.write_table(table, temporary)
+
+
+def _without(table: pa.Table, column: str, other: pa.Table) -> pa.Table:
+    taken = other[column].combine_chunks()
+    return table.filter(pc.invert(pc.is_in(table[column], value_set=taken)))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of the results table: all seeds of a head at one fraction, or number of shots.
+
+    Attributes:
+        mean, spread: of the accuracy over seeds; the spread is the standard deviation
+            (ddof 1), 0 with one seed.
+        clean, clean_spread: the same on the clean test images; nan without any.
+        runs: number of seeds.
+    """
+
+    mean: float
+    spread: float
+    clean: float
+    clean_spread: float
+    runs: int
+
+
+def summarise(runs: pa.Table) -> dict[Budget, Cell]:
+    """Accuracy over seeds, by budget.
+
+    Args:
+        runs: rows of `RESULTS` that differ in budget and seed only.
+    """
+    groups: dict[Budget, list[tuple[float, float]]] = {}
+    for row in runs.to_pylist():
+        fraction, shots = row["fraction"], row["shots"]
+        place: Budget = ("shots", shots) if fraction is None else ("fraction", fraction)
+        clean = row["accuracy_clean"]
+        scores = (row["accuracy"], np.nan if clean is None else clean)
+        groups.setdefault(place, []).append(scores)
+    return {place: _cell(np.array(scores)) for place, scores in groups.items()}
+
+
+def _cell(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Cell:
+    mean, clean = scores.mean(axis=0)
+    spread, clean_spread = scores.std(axis=0, ddof=1) if len(scores) > 1 else (0.0, 0.0)
+    return Cell(float(mean), float(spread), float(clean), float(clean_spread), len(scores))

@@ -1,0 +1,83 @@
+"""From a run's outcome to its rows in the results files."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from medfocus_pipeline.evaluation.metrics import accuracy, score
+from medfocus_pipeline.evaluation.results import PREDICTIONS
+from medfocus_pipeline.evaluation.sweep import Outcome, Run
+from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.types import JSON
+
+
+def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
+    """The row of `results.RESULTS`."""
+    run, keys = outcome.run, table.keys
+    labels = table.labels[table.test]
+    scores = score(outcome.probabilities, labels, n_classes=len(table.classes))
+    clean = accuracy(outcome.probabilities[table.clean], labels[table.clean])
+    return {
+        "run_key": run.key,
+        "dataset": table.dataset,
+        "segmenter": keys.segmenter,
+        "roi": keys.roi,
+        "focus": "+".join(run.focus),
+        "encoder": keys.encoder,
+        "head": run.head.name,
+        **budget_columns(run),
+        "seed": run.seed,
+        "n_train": len(run.subset),
+        "n_test": len(labels),
+        "n_test_clean": int(table.clean.sum()),
+        "accuracy": scores.accuracy,
+        "accuracy_clean": none_if_nan(clean),
+        "balanced_accuracy": scores.balanced_accuracy,
+        "macro_f1": scores.macro_f1,
+        "auroc": none_if_nan(scores.auroc),
+        "ece": scores.ece,
+        "seconds": outcome.seconds,
+        "chosen": json.dumps(outcome.chosen, sort_keys=True),
+        "subset_key": run.subset_key,
+        "masks_key": keys.masks_key,
+        "embedding_keys": ",".join(keys.embed_keys),
+        "text_key": keys.text_key,
+    }
+
+
+def subset_row(table: FeatureTable, run: Run) -> JSON:
+    """The row of `results.SUBSETS`."""
+    ids = [table.image_ids[row] for row in table.train[run.subset]]
+    return {"subset_key": run.subset_key, "image_ids": ids}
+
+
+def prediction_rows(table: FeatureTable, outcome: Outcome) -> pa.Table:
+    """The rows of `results.PREDICTIONS`, one for each test image."""
+    probabilities = outcome.probabilities.astype(np.float32)
+    columns = {
+        "run_key": [outcome.run.key] * len(table.test),
+        "image_id": [table.image_ids[row] for row in table.test],
+        "path": [table.paths[row] for row in table.test],
+        "clean": table.clean,
+        "class_index": table.labels[table.test].astype(np.int32),
+        "predicted": outcome.probabilities.argmax(axis=1).astype(np.int32),
+        "probabilities": list(probabilities),
+    }
+    return pa.table(columns, schema=PREDICTIONS)
+
+
+def budget_columns(run: Run) -> JSON:
+    """``fraction`` or ``shots``, the other one null."""
+    kind, amount = run.budget
+    by_shots = kind == "shots"
+    return {
+        "fraction": None if by_shots else float(amount),
+        "shots": int(amount) if by_shots else None,
+    }
+
+
+def none_if_nan(value: float) -> float | None:
+    """Undefined scores are null in Parquet."""
+    return None if math.isnan(value) else value

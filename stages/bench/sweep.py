@@ -1,0 +1,64 @@
+"""The sweep of stage two on made-up features of the real size."""
+
+import time
+
+import numpy as np
+
+from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
+from medfocus_pipeline.devices import cores
+from medfocus_pipeline.evaluation.sweep import Labelled, plan_runs, sweep
+from medfocus_pipeline.features import FeatureKeys, FeatureTable, normalise
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.types import JSON
+
+_CLASSES = ("a", "b", "c", "d")
+_DIM = 1280
+_VIEWS = 3
+_NOISE = 3.0
+
+
+def measure(*, images: int, seeds: int) -> JSON:
+    """Seconds of `linear` on one focus mode and of `fusion` on two joined.
+
+    Args:
+        images: of which three in eleven test, as in the sample of the brain data set.
+        seeds: for each of 5 fractions.
+    """
+    config = ProbeConfig(seeds=seeds)
+    figures: JSON = {"images": images, "seeds": seeds, "workers": cores()}
+    heads: tuple[tuple[HeadConfig, int], ...] = ((LinearConfig(), 1), (FusionConfig(), 2))
+    for head, parts in heads:
+        table = _features(images, parts)
+        train, test = (
+            Labelled(tuple(table.image_ids[row] for row in rows), table.labels[rows])
+            for rows in (table.train, table.test)
+        )
+        runs = plan_runs(config, head, table.keys, train=train, test=test)
+        started = time.perf_counter()
+        for _ in sweep(table, runs, workers=cores()):
+            pass
+        figures[f"{head.name}_seconds"] = time.perf_counter() - started
+        figures[f"{head.name}_runs"] = len(runs)
+    return figures
+
+
+def _features(images: int, parts: int) -> FeatureTable:
+    rng = generator("bench", images, parts)
+    labels = np.arange(images, dtype=np.int64) % len(_CLASSES)
+    centres = rng.normal(size=(len(_CLASSES), 1, parts * _DIM))
+    noise = rng.normal(size=(images, _VIEWS, parts * _DIM))
+    features = normalise((centres[labels] + _NOISE * noise).astype(np.float32))
+    test = np.flatnonzero(np.arange(images) % 11 < 3)
+    return FeatureTable(
+        dataset="bench",
+        image_ids=tuple(f"{number:06d}" for number in range(images)),
+        paths=("",) * images,
+        labels=labels,
+        classes=_CLASSES,
+        features=features,
+        text=None,
+        train=np.setdiff1d(np.arange(images), test),
+        test=test,
+        clean=np.ones(len(test), np.bool_),
+        keys=FeatureKeys("none", "none", ("original",) * parts, "bench", None, ("",) * parts, None),
+    )
