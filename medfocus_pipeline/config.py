@@ -178,8 +178,8 @@ class FusionConfig(Frozen):
     width: int = Field(default=128, ge=1)
     temperature: float = Field(default=0.07, gt=0)
     epochs: int = Field(default=40, ge=1)
-    batch_size: int = Field(default=256, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-2, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     classifier: LinearConfig = LinearConfig()
 

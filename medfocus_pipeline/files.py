@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from medfocus_pipeline.errors import StoreError
 
 
@@ -59,6 +62,19 @@ def disk_errors(folder: Path) -> Iterator[None]:
             f"Writing in {folder} failed, {reasons[error.errno]}, then run the same command "
             "again; what was finished is kept."
         ) from error
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A small Parquet file, whole.
+
+    `pyarrow.parquet.read_table` would first import all of Arrow's data set machinery.
+
+    Raises:
+        OSError: the file cannot be read.
+        pyarrow.ArrowException: it is no Parquet file, or damaged.
+    """
+    with pq.ParquetFile(path, memory_map=False) as file:
+        return file.read(use_threads=False)
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline import embedding, segmentation
-from medfocus_pipeline.config import EmbedConfig, EncoderConfig, MasksConfig
+from medfocus_pipeline.config import (
+    EfficientNetLiteConfig,
+    EmbedConfig,
+    EncoderConfig,
+    MasksConfig,
+)
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import has_text
 from medfocus_pipeline.encoders import model_id as encoder_id
@@ -149,6 +154,8 @@ def masks_label(config: MasksConfig) -> str:
 
 def encoder_label(config: EncoderConfig) -> str:
     """Readable name of an encoder."""
+    if isinstance(config, EfficientNetLiteConfig):
+        return config.name
     return encoder_id(config).rsplit("/", 1)[-1]
 
 

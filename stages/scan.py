@@ -95,8 +95,9 @@ def _scan(context: Context, card: Card | None, path: Path) -> Manifest:
             on_file=lambda _, total: advance(1, total),
             workers=_READERS,
         )
-    with disk_errors(context.folder):
-        manifests.write(manifest, path)
+    if previous is None or not previous.table.equals(manifest.table, check_metadata=True):
+        with disk_errors(context.folder):
+            manifests.write(manifest, path)
     return manifest
 
 
@@ -110,7 +111,9 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
     context.remember()
     manifest = dataset.manifest
     say(f"{context.dataset}: {dataset.card.title}")
-    say(f"{len(manifest.usable):,} usable images in {context.data}")
+    say(
+        f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct, in {context.data}"
+    )
     counts: dict[tuple[str, str], int] = {}
     splits, names = manifest.strings("split"), manifest.strings("class_name")
     for row in manifest.usable:

@@ -15,7 +15,8 @@ def run(context: Context) -> None:
     dataset = open_dataset(context, images_needed=False)
     stores = used_stores(context, dataset)
     table = Table("stage", "what", "done", "next", box=None)
-    table.add_row("scan", dataset.card.title, f"{len(dataset.files):,} images", "nothing")
+    count = f"{len(dataset.manifest.usable):,} images, {len(dataset.files):,} distinct"
+    table.add_row("scan", dataset.card.title, count, "nothing")
     waiting = [
         _add(table, "masks" if place is stores.masks else "embed", place) for place in stores.all()
     ]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.files import replacing
+from medfocus_pipeline.files import read_parquet, replacing
 from medfocus_pipeline.types import IntArray
 
 SCHEMA_VERSION = 1
@@ -141,7 +141,7 @@ def read(path: Path) -> Manifest:
     """
     again = "Run: medfocus scan, which writes it anew."
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = read_parquet(path)
     except (OSError, pa.ArrowException) as error:
         text = " ".join(str(error).split())[:200]
         raise StoreError(f"The manifest {path} cannot be read: {text}. {again}") from error

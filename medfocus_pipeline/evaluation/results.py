@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.files import disk_errors, read_parquet, replacing
 
 RESULTS = pa.schema(
     [
@@ -85,7 +85,7 @@ def read(folder: Path, name: str = "results") -> pa.Table:
     if not path.exists():
         return schema.empty_table()
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = read_parquet(path)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"{path} cannot be read ({error}). Remove it, then run: make probe"

@@ -1,8 +1,12 @@
 """The few-shot protocol: which runs there are, which of them share a fit, and fitting them."""
 
+import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -132,19 +136,46 @@ def sweep(table: FeatureTable, runs: Sequence[Run], *, workers: int = 1) -> Iter
     Yields:
         The outcomes of one budget's runs, in the order of the runs.
     """
-    from joblib import Parallel, delayed, parallel_config
-
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1), Parallel() as parallel:
+    with _processes(table, workers) as mapped:
         for _, group in groupby(runs, key=lambda run: run.budget):
             batch = list(group)
             distinct = list({run.fit_key: run for run in batch}.values())
-            tasks = [delayed(fit_and_predict)(table, run) for run in distinct]
-            fits = dict(zip([run.fit_key for run in distinct], parallel(tasks), strict=True))
+            fits = dict(zip([run.fit_key for run in distinct], mapped(distinct), strict=True))
             yield [Outcome(run, *fits[run.fit_key]) for run in batch]
 
 
-def fit_and_predict(table: FeatureTable, run: Run) -> tuple[NDArray[np.float64], JSON, float]:
-    """Test probabilities, what was chosen, and the seconds of the fit."""
+Fit = tuple[NDArray[np.float64], JSON, float]
+"""Test probabilities, what was chosen, and the seconds of the fit."""
+
+
+@contextmanager
+def _processes(
+    table: FeatureTable, workers: int
+) -> Iterator[Callable[[Iterable[Run]], Iterable[Fit]]]:
+    """A ``map`` over runs, in this process or in several that each got the table once."""
+    if workers == 1:
+        yield partial(map, partial(fit_and_predict, table))
+        return
+    # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _adopt, (table,)) as pool:
+        yield partial(pool.map, _fit_adopted)
+
+
+_adopted: list[FeatureTable] = []
+"""In a worker process: the table that its runs read."""
+
+
+def _adopt(table: FeatureTable) -> None:
+    _adopted[:] = [table]
+
+
+def _fit_adopted(run: Run) -> Fit:
+    return fit_and_predict(_adopted[0], run)
+
+
+def fit_and_predict(table: FeatureTable, run: Run) -> Fit:
+    """Fit a run, then read the test images."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

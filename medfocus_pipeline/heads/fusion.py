@@ -199,7 +199,8 @@ def shared_basis(
     sketch = torch.randn((images.shape[1], width), generator=generator)
     for _ in range(2):
         sketch = torch.linalg.qr(images.T @ (images @ sketch)).Q
-    return torch.linalg.qr(torch.cat([texts.T, sketch], dim=1)).Q[:, :width].contiguous()
+    basis: Tensor = torch.linalg.qr(torch.cat([texts.T, sketch], dim=1)).Q
+    return basis[:, :width].contiguous()
 
 
 def class_vectors(train: TrainingSet) -> FloatArray:
@@ -214,7 +215,7 @@ def class_vectors(train: TrainingSet) -> FloatArray:
     """
     dim = train.features.shape[2]
     if train.text is None:
-        vectors = np.tile(train.features.mean(axis=(0, 1)), (train.n_classes, 1))
+        vectors: FloatArray = np.tile(train.features.mean(axis=(0, 1)), (train.n_classes, 1))
         for label in np.unique(train.labels):
             vectors[label] = train.features[train.labels == label].mean(axis=(0, 1))
     elif dim % train.text.shape[1]:
@@ -225,7 +226,8 @@ def class_vectors(train: TrainingSet) -> FloatArray:
     else:
         vectors = np.tile(train.text, (1, dim // train.text.shape[1]))
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, length, out=vectors, where=length > 0)
+    np.divide(vectors, length, out=vectors, where=length > 0)
+    return vectors
 
 
 def loss(

@@ -74,8 +74,8 @@ class PromptDecoder:
         """
         quarter, half, whole = (level.to(self._dtype) for level in levels)
         side = whole.shape[-1]
-        quarter = quarter.view(-1, side, 2, 2, side, 2, 2).permute(1, 4, 2, 5, 3, 6, 0)
-        half = half.view(-1, side, 2, side, 2).permute(1, 3, 2, 4, 0)
+        quarter = quarter.reshape(-1, side, 2, 2, side, 2, 2).permute(1, 4, 2, 5, 3, 6, 0)
+        half = half.reshape(-1, side, 2, side, 2).permute(1, 3, 2, 4, 0)
         return ImageTokens(
             tokens=whole.flatten(1).mT.contiguous() + self._no_mask.to(self._dtype),
             half=half.flatten(2, 3).flatten(0, 1).contiguous(),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medfocus_pipeline.files import replacing
+from medfocus_pipeline.files import read_parquet, replacing
 from medfocus_pipeline.types import JSON
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def read_index(store: Path) -> Index:
 
 
 def _read_part(path: Path) -> Part:
-    table = pq.read_table(path, partitioning=None)
+    table = read_parquet(path)
     facts = json.loads((table.schema.metadata or {})[_METADATA])
     return Part(facts["shard"], table.replace_schema_metadata(), facts["checksum"], facts["files"])
 

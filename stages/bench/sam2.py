@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from medfocus_pipeline.config import MasksConfig, Sam2Config
+from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.devices import autocast
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.segmenters.sam2 import Sam2Segmenter, random_model
+from medfocus_pipeline.segmenters.sam2 import random_model
+from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.types import JSON, Image, Precision
 
 _SIDE = 640
@@ -71,18 +71,6 @@ def compare(
         theirs = _generator(model, config, points_per_batch)
         figures[precision] = _race(ours, theirs, pictures, repeats=repeats, precision=precision)
     return figures
-
-
-def random_segmenter(config: MasksConfig) -> Segmenter:
-    """The segmenter of `config`, a `Sam2Config`, with random weights on the CPU."""
-    if not isinstance(config.segmenter, Sam2Config):
-        raise TypeError(f"Expected the configuration of sam2, got that of {config.segmenter.name}.")
-    return Sam2Segmenter(
-        random_model(config.segmenter.size, seed=0),
-        config.segmenter,
-        max_candidates=config.max_candidates,
-        frame=config.frame,
-    )
 
 
 def _race(

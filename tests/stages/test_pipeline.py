@@ -1,0 +1,341 @@
+"""The pipeline as a user runs it, on made-up pictures and the offline profile."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.stages.conftest import Medfocus, draw, make_images
+
+FAST = ("--fractions", "50,100", "--seeds", "2")
+
+
+@pytest.fixture
+def done(medfocus: Medfocus, images: Path) -> Medfocus:
+    """All three stages have run once."""
+    assert medfocus("masks", "shapes", "--data", images, "--profile", "offline").code == 0
+    assert medfocus("embed").code == 0
+    assert medfocus("probe", *FAST).code == 0
+    return medfocus
+
+
+def stores(cache: Path = Path("cache/shapes")) -> set[str]:
+    return {str(path.parent.relative_to(cache)) for path in cache.rglob("store.json")}
+
+
+def test_three_commands_lead_from_a_folder_to_a_table(medfocus: Medfocus, images: Path) -> None:
+    first = medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    assert "masks with threshold: 40 images" in first.out
+    second = medfocus("embed")
+    assert "shapes: profile offline" in second.out  # the data set used last, and it is printed
+    assert second.out.count("40 images in") == 2
+    third = medfocus("probe", *FAST)
+    for line in ("linear on original", "linear on segmented", "fusion on original+segmented"):
+        assert line in third.out
+    assert "clean (16 of 16 test images)" in third.out
+    assert "class embeddings were learned" in third.out
+    assert [first.code, second.code, third.code] == [0, 0, 0]
+
+
+def test_the_same_commands_again_do_nothing(done: Medfocus) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path("cache/shapes").rglob("*.parquet")}
+    for command in (("masks",), ("embed",), ("probe", *FAST)):
+        assert "nothing to do" in done(*command).out
+    after = {path: path.stat().st_mtime_ns for path in Path("cache/shapes").rglob("*.parquet")}
+    assert after == before
+
+
+def test_results_open_in_pandas_and_duckdb(done: Medfocus) -> None:
+    folder = Path("cache/shapes/results")
+    results = pd.read_parquet(folder / "results.parquet")
+    assert len(results) == 3 * 2 * 2
+    assert results["accuracy"].between(0, 1).all()
+    predictions = duckdb.sql(
+        f"select run_key, avg((class_index = predicted)::double) as accuracy, count(*) as n "
+        f"from '{folder}/predictions.parquet' group by run_key"
+    ).df()
+    joined = results.merge(predictions, on="run_key", suffixes=("", "_again"))
+    assert (joined["n"] == 16).all()
+    assert joined["accuracy"].to_list() == pytest.approx(joined["accuracy_again"].to_list())
+
+
+def test_another_roi_rule_segments_nothing_and_embeds_the_focused_images_only(
+    done: Medfocus,
+) -> None:
+    before = stores()
+    answer = done("embed", "--roi", "largest")
+    assert answer.out.count("40 images in") == 1
+    (new,) = stores() - before
+    assert "segmented-largest" in new
+
+
+def test_another_segmenter_setting_runs_masks_and_what_follows(done: Medfocus) -> None:
+    before = stores()
+    assert "40 images" in done("masks", "--set", "segmenter.smoothing=1").out
+    assert done("embed").out.count("40 images in") == 1  # `original` needs no mask
+    assert {name.split("/")[0] for name in stores() - before} == {"masks", "embeddings"}
+    again = done("probe", *FAST).out
+    assert "8 runs fitted" in again  # `linear on original` stays
+
+
+def test_going_back_to_an_earlier_setting_computes_nothing(done: Medfocus) -> None:
+    done("masks", "--set", "segmenter.smoothing=1")
+    assert "nothing to do" in done("masks").out
+    assert "nothing to do" in done("embed").out
+
+
+def test_one_more_fraction_fits_that_fraction_only(done: Medfocus) -> None:
+    answer = done("probe", "--fractions", "20,50,100", "--seeds", "2")
+    assert "6 runs fitted" in answer.out
+
+
+def test_more_shots_than_images_take_them_all(done: Medfocus) -> None:
+    answer = done("probe", "--fractions", "100", "--shots", "1,99", "--seeds", "1")
+    assert answer.code == 0
+    results = pd.read_parquet("cache/shapes/results/results.parquet")
+    assert set(results.loc[results["shots"].notna(), "n_train"]) == {2, 24}
+
+
+def test_ten_new_images_compute_ten_rows(done: Medfocus, images: Path) -> None:
+    for number in range(10):
+        path = images / "train" / "disc" / f"new {number}.png"
+        Image.fromarray(draw(0, 500 + number)).save(path)
+    assert "threshold: 10 images" in done("masks").out
+    assert done("embed").out.count(": 10 images in") == 2
+
+
+def test_a_new_mtime_computes_nothing(done: Medfocus, images: Path) -> None:
+    for path in images.rglob("*.png"):
+        os.utime(path, (1, 1))
+    assert "nothing to do" in done("masks").out
+    assert "nothing to do" in done("embed").out
+    assert "nothing to do" in done("probe", *FAST).out
+
+
+def test_stage_two_needs_neither_images_nor_weights(
+    done: Medfocus, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(images)
+    monkeypatch.setattr("medfocus_pipeline.encoders.efficientnet_lite.find_spec", lambda _: None)
+    monkeypatch.setattr("stages.locate.find_encoder_weights", lambda *_, download: None)
+    answer = done("probe", "--fractions", "20", "--seeds", "2")
+    assert "6 runs fitted" in answer.out, answer
+
+
+def test_a_missing_mask_store_says_what_to_run(medfocus: Medfocus, images: Path) -> None:
+    answer = medfocus("embed", "shapes", "--data", images, "--profile", "offline")
+    assert answer.code == 1
+    assert "40 of 40 images have no masks of threshold. Run: make masks" in answer.err
+
+
+def test_missing_embeddings_say_what_to_run(medfocus: Medfocus, images: Path) -> None:
+    medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    answer = medfocus("probe")
+    assert answer.code == 1
+    assert "Run: make embed" in answer.err
+
+
+def test_a_focus_that_was_not_embedded_says_what_to_run(done: Medfocus) -> None:
+    answer = done("probe", "--row", "linear:crop")
+    assert answer.code == 1
+    assert 'Run: make embed ARGS="--focus original,segmented,crop"' in answer.err
+
+
+def test_every_focus_mode_goes_through(medfocus: Medfocus, images: Path) -> None:
+    medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    modes = "original,segmented,overlay,mask,crop,dimmed"
+    assert medfocus("embed", "--focus", modes, "--views", "identity").code == 0
+    answer = medfocus("probe", "--row", "linear:crop+mask", *FAST)
+    assert "linear on crop+mask" in answer.out
+
+
+def test_status_tells_done_missing_and_stale(done: Medfocus) -> None:
+    answer = done("status")
+    assert answer.out.count("40 of 40 rows  nothing") == 3
+    assert "fit " in answer.out
+    done("masks", "--set", "segmenter.smoothing=1")
+    answer = done("status")
+    assert "compute 40 rows" in answer.out
+    assert "stores are of other settings" in answer.out
+
+
+def test_cache_lists_verifies_repairs_and_prunes(done: Medfocus) -> None:
+    assert "masks" in done("cache", "ls").out
+    assert done("cache", "verify").code == 0
+    victim = next(Path("cache/shapes/embeddings").rglob("pooled/c/0/*/*"))
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(bytes(data))
+    broken = done("cache", "verify")
+    assert broken.code == 1
+    assert "1 problems" in broken.out
+    assert done("cache", "verify", "--repair").code == 0
+    assert done("embed").out.count("40 images in") == 1
+    assert done("cache", "verify").code == 0
+    done("masks", "--set", "segmenter.smoothing=1")
+    done("embed")
+    kept = done("cache", "prune")
+    assert "Nothing was removed" in kept.out
+    assert "removed" in done("cache", "prune", "--yes").out
+    assert len(stores()) == 3
+
+
+def test_a_truncated_shard_is_rebuilt_with_a_message(done: Medfocus) -> None:
+    victim = next(Path("cache/shapes/masks").rglob("masks/c/0/*/*/*"))
+    victim.write_bytes(victim.read_bytes()[:-5])
+    answer = done("masks")
+    assert "40 images in" in answer.out
+    assert "shard 0 will be computed again" in " ".join(answer.err.split())
+
+
+def test_unreadable_images_are_counted_and_named_and_strict_fails(
+    medfocus: Medfocus, images: Path
+) -> None:
+    folder = images / "train" / "disc"
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("no image")
+    whole = (folder / "disc 0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    common = ("shapes", "--data", images, "--profile", "offline")
+    answer = medfocus("masks", *common)
+    assert answer.code == 0
+    assert "3 files were left out" in answer.out
+    assert "empty.png" in answer.out
+    assert medfocus("masks", *common, "--strict").code == 1
+
+
+def test_names_with_spaces_quotes_unicode_and_newlines_work(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    root = make_images(tmp_path / "häng \"die\" 'Bilder'", train=3)
+    for number, name in enumerate(
+        ["neu\nzeile.png", 'quo"te.png', "日本 語.png", "[red]bold[/].png"]
+    ):
+        Image.fromarray(draw(0, 900 + number)).save(root / "disc" / name)
+    assert medfocus("masks", "odd", "--data", root, "--profile", "offline").code == 0
+    assert "10 images in" in medfocus("embed", "--focus", "original").out
+
+
+def test_a_constant_image_falls_back_to_the_whole(medfocus: Medfocus, images: Path) -> None:
+    Image.new("L", (30, 20), 0).save(images / "train" / "disc" / "black.png")
+    Image.new("L", (1, 1), 7).save(images / "train" / "disc" / "tiny.png")
+    answer = medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    assert "2 images have no candidate: their ROI is the whole image" in answer.out
+    assert medfocus("embed").code == 0
+    index = pd.concat(
+        pd.read_parquet(path) for path in Path("cache/shapes/embeddings").glob("*segmented*/index")
+    )
+    assert index["fallback"].sum() == 2
+    assert (index.loc[index["fallback"], "roi_area"] == 1).all()
+
+
+def test_no_data_set_named_and_none_remembered(medfocus: Medfocus) -> None:
+    answer = medfocus("embed")
+    assert answer.code == 1
+    assert "Name one: make masks DATASET=brain" in answer.err
+
+
+def test_a_missing_data_folder_is_one_sentence(medfocus: Medfocus) -> None:
+    answer = medfocus("masks", "brain", "--profile", "offline")
+    assert answer.code == 1
+    assert "DATA=path/to/images" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_paper_weights_that_are_not_here_are_one_sentence(
+    medfocus: Medfocus, images: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    answer = medfocus("masks", "shapes", "--data", images)
+    assert answer.code == 1
+    message = " ".join(answer.err.split())
+    assert "medfocus models pull facebook/sam2.1-hiera-base-plus" in message
+    assert "PROFILE=offline" in message
+    assert "Traceback" not in message
+
+
+def test_an_unknown_choice_names_the_known_ones(medfocus: Medfocus, images: Path) -> None:
+    common = ("shapes", "--data", images, "--profile", "offline")
+    assert "'sam2', 'threshold'" in medfocus("masks", *common, "--segmenter", "sam3").err
+    assert "'original', 'segmented'" in medfocus("embed", *common, "--focus", "blur").err
+    assert "offline, paper" in medfocus("scan", "shapes", "--profile", "online").err
+
+
+def test_one_class_only_is_one_sentence(medfocus: Medfocus, tmp_path: Path) -> None:
+    root = make_images(tmp_path / "one", train=4)
+    shutil.rmtree(root / "square")
+    medfocus("masks", "one", "--data", root, "--profile", "offline")
+    medfocus("embed", "--focus", "original")
+    answer = medfocus("probe", "--row", "linear:original")
+    assert answer.code == 1
+    assert "class" in answer.err
+
+
+def test_a_csv_is_a_data_set(medfocus: Medfocus, tmp_path: Path) -> None:
+    root = make_images(tmp_path / "loose", train=6)
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.png"))]
+    (root / "list.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    answer = medfocus("masks", "listed", "--data", root / "list.csv", "--profile", "offline")
+    assert "12 images" in answer.out
+
+
+def test_nothing_to_do_takes_under_a_second_and_no_torch(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    """1,100 rows; the bound is generous here, `make bench` prints the time."""
+    root = make_images(tmp_path / "many", train=550, size=16)
+    common = ("many", "--data", str(root), "--profile", "offline")
+    assert medfocus("masks", *common).code == 0
+    assert medfocus("embed", "--focus", "original", "--views", "identity").code == 0
+    for command in ("masks", "embed"):
+        extra = ["--focus", "original", "--views", "identity"] if command == "embed" else []
+        code = f"import sys; sys.argv = ['medfocus', '{command}', *{extra}]\n" + _REPORT
+        started = time.monotonic()
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        seconds = time.monotonic() - started
+        assert "nothing to do" in run.stdout
+        loaded = set(json.loads(run.stdout.splitlines()[-1]))
+        assert not loaded & {"torch", "zarr", "sklearn", "transformers", "timm", "sam2"}
+        assert seconds < 5
+
+
+_REPORT = """
+from stages.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code
+import json
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_every_command_has_help_with_an_example(medfocus: Medfocus) -> None:
+    commands = ["scan", "masks", "embed", "probe", "status", "bench", "doctor"]
+    commands += ["cache ls", "cache verify", "cache prune", "models list", "models pull"]
+    for command in commands:
+        answer = medfocus(*command.split(), "--help")
+        assert answer.code == 0
+        assert f"Example: medfocus {command}" in answer.out
+
+
+def test_doctor_finds_the_offline_profile_usable(medfocus: Medfocus) -> None:
+    answer = medfocus("doctor", "--profile", "offline")
+    assert answer.code == 0, answer.out
+    assert "everything is in place" in answer.out
+
+
+def test_models_list_names_the_weights(medfocus: Medfocus) -> None:
+    answer = medfocus("models", "list")
+    assert "facebook/sam2.1-hiera-tiny" in answer.out
+    assert "openai/clip-vit-base-patch16" in answer.out
