@@ -127,7 +127,7 @@ def uses_text(head: HeadConfig) -> bool:
 def sweep(table: FeatureTable, runs: Sequence[Run], *, workers: int = 1) -> Iterator[list[Outcome]]:
     """Fit runs of one head, budget by budget.
 
-    Every fit uses one thread of its own, so that results do not depend on `workers`.
+    A head computes with one thread, so that results do not depend on `workers`.
 
     Args:
         table: the features that the runs were planned for.
@@ -176,13 +176,10 @@ def _fit_adopted(run: Run) -> Fit:
 
 def fit_and_predict(table: FeatureTable, run: Run) -> Fit:
     """Fit a run, then read the test images."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        started = time.perf_counter()
-        fitted = fit(table, run)
-        seconds = time.perf_counter() - started
-        return predict(fitted, table), fitted.chosen, seconds
+    started = time.perf_counter()
+    fitted = fit(table, run)
+    seconds = time.perf_counter() - started
+    return predict(fitted, table), fitted.chosen, seconds
 
 
 def fit(table: FeatureTable, run: Run) -> FittedHead:

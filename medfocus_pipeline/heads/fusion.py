@@ -19,7 +19,7 @@ classes, never the one of the true class.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ from medfocus_pipeline.config import FusionConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.linear import FittedLinear, RowSpace, check, choose_c, fit_rows
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:
@@ -61,16 +62,16 @@ class FusionHead:
     def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedFusion":
         """Choose C, train F and C(M), freeze F, fit logistic regression on M."""
         check(train)
-        rows = RowSpace.of(train.features).rows
-        c = choose_c(rows, train.labels, config=self.config.classifier, rng=rng)
-        weights = train_fusion(train, config=self.config, rng=rng)
-        frozen = {name: tensor.detach().numpy() for name, tensor in weights.items()}
-        fused = fuse(frozen, train.features, temperature=self.config.temperature)
-        on_fused = TrainingSet(fused, train.labels, train.n_classes, train.text)
+        temperature = self.config.temperature
+        with single_threaded("sklearn.linear_model", "torch"):
+            rows = RowSpace.of(train.features).rows
+            c = choose_c(rows, train.labels, config=self.config.classifier, rng=rng)
+            weights = train_fusion(train, config=self.config, rng=rng)
+            frozen = {name: tensor.detach().numpy() for name, tensor in weights.items()}
+            fused = fuse(frozen, train.features, temperature=temperature)
+            classifier = fit_rows(RowSpace.of(fused), replace(train, features=fused), c=c)
         chosen = {"C": c, "text": "learned" if train.text is None else "encoder"}
-        return FittedFusion(
-            frozen, self.config.temperature, fit_rows(RowSpace.of(fused), on_fused, c=c), chosen
-        )
+        return FittedFusion(frozen, temperature, classifier, chosen)
 
 
 @dataclass(frozen=True, slots=True)

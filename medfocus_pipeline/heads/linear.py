@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
 Matrix = NDArray[np.float64]
@@ -37,9 +38,10 @@ class LinearHead:
     def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedLinear":
         """Choose C by cross-validation inside the subset, then fit all of it."""
         check(train)
-        space = RowSpace.of(train.features)
-        c = choose_c(space.rows, train.labels, config=self.config, rng=rng)
-        return fit_rows(space, train, c=c)
+        with single_threaded("sklearn.linear_model"):
+            space = RowSpace.of(train.features)
+            c = choose_c(space.rows, train.labels, config=self.config, rng=rng)
+            return fit_rows(space, train, c=c)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class FittedLinear:
 
     def predict_proba(self, features: FloatArray) -> Matrix:
         """``(m, K) float64``, mean over the views of the softmax."""
-        logits = features.astype(np.float64) @ self.coef.T + self.intercept
+        with single_threaded():
+            logits = features.astype(np.float64) @ self.coef.T + self.intercept
         mean: Matrix = softmax(logits).mean(axis=1)
         return mean
 

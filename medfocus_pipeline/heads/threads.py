@@ -1,0 +1,24 @@
+"""Arithmetic that does not depend on how many cores a machine has."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+
+@contextmanager
+def single_threaded(*libraries: str) -> Iterator[None]:
+    """One thread in BLAS and OpenMP inside the block.
+
+    Sums are split among threads, so that their number changes the last bits, and training
+    carries those on. Only libraries that are loaded can be limited, so those that the block
+    uses are imported first.
+
+    Args:
+        libraries: modules that bring thread pools of their own, e.g. ``torch``.
+    """
+    from threadpoolctl import threadpool_limits
+
+    for library in libraries:
+        import_module(library)
+    with threadpool_limits(1):
+        yield

@@ -1,0 +1,130 @@
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from medfocus_pipeline import config, profiles
+from medfocus_pipeline.config import (
+    ClipConfig,
+    EmbedConfig,
+    EncoderConfig,
+    Frozen,
+    HeadConfig,
+    MasksConfig,
+    ProbeConfig,
+    ProbeRow,
+    Runtime,
+    SegmenterConfig,
+    ThresholdConfig,
+)
+from medfocus_pipeline.errors import ConfigError
+
+CONFIGS = [
+    value
+    for value in vars(config).values()
+    if isinstance(value, type) and issubclass(value, Frozen) and value is not Frozen
+]
+
+
+def implementations(union: object) -> tuple[type[Frozen], ...]:
+    return get_args(get_args(union)[0])
+
+
+@pytest.mark.parametrize("kind", CONFIGS, ids=lambda kind: kind.__name__)
+def test_a_configuration_is_frozen_and_refuses_unknown_keys(kind: type[Frozen]) -> None:
+    made = kind()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(made, next(iter(kind.model_fields)), None)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        kind(poins_per_side=8)
+    assert hash(made) == hash(kind())
+
+
+@pytest.mark.parametrize("kind", CONFIGS, ids=lambda kind: kind.__name__)
+def test_a_configuration_survives_json(kind: type[Frozen]) -> None:
+    assert kind.model_validate_json(kind().model_dump_json()) == kind()
+
+
+@pytest.mark.parametrize("union", [SegmenterConfig, EncoderConfig, HeadConfig], ids=["segmenter", "encoder", "head"])
+def test_a_name_tells_which_configuration_it_is(union: object) -> None:
+    names = [kind().name for kind in implementations(union)]
+    assert len(set(names)) == len(names)
+    for kind in implementations(union):
+        assert kind.model_fields["name"].default == kind().name
+
+
+def test_a_name_that_is_not_known_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValidationError, match="'sam2', 'threshold'"):
+        MasksConfig.model_validate({"segmenter": {"name": "sam3"}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (Runtime, {"batch_size": 0}),
+        (Runtime, {"workers": 0}),
+        (MasksConfig, {"frame": 100}),
+        (MasksConfig, {"max_candidates": 256}),
+        (ThresholdConfig, {"smoothing": -1.0}),
+        (EmbedConfig, {"views": ()}),
+        (EmbedConfig, {"focus": "blurred"}),
+        (ProbeRow, {"focus": ()}),
+        (ProbeConfig, {"seeds": 0}),
+        (ProbeConfig, {"test_share": 1.0}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value.__name__,
+)
+def test_a_value_out_of_range_is_refused_by_name(
+    kind: type[Frozen], wrong: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        kind(**wrong)
+
+
+def test_the_profiles_are_the_ones_that_the_readme_names() -> None:
+    assert profiles.names() == ["offline", "paper"]
+    assert profiles.DEFAULT in profiles.names()
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_a_profile_embeds_every_focus_mode_that_it_probes(name: str) -> None:
+    profile = profiles.load_profile(name)
+    embedded = {one.focus for one in profile.embed.configs()}
+    assert {focus for row in profile.probe.rows for focus in row.focus} <= embedded
+
+
+def test_the_paper_profile_is_the_papers() -> None:
+    profile = profiles.load_profile("paper")
+    assert profile.masks.segmenter.name == "sam2"
+    assert profile.embed.encoder == ClipConfig(model="openai/clip-vit-base-patch16")
+    assert profile.probe.fractions == (5, 10, 20, 50, 100)
+    assert profile.probe.seeds == 10
+
+
+def test_the_offline_profile_needs_no_weights_of_a_hub() -> None:
+    profile = profiles.load_profile("offline")
+    assert profile.masks.segmenter.name == "threshold"
+    assert profile.embed.encoder.name == "efficientnet-lite0"
+
+
+def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
+    plan = profiles.EmbedPlan(focus=("crop", "original", "crop"), roi="union", views=("hflip",))
+    assert plan.configs() == [
+        EmbedConfig(focus="crop", roi="union", views=("hflip",)),
+        EmbedConfig(focus="original", roi="union", views=("hflip",)),
+    ]
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no profile 'papr'. Known profiles: offline, paper\."):
+        profiles.load_profile("papr")
+
+
+def test_a_profile_that_is_not_valid_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("probe: {seed: 3}")
+    monkeypatch.setattr(profiles.resources, "files", lambda _: tmp_path)
+    with pytest.raises(ConfigError, match=r"(?s)Profile 'mine' is not valid.*probe\.seed"):
+        profiles.load_profile("mine")
