@@ -83,7 +83,7 @@ def _block(found: Sequence[Candidates], images: Sequence[Image], config: MasksCo
 class MaskReader:
     """Candidates by image id, from a store; safe to call from several threads.
 
-    Whole shards are read and checked; the last ones stay in memory, so reading in the
+    Whole shards are read and checked; those used last stay in memory, so reading in the
     store's order reads each shard once.
     """
 
@@ -126,4 +126,5 @@ class MaskReader:
                 self._shards[shard] = self._store.read(self._parts[shard])
                 if len(self._shards) > _SHARDS_IN_MEMORY:
                     self._shards.popitem(last=False)
+            self._shards.move_to_end(shard)
             return self._shards[shard]

@@ -12,7 +12,7 @@ from medfocus_pipeline import __version__
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import MedFocusError
-from stages import bench, cache, doctor, embed, masks, models, probe, scan, status
+from stages import cache, doctor, embed, masks, models, probe, scan, status
 from stages.options import (
     DEFAULT_CACHE,
     Assignments,
@@ -200,6 +200,8 @@ def bench_command(
     quick: Annotated[bool, typer.Option("--quick", help="Small, to see that it works.")] = False,
 ) -> None:
     """Measure the stages against the bare models (about ten minutes)."""
+    from stages import bench  # nothing else needs what it imports
+
     bench.run(output, quick=quick)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.table import Table
 
 from medfocus_pipeline.config import EmbedConfig, ProbeConfig, ProbeRow
@@ -89,7 +88,7 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
     else:
         say(f"probe: all {sum(len(one.runs) for one in plans):,} runs are done, nothing to do")
     context.remember()
-    _print(context, dataset, results.read(folder), plans)
+    _print(context, dataset, folder, plans)
     say(f"results: {folder / 'results.parquet'}")
     return 0
 
@@ -203,17 +202,17 @@ def _features(dataset: Dataset, stores: Stores, split: Split, one: Plan) -> Feat
     )
 
 
-def _print(context: Context, dataset: Dataset, found: pa.Table, plans: Sequence[Plan]) -> None:
+def _print(context: Context, dataset: Dataset, folder: Path, plans: Sequence[Plan]) -> None:
+    found = {row["run_key"]: row for row in results.read(folder).to_pylist()}
     budgets = list(dict.fromkeys(run.budget for one in plans for run in one.runs))
     table = Table("accuracy, %", *(_heading(budget) for budget in budgets), box=None)
     learned = False
     for one in plans:
-        keys = pa.array([run.key for run in one.runs], pa.string())
-        rows = found.filter(pc.is_in(found["run_key"], value_set=keys))
-        learned |= any('"text": "learned"' in chosen for chosen in rows["chosen"].to_pylist())
+        rows = [found[run.key] for run in one.runs]
+        learned |= any('"text": "learned"' in row["chosen"] for row in rows)
         cells = results.summarise(rows)
         table.add_row(one.label, *(_cell(cells.get(budget)) for budget in budgets))
-        clean = f"  clean ({rows['n_test_clean'][0]} of {rows['n_test'][0]} test images)"
+        clean = f"  clean ({rows[0]['n_test_clean']} of {rows[0]['n_test']} test images)"
         table.add_row(clean, *(_cell(cells.get(budget), clean=True) for budget in budgets))
         _add_paper(table, dataset.card, one, budgets)
     say(f"{encoder_label(context.embed[0].encoder)}, mean ± standard deviation over seeds")

@@ -95,7 +95,7 @@ def _scan(context: Context, card: Card | None, path: Path) -> Manifest:
             on_file=lambda _, total: advance(1, total),
             workers=_READERS,
         )
-    if previous is None or not previous.table.equals(manifest.table, check_metadata=True):
+    if manifest is not previous:
         with disk_errors(context.folder):
             manifests.write(manifest, path)
     return manifest

@@ -2,24 +2,15 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import PIL.Image
-from PIL import ImageOps
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from medfocus_pipeline.datasets.dicom import decode_dicom
 from medfocus_pipeline.datasets.nifti import decode_nifti
-from medfocus_pipeline.datasets.pixels import as_rgb, check_size, to_rgb8
+from medfocus_pipeline.datasets.raster import decode_raster, raster_kind
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image, Mask
 
@@ -27,19 +18,6 @@ EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".nii", ".nii.gz")
 )
 """Lower-case ends of the file names that are taken for images."""
-
-# Pillow's own classes instead of Image.open: that one warns of large images through the
-# process-wide warning filters, which threads cannot set for themselves.
-_RASTER: dict[bytes, tuple[str, Callable[[BinaryIO], ImageFile]]] = {
-    b"\x89PNG\r\n\x1a\n": ("PNG", PngImageFile),
-    b"\xff\xd8\xff": ("JPEG", JpegImageFile),
-    b"II*\0": ("TIFF", TiffImageFile),
-    b"MM\0*": ("TIFF", TiffImageFile),
-    b"II+\0": ("TIFF", TiffImageFile),
-    b"MM\0+": ("TIFF", TiffImageFile),
-    b"BM": ("BMP", BmpImageFile),
-    b"RIFF": ("WebP", WebPImageFile),
-}
 
 # What decoders raise on damaged files besides their own error classes.
 _DAMAGED = (
@@ -53,7 +31,6 @@ _DAMAGED = (
     SyntaxError,
     TypeError,
     ValueError,
-    PIL.Image.DecompressionBombError,
     struct.error,
     zlib.error,
 )
@@ -104,9 +81,9 @@ def decode(path: Path) -> Decoded:
                 raise ImageError("is empty (0 bytes)")
             if head[128:] == b"DICM":
                 return Decoded(*decode_dicom(path))
-            for magic, (kind, opener) in _RASTER.items():
-                if head.startswith(magic):
-                    return Decoded(*_decode_raster(file, kind, opener))
+            kind = raster_kind(head)
+            if kind:
+                return Decoded(*decode_raster(file, kind))
         if path.name.lower().endswith((".nii", ".nii.gz")):
             return Decoded(*decode_nifti(path))
     except OSError as error:
@@ -134,30 +111,12 @@ def read_annotation(paths: Sequence[Path], size: tuple[int, int]) -> Mask:
     for path in paths:
         mask = read_image(path).any(axis=2)
         if mask.shape != size:
+            import PIL.Image
+
             picture = PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST)
             mask = np.asarray(picture)
         union |= mask
     return union
-
-
-def _decode_raster(
-    file: BinaryIO, kind: str, opener: Callable[[BinaryIO], ImageFile]
-) -> tuple[Image, str]:
-    """Picture and mode of a file that Pillow reads."""
-    try:
-        image = opener(file)
-    except SyntaxError as error:
-        raise ImageError(f"is no readable {kind}: {_one_line(error)}") from error
-    check_size(*image.size)
-    mode = image.mode
-    ImageOps.exif_transpose(image, in_place=True)
-    if mode == "F" or mode.startswith("I"):
-        return to_rgb8(np.asarray(image)), mode
-    if not image.has_transparency_data:
-        return as_rgb(np.asarray(image.convert("RGB"))), mode
-    layer = image.convert("RGBA")
-    black = PIL.Image.new("RGBA", layer.size, (0, 0, 0, 255))
-    return as_rgb(np.asarray(PIL.Image.alpha_composite(black, layer).convert("RGB"))), mode
 
 
 def _one_line(error: BaseException) -> str:

@@ -62,7 +62,8 @@ def scan(
         workers: threads that open them.
 
     Returns:
-        One row for every image file, sorted by path, also for those that cannot be used.
+        One row for every image file, sorted by path, also for those that cannot be used;
+        `previous` itself if nothing has changed.
 
     Raises:
         DataError: no such source, no image in it, or none where the card looks for them.
@@ -81,7 +82,10 @@ def scan(
     contents = _open_all(data_root(source), files, previous, on_file, workers)
     classes = [item.name for item in used.classes]
     rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
-    return build(rows, name=name, classes=classes, from_card=card is not None)
+    from_card = card is not None
+    if previous and previous.says(rows, name=name, classes=classes, from_card=from_card):
+        return previous
+    return build(rows, name=name, classes=classes, from_card=from_card)
 
 
 def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:

@@ -1,13 +1,12 @@
 """The results of stage two on disk: one row a run, its predictions, and the subsets by id."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.datasets.splits import Budget
@@ -107,15 +106,23 @@ def append(
     The results are written last: a run is done when, and only when, its row is there.
     Predictions of runs that never got their row are dropped.
 
+    Args:
+        subsets: one for each run; those of one key are one row.
+
     Raises:
         StoreError: the disk is full.
     """
     added = pa.Table.from_pylist(list(results), schema=RESULTS)
-    merged = pa.concat_tables([_without(read(folder), "run_key", added), added])
-    known = pa.Table.from_pylist(list(subsets), schema=SUBSETS)
-    all_subsets = pa.concat_tables([_without(read(folder, "subsets"), "subset_key", known), known])
-    kept = _without(read(folder, "predictions"), "run_key", added)
-    kept = kept.filter(pc.is_in(kept["run_key"], value_set=merged["run_key"].combine_chunks()))
+    distinct = {row["subset_key"]: row for row in subsets}
+    known = pa.Table.from_pylist(list(distinct.values()), schema=SUBSETS)
+    new = set(added["run_key"].to_pylist())
+    merged = pa.concat_tables([_rows(read(folder), "run_key", without=new), added])
+    runs = set(merged["run_key"].to_pylist())
+    kept = _rows(read(folder, "predictions"), "run_key", within=runs, without=new)
+    listed = set(known["subset_key"].to_pylist())
+    all_subsets = pa.concat_tables(
+        [_rows(read(folder, "subsets"), "subset_key", without=listed), known]
+    )
     tables = {
         "subsets": all_subsets,
         "predictions": pa.concat_tables([kept, predictions]),
@@ -127,9 +134,12 @@ def append(
                 pq.write_table(table, temporary)
 
 
-def _without(table: pa.Table, column: str, other: pa.Table) -> pa.Table:
-    taken = other[column].combine_chunks()
-    return table.filter(pc.invert(pc.is_in(table[column], value_set=taken)))
+def _rows(
+    table: pa.Table, column: str, *, without: Set[str], within: Set[str] | None = None
+) -> pa.Table:
+    keys = table[column].to_pylist()
+    kept = [key not in without and (within is None or key in within) for key in keys]
+    return table.filter(pa.array(kept, pa.bool_()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +160,14 @@ class Cell:
     runs: int
 
 
-def summarise(runs: pa.Table) -> dict[Budget, Cell]:
+def summarise(runs: Iterable[Mapping[str, Any]]) -> dict[Budget, Cell]:
     """Accuracy over seeds, by budget.
 
     Args:
         runs: rows of `RESULTS` that differ in budget and seed only.
     """
     groups: dict[Budget, list[tuple[float, float]]] = {}
-    for row in runs.to_pylist():
+    for row in runs:
         fraction, shots = row["fraction"], row["shots"]
         place: Budget = ("shots", shots) if fraction is None else ("fraction", fraction)
         clean = row["accuracy_clean"]

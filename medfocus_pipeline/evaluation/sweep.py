@@ -184,7 +184,10 @@ def fit_and_predict(table: FeatureTable, run: Run) -> Fit:
 
 def fit(table: FeatureTable, run: Run) -> FittedHead:
     """Train on the run's subset; sees no test image."""
-    rows = table.train[run.subset]
+    # By id: a key does not tell the order of the files, so the fit must not depend on it.
+    rows = sorted(
+        table.train[run.subset], key=lambda row: (table.image_ids[row], table.labels[row])
+    )
     train = TrainingSet(
         features=table.features[rows],
         labels=table.labels[rows],

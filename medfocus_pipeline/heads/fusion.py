@@ -92,7 +92,9 @@ class FittedFusion:
 
     def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
         """``(m, K) float64``, mean over the views."""
-        return self.linear.predict_proba(fuse(self.weights, features, temperature=self.temperature))
+        with single_threaded("torch"):
+            fused = fuse(self.weights, features, temperature=self.temperature)
+        return self.linear.predict_proba(fused)
 
 
 def fuse(weights: dict[str, FloatArray], features: FloatArray, *, temperature: float) -> FloatArray:

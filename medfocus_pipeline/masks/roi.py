@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import Candidates, FloatArray, Mask, Roi, RoiRule
@@ -109,6 +108,8 @@ def _unsquare(mask: Mask, *, size: tuple[int, int]) -> Mask:
     Bilinear (an area average where the image is the smaller), cut at one half. A mask too thin
     to reach a half anywhere keeps the pixels it covers most, so that none becomes empty.
     """
+    from PIL import Image as PillowImage
+
     height, width = size
     soft = PillowImage.fromarray(mask.astype(np.float32))
     soft = soft.resize((width, height), PillowImage.Resampling.BILINEAR)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,8 +20,9 @@ def square(first: int, last: int, side: int = 16) -> np.ndarray:
 
 
 def test_each_rule_is_scored_by_its_own_choice() -> None:
-    corner, large, centre = square(0, 4), square(4, 16), square(6, 10)
+    corner, large, centre = square(0, 4), square(5, 16), square(6, 10)
     found = candidates(np.stack([corner, large, centre]), size=(16, 16))
+    found = replace(found, score=np.float32([0.9, 0.8, 0.6]))
     got = roi_agreement(found, centre)
     assert got["best"] == iou(corner, centre) == 0
     assert got["largest"] == pytest.approx(iou(large, centre))

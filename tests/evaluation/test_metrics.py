@@ -50,14 +50,14 @@ def test_balanced_accuracy_is_scikit_learns_where_it_predicts_no_absent_class() 
 
 
 def test_scores_of_a_small_case_are_those_computed_by_hand() -> None:
-    probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.45, 0.55]])
+    probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.1, 0.9]])
     got = score(probabilities, np.array([0, 1, 1, 1]), n_classes=2)
     assert got.accuracy == 3 / 4
     assert got.balanced_accuracy == pytest.approx((1 + 2 / 3) / 2)
     assert got.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert got.auroc == 1.0
-    # 15 bins, each confidence in one of its own: (0.2 + 0.6 + 0.3 + 0.45) / 4
-    assert got.ece == pytest.approx(1.55 / 4)
+    # 15 bins, each confidence in one of its own: (0.2 + 0.6 + 0.3 + 0.1) / 4
+    assert got.ece == pytest.approx(1.2 / 4)
 
 
 def test_images_of_one_bin_are_averaged_before_the_gap_is_taken() -> None:

@@ -1,0 +1,42 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import hashlib
+import numpy as np
+from medfocus_pipeline.config import FusionConfig, LinearConfig
+from medfocus_pipeline.heads import make_head
+from medfocus_pipeline.heads.protocol import TrainingSet
+
+features = np.random.default_rng(0).normal(size=(60, 3, 2600)).astype(np.float32)
+train = TrainingSet(features, np.arange(60) % 3, 3, None)
+for config in (FusionConfig(epochs=1, classifier=LinearConfig(c_grid=(1.0,))), LinearConfig()):
+    fitted = make_head(config).fit(train, np.random.default_rng(0))
+    print(hashlib.sha256(fitted.predict_proba(features).tobytes()).hexdigest())
+"""
+
+
+def hashes(threads: int) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: there is nothing to compare")
+def test_the_first_fit_of_a_process_does_not_depend_on_its_threads() -> None:
+    assert hashes(1) == hashes(2)
+
+
+def test_importing_the_heads_imports_neither_torch_nor_scikit_learn() -> None:
+    program = (
+        "import sys, medfocus_pipeline.heads as _;"
+        "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'threadpoolctl'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
