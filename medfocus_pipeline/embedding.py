@@ -98,7 +98,7 @@ def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder
             [encoder.prepare_mask(view(mask, name)).ravel() for name in config.views]
         )
     pixels = hashlib.sha256(f"{image.shape}".encode())
-    pixels.update(image.data)
+    pixels.update(np.ascontiguousarray(image).data)
     return Prepared(pictures, weights, whole.fallback, float(whole.mask.mean()), pixels.hexdigest())
 
 
@@ -174,8 +174,9 @@ def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
         pictures = np.stack([encoder.prepare(focus(image, roi, "crop")) for roi in rois])
         with lock:
             pooled = encoder.encode(pictures).pooled
-        pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-        best: FloatArray = (pooled @ texts.T).max(axis=1)
+        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
+        unit = pooled / np.maximum(norms, np.finfo(np.float32).tiny)
+        best: FloatArray = (unit @ texts.T).max(axis=1)
         return best
 
     return similarity

@@ -25,6 +25,9 @@ from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 
 _TEST_SHARE = 0.3
+_RUNS_A_PROCESS = 16
+"""Fewer are fitted before a process of their own has imported what it needs."""
+
 _PAPER_METHODS = {("linear", "original"): "CLIP", ("fusion", "original+segmented"): "MedFocusCLIP"}
 """Rows of the paper's tables that ours stand beside."""
 
@@ -181,7 +184,8 @@ def _fit(
     if not missing:
         return
     table = _features(dataset, stores, split, one)
-    for outcomes in sweep(table, missing, workers=workers):
+    processes = min(workers, 1 + len(missing) // _RUNS_A_PROCESS)
+    for outcomes in sweep(table, missing, workers=processes):
         results.append(
             folder,
             results=[result_row(table, outcome) for outcome in outcomes],

@@ -111,9 +111,8 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
     context.remember()
     manifest = dataset.manifest
     say(f"{context.dataset}: {dataset.card.title}")
-    say(
-        f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct, in {context.data}"
-    )
+    count = f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct"
+    say(f"{count}, in {context.data}")
     counts: dict[tuple[str, str], int] = {}
     splits, names = manifest.strings("split"), manifest.strings("class_name")
     for row in manifest.usable:

@@ -60,7 +60,7 @@ class FakeEncoder:
         return cell_means(self.prepare(mask).astype(np.float32), GRID)
 
     def encode(self, pictures: NDArray[np.uint8]) -> Encoded:
-        pixels = pictures.astype(np.float32) / 255
+        pixels = (pictures.astype(np.float32) + 1) / 256  # black is not nothing
         n, half = len(pixels), SIDE // 2
         cells = pixels.reshape(n, 2, half, 2, half, 3).mean(axis=(2, 4)).reshape(n, 4, 3)
         tokens = cells @ _projection(3, self.dim)
@@ -73,6 +73,7 @@ class FakeDualEncoder(FakeEncoder):
     """Embeds a picture as its mean colour, and a text as the colours that it names."""
 
     dim: int = 3
+    token_grid: tuple[int, int] | None = None
     temperature: float = 0.01
 
     def encode(self, pictures: NDArray[np.uint8]) -> Encoded:

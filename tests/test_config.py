@@ -46,7 +46,9 @@ def test_a_configuration_survives_json(kind: type[Frozen]) -> None:
     assert kind.model_validate_json(kind().model_dump_json()) == kind()
 
 
-@pytest.mark.parametrize("union", [SegmenterConfig, EncoderConfig, HeadConfig], ids=["segmenter", "encoder", "head"])
+@pytest.mark.parametrize(
+    "union", [SegmenterConfig, EncoderConfig, HeadConfig], ids=["segmenter", "encoder", "head"]
+)
 def test_a_name_tells_which_configuration_it_is(union: object) -> None:
     names = [kind().name for kind in implementations(union)]
     assert len(set(names)) == len(names)

@@ -47,4 +47,3 @@ def test_draws_are_the_same_in_another_process() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == str(PINNED)
-

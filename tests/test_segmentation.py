@@ -104,7 +104,9 @@ def test_an_image_without_candidates_has_none(tmp_path: Path) -> None:
     assert found.masks.shape == (0, 16, 16)
     assert found.boxes.shape == (0, 4)
     table = store.index().table()
-    assert dict(zip(*table.select(["image_id", "candidates"]).to_pydict().values(), strict=True)) == {
+    assert dict(
+        zip(*table.select(["image_id", "candidates"]).to_pydict().values(), strict=True)
+    ) == {
         "one": 3,
         "black": 0,
         "two": 3,

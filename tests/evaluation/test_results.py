@@ -77,9 +77,7 @@ def test_without_any_run_the_tables_are_empty_and_typed(tmp_path: Path) -> None:
     assert results.read(tmp_path, "subsets").schema == results.SUBSETS
 
 
-def test_what_is_appended_is_read_again_with_its_types(
-    tmp_path: Path, table: FeatureTable
-) -> None:
+def test_what_is_appended_is_read_again_with_its_types(tmp_path: Path, table: FeatureTable) -> None:
     outcomes = outcomes_of(table)
     append(tmp_path, table, outcomes[:2])
     append(tmp_path, table, outcomes[2:])
@@ -207,7 +205,7 @@ def test_a_file_of_another_version_is_refused_with_the_fix(
 ) -> None:
     append(tmp_path, table, outcomes_of(table)[:1])
     (tmp_path / "subsets.parquet").replace(tmp_path / "results.parquet")
-    with pytest.raises(StoreError, match="of another version. Remove it, then run: make probe"):
+    with pytest.raises(StoreError, match=r"of another version\. Remove it, then run: make probe"):
         results.read(tmp_path)
 
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import Head, TrainingSet
 from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.types import JSON
 from tests.evaluation.tables import KEYS, make_table, side
 
 LINEAR = LinearConfig()
@@ -61,7 +62,7 @@ def shuffled(images: Labelled) -> Labelled:
 def test_there_is_a_run_for_each_budget_and_seed_and_each_has_a_key(table: FeatureTable) -> None:
     runs = plan(table)
     budgets = [("fraction", 10), ("fraction", 50), ("fraction", 100), ("shots", 1), ("shots", 2)]
-    assert [(run.budget, run.seed) for run in runs] == [(b, seed) for b in budgets for seed in (0, 1)]
+    assert [(run.budget, run.seed) for run in runs] == list(product(budgets, (0, 1)))
     assert len(keys_of(runs)) == len(runs)
 
 
@@ -149,7 +150,9 @@ def test_seeds_share_one_fit_on_all_images_only_where_the_head_draws_nothing(
     asked: list[TrainingSet] = []
 
     class Uniform:
-        chosen = {"C": 1.0}
+        @property
+        def chosen(self) -> JSON:
+            return {"C": 1.0}
 
         def fit(self, train: TrainingSet, rng: np.random.Generator) -> "Uniform":
             asked.append(train)

@@ -1,9 +1,13 @@
 """A small data set of pictures whose class has a visual cause, and ways to run the command line."""
 
+import contextlib
+import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +27,29 @@ class Answer:
 Medfocus = Callable[..., Answer]
 
 
-@pytest.fixture
-def medfocus(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Medfocus:
-    """Run the command line in this process, in `tmp_path`."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Answer:
-        monkeypatch.setattr("sys.argv", ["medfocus", *map(str, arguments)])
-        code = 0
+def call(*arguments: str | Path, cwd: Path) -> Answer:
+    """The command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("sys.argv", ["medfocus", *map(str, arguments)])
         try:
             main()
         except SystemExit as stop:
             code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
+    return Answer(code, out.getvalue(), err.getvalue())
 
-    return run
+
+@pytest.fixture
+def medfocus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Medfocus:
+    """Run the command line in this process, in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    return partial(call, cwd=tmp_path)
 
 
 def spawn(*arguments: str | Path, cwd: Path) -> "subprocess.Popen[str]":
@@ -82,3 +91,28 @@ def make_images(root: Path, *, train: int, test: int = 0, size: int = 64) -> Pat
 def images(tmp_path: Path) -> Path:
     """24 training and 16 test images."""
     return make_images(tmp_path / "images", train=12, test=8)
+
+
+EMBED = ("embed", "--views", "identity")
+PROBE = ("probe", "--fractions", "50,100", "--seeds", "2", "--workers", "1")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and the cache of all three stages; to be copied, not changed."""
+    root = tmp_path_factory.mktemp("finished")
+    images = make_images(root / "images", train=12, test=8)
+    for command in (("masks", "shapes", "--data", images, "--profile", "offline"), EMBED, PROBE):
+        answer = call(*command, cwd=root)
+        assert answer.code == 0, answer
+    return root
+
+
+@pytest.fixture
+def done(medfocus: Medfocus, finished: Path, tmp_path: Path) -> Medfocus:
+    """All three stages have run once in `tmp_path`."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    settings = tmp_path / "cache" / "shapes" / "settings.json"
+    text = settings.read_text().replace(str(finished), str(tmp_path))
+    settings.write_text(text)
+    return medfocus

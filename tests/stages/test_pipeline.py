@@ -13,18 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.stages.conftest import Medfocus, draw, make_images
-
-FAST = ("--fractions", "50,100", "--seeds", "2")
-
-
-@pytest.fixture
-def done(medfocus: Medfocus, images: Path) -> Medfocus:
-    """All three stages have run once."""
-    assert medfocus("masks", "shapes", "--data", images, "--profile", "offline").code == 0
-    assert medfocus("embed").code == 0
-    assert medfocus("probe", *FAST).code == 0
-    return medfocus
+from tests.stages.conftest import EMBED, PROBE, Medfocus, draw, make_images
 
 
 def stores(cache: Path = Path("cache/shapes")) -> set[str]:
@@ -34,10 +23,10 @@ def stores(cache: Path = Path("cache/shapes")) -> set[str]:
 def test_three_commands_lead_from_a_folder_to_a_table(medfocus: Medfocus, images: Path) -> None:
     first = medfocus("masks", "shapes", "--data", images, "--profile", "offline")
     assert "masks with threshold: 40 images" in first.out
-    second = medfocus("embed")
+    second = medfocus(*EMBED)
     assert "shapes: profile offline" in second.out  # the data set used last, and it is printed
     assert second.out.count("40 images in") == 2
-    third = medfocus("probe", *FAST)
+    third = medfocus(*PROBE)
     for line in ("linear on original", "linear on segmented", "fusion on original+segmented"):
         assert line in third.out
     assert "clean (16 of 16 test images)" in third.out
@@ -47,7 +36,7 @@ def test_three_commands_lead_from_a_folder_to_a_table(medfocus: Medfocus, images
 
 def test_the_same_commands_again_do_nothing(done: Medfocus) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path("cache/shapes").rglob("*.parquet")}
-    for command in (("masks",), ("embed",), ("probe", *FAST)):
+    for command in (("masks",), EMBED, PROBE):
         assert "nothing to do" in done(*command).out
     after = {path: path.stat().st_mtime_ns for path in Path("cache/shapes").rglob("*.parquet")}
     assert after == before
@@ -71,7 +60,7 @@ def test_another_roi_rule_segments_nothing_and_embeds_the_focused_images_only(
     done: Medfocus,
 ) -> None:
     before = stores()
-    answer = done("embed", "--roi", "largest")
+    answer = done(*EMBED, "--roi", "largest")
     assert answer.out.count("40 images in") == 1
     (new,) = stores() - before
     assert "segmented-largest" in new
@@ -80,53 +69,55 @@ def test_another_roi_rule_segments_nothing_and_embeds_the_focused_images_only(
 def test_another_segmenter_setting_runs_masks_and_what_follows(done: Medfocus) -> None:
     before = stores()
     assert "40 images" in done("masks", "--set", "segmenter.smoothing=1").out
-    assert done("embed").out.count("40 images in") == 1  # `original` needs no mask
+    assert done(*EMBED).out.count("40 images in") == 1  # `original` needs no mask
     assert {name.split("/")[0] for name in stores() - before} == {"masks", "embeddings"}
-    again = done("probe", *FAST).out
+    again = done(*PROBE).out
     assert "8 runs fitted" in again  # `linear on original` stays
 
 
 def test_going_back_to_an_earlier_setting_computes_nothing(done: Medfocus) -> None:
     done("masks", "--set", "segmenter.smoothing=1")
     assert "nothing to do" in done("masks").out
-    assert "nothing to do" in done("embed").out
+    assert "nothing to do" in done(*EMBED).out
 
 
 def test_one_more_fraction_fits_that_fraction_only(done: Medfocus) -> None:
-    answer = done("probe", "--fractions", "20,50,100", "--seeds", "2")
+    answer = done("probe", "--fractions", "20,50,100", "--seeds", "2", "--workers", "1")
     assert "6 runs fitted" in answer.out
 
 
 def test_more_shots_than_images_take_them_all(done: Medfocus) -> None:
-    answer = done("probe", "--fractions", "100", "--shots", "1,99", "--seeds", "1")
+    answer = done(
+        "probe", "--fractions", "100", "--shots", "1,99", "--seeds", "1", "--workers", "1"
+    )
     assert answer.code == 0
     results = pd.read_parquet("cache/shapes/results/results.parquet")
     assert set(results.loc[results["shots"].notna(), "n_train"]) == {2, 24}
 
 
-def test_ten_new_images_compute_ten_rows(done: Medfocus, images: Path) -> None:
+def test_ten_new_images_compute_ten_rows(done: Medfocus) -> None:
     for number in range(10):
-        path = images / "train" / "disc" / f"new {number}.png"
+        path = Path("images/train/disc") / f"new {number}.png"
         Image.fromarray(draw(0, 500 + number)).save(path)
     assert "threshold: 10 images" in done("masks").out
-    assert done("embed").out.count(": 10 images in") == 2
+    assert done(*EMBED).out.count(": 10 images in") == 2
 
 
-def test_a_new_mtime_computes_nothing(done: Medfocus, images: Path) -> None:
-    for path in images.rglob("*.png"):
+def test_a_new_mtime_computes_nothing(done: Medfocus) -> None:
+    for path in Path("images").rglob("*.png"):
         os.utime(path, (1, 1))
     assert "nothing to do" in done("masks").out
-    assert "nothing to do" in done("embed").out
-    assert "nothing to do" in done("probe", *FAST).out
+    assert "nothing to do" in done(*EMBED).out
+    assert "nothing to do" in done(*PROBE).out
 
 
 def test_stage_two_needs_neither_images_nor_weights(
-    done: Medfocus, images: Path, monkeypatch: pytest.MonkeyPatch
+    done: Medfocus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.rmtree(images)
+    shutil.rmtree("images")
     monkeypatch.setattr("medfocus_pipeline.encoders.efficientnet_lite.find_spec", lambda _: None)
     monkeypatch.setattr("stages.locate.find_encoder_weights", lambda *_, download: None)
-    answer = done("probe", "--fractions", "20", "--seeds", "2")
+    answer = done("probe", "--fractions", "20", "--seeds", "2", "--workers", "1")
     assert "6 runs fitted" in answer.out, answer
 
 
@@ -152,15 +143,16 @@ def test_a_focus_that_was_not_embedded_says_what_to_run(done: Medfocus) -> None:
 def test_every_focus_mode_goes_through(medfocus: Medfocus, images: Path) -> None:
     medfocus("masks", "shapes", "--data", images, "--profile", "offline")
     modes = "original,segmented,overlay,mask,crop,dimmed"
-    assert medfocus("embed", "--focus", modes, "--views", "identity").code == 0
-    answer = medfocus("probe", "--row", "linear:crop+mask", *FAST)
+    assert medfocus(*EMBED, "--focus", modes).code == 0
+    answer = medfocus("probe", "--row", "linear:crop+mask", *PROBE[1:])
     assert "linear on crop+mask" in answer.out
 
 
 def test_status_tells_done_missing_and_stale(done: Medfocus) -> None:
     answer = done("status")
-    assert answer.out.count("40 of 40 rows  nothing") == 3
-    assert "fit " in answer.out
+    assert answer.out.count("40 of 40 rows") == 3
+    assert "compute" not in answer.out
+    assert "fit 46 runs" in answer.out
     done("masks", "--set", "segmenter.smoothing=1")
     answer = done("status")
     assert "compute 40 rows" in answer.out
@@ -178,10 +170,10 @@ def test_cache_lists_verifies_repairs_and_prunes(done: Medfocus) -> None:
     assert broken.code == 1
     assert "1 problems" in broken.out
     assert done("cache", "verify", "--repair").code == 0
-    assert done("embed").out.count("40 images in") == 1
+    assert done(*EMBED).out.count("40 images in") == 1
     assert done("cache", "verify").code == 0
     done("masks", "--set", "segmenter.smoothing=1")
-    done("embed")
+    done(*EMBED)
     kept = done("cache", "prune")
     assert "Nothing was removed" in kept.out
     assert "removed" in done("cache", "prune", "--yes").out
@@ -217,11 +209,11 @@ def test_names_with_spaces_quotes_unicode_and_newlines_work(
 ) -> None:
     root = make_images(tmp_path / "häng \"die\" 'Bilder'", train=3)
     for number, name in enumerate(
-        ["neu\nzeile.png", 'quo"te.png', "日本 語.png", "[red]bold[/].png"]
+        ["neu\nzeile.png", 'quo"te.png', "日本 語.png", "[red]bold.png"]
     ):
         Image.fromarray(draw(0, 900 + number)).save(root / "disc" / name)
     assert medfocus("masks", "odd", "--data", root, "--profile", "offline").code == 0
-    assert "10 images in" in medfocus("embed", "--focus", "original").out
+    assert "10 images in" in medfocus(*EMBED, "--focus", "original").out
 
 
 def test_a_constant_image_falls_back_to_the_whole(medfocus: Medfocus, images: Path) -> None:
@@ -229,7 +221,7 @@ def test_a_constant_image_falls_back_to_the_whole(medfocus: Medfocus, images: Pa
     Image.new("L", (1, 1), 7).save(images / "train" / "disc" / "tiny.png")
     answer = medfocus("masks", "shapes", "--data", images, "--profile", "offline")
     assert "2 images have no candidate: their ROI is the whole image" in answer.out
-    assert medfocus("embed").code == 0
+    assert medfocus(*EMBED).code == 0
     index = pd.concat(
         pd.read_parquet(path) for path in Path("cache/shapes/embeddings").glob("*segmented*/index")
     )
@@ -273,7 +265,7 @@ def test_one_class_only_is_one_sentence(medfocus: Medfocus, tmp_path: Path) -> N
     root = make_images(tmp_path / "one", train=4)
     shutil.rmtree(root / "square")
     medfocus("masks", "one", "--data", root, "--profile", "offline")
-    medfocus("embed", "--focus", "original")
+    medfocus(*EMBED, "--focus", "original")
     answer = medfocus("probe", "--row", "linear:original")
     assert answer.code == 1
     assert "class" in answer.err
@@ -290,8 +282,8 @@ def test_a_csv_is_a_data_set(medfocus: Medfocus, tmp_path: Path) -> None:
 def test_nothing_to_do_takes_under_a_second_and_no_torch(
     medfocus: Medfocus, tmp_path: Path
 ) -> None:
-    """1,100 rows; the bound is generous here, `make bench` prints the time."""
-    root = make_images(tmp_path / "many", train=550, size=16)
+    """The bound is generous: `make bench` prints the time on 1,100 images."""
+    root = make_images(tmp_path / "many", train=100, size=16)
     common = ("many", "--data", str(root), "--profile", "offline")
     assert medfocus("masks", *common).code == 0
     assert medfocus("embed", "--focus", "original", "--views", "identity").code == 0
