@@ -252,7 +252,9 @@ def test_a_class_text_is_the_normalised_mean_of_its_normalised_prompts(texts: St
 
 
 def test_a_prompt_that_was_not_embedded_is_refused(texts: Store) -> None:
-    with pytest.raises(StoreError, match=r"texts lacks some of the class prompts\. Run: make embed"):
+    with pytest.raises(
+        StoreError, match=r"texts lacks some of the class prompts\. Run: make embed"
+    ):
         class_texts(texts, [*PROMPTS, ["another"]])
 
 

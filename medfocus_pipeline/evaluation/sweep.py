@@ -94,6 +94,7 @@ def plan_runs(
         "text": keys.text_key if uses_text(head) else None,
         "test": test.key,
     }
+    train_key = train.key
     runs = []
     for seed in range(config.seeds):
         subsets = nested_subsets(
@@ -107,7 +108,8 @@ def plan_runs(
             ids = tuple(train.image_ids[position] for position in subset)
             subset_key = Labelled(ids, train.labels[subset]).key
             fit = {**common, "subset": subset_key, "seed": seed if uses_seed(head) else None}
-            run = {**fit, "seed": seed, "budget": list(budget)}
+            # The whole training set decides which test images are clean.
+            run = {**fit, "seed": seed, "budget": list(budget), "train": train_key}
             runs.append(
                 Run(digest(run), digest(fit), head, keys.focus, budget, seed, subset, subset_key)
             )

@@ -14,7 +14,7 @@ from medfocus_pipeline.heads.protocol import TrainingSet
 features = np.random.default_rng(0).normal(size=(30, 3, 2600)).astype(np.float32)
 train = TrainingSet(features, np.arange(30) % 3, 3, None)
 one = LinearConfig(c_grid=(1.0,))
-for config in (FusionConfig(epochs=1, classifier=one), one):
+for config in (FusionConfig(epochs=1, width=32, classifier=one), one):
     fitted = make_head(config).fit(train, np.random.default_rng(0))
     print(hashlib.sha256(fitted.predict_proba(features).tobytes()).hexdigest())
 """
@@ -38,6 +38,7 @@ def test_the_first_fit_of_a_process_does_not_depend_on_its_threads() -> None:
 def test_importing_the_heads_imports_neither_torch_nor_scikit_learn() -> None:
     program = (
         "import sys, medfocus_pipeline.heads as _;"
-        "sys.exit(', '.join({'torch', 'sklearn', 'scipy', 'threadpoolctl'} & set(sys.modules)) or None)"
+        "heavy = {'torch', 'sklearn', 'scipy', 'threadpoolctl'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or None)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
