@@ -111,8 +111,8 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
     context.remember()
     manifest = dataset.manifest
     say(f"{context.dataset}: {dataset.card.title}")
-    count = f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct"
-    say(f"{count}, in {context.data}")
+    found = f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct"
+    say(f"{found}, in {context.data}")
     counts: dict[tuple[str, str], int] = {}
     splits, names = manifest.strings("split"), manifest.strings("class_name")
     for row in manifest.usable:

@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.stores import catalog
 from stages import probe
 from stages.locate import Located, Stores, locate_masks, locate_stores
@@ -20,14 +21,27 @@ def run(context: Context) -> None:
     waiting = [
         _add(table, "masks" if place is stores.masks else "embed", place) for place in stores.all()
     ]
-    for label, done, planned in probe.count_runs(context, dataset, stores):
-        todo = "nothing" if done == planned else f"fit {planned - done:,} runs"
-        if done < planned and any(waiting):
-            todo = "masks and embed first"
-        table.add_row("probe", label, f"{done:,} of {planned:,} runs", todo)
+    refused = _add_probe(table, context, dataset, stores, ready=not any(waiting))
     out.print(table)
+    if refused:
+        say(f"probe: {refused}")
     _say_stale(context, stores)
     say_problems(dataset.problems)
+
+
+def _add_probe(
+    table: Table, context: Context, dataset: Dataset, stores: Stores, *, ready: bool
+) -> MedFocusError | None:
+    try:
+        counts = probe.count_runs(context, dataset, stores)
+    except MedFocusError as error:
+        return error
+    for label, done, planned in counts:
+        todo = "nothing" if done == planned else f"fit {planned - done:,} runs"
+        if done < planned and not ready:
+            todo = "masks and embed first"
+        table.add_row("probe", label, f"{done:,} of {planned:,} runs", todo)
+    return None
 
 
 def used_stores(context: Context, dataset: Dataset) -> Stores:

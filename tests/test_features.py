@@ -15,7 +15,7 @@ from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, class_texts, join, normalise
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.store import Store, create
-from medfocus_pipeline.types import Image, ModelIdentity
+from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 from tests.fakes import FakeDualEncoder, FakeEncoder, FakeSegmenter, picture
 
 IDENTITY = ModelIdentity("fake", None, {"weights": "abc"})
@@ -64,7 +64,10 @@ def fill_store(
     store = create(folder / made.folder(config.focus), made, specs, shard_rows=4)
     found = None
     if embedding.needs_masks(config):
-        found = lambda image_id: FakeSegmenter().segment([read(image_id)])[0]  # noqa: E731
+
+        def found(image_id: str) -> Candidates:
+            return FakeSegmenter().segment([read(image_id)])[0]
+
     job = embedding.job(encoder, config, read, found, batch_size=3, workers=2)
     order = list(image_ids)
     if shuffle is not None:

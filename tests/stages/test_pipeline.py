@@ -210,9 +210,7 @@ def test_names_with_spaces_quotes_unicode_and_newlines_work(
     medfocus: Medfocus, tmp_path: Path
 ) -> None:
     root = make_images(tmp_path / "häng \"die\" 'Bilder'", train=3)
-    for number, name in enumerate(
-        ["neu\nzeile.png", 'quo"te.png', "日本 語.png", "[red]bold.png"]
-    ):
+    for number, name in enumerate(["neu\nzeile.png", 'quo"te.png', "日本 語.png", "[red]bold.png"]):
         Image.fromarray(draw(0, 900 + number)).save(root / "disc" / name)
     assert medfocus("masks", "odd", "--data", root, "--profile", "offline").code == 0
     assert "10 images in" in medfocus(*EMBED, "--focus", "original").out
