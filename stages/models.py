@@ -1,6 +1,5 @@
 """``medfocus models``: which weights are here, and fetching the others."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -20,8 +19,9 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.profiles import DEFAULT, load_profile
 from medfocus_pipeline.weights import FileHashes, Weights
-from stages.options import DEFAULT_CACHE, CacheFolder, ProfileName
+from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, ProfileName
 from stages.progress import human, out, say
+from stages.settings import open_context
 
 app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
 
@@ -45,11 +45,18 @@ KNOWN: tuple[ModelConfig, ...] = (
 
 
 @app.command("list", epilog="Example: medfocus models list")
-def list_command(cache_: CacheFolder = DEFAULT_CACHE) -> None:
-    """List the models that MedFocus is tested with, and which are on this machine."""
+def list_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+) -> None:
+    """List the paper's models and those of a data set, and which are on this machine."""
     hashes = FileHashes(cache_ / "weights.json")
+    used = [] if dataset is None else _used(dataset, data, cache_, profile)
+    others = [config for config in KNOWN if model_id(config) not in map(model_id, used)]
     table = Table("model", "used by", "on this machine", "size", box=None)
-    for config in KNOWN:
+    for config in [*used, *others]:
         weights = find_weights(config, hashes, download=False)
         size = sum(path.stat().st_size for path in weights.paths.values()) if weights else 0
         revision = (weights.identity.revision or "installed")[:8] if weights else "no"
@@ -64,13 +71,20 @@ def pull_command(
         list[str] | None,
         typer.Argument(help="Hub ids; the models of the profile if left out."),
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The models that this data set uses.")
+    ] = None,
+    data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
 ) -> None:
     """Fetch weights into the Hugging Face cache."""
     hashes = FileHashes(cache_ / "weights.json")
-    for config in _wanted(models, profile or DEFAULT, revision):
+    wanted = [config_of(model, revision) for model in models or ()]
+    if dataset is not None:
+        wanted += _used(dataset, data, cache_, profile)
+    for config in wanted or _of_profile(profile or DEFAULT):
         weights = find_weights(config, hashes, download=True)
         if weights is None:
             raise WeightsError(f"The weights of {model_id(config)} cannot be found.")
@@ -78,11 +92,14 @@ def pull_command(
         say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
 
 
-def _wanted(models: Sequence[str] | None, profile: str, revision: str | None) -> list[ModelConfig]:
-    if not models:
-        chosen = load_profile(profile)
-        return [chosen.masks.segmenter, chosen.embed.encoder]
-    return [config_of(model, revision) for model in models]
+def _used(dataset: str, data: Path | None, cache: Path, profile: str | None) -> list[ModelConfig]:
+    context = open_context(dataset, data=data, cache=cache, profile=profile)
+    return [context.masks.segmenter, context.embed[0].encoder]
+
+
+def _of_profile(name: str) -> list[ModelConfig]:
+    profile = load_profile(name)
+    return [profile.masks.segmenter, profile.embed.encoder]
 
 
 def config_of(model: str, revision: str | None = None) -> ModelConfig:

@@ -21,25 +21,25 @@ def run(output: Path, *, quick: bool) -> None:
     Args:
         quick: fewer images and repeats, to see that it works.
     """
-    repeats = 1 if quick else 5
+    repeats = 1 if quick else 3
     results: JSON = {"machine": _machine()}
     with tempfile.TemporaryDirectory() as folder:
         err.print("embeddings: bare model and stage in turn")
         results["embeddings"] = stage_one.embeddings(
-            Path(folder), images=32 if quick else 384, repeats=repeats
+            Path(folder), images=32 if quick else 96, repeats=repeats
         )
         err.print("masks: bare segmenter and stage in turn")
         results["masks_threshold"] = stage_one.masks_threshold(
-            Path(folder), images=32 if quick else 384, repeats=repeats
+            Path(folder), images=32 if quick else 96, repeats=repeats
         )
         results["masks_sam2"] = stage_one.masks_sam2(
-            Path(folder), images=2 if quick else 4, repeats=1 if quick else 3
+            Path(folder), images=2 if quick else 3, repeats=repeats
         )
         err.print("whole commands, as a user runs them")
         results["commands"] = whole.commands(Path(folder), images=110 if quick else 1100)
     err.print("SAM2 against the package's own mask generator")
     results["sam2_generator"] = sam2.compare(
-        points_per_side=4 if quick else 16, images=1, repeats=1 if quick else 2
+        points_per_side=4 if quick else 16, images=1, repeats=1
     )
     err.print("the sweep of stage two")
     results["sweep"] = sweep.measure(images=110 if quick else 1100, seeds=2 if quick else 10)

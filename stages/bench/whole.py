@@ -10,6 +10,13 @@ from medfocus_pipeline.types import JSON
 from stages.bench.pictures import write_pictures
 from stages.bench.stage_one import peak_megabytes
 
+_OPTIONS = {
+    "masks": [],
+    "embed": ["--focus", "original", "--views", "identity"],
+    "probe": ["--row", "linear:original", "--fractions", "10"],
+}
+"""Enough for rows that the second run has to look at."""
+
 
 def commands(folder: Path, *, images: int) -> JSON:
     """Seconds of each command of the offline profile, first and second time; peak memory."""
@@ -24,9 +31,9 @@ def commands(folder: Path, *, images: int) -> JSON:
         "offline",
     ]
     figures: JSON = {"images": images}
-    for command in ("masks", "embed", "probe"):
+    for command, options in _OPTIONS.items():
         for time_ in ("first", "again"):
-            figures[f"{command}_{time_}_seconds"] = _seconds(command, *common)
+            figures[f"{command}_{time_}_seconds"] = _seconds(command, *common, *options)
     figures["peak_memory_megabytes"] = peak_megabytes(resource.RUSAGE_CHILDREN)
     return figures
 
