@@ -31,6 +31,9 @@ from stages.options import (
 from stages.progress import err, say
 from stages.settings import Context, open_context
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 app = typer.Typer(
     help="Few-shot medical image classification: segment, embed, probe, each step cached.",
     epilog="Example: medfocus masks brain && medfocus embed && medfocus probe",
@@ -230,6 +233,7 @@ def main() -> None:
     except MedFocusError as error:
         err.print(f"Error: {error}", markup=False, style="bold red")
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("Stopped. What was finished is kept; the same command goes on from there.")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            err.print("Stopped. What was finished is kept; the same command goes on from there.")
+        raise
