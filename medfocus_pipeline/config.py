@@ -6,7 +6,7 @@ How a stage runs (device, batch size, workers) is in `Runtime` and never in a ke
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medfocus_pipeline.types import Device, FocusMode, Precision, RoiRule, View
 
@@ -14,7 +14,7 @@ from medfocus_pipeline.types import Device, FocusMode, Precision, RoiRule, View
 class Frozen(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Runtime(Frozen):
@@ -156,7 +156,7 @@ class LinearConfig(Frozen):
     """
 
     name: Literal["linear"] = "linear"
-    c_grid: tuple[float, ...] = Field(
+    c_grid: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0), min_length=1
     )
     default_c: float = Field(default=10.0, gt=0)
@@ -199,15 +199,21 @@ class ProbeConfig(Frozen):
 
     Attributes:
         fractions: percent of the training images, nested.
-        shots: images a class, nested; used beside the fractions.
+        shots: images a class, nested; a class with fewer gives all of them.
         seeds: number of seeds, 0 .. seeds - 1.
         split_seed: of the stratified test split where a data set has no official one.
         test_share: share of the images in that split; None is the card's, or 0.3.
     """
 
     rows: tuple[ProbeRow, ...] = Field(default=(ProbeRow(),), min_length=1)
-    fractions: tuple[float, ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
-    shots: tuple[int, ...] = ()
+    fractions: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = ()
     seeds: int = Field(default=10, ge=1)
     split_seed: int = Field(default=0, ge=0)
     test_share: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _some_budget(self) -> "ProbeConfig":
+        if not self.fractions and not self.shots:
+            raise ValueError("expected at least one of fractions and shots, got neither")
+        return self

@@ -96,6 +96,12 @@ def join(
     ids = [image_ids[row] for row in rows]
     parts = [_aligned(store, ids) for store in stores]
     pixels = _pixel_hashes(stores[0], ids)
+    for store in stores[1:]:
+        if _pixel_hashes(store, ids) != pixels:
+            raise StoreError(
+                f"Embedding stores {stores[0].path.name} and {store.path.name} saw different "
+                "pixels of the same images. Remove them, then run: make embed"
+            )
     train = np.flatnonzero(np.isin(rows, split.train))
     test = np.flatnonzero(np.isin(rows, split.test))
     seen = {ids[row] for row in train} | {pixels[row] for row in train}

@@ -42,10 +42,10 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one sentence.
+    """Turn a full or read-only disk, or a wrong place, into one sentence.
 
     Raises:
-        StoreError: no space, no quota, or no right to write.
+        StoreError: any `OSError`.
     """
     try:
         yield
@@ -56,11 +56,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
             errno.EROFS: "the disk is read-only: choose another place with --cache",
             errno.EACCES: "there is no right to write: choose another place with --cache",
         }
-        if error.errno not in reasons:
-            raise
+        other = f"{error.strerror or error}: choose another place with --cache"
+        reason = reasons.get(error.errno or 0, other)
         raise StoreError(
-            f"Writing in {folder} failed, {reasons[error.errno]}, then run the same command "
-            "again; what was finished is kept."
+            f"Writing in {folder} failed, {reason}, then run the same command again; "
+            "what was finished is kept."
         ) from error
 
 

@@ -8,15 +8,14 @@ import typer
 from rich.table import Table
 
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import open_store
 from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, ProfileName
 from stages.progress import human, out, say
 from stages.scan import open_dataset
-from stages.settings import Context, open_context
-from stages.status import used_stores
+from stages.settings import open_context
 
 app = typer.Typer(help="List, verify and prune the stores.", no_args_is_help=True)
 
@@ -29,10 +28,11 @@ def list_command(
     profile: ProfileName = None,
 ) -> None:
     """List the stores of one data set, or of all."""
+    del data  # every command takes it; what is cached does not depend on it
     table = Table("data set", "stage", "store", "rows", "size", "in use", box=None)
     total = 0
     for name in _names(dataset, cache_):
-        used = _keys_in_use(open_context(name, data=data, cache=cache_, profile=profile))
+        used = _keys_in_use(name, cache_, profile)
         for path in catalog.store_folders(cache_ / name):
             size = catalog.size_of(path)
             total += size
@@ -98,11 +98,12 @@ def prune_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove stores that no current setting uses, and shards of images that are gone."""
+    del data
     items = []
     for name in _names(dataset, cache_):
-        context = open_context(name, data=data, cache=cache_, profile=profile)
-        ids = set(manifests.read(context.folder / "manifest.parquet").image_ids)
-        items += catalog.prunable(context.folder, keep=_keys_in_use(context), image_ids=ids)
+        used = _keys_in_use(name, cache_, profile)
+        ids = set(manifests.read(cache_ / name / "manifest.parquet").image_ids)
+        items += catalog.prunable(cache_ / name, keep=used, image_ids=ids)
     for item in items:
         say(f"{item.path}: {human(item.size)}, {item.reason}")
     if not items:
@@ -117,8 +118,20 @@ def prune_command(
     say(f"removed {total}")
 
 
-def _keys_in_use(context: Context) -> set[str]:
-    return used_stores(context, open_dataset(context, images_needed=False)).keys()
+def _keys_in_use(name: str, cache: Path, profile: str | None) -> set[str]:
+    """Keys of the stores that the data set's settings use.
+
+    Where that cannot be told, because a store of them is damaged, it is every usable one.
+    """
+    from stages.status import used_stores
+
+    context = open_context(name, data=None, cache=cache, profile=profile)
+    try:
+        return used_stores(context, open_dataset(context, rescan=False)).keys()
+    except MedFocusError as error:
+        say(f"{name}: {error}")
+        stores = (catalog.open_stores(context.folder, stage) for stage in catalog.STAGES)
+        return {store.key for some in stores for store in some}
 
 
 def _names(dataset: str | None, cache: Path) -> Iterator[str]:

@@ -1,18 +1,20 @@
-"""The console script ``medfocus``: one command a stage."""
+"""The console script ``medfocus``: one command a stage.
+
+Each command imports its own stage, so that one with nothing to do starts without the others.
+"""
 
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
-from rich.logging import RichHandler
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.config import Frozen, Runtime
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import MedFocusError
-from stages import cache, doctor, embed, masks, models, probe, scan, status
+from stages import cache, models
 from stages.options import (
     DEFAULT_CACHE,
     Assignments,
@@ -28,8 +30,10 @@ from stages.options import (
     comma_separated,
     validated,
 )
-from stages.progress import err, say
+from stages.progress import LogHandler, err, say
 from stages.settings import Context, open_context
+
+Base = TypeVar("Base", bound=Frozen)
 
 _INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -59,9 +63,8 @@ def _common(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more of the log.")] = False,
 ) -> None:
-    handler = RichHandler(console=err, show_path=False, show_time=False)
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    logging.basicConfig(level=level, handlers=[LogHandler()])
 
 
 def _open(dataset: str | None, data: Path | None, cache_: Path, profile: str | None) -> Context:
@@ -80,6 +83,8 @@ def scan_command(
     strict: Strict = False,
 ) -> None:
     """Find the images and bring the manifest up to date."""
+    from stages import scan
+
     context = _open(dataset, data, cache_, profile)
     raise typer.Exit(scan.run(context, all_problems=problems, strict=strict))
 
@@ -103,6 +108,8 @@ def masks_command(
     strict: Strict = False,
 ) -> None:
     """Segment every image and cache its candidate masks."""
+    from stages import masks
+
     context = _open(dataset, data, cache_, profile)
     options = {
         "segmenter.name": segmenter,
@@ -111,7 +118,7 @@ def masks_command(
         "segmenter.checkpoint": checkpoint,
         "segmenter.revision": revision,
     }
-    config = changed(context.profile.masks, options, set_)
+    config = changed(_base(context, context.masks, context.profile.masks), options, set_)
     runtime = _runtime(device, batch_size, workers, compile_)
     raise typer.Exit(masks.run(context, config, runtime, strict=strict))
 
@@ -140,6 +147,8 @@ def embed_command(
     strict: Strict = False,
 ) -> None:
     """Embed the focused images, and the class prompts."""
+    from stages import embed
+
     context = _open(dataset, data, cache_, profile)
     options = {
         "encoder.name": encoder,
@@ -150,9 +159,9 @@ def embed_command(
         "roi": roi,
         "views": comma_separated(views),
     }
-    plan = changed(context.profile.embed, options, set_)
+    plan = changed(_base(context, context.embed, context.profile.embed), options, set_)
     runtime = _runtime(device, batch_size, workers, compile_=False)
-    raise typer.Exit(embed.run(context, tuple(plan.configs()), runtime, strict=strict))
+    raise typer.Exit(embed.run(context, plan, runtime, strict=strict))
 
 
 @app.command("probe", epilog="Example: medfocus probe brain --shots 1,2,4,8,16 --seeds 10")
@@ -170,18 +179,21 @@ def probe_command(
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
     set_: Assignments = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes that fit. [default: the cores]")
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that fit. [default: the cores]"),
     ] = None,
 ) -> None:
     """Fit heads over fractions and seeds, print the table."""
+    from stages import probe
+
     context = _open(dataset, data, cache_, profile)
     options = {
         "rows": None if row is None else [probe.parse_row(text) for text in row],
-        "fractions": comma_separated(fractions),
+        "fractions": [] if shots and fractions is None else comma_separated(fractions),
         "shots": comma_separated(shots),
         "seeds": seeds,
     }
-    config = changed(context.profile.probe, options, set_)
+    config = changed(_base(context, context.probe, context.profile.probe), options, set_)
     processes = workers or cores()
     raise typer.Exit(probe.run(context, config, workers=processes))
 
@@ -194,6 +206,8 @@ def status_command(
     profile: ProfileName = None,
 ) -> None:
     """Say what is cached, stale or missing, and what each command would do."""
+    from stages import status
+
     status.run(_open(dataset, data, cache_, profile))
 
 
@@ -203,7 +217,7 @@ def bench_command(
     quick: Annotated[bool, typer.Option("--quick", help="Small, to see that it works.")] = False,
 ) -> None:
     """Measure the stages against the bare models (about ten minutes)."""
-    from stages import bench  # nothing else needs what it imports
+    from stages import bench
 
     bench.run(output, quick=quick)
 
@@ -216,7 +230,20 @@ def doctor_command(
     profile: ProfileName = None,
 ) -> None:
     """Check this machine: packages, device, weights, disk."""
+    from stages import doctor
+
     raise typer.Exit(doctor.run(dataset, data=data, cache=cache_, profile=profile))
+
+
+def _base(context: Context, last: Base, profile: Base) -> Base:
+    """Where a stage's options start from: its last run, or the profile if that was named."""
+    if context.reset or last == profile:
+        return profile
+    say(
+        f"settings of the last run, which differ from the profile's; "
+        f"--profile {context.profile_name} goes back to those"
+    )
+    return last
 
 
 def _runtime(device: str, batch_size: int | None, workers: int, compile_: bool) -> Runtime:

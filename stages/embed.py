@@ -1,13 +1,15 @@
 """``medfocus embed``: embed the focused images, and the class prompts."""
 
 import time
+from collections.abc import Sequence
 
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, Runtime
-from medfocus_pipeline.encoders import load_encoder
+from medfocus_pipeline.encoders import has_text, load_encoder
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.features import class_texts
+from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.lock import writing
 from stages.locate import Located, Stores, locate_stores
@@ -16,28 +18,34 @@ from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 
 
-def run(
-    context: Context, configs: tuple[EmbedConfig, ...], runtime: Runtime, *, strict: bool
-) -> int:
+def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) -> int:
     """Compute the missing rows of every embedding store, and the missing texts.
 
     Args:
-        configs: of one encoder; one for each focus mode.
+        plan: one encoder, one store for each focus mode.
 
     Returns:
         1 if `strict` and some image cannot be used, else 0.
     """
+    configs = plan.configs()
+    if plan.roi == "text" and not has_text(plan.encoder):
+        raise ConfigError(
+            f"The ROI rule text compares regions with the class prompts, and {plan.encoder.name} "
+            "has no text tower. Use --encoder clip, or --roi best."
+        )
     dataset = open_dataset(context)
     problems = dataset.problems
     stores = locate_stores(context, dataset, configs)
     check_masks(context, stores)
     if _missing(stores):
         stores = locate_stores(context, dataset, configs, download=True)
-        problems |= _compute(context, dataset, configs, runtime, stores)
+        late = _compute(context, dataset, configs, runtime, stores)
+        dataset = dataset.without(context, late)
+        problems |= dataset.problems
         stores = locate_stores(context, dataset, configs)
     else:
         say(f"embed: all {len(dataset.files):,} images are done, nothing to do")
-    context.remember(embed=configs)
+    context.remember(card=dataset.card_path, embed=plan)
     for place in stores.embeddings:
         if place.store:
             say(f"store: {place.store.path}")
@@ -67,7 +75,7 @@ def _missing(stores: Stores) -> bool:
 def _compute(
     context: Context,
     dataset: Dataset,
-    configs: tuple[EmbedConfig, ...],
+    configs: Sequence[EmbedConfig],
     runtime: Runtime,
     stores: Stores,
 ) -> dict[str, str]:
@@ -110,7 +118,7 @@ def _embed(
     with writing(store.path), bar(f"embedding {place.label}", len(place.missing())) as advance:
         outcome = fill(store, place.ids, job, on_rows=advance)
     say_rate(f"embedding {place.label}", outcome.computed, time.monotonic() - started)
-    return {dataset.files[id_]: why for id_, why in outcome.problems.items()}
+    return outcome.problems
 
 
 def _similarity(
@@ -119,10 +127,7 @@ def _similarity(
     if config.roi != "text":
         return None
     if stores.texts is None or stores.texts.store is None:
-        raise ConfigError(
-            f"The ROI rule text compares regions with the class prompts, and {config.encoder.name} "
-            "has no text tower. Use --encoder clip, or --roi best."
-        )
+        raise ValueError("class prompts are embedded before images")
     texts = class_texts(stores.texts.store, dataset.card.prompts())
     return embedding.text_similarity(encoder, texts)
 

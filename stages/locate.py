@@ -1,6 +1,6 @@
 """Where a data set's stores are and what they lack, from Parquet and JSON alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def locate_masks(
 def locate_stores(
     context: Context,
     dataset: Dataset,
-    configs: tuple[EmbedConfig, ...],
+    configs: Sequence[EmbedConfig],
     *,
     download: bool = False,
 ) -> Stores:

@@ -2,15 +2,18 @@
 
 import json
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from medfocus_pipeline import segmentation
 from medfocus_pipeline.config import MasksConfig, Runtime
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_annotation
 from medfocus_pipeline.evaluation.annotations import mean_agreement, roi_agreement
-from medfocus_pipeline.files import replacing
+from medfocus_pipeline.files import disk_errors, replacing
 from medfocus_pipeline.segmenters import load_segmenter
 from medfocus_pipeline.stores.compute import fill
+from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
 from stages.locate import locate_masks
@@ -29,15 +32,15 @@ def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool
     problems = dataset.problems
     place = locate_masks(context, dataset, config)
     store = None if place.missing() else place.store
-    fresh = store is None
     if store is None:
-        store, more = _compute(context, dataset, config, runtime)
-        problems |= more
+        store, late = _compute(context, dataset, config, runtime)
+        dataset = dataset.without(context, late)
+        problems |= dataset.problems
     else:
         say(f"masks: all {len(dataset.files):,} images are done, nothing to do")
-    context.remember(masks=config)
+    context.remember(card=dataset.card_path, masks=config)
     say(f"store: {store.path}")
-    _say_agreement(dataset, store, fresh=fresh)
+    _say_agreement(dataset, store)
     say_problems(problems)
     return int(strict and bool(problems))
 
@@ -66,35 +69,47 @@ def _compute(
     empty = 0 if table is None else sum(count == 0 for count in table["candidates"].to_pylist())
     if empty:
         say(f"{empty:,} images have no candidate: their ROI is the whole image")
-    return store, {dataset.files[id_]: why for id_, why in outcome.problems.items()}
+    return store, outcome.problems
 
 
-def _say_agreement(dataset: Dataset, store: Store, *, fresh: bool) -> None:
-    if not dataset.card.annotation:
+def _say_agreement(dataset: Dataset, store: Store) -> None:
+    """Mean IoU with the annotations; measured again when images or annotations change."""
+    annotated = {
+        image_id: paths
+        for image_id, path in dataset.files.items()
+        if (paths := annotation_paths(dataset.root, path, dataset.card))
+    }
+    if not annotated:
         return
+    files = [[str(path), *_stamp(path)] for paths in annotated.values() for path in paths]
+    key = digest([sorted(annotated), files, sorted(store.index().done)])
     path = store.path / "roi_agreement.json"
-    if fresh or not path.exists():
-        images = _agreements(dataset, store)
-        measured = {"images": len(images), "mean_iou": mean_agreement(images)}
-        with replacing(path) as temporary:
+    measured = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if measured.get("key") != key:
+        images = _agreements(annotated, store)
+        measured = {"key": key, "images": len(images), "mean_iou": mean_agreement(images)}
+        with disk_errors(store.path), replacing(path) as temporary:
             temporary.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-    measured = json.loads(path.read_text(encoding="utf-8"))
     if measured["images"]:
         say(f"mean IoU of the ROI with the annotations of {measured['images']:,} images:")
         for rule, value in measured["mean_iou"].items():
             say(f"  {rule}: {value:.3f}")
 
 
-def _agreements(dataset: Dataset, store: Store) -> list[dict[str, float]]:
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _agreements(annotated: Mapping[str, list[Path]], store: Store) -> list[dict[str, float]]:
     reader = segmentation.MaskReader(store)
     found = []
-    with bar("comparing with the annotations", len(dataset.files)) as advance:
-        for image_id, path in dataset.files.items():
+    with bar("comparing with the annotations", len(annotated)) as advance:
+        for image_id, paths in annotated.items():
             advance(1)
-            annotated = annotation_paths(dataset.root, path, dataset.card)
-            if not annotated or image_id not in reader:
+            if image_id not in reader:
                 continue
-            annotation = read_annotation(annotated, reader.size(image_id))
+            annotation = read_annotation(paths, reader.size(image_id))
             if annotation.any():
                 found.append(roi_agreement(reader(image_id), annotation))
     return found

@@ -94,7 +94,7 @@ def pull_command(
 
 def _used(dataset: str, data: Path | None, cache: Path, profile: str | None) -> list[ModelConfig]:
     context = open_context(dataset, data=data, cache=cache, profile=profile)
-    return [context.masks.segmenter, context.embed[0].encoder]
+    return [context.masks.segmenter, context.embed.encoder]
 
 
 def _of_profile(name: str) -> list[ModelConfig]:

@@ -62,7 +62,10 @@ def changed(
         key, sign, text = assignment.partition("=")
         if not sign:
             raise ConfigError(f"--set {assignment!r}: expected KEY=VALUE, e.g. --set frame=128.")
-        _assign(values, key.strip(), yaml.safe_load(text))
+        try:
+            _assign(values, key.strip(), yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment!r}: the value is no YAML: {error}") from error
     return validated(type(config), values)
 
 
@@ -78,6 +81,7 @@ def validated(model: type[Model], values: object) -> Model:
         lines = [
             f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
             for problem in error.errors(include_url=False)
+            if problem["type"] != "too_short" or error.error_count() == 1
         ]
         raise ConfigError("These options do not fit together:\n" + "\n".join(lines)) from error
 

@@ -74,31 +74,34 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
         0.
     """
     dataset = open_dataset(context, images_needed=False)
-    stores = locate_stores(context, dataset, context.embed)
+    stores = locate_stores(context, dataset, context.embed.configs())
     split = _split(dataset, config)
     plans = plan(context, dataset, stores, split, config)
     for one in plans:
         _check_embedded(context, one)
     folder = context.folder / "results"
     done = _done(folder)
-    count = sum(len(one.missing(done)) for one in plans)
+    missing = [(one, one.missing(done)) for one in plans]
+    count = sum(len(runs) for _, runs in missing)
     if count:
         with writing(folder), bar("fitting", count) as advance:
             started = time.monotonic()
-            for one in plans:
-                _fit(folder, dataset, stores, split, one, workers=workers, advance=advance)
+            for one, runs in missing:
+                if runs:
+                    table = _features(dataset, stores, split, one)
+                    _fit(folder, table, runs, workers=workers, advance=advance)
         say(f"probe: {count:,} runs fitted in {time.monotonic() - started:.1f} s")
     else:
         say(f"probe: all {sum(len(one.runs) for one in plans):,} runs are done, nothing to do")
-    context.remember()
+    context.remember(card=dataset.card_path, probe=config)
     _print(context, dataset, folder, plans)
     say(f"results: {folder / 'results.parquet'}")
     return 0
 
 
 def count_runs(context: Context, dataset: Dataset, stores: Stores) -> list[tuple[str, int, int]]:
-    """(label, runs with a result, runs) of each line of the profile's table."""
-    config = context.profile.probe
+    """(label, runs with a result, runs) of each line of the table."""
+    config = context.probe
     plans = plan(context, dataset, stores, _split(dataset, config), config)
     done = _done(context.folder / "results")
     return [(one.label, len(one.runs) - len(one.missing(done)), len(one.runs)) for one in plans]
@@ -128,20 +131,20 @@ def _split(dataset: Dataset, config: ProbeConfig) -> Split:
 
 
 def _place(context: Context, stores: Stores, focus: str) -> Located:
-    for config, place in zip(context.embed, stores.embeddings, strict=True):
-        if config.focus == focus:
+    for known, place in zip(context.embed.configs(), stores.embeddings, strict=True):
+        if known.focus == focus:
             return place
-    known = [config.focus for config in context.embed]
+    modes = context.embed.focus
     raise StoreError(
-        f"There are no embeddings of the focus {focus}, only of {', '.join(known)}. "
-        f'Run: make embed ARGS="--focus {",".join([*known, focus])}"'
+        f"There are no embeddings of the focus {focus}, only of {', '.join(modes)}. "
+        f'Run: make embed ARGS="--focus {",".join([*modes, focus])}"'
     )
 
 
 def _keys(
     context: Context, dataset: Dataset, stores: Stores, row: ProbeRow, places: Sequence[Located]
 ) -> FeatureKeys:
-    config = context.embed[0]
+    config = context.embed
     masked = any(needs_masks(EmbedConfig(focus=focus)) for focus in row.focus)
     masks = stores.masks.store if stores.masks else None
     texts = stores.texts.store if stores.texts else None
@@ -167,25 +170,16 @@ def _check_embedded(context: Context, one: Plan) -> None:
 
 
 def _done(folder: Path) -> set[str]:
+    if not all((folder / f"{name}.parquet").exists() for name in ("predictions", "subsets")):
+        return set()
     return set(results.read(folder)["run_key"].to_pylist())
 
 
 def _fit(
-    folder: Path,
-    dataset: Dataset,
-    stores: Stores,
-    split: Split,
-    one: Plan,
-    *,
-    workers: int,
-    advance: Advance,
+    folder: Path, table: FeatureTable, runs: Sequence[Run], *, workers: int, advance: Advance
 ) -> None:
-    missing = one.missing(_done(folder))
-    if not missing:
-        return
-    table = _features(dataset, stores, split, one)
-    processes = min(workers, 1 + len(missing) // _RUNS_A_PROCESS)
-    for outcomes in sweep(table, missing, workers=processes):
+    processes = min(workers, 1 + len(runs) // _RUNS_A_PROCESS)
+    for outcomes in sweep(table, runs, workers=processes):
         results.append(
             folder,
             results=[result_row(table, outcome) for outcome in outcomes],
@@ -219,7 +213,7 @@ def _print(context: Context, dataset: Dataset, folder: Path, plans: Sequence[Pla
         clean = f"  clean ({rows[0]['n_test_clean']} of {rows[0]['n_test']} test images)"
         table.add_row(clean, *(_cell(cells.get(budget), clean=True) for budget in budgets))
         _add_paper(table, dataset.card, one, budgets)
-    say(f"{encoder_label(context.embed[0].encoder)}, mean ± standard deviation over seeds")
+    say(f"{encoder_label(context.embed.encoder)}, mean ± standard deviation over seeds")
     out.print(table)
     say("clean: without test images whose bytes or pixels are also among the training images")
     if learned:

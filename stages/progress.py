@@ -1,5 +1,6 @@
 """What a user sees while a stage works. Progress on stderr, results on stdout."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -87,6 +88,14 @@ def _lines(what: str, expected: int) -> Advance:
             err.print(f"{what}: {done:,} of {whole:,}, about {left:.0f} s left")
 
     return advance
+
+
+class LogHandler(logging.Handler):
+    """The library's log on stderr, above a progress bar that may be there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line a record."""
+        err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
 
 
 def say(text: str) -> None:

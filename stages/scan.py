@@ -1,21 +1,22 @@
 """The first thing of every stage: the manifest, brought up to date."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.card import Card, card_folders, find_card, plain_card
+from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import decode
 from medfocus_pipeline.datasets.scan import data_root, scan
-from medfocus_pipeline.errors import DataError, StoreError
+from medfocus_pipeline.errors import ConfigError, DataError, StoreError
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.types import Image
 from stages.progress import bar, say, say_problems
 from stages.settings import Context
 
 _READERS = 4
+_MANIFEST = "manifest.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,13 @@ class Dataset:
     Attributes:
         root: folder that the manifest's paths are relative to.
         card: the data set's, or one made from its class names.
+        card_path: None for a card that came with MedFocus, and without one.
         files: usable image id -> path; byte-equal files share an id.
     """
 
     root: Path
     card: Card
+    card_path: Path | None
     manifest: Manifest
     files: Mapping[str, str]
 
@@ -46,30 +49,48 @@ class Dataset:
         """Every class prompt, in class and template order."""
         return [text for texts in self.card.prompts() for text in texts]
 
+    def without(self, context: Context, problems: Mapping[str, str]) -> "Dataset":
+        """The data set without images that turned out unreadable after the scan.
+
+        The manifest on disk says so too: later stages do not ask for them, and a scan opens
+        them again only when the files change.
+
+        Args:
+            problems: image id -> why.
+        """
+        if not problems:
+            return self
+        manifest = self.manifest.with_problems(problems)
+        with disk_errors(context.folder):
+            manifests.write(manifest, context.folder / _MANIFEST)
+        return replace(self, manifest=manifest, files=manifest.files)
+
     @property
     def problems(self) -> dict[str, str]:
         """Path -> why the image is left out."""
         return dict(self.manifest.problems)
 
 
-def open_dataset(context: Context, *, images_needed: bool = True) -> Dataset:
+def open_dataset(context: Context, *, images_needed: bool = True, rescan: bool = True) -> Dataset:
     """Scan the data, if it is there, and read its card.
 
     Args:
         images_needed: False is stage two, which also works from the manifest of a scan made
             on another machine.
+        rescan: False takes the manifest as it is, if there is one.
 
     Raises:
         DataError: there is no data, or no usable image in it.
-        ConfigError: the card is wrong.
+        ConfigError: the card is wrong, or the one used before is gone.
     """
     root = data_root(context.data)
-    card = find_card(context.dataset, [Path("data"), *card_folders()], root=root)
-    path = context.folder / "manifest.parquet"
-    if images_needed or context.data.exists() or not path.exists():
-        manifest = _scan(context, card, path)
-    else:
+    card_path = _find_card(context, root)
+    card = load_card(card_path) if card_path else find_card(context.dataset, card_folders())
+    path = context.folder / _MANIFEST
+    if path.exists() and not (rescan and (images_needed or context.data.exists())):
         manifest = manifests.read(path)
+    else:
+        manifest = _scan(context, card, path)
     files = manifest.files
     if not files:
         first = next((f"; {name!r} {why}" for name, why in manifest.problems), "")
@@ -78,7 +99,22 @@ def open_dataset(context: Context, *, images_needed: bool = True) -> Dataset:
             "Expected are folders of one class each, see data/README.md."
         )
     card = card or plain_card(context.dataset, manifest.classes)
-    return Dataset(root, card, manifest, files)
+    return Dataset(root, card, card_path, manifest, files)
+
+
+def _find_card(context: Context, root: Path) -> Path | None:
+    """The user's own card: beside the images, in ./data, or where it was the last time."""
+    known = context.settings.card
+    places = [root / "card.yaml", Path("data", f"{context.dataset}.yaml")]
+    for place in [*places, *([known] if known else [])]:
+        if place.is_file():
+            return place.resolve()
+    if known:
+        raise ConfigError(
+            f"The card {known}, which {context.dataset} was used with, is gone. Put it back, or "
+            f"remove {context.folder / 'settings.json'} to go on without it."
+        )
+    return None
 
 
 def _scan(context: Context, card: Card | None, path: Path) -> Manifest:
@@ -108,7 +144,7 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
         1 if `strict` and some image cannot be used, else 0.
     """
     dataset = open_dataset(context)
-    context.remember()
+    context.remember(card=dataset.card_path)
     manifest = dataset.manifest
     say(f"{context.dataset}: {dataset.card.title}")
     found = f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct"
@@ -121,5 +157,5 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
     for (split, name), count in sorted(counts.items()):
         say(f"  {split}  {name}: {count:,}")
     say_problems(dataset.problems, shown=None if all_problems else 5)
-    say(f"manifest: {context.folder / 'manifest.parquet'}")
+    say(f"manifest: {context.folder / _MANIFEST}")
     return int(strict and bool(dataset.problems))

@@ -4,13 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from medfocus_pipeline.config import EmbedConfig, Frozen, MasksConfig
+from medfocus_pipeline.config import Frozen, MasksConfig, ProbeConfig
 from medfocus_pipeline.datasets.card import check_name
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.files import disk_errors, replacing
-from medfocus_pipeline.profiles import DEFAULT, Profile, load_profile
+from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, load_profile
 from medfocus_pipeline.weights import FileHashes
 
 
@@ -18,13 +16,16 @@ class Settings(Frozen):
     """What a data set was last run with, in ``<cache>/<dataset>/settings.json``.
 
     Attributes:
-        masks, embed: configurations of the stages that ran with this profile, if they did.
+        card: the card that was found, unless it came with MedFocus.
+        masks, embed, probe: configurations of the stages that ran with this profile.
     """
 
     data: Path
     profile: str
+    card: Path | None = None
     masks: MasksConfig | None = None
-    embed: tuple[EmbedConfig, ...] | None = None
+    embed: EmbedPlan | None = None
+    probe: ProbeConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Context:
     Attributes:
         cache: root of all data sets' stores.
         data: folder of class folders, or a CSV.
+        reset: the profile was named on the command line, so that a stage begins from it and
+            not from what it was last run with.
     """
 
     dataset: str
@@ -42,6 +45,7 @@ class Context:
     profile_name: str
     profile: Profile
     settings: Settings
+    reset: bool
 
     @property
     def folder(self) -> Path:
@@ -54,9 +58,14 @@ class Context:
         return self.settings.masks or self.profile.masks
 
     @property
-    def embed(self) -> tuple[EmbedConfig, ...]:
-        """The embedding configurations that were used last, or the profile's."""
-        return self.settings.embed or tuple(self.profile.embed.configs())
+    def embed(self) -> EmbedPlan:
+        """The embedding plan that was used last, or the profile's."""
+        return self.settings.embed or self.profile.embed
+
+    @property
+    def probe(self) -> ProbeConfig:
+        """The probe configuration that was used last, or the profile's."""
+        return self.settings.probe or self.profile.probe
 
     def hashes(self) -> FileHashes:
         """Memo of the weight files' hashes, shared by all data sets."""
@@ -65,18 +74,18 @@ class Context:
     def remember(
         self,
         *,
+        card: Path | None = None,
         masks: MasksConfig | None = None,
-        embed: tuple[EmbedConfig, ...] | None = None,
-    ) -> "Context":
-        """Write what was asked for; a stage's configuration stays until it is replaced."""
-        changes = {"masks": masks or self.settings.masks, "embed": embed or self.settings.embed}
+        embed: EmbedPlan | None = None,
+        probe: ProbeConfig | None = None,
+    ) -> None:
+        """Write what was asked for; what is None stays as it was."""
+        given = {"card": card, "masks": masks, "embed": embed, "probe": probe}
+        changes = {name: value for name, value in given.items() if value is not None}
         settings = self.settings.model_copy(update=changes)
         with disk_errors(self.cache):
             _write(self.folder / "settings.json", settings.model_dump_json(indent=2))
             _write(self.cache / "last.json", json.dumps({"dataset": self.dataset}))
-        return Context(
-            self.dataset, self.cache, self.data, self.profile_name, self.profile, settings
-        )
 
 
 def open_context(
@@ -88,7 +97,7 @@ def open_context(
         dataset: None is the last one used with this cache.
         data: None is the one used last, or ``data/<dataset>``.
         profile: None is the one used last, or `paper`; another one than the last drops the
-            stage configurations that were remembered.
+            stage configurations that were remembered, the same one those of the stage.
 
     Raises:
         ConfigError: no data set was named yet, or the name or profile is not usable.
@@ -96,11 +105,24 @@ def open_context(
     name = check_name(dataset or last_dataset(cache))
     known = _read(cache / name / "settings.json")
     profile_name = profile or (known.profile if known else DEFAULT)
-    where = data.resolve() if data else (known.data if known else Path("data", name).resolve())
-    settings = Settings(data=where, profile=profile_name)
+    where = data.expanduser().resolve() if data else None
+    settings = Settings(
+        data=where or (known.data if known else Path("data", name).resolve()),
+        profile=profile_name,
+        card=known.card if known else None,
+    )
     if known and known.profile == profile_name:
-        settings = settings.model_copy(update={"masks": known.masks, "embed": known.embed})
-    return Context(name, cache, where, profile_name, load_profile(profile_name), settings)
+        stages = {"masks": known.masks, "embed": known.embed, "probe": known.probe}
+        settings = settings.model_copy(update=stages)
+    return Context(
+        name,
+        cache.expanduser(),
+        settings.data,
+        profile_name,
+        load_profile(profile_name),
+        settings,
+        reset=profile is not None,
+    )
 
 
 def last_dataset(cache: Path) -> str:
@@ -119,12 +141,19 @@ def last_dataset(cache: Path) -> str:
 
 
 def _read(path: Path) -> Settings | None:
+    if not path.exists():
+        return None
     try:
         return Settings.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, ValueError):
-        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is damaged or of another version: {error}. Remove it, and name --data and "
+            "--profile once more; no store is lost."
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:
+    if path.exists() and path.read_text(encoding="utf-8") == text + "\n":
+        return  # a shared cache may be read-only
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

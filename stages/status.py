@@ -39,14 +39,14 @@ def _add_probe(
     for label, done, planned in counts:
         todo = "nothing" if done == planned else f"fit {planned - done:,} runs"
         if done < planned and not ready:
-            todo = "masks and embed first"
+            todo = "the rows above first"
         table.add_row("probe", label, f"{done:,} of {planned:,} runs", todo)
     return None
 
 
 def used_stores(context: Context, dataset: Dataset) -> Stores:
     """The stores of the settings used last, or else of the profile."""
-    stores = locate_stores(context, dataset, context.embed)
+    stores = locate_stores(context, dataset, context.embed.configs())
     masks = stores.masks or locate_masks(context, dataset, context.masks)
     return Stores(masks, stores.embeddings, stores.texts)
 

@@ -1,7 +1,7 @@
 """The manifest: the Parquet table of one data set's images, one row a file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +40,12 @@ no class is known; ``group`` is the patient, or empty. ``width`` and ``height`` 
 upright picture, 0 if it cannot be read. ``problem`` is why the row is not usable, else empty.
 """
 
-_VERSION, _DATASET, _CLASSES, _CARD = (
+_VERSION, _DATASET, _CLASSES, _CARD, _SOURCE = (
     b"medfocus.schema_version",
     b"medfocus.dataset",
     b"medfocus.classes",
     b"medfocus.from_card",
+    b"medfocus.source",
 )
 
 
@@ -71,6 +72,11 @@ class Manifest:
     def classes(self) -> tuple[str, ...]:
         """Names of the K classes, in the order of the class index."""
         return tuple(json.loads(self._metadata(_CLASSES)))
+
+    @property
+    def source(self) -> str:
+        """The folder or CSV that was scanned, resolved: what size and mtime of a path mean."""
+        return self._metadata(_SOURCE).decode("utf-8", "surrogateescape")
 
     @property
     def from_card(self) -> bool:
@@ -116,11 +122,25 @@ class Manifest:
         name: str,
         classes: Sequence[str],
         from_card: bool,
+        source: str,
     ) -> bool:
         """Whether `build` would make the same manifest (which takes longer to find out)."""
-        described = (self.name, self.classes, self.from_card) == (name, tuple(classes), from_card)
+        own = (self.name, self.classes, self.from_card, self.source)
+        described = own == (name, tuple(classes), from_card, source)
         columns = (column.to_pylist() for column in self.table.columns)
         return described and list(zip(*columns, strict=True)) == [tuple(row) for row in rows]
+
+    def with_problems(self, problems: Mapping[str, str]) -> "Manifest":
+        """The manifest with problems that showed after the scan.
+
+        Args:
+            problems: image id -> why the image cannot be used.
+        """
+        index = self.table.schema.get_field_index("problem")
+        pairs = zip(self.image_ids, self.strings("problem"), strict=True)
+        texts = [problems.get(image_id, problem) for image_id, problem in pairs]
+        column = pa.array(texts, pa.string())
+        return Manifest(self.table.set_column(index, self.table.schema.field(index), column))
 
     def strings(self, column: str) -> list[str]:
         """One text column."""
@@ -133,7 +153,12 @@ class Manifest:
 
 
 def build(
-    rows: Sequence[Sequence[object]], *, name: str, classes: Sequence[str], from_card: bool
+    rows: Sequence[Sequence[object]],
+    *,
+    name: str,
+    classes: Sequence[str],
+    from_card: bool,
+    source: str = "",
 ) -> Manifest:
     """A manifest from its rows, each in the order of `COLUMNS`."""
     metadata = {
@@ -141,6 +166,7 @@ def build(
         _DATASET: name.encode(),
         _CLASSES: json.dumps(list(classes), ensure_ascii=False).encode(),
         _CARD: json.dumps(from_card).encode(),
+        _SOURCE: source.encode("utf-8", "surrogateescape"),
     }
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in COLUMNS]
     return Manifest(pa.table(columns, schema=COLUMNS.with_metadata(metadata)))

@@ -79,13 +79,18 @@ def scan(
     entries, used = (_list_folder if source.is_dir() else read_listing)(source, card)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
     files = [entry.file for entry in entries]
+    where = str(source.resolve())
+    if previous and previous.source != where:
+        previous = None  # equal paths, sizes and times elsewhere are other files
     contents = _open_all(data_root(source), files, previous, on_file, workers)
     classes = [item.name for item in used.classes]
     rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
     from_card = card is not None
-    if previous and previous.says(rows, name=name, classes=classes, from_card=from_card):
+    if previous and previous.says(
+        rows, name=name, classes=classes, from_card=from_card, source=where
+    ):
         return previous
-    return build(rows, name=name, classes=classes, from_card=from_card)
+    return build(rows, name=name, classes=classes, from_card=from_card, source=where)
 
 
 def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:

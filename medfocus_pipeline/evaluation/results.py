@@ -58,7 +58,7 @@ PREDICTIONS = pa.schema(
         ("probabilities", pa.list_(pa.float32())),
     ]
 )
-"""One row for each run and test image."""
+"""One row for each run and test image; ``path`` is the image's when the run was made."""
 
 SUBSETS = pa.schema(
     [

@@ -69,6 +69,11 @@ class FusionHead:
             weights = train_fusion(train, config=self.config, rng=rng)
             frozen = {name: tensor.detach().numpy() for name, tensor in weights.items()}
             fused = fuse(frozen, train.features, temperature=temperature)
+            if not np.isfinite(fused).all():
+                raise DataError(
+                    "The fusion's training diverged: M has values that are not finite. Use a "
+                    f"learning_rate below {self.config.learning_rate:g}."
+                )
             classifier = fit_rows(RowSpace.of(fused), replace(train, features=fused), c=c)
         chosen = {"C": c, "text": "learned" if train.text is None else "encoder"}
         return FittedFusion(frozen, temperature, classifier, chosen)

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.files import disk_errors
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 @contextmanager
@@ -25,18 +30,13 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     Raises:
         StoreError: another process holds the lock; the message says which.
     """
-    from filelock import FileLock, Timeout  # 50 ms that a run with nothing to do is spared
+    from filelock import FileLock  # 50 ms that a run with nothing to do is spared
 
-    folder.mkdir(parents=True, exist_ok=True)
     holder = folder / "lock.json"
     lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout:
-        raise StoreError(
-            f"{folder} is being written by {_describe(holder)}. "
-            "Wait for it to end, or stop it, then run the same command again."
-        ) from None
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, folder, wait=wait)
     try:
         me = {
             "pid": os.getpid(),
@@ -48,6 +48,18 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(lock: "BaseFileLock", folder: Path, *, wait: float) -> None:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise StoreError(
+            f"{folder} is being written by {_describe(folder / 'lock.json')}. "
+            "Wait for it to end, or stop it, then run the same command again."
+        ) from None
 
 
 def _describe(holder: Path) -> str:

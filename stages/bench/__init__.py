@@ -3,6 +3,7 @@
 import json
 import platform
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,7 +58,14 @@ def _machine() -> JSON:
 def _print(results: JSON) -> None:
     table = Table("what", "figure", "value", box=None)
     for what, figures in results.items():
-        for figure, value in figures.items():
-            if isinstance(value, (int, float)):
-                table.add_row(what, figure.replace("_", " "), f"{value:,.4g}")
+        for figure, value in _flat(figures):
+            table.add_row(what, figure.replace("_", " "), f"{value:,.4g}")
     out.print(table)
+
+
+def _flat(figures: JSON, prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name} ")
+        elif isinstance(value, (int, float)):
+            yield f"{prefix}{name}", value

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.stages.conftest import EMBED, PROBE, Medfocus, draw, make_images
+from tests.stages.conftest import EMBED, PROBE, Medfocus, call, draw, make_images
 
 
 def stores(cache: Path = Path("cache/shapes")) -> set[str]:
@@ -35,6 +36,7 @@ def test_three_commands_lead_from_a_folder_to_a_table(medfocus: Medfocus, images
 
 
 def test_the_same_commands_again_do_nothing(done: Medfocus) -> None:
+    done("scan")  # the images were copied to another folder
     before = {path: path.stat().st_mtime_ns for path in Path("cache/shapes").rglob("*.parquet")}
     for command in (("masks",), EMBED, PROBE):
         assert "nothing to do" in done(*command).out
@@ -77,8 +79,120 @@ def test_another_segmenter_setting_runs_masks_and_what_follows(done: Medfocus) -
 
 def test_going_back_to_an_earlier_setting_computes_nothing(done: Medfocus) -> None:
     done("masks", "--set", "segmenter.smoothing=1")
-    assert "nothing to do" in done("masks").out
+    assert "nothing to do" in done("masks", "--profile", "offline").out
     assert "nothing to do" in done(*EMBED).out
+
+
+def test_a_command_goes_on_with_the_settings_of_its_last_run(done: Medfocus) -> None:
+    before = stores()
+    Image.fromarray(draw(0, 700)).save("images/train/disc/new.png")
+    done("masks", "--set", "segmenter.smoothing=1")
+    Image.fromarray(draw(0, 701)).save("images/train/disc/newer.png")
+    again = done("masks")
+    assert "settings of the last run" in again.out
+    assert "threshold: 1 images" in again.out
+    (new,) = stores() - before
+    assert new in again.out
+
+
+def test_other_images_of_equal_names_sizes_and_times_are_other_images(
+    done: Medfocus, tmp_path: Path
+) -> None:
+    for name, grey in (("one", 10), ("two", 200)):
+        for kind in ("a", "b"):
+            path = tmp_path / name / kind / "i.bmp"
+            path.parent.mkdir(parents=True)
+            Image.new("L", (20, 20), grey + (kind == "b")).save(path)
+            os.utime(path, (1, 1))
+    first = done("masks", "bmp", "--data", "one", "--profile", "offline")
+    assert "2 images in" in first.out
+    assert "2 images in" in done("masks", "bmp", "--data", "two").out
+
+
+def test_a_card_is_found_again_from_another_folder(
+    medfocus: Medfocus, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tmp_path / "data" / "shapes.yaml"
+    card.parent.mkdir()
+    card.write_text(
+        "title: Shapes\nsplits: {train: train, test: test}\n"
+        "classes:\n- {name: disc, prompt: a disc}\n- {name: square, prompt: a square}\n"
+    )
+    assert "Shapes" in medfocus("scan", "shapes", "--data", images).out
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    again = call("scan", "shapes", "--cache", tmp_path / "cache", cwd=elsewhere)
+    assert "Shapes" in again.out
+    card.unlink()
+    gone = call("scan", "shapes", "--cache", tmp_path / "cache", cwd=elsewhere)
+    assert gone.code == 1
+    assert "is gone. Put it back" in gone.err
+
+
+def test_an_image_that_breaks_after_the_scan_is_left_out_for_good(done: Medfocus) -> None:
+    Image.fromarray(draw(0, 800)).save("images/train/disc/late.png")
+    path = Path("images/train/disc/late.png")
+    assert done("scan").code == 0
+    stat = path.stat()
+    path.write_bytes(path.read_bytes()[:60].ljust(stat.st_size, b"\0"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    answer = done("masks")
+    assert answer.code == 0
+    assert "1 files were left out" in answer.out
+    assert "nothing to do" in done(*EMBED).out
+    assert done(*PROBE).code == 0
+
+
+def test_lost_predictions_are_made_again(done: Medfocus) -> None:
+    Path("cache/shapes/results/predictions.parquet").unlink()
+    assert "12 runs fitted" in done(*PROBE).out
+    assert len(pd.read_parquet("cache/shapes/results/predictions.parquet")) == 12 * 16
+
+
+def test_agreement_with_annotations_follows_the_annotations(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    root = make_images(tmp_path / "marked", train=3)
+    (root / "card.yaml").write_text(
+        'title: Marked\nannotation: "{stem}_mask.png"\n'
+        "classes:\n- {name: disc, prompt: a disc}\n- {name: square, prompt: a square}\n"
+    )
+    for path in [*root.rglob("*.png")]:
+        bright = np.asarray(Image.open(path)) > 120
+        Image.fromarray(bright).save(path.with_name(f"{path.stem}_mask.png"))
+    good = medfocus("masks", "marked", "--data", root, "--profile", "offline").out
+    assert "annotations of 6 images" in good
+    assert float(good.split("best: ")[1].split()[0]) > 0.7
+    for path in root.rglob("*_mask.png"):
+        mask = np.zeros((64, 64), bool)
+        mask[:4, :4] = True
+        Image.fromarray(mask).save(path)
+    again = medfocus("masks").out
+    assert "nothing to do" in again
+    assert float(again.split("best: ")[1].split()[0]) < 0.1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("probe", "--fractions", ","),
+        ("probe", "--fractions", "0"),
+        ("probe", "--seeds", "0"),
+        ("probe", "--row", "foo:original"),
+        ("probe", "--row", "linear"),
+        ("masks", "--set", "a=["),
+        ("masks", "--set", "frame"),
+        ("masks", "--set", "segmenter.smoothing=.inf"),
+        ("embed", "--roi", "text"),
+        ("masks", "--cache", "images/train/disc/disc 0.png"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:3]),
+)
+def test_nonsense_is_one_message(done: Medfocus, arguments: tuple[str, ...]) -> None:
+    answer = done(*arguments)
+    assert answer.code == 1
+    assert answer.err.startswith("Error: ")
+    assert "Traceback" not in answer.err
 
 
 def test_one_more_fraction_fits_that_fraction_only(done: Medfocus) -> None:
@@ -152,7 +266,7 @@ def test_status_tells_done_missing_and_stale(done: Medfocus) -> None:
     answer = done("status")
     assert answer.out.count("40 of 40 rows") == 3
     assert "compute" not in answer.out
-    assert "fit 46 runs" in answer.out
+    assert answer.out.count("4 of 4 runs") == 3
     done("masks", "--set", "segmenter.smoothing=1")
     answer = done("status")
     assert "compute 40 rows" in answer.out
