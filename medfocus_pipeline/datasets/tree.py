@@ -66,24 +66,25 @@ def find_images(root: Path) -> list[ImageFile]:
                 folders.append(path)
             elif entry.is_symlink() and _is_inner_folder(entry.path, base):
                 links.append(path)
-            elif _is_image(entry, base) and (file := describe(base, path)):
-                found.append(file)
+            elif _is_image(entry, base):
+                found += filter(None, [describe(base, path, link=entry.is_symlink())])
     return sorted(found, key=lambda file: file.path)
 
 
-def describe(base: str, path: str) -> ImageFile | None:
+def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
     """One file as it stands on disk, or refused; None for a pipe, socket or device.
 
     Args:
         base: real path of the root.
         path: relative to it.
+        link: the file may be reached by a link; False spares looking where it leads.
     """
     place = os.path.join(base, path)  # noqa: PTH118
     try:
         path.encode()
     except UnicodeEncodeError:
         return _refused(path, "has a name that is not valid UTF-8; rename it")
-    if not inside(place, base):
+    if link and not inside(place, base):
         return _refused(path, "is a link that leaves the data folder")
     try:
         status = os.stat(place)  # noqa: PTH116

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from medfocus_pipeline.config import MasksConfig, Runtime, ThresholdConfig
 from medfocus_pipeline.masks.candidates import select
@@ -85,6 +84,7 @@ class _Component:
 
 def _square(image: Image, *, side: int, smoothing: float) -> FloatArray:
     """``(S, S) float32``, the grey image squeezed to the square frame and smoothed."""
+    from PIL import Image as PillowImage
     from scipy.ndimage import gaussian_filter
 
     picture = PillowImage.fromarray(image).convert("L")
