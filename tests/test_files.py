@@ -77,9 +77,9 @@ def test_an_error_that_is_not_the_disks_passes_through(tmp_path: Path) -> None:
 
 def test_a_cache_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="choose another place with --cache"):
-        with disk_errors(tmp_path / "file"):
-            (tmp_path / "file" / "folder").mkdir()
+    sentence = "choose another place with --cache"
+    with pytest.raises(StoreError, match=sentence), disk_errors(tmp_path / "file"):
+        (tmp_path / "file" / "folder").mkdir()
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
