@@ -109,7 +109,7 @@ def _find_card(context: Context, root: Path) -> Path | None:
     for place in [*places, *([known] if known else [])]:
         if place.is_file():
             return place.resolve()
-    if known:
+    if known and find_card(context.dataset, card_folders()) is None:
         raise ConfigError(
             f"The card {known}, which {context.dataset} was used with, is gone. Put it back, or "
             f"remove {context.folder / 'settings.json'} to go on without it."
