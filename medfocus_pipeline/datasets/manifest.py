@@ -96,7 +96,8 @@ class Manifest:
     @property
     def labels(self) -> IntArray:
         """``(n,) int64`` class index, -1 where unknown."""
-        return np.asarray(self.table["class_index"].to_numpy(), dtype=np.int64)
+        # Not to_numpy(), which imports pandas where it is installed: half a second.
+        return np.array(self.table["class_index"].to_pylist(), dtype=np.int64)
 
     @property
     def usable(self) -> IntArray:
