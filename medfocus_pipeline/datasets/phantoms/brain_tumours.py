@@ -1,0 +1,199 @@
+"""Tumours of the brain: where they grow and how they look, and how they are drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medfocus_pipeline.datasets.phantoms import canvas
+from medfocus_pipeline.datasets.phantoms.brain_anatomy import Slice, places, window
+from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy
+from medfocus_pipeline.datasets.phantoms.canvas import Frame
+from medfocus_pipeline.types import FloatArray, Mask
+
+# Trait: (lowest, highest). Lengths are in coordinates, the others are shares of the radius
+# (wobble, spikes, border, core) or of the brightness (texture, halo, push).
+_LOOKS = {
+    "glioma": {
+        "radius": (0.13, 0.25),
+        "aspect": (0.6, 1.0),
+        "wobble": (0.16, 0.3),
+        "spikes": (0.02, 0.08),
+        "border": (0.1, 0.25),
+        "texture": (0.15, 0.35),
+        "core": (0.1, 0.8),
+        "halo": (0.4, 1.0),
+        "push": (0.0, 0.45),
+    },
+    "meningioma": {
+        "radius": (0.1, 0.22),
+        "aspect": (0.8, 1.0),
+        "wobble": (0.02, 0.08),
+        "spikes": (0.0, 0.02),
+        "border": (0.04, 0.1),
+        "texture": (0.02, 0.08),
+        "core": (0.0, 0.1),
+        "halo": (0.0, 0.3),
+        "push": (0.0, 0.3),
+    },
+    "pituitary": {
+        "radius": (0.06, 0.13),
+        "aspect": (0.7, 1.0),
+        "wobble": (0.03, 0.12),
+        "spikes": (0.0, 0.03),
+        "border": (0.06, 0.14),
+        "texture": (0.03, 0.12),
+        "core": (0.0, 0.3),
+        "halo": (0.0, 0.1),
+        "push": (0.0, 0.15),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tumour:
+    """What was decided about a tumour.
+
+    Attributes:
+        centre: (x, y), in the head's coordinates.
+        angle: turn, in radians.
+        strength: how much of its own brightness shows, about 0.2 to 1.
+        tail: whether the dura beside it thickens.
+        outside: how far it may grow beyond the brain, in coordinates.
+        radius: of its longer axis, in coordinates.
+        aspect: shorter over longer axis.
+        wobble, spikes: how irregular its outline is.
+        border: how far its border reaches, as a share of the radius.
+        texture: spread of its brightness.
+        core: radius of its dead core over its own.
+        halo: how plain the oedema around it is.
+        push: how far it pushes what is around it.
+    """
+
+    centre: tuple[float, float]
+    angle: float
+    strength: float
+    tail: bool
+    outside: float
+    radius: float
+    aspect: float
+    wobble: float
+    spikes: float
+    border: float
+    texture: float
+    core: float
+    halo: float
+    push: float
+
+
+def plan(rng: np.random.Generator, anatomy: Anatomy, label: str, difficulty: float) -> Tumour:
+    """Decide about a tumour; the harder, the fainter, and the more alike the classes.
+
+    Args:
+        rng: of the phantom.
+        anatomy: of the head.
+        label: "glioma", "meningioma" or "pituitary".
+        difficulty: 0 to 1.
+    """
+    look = place = label
+    if rng.random() < 0.2 * difficulty:
+        other = str(rng.choice([name for name in _LOOKS if name != label]))
+        look, place = (other, place) if rng.random() < 0.5 else (look, other)
+    low, high = np.array(list(_LOOKS[look].values())).T
+    average = np.array([list(ranges.values()) for ranges in _LOOKS.values()]).mean(axis=(0, 2))
+    mixed = float(rng.uniform(0, 0.8)) * difficulty
+    traits = rng.uniform(low, high) * (1 - mixed) + average * mixed
+    values = dict(zip(_LOOKS[look], traits.tolist(), strict=True))
+    strength = (1.0 - 0.75 * difficulty) * float(rng.uniform(0.85, 1.15))
+    return Tumour(
+        centre=_place(rng, anatomy, place, values["radius"]),
+        angle=float(rng.uniform(0, np.pi)),
+        strength=min(1.0, strength),
+        tail=look == "meningioma" and bool(rng.random() < 0.5),
+        outside=0.1 if place == "pituitary" else 0.005,
+        **values,
+    )
+
+
+def _place(
+    rng: np.random.Generator, anatomy: Anatomy, label: str, radius: float
+) -> tuple[float, float]:
+    """Where a tumour of this class grows."""
+    spans = anatomy.plane.fissures
+    if label == "pituitary":
+        x, y = anatomy.plane.sella + rng.normal(0, (0.015, 0.02))
+        return float(x), float(y)
+    if label == "meningioma" and spans and rng.random() < 0.25:
+        top, bottom = spans[int(rng.integers(len(spans)))]
+        side = float(rng.choice((-1, 1)))
+        return side * 0.85 * radius, float(rng.uniform(top + 0.1, bottom))
+    wanted = rng.uniform(0.45, 0.8) if label == "meningioma" else rng.uniform(1.0, 1.7)
+    points, depth = places(rng, anatomy)
+    x, y = points[np.abs(depth - wanted * radius).argmin()]
+    return float(x), float(y)
+
+
+def pushed(frame: Frame, tumour: Tumour) -> Frame:
+    """Coordinates of what a tumour pushes away: it lies farther from the centre than before."""
+    x, y = (np.float32(value) for value in tumour.centre)
+    dx, dy = frame.x - x, frame.y - y
+    near = np.exp(np.float32(-0.25 / tumour.radius**2) * (dx * dx + dy * dy))
+    near *= np.float32(tumour.push)
+    return Frame(frame.x - dx * near, frame.y - dy * near)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Where a tumour ended up: ``(s, s) bool`` each; the core may be empty."""
+
+    lesion: Mask
+    core: Mask
+
+
+def draw(
+    rng: np.random.Generator, anatomy: Anatomy, head: Slice, frame: Frame, tumour: Tumour
+) -> Drawn:
+    """Draw a tumour into the head's picture, in place."""
+    picture, tissues = head.picture, anatomy.tissues
+    there, near = window(frame, tumour.centre, 1.9 * tumour.radius)
+    field = canvas.blob(
+        rng,
+        near,
+        tumour.centre,
+        (tumour.radius, tumour.radius * tumour.aspect),
+        angle=tumour.angle,
+        wobble=tumour.wobble,
+        spikes=tumour.spikes,
+    )
+    rough = _grain(rng, frame.size, field.shape)
+    within = canvas.edge(head.depth[there] + np.float32(tumour.outside), 0.01)
+    below = picture[there]
+    around = canvas.edge(field + np.float32(0.3) + np.float32(0.25) * rough, 0.3)
+    if tumour.tail:
+        dura = canvas.edge(np.float32(0.018) - np.abs(head.depth[there]), 0.01)
+        below = below + _share(tumour.strength * around * dura, tissues["solid"], below)
+    below = below + _share(
+        tumour.strength * tumour.halo * around * within, tissues["oedema"], below
+    )
+    ragged = field + np.float32(0.6 * tumour.border) * rough
+    amount = canvas.edge(ragged, tumour.border) * within
+    dead = tumour.core if tumour.core > 0.25 else -1.0
+    inner = canvas.edge(field - np.float32(1 - dead) + np.float32(0.12) * rough, 0.08)
+    body = np.float32(tissues["solid"]) + np.float32(tumour.texture) * rough
+    body = body + _share(inner, tissues["dead"], body)
+    picture[there] = below + np.float32(tumour.strength) * amount * (body - below)
+    lesion, core = (np.zeros(picture.shape, np.bool_) for _ in range(2))
+    lesion[there] = amount >= min(0.5, float(amount.max()))
+    core[there] = lesion[there] & (inner > 0.5)
+    return Drawn(lesion, core)
+
+
+def _share(amount: FloatArray, value: float, below: FloatArray) -> FloatArray:
+    """What changes where a share of the brightness below becomes `value`."""
+    change: FloatArray = amount.astype(np.float32, copy=False) * (np.float32(value) - below)
+    return change
+
+
+def _grain(rng: np.random.Generator, size: int, shape: tuple[int, ...]) -> FloatArray:
+    """Noise for a window of the picture."""
+    side = -(-max(shape) // 16) * 16
+    return canvas.noise(rng, side, grain=0.07 * size / side, octaves=2)[: shape[0], : shape[1]]

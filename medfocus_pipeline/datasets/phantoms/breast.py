@@ -1,0 +1,234 @@
+"""Breast ultrasound: layers of tissue under the probe, speckle, shadows, and a mass.
+
+A benign mass is a smooth oval, wider than tall; a malignant one is irregular, taller than wide,
+with a shadow below; normal tissue has none. What the lesions are told by overlaps more as the
+difficulty rises.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medfocus_pipeline.datasets.phantoms import canvas
+from medfocus_pipeline.datasets.phantoms.canvas import Frame
+from medfocus_pipeline.datasets.phantoms.captions import compose
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.types import FloatArray, Mask
+
+CLASSES = ("benign", "malignant", "normal")
+
+_MODALITIES = (
+    "a breast ultrasound image",
+    "a breast ultrasound",
+    "a sonogram of the breast",
+    "an ultrasound scan of the breast",
+    "a B-mode breast sonogram",
+    "a breast sonography picture",
+)
+_FINDINGS = {
+    "benign": (
+        "a benign breast lesion",
+        "a benign mass",
+        "a fibroadenoma",
+        "a benign nodule",
+        "a smooth benign tumor",
+        "a probably benign breast mass",
+    ),
+    "malignant": (
+        "a malignant breast tumor",
+        "a malignant mass",
+        "a breast cancer",
+        "an invasive carcinoma",
+        "a suspicious malignant lesion",
+        "a breast carcinoma",
+    ),
+    "normal": (
+        "normal breast tissue without a lesion",
+        "normal breast tissue",
+        "a healthy breast",
+        "no lesion",
+        "no mass, normal tissue",
+        "unremarkable tissue",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Mass:
+    """A mass as it was decided.
+
+    Attributes:
+        centre: (x, y).
+        radii: half width and half height.
+        angle: turn, in radians.
+        wobble: see `canvas.blob`.
+        spikes: see `canvas.blob`.
+        contrast: brightness against the tissue around, usually negative.
+        rim: brightness of the border against the tissue.
+        behind: brightness below: negative is a shadow, positive an enhancement.
+        mottle: spread of the texture inside.
+        margin: how blurred the border is.
+    """
+
+    centre: tuple[float, float]
+    radii: tuple[float, float]
+    angle: float
+    wobble: float
+    spikes: float
+    contrast: float
+    rim: float
+    behind: float
+    mottle: float
+    margin: float
+
+
+def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
+    """One breast ultrasound; see `phantom.draw`."""
+    frame = canvas.posed(rng, size, turn=0.05, shift=0.1, bend=0.05)
+    echo = _tissue(rng, frame)
+    mass = _mass(rng, malignant=label == "malignant", difficulty=difficulty)
+    lesion = np.zeros((size, size), np.bool_)
+    if label != "normal":
+        echo, field = _add(rng, echo, frame, mass)
+        lesion = canvas.whole(field > 0)
+    echo, seen = _scan(rng, echo)
+    lesion &= seen
+    return Phantom(
+        image=canvas.expose(rng, echo, grain=0.01),
+        label=label,
+        lesion=lesion,
+        parts=lesion[None] if lesion.any() else np.zeros((0, size, size), np.bool_),
+        caption=_caption(rng, label, mass),
+    )
+
+
+def _tissue(rng: np.random.Generator, frame: Frame) -> FloatArray:
+    """Brightness of skin, fat, gland and muscle, without speckle."""
+    size = frame.size
+    level = 0.42 + rng.normal(0, 0.06)
+    echo = level + 0.09 * canvas.noise(rng, size, grain=0.35, octaves=2)
+    depth = frame.y + 0.08 * canvas.noise(rng, size, grain=1.0)
+    fat_end = rng.uniform(-0.85, -0.45)
+    muscle = rng.uniform(0.35, 1.1)
+    lobules = canvas.noise(rng, size, grain=0.3)
+    septa = np.exp(-np.square(lobules * 5)) * rng.uniform(0.05, 0.2)
+    fat = canvas.edge(fat_end - depth, 0.06)
+    echo = echo + fat * (septa - rng.uniform(0.05, 0.2))
+    stripes = np.sin(depth * rng.uniform(30, 60) + canvas.noise(rng, size, grain=0.5))
+    deep = canvas.edge(depth - muscle, 0.06)
+    echo = echo + deep * (0.06 * stripes - rng.uniform(0.0, 0.2))
+    echo = echo + 0.25 * np.exp(-np.square((depth - muscle) / 0.03)) * (rng.random() < 0.7)
+    for _ in range(rng.integers(0, 4)):
+        echo = echo + _lobule(rng, frame)
+    skin = frame.y + rng.uniform(0.9, 1.1)
+    echo = echo + rng.uniform(0.1, 0.4) * np.exp(-np.square(skin / 0.05))
+    return np.asarray(echo, np.float32)
+
+
+def _lobule(rng: np.random.Generator, frame: Frame) -> FloatArray:
+    """A lobule of fat or gland, or a duct: what may be taken for a mass and is none."""
+    centre = (rng.uniform(-0.9, 0.9), rng.uniform(-0.8, 0.8))
+    width = rng.uniform(0.15, 0.5)
+    radii = (width, width * rng.uniform(0.15, 0.5))
+    field = canvas.ellipse(frame, centre, radii, angle=rng.normal(0, 0.3))
+    return canvas.edge(field, rng.uniform(0.3, 0.6)) * np.float32(rng.normal(0, 0.07))
+
+
+def _mass(rng: np.random.Generator, *, malignant: bool, difficulty: float) -> _Mass:
+    """What the mass is like; the classes overlap by a share that grows with the difficulty."""
+
+    def told(benign: float, cancer: float, spread: float) -> float:
+        alike = rng.random() < 0.45 * difficulty
+        mean = (benign + cancer) / 2 if alike else cancer if malignant else benign
+        return float(rng.normal(mean, spread))
+
+    area = float(np.exp(rng.uniform(np.log(0.01), np.log(0.2))))
+    aspect = float(np.exp(told(0.45, -0.25, 0.14)))
+    radius = 2 * float(np.sqrt(area / np.pi))
+    faint = 1.35 - 0.75 * difficulty
+    bright = rng.random() < 0.06
+    return _Mass(
+        centre=(rng.uniform(-0.6, 0.6), rng.uniform(-0.5, 0.35)),
+        radii=(radius * aspect**0.5, radius / aspect**0.5),
+        angle=told(0.0, 0.0, 0.25),
+        wobble=abs(told(0.03, 0.16, 0.03)),
+        spikes=max(0.0, told(0.0, 0.05, 0.015)),
+        contrast=faint * rng.uniform(0.08, 0.32) * (1 if bright else -1),
+        rim=faint * rng.uniform(-0.02, 0.12),
+        behind=float(told(0.07, -0.16, 0.06)),
+        mottle=max(0.01, told(0.02, 0.05, 0.015)),
+        margin=max(0.04, told(0.1, 0.22, 0.06)),
+    )
+
+
+def _add(
+    rng: np.random.Generator, echo: FloatArray, frame: Frame, mass: _Mass
+) -> tuple[FloatArray, FloatArray]:
+    """The tissue with the mass in it, and the mass's field (positive inside)."""
+    field = canvas.blob(
+        *(rng, frame, mass.centre, mass.radii),
+        angle=mass.angle,
+        wobble=mass.wobble,
+        lobes=int(rng.integers(3, 8)),
+        spikes=mass.spikes,
+    )
+    inside = canvas.edge(field, mass.margin)
+    halo = canvas.edge(field + 0.22, 0.2) - canvas.edge(field, 0.1)
+    # Sound comes from above: what a mass takes or leaves shows in all that lies below it.
+    below = np.maximum.accumulate(inside, axis=0) * (1 - inside)
+    below = canvas.blur(below.astype(np.float32), 0.03)
+    fade = np.exp(-np.maximum(frame.y - np.float32(mass.centre[1]), 0) * rng.uniform(0.2, 1.2))
+    echo = echo + mass.behind * below * fade + mass.rim * np.clip(halo, 0, 1)
+    size = frame.size
+    mottled = mass.mottle * canvas.noise(rng, size, grain=0.12, octaves=2)
+    around = float(np.median(echo[field > 0])) if np.any(field > 0) else 0.4
+    own = around + mass.contrast + mottled
+    # Some of what was there shows through, as in a mass that grew into the tissue.
+    own = own + 0.3 * (echo - around)
+    if mass.spikes > 0.02 and rng.random() < 0.5:
+        specks = canvas.noise(rng, size, grain=0.04) > 2.4
+        own = own + 0.35 * specks
+    return np.asarray(echo + inside * (own - echo), np.float32), field
+
+
+def _scan(rng: np.random.Generator, echo: FloatArray) -> tuple[FloatArray, Mask]:
+    """The tissue as the probe shows it, and where it shows anything at all."""
+    size = len(echo)
+    plain = canvas.flat(size)
+    bands = np.interp(
+        np.linspace(0, 1, size), np.linspace(0, 1, 6), np.cumsum(rng.normal(0, 0.035, 6))
+    )
+    echo = echo + bands[:, None].astype(np.float32) - rng.uniform(0, 0.12) * (plain.y + 0.3)
+    for _ in range(rng.poisson(0.8)):  # poor contact, ribs: shadows that no mass casts
+        across = (plain.x - rng.uniform(-1.1, 1.1) - 0.1 * rng.normal() * plain.y) / 0.12
+        start = canvas.edge(plain.y - rng.uniform(-1.2, 0.6), 0.2)
+        echo = echo - rng.uniform(0.03, 0.2) * start * np.exp(-np.square(across))
+    wide, high = rng.uniform(0.014, 0.03), rng.uniform(0.009, 0.016)
+    echo = echo + rng.uniform(0.05, 0.14) * canvas.speckle(rng, size, across=wide, along=high)
+    seen = np.ones((size, size), np.bool_)
+    if rng.random() < 0.15:  # a curved probe sees a sector
+        apex = rng.uniform(1.6, 3.0)
+        distance = np.hypot(plain.x, plain.y + apex)
+        seen &= (distance > apex - 0.98) & (distance < apex + 0.98)
+        seen &= np.abs(plain.x) < (plain.y + apex) * rng.uniform(0.33, 0.6)
+    if rng.random() < 0.2:
+        left, right = rng.uniform(0.85, 1.0, 2)
+        seen &= (plain.x > -left) & (plain.x < right)
+    return np.where(seen, np.clip(echo, 0.02, 1), np.float32(0.01)), seen
+
+
+def _caption(rng: np.random.Generator, label: str, mass: _Mass) -> str:
+    wide = mass.radii[0] > mass.radii[1]
+    details = [
+        "wider than tall" if wide else "taller than wide",
+        "irregular with spiculated margins" if mass.wobble > 0.09 else "oval with smooth margins",
+        "with a shadow below" if mass.behind < 0 else "with enhancement below",
+        "bright" if mass.contrast > 0 else "dark",
+        "large" if mass.radii[0] * mass.radii[1] > 0.07 else "small",
+    ]
+    return compose(
+        rng,
+        modalities=_MODALITIES,
+        findings=_FINDINGS[label],
+        details=[] if label == "normal" else details,
+    )

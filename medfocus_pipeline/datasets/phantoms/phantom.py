@@ -1,0 +1,72 @@
+"""The kinds of phantoms, and drawing one of them."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from medfocus_pipeline.datasets.phantoms import brain, breast, chest, pictures
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.seeding import generator
+
+__all__ = ["CLASSES", "KINDS", "PICTURES", "Phantom", "draw"]
+
+PICTURES = "pictures"
+"""The kind that is not medical at all."""
+
+Painter = Callable[[np.random.Generator, str, int, float], Phantom]
+"""Draws a phantom of a class: generator, class, size in pixels, difficulty."""
+
+_PAINTERS: dict[str, tuple[tuple[str, ...], Painter]] = {
+    "brain": (brain.CLASSES, brain.paint),
+    "breast": (breast.CLASSES, breast.paint),
+    "covid": (chest.COVID_CLASSES, chest.paint_covid),
+    "lungs": (chest.LUNGS_CLASSES, chest.paint_lungs),
+    PICTURES: (pictures.CLASSES, pictures.paint),
+}
+
+KINDS = tuple(kind for kind in _PAINTERS if kind != PICTURES)
+"""The medical kinds, each named after the card whose classes it draws."""
+
+CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {kind: classes for kind, (classes, _) in _PAINTERS.items()}
+)
+"""Kind -> its classes, in the card's order."""
+
+
+def draw(
+    kind: str,
+    seed: int,
+    index: int,
+    *,
+    size: int = 224,
+    difficulty: float = 0.5,
+    label: str | None = None,
+) -> Phantom:
+    """One phantom, the same for the same arguments whatever was drawn before.
+
+    Args:
+        kind: one of `KINDS`, or `PICTURES`.
+        seed: of the whole set; 0 is a valid seed.
+        index: of the phantom in its set.
+        size: side of the square image, in pixels, at least 32.
+        difficulty: 0 (plain to see) to 1 (barely there).
+        label: its class; None takes the kind's classes in turn.
+
+    Raises:
+        ConfigError: no such kind or class, or a size or difficulty out of range.
+    """
+    if kind not in _PAINTERS:
+        raise ConfigError(f"No phantoms of kind {kind!r}; choose one of: {', '.join(_PAINTERS)}.")
+    classes, paint = _PAINTERS[kind]
+    if label is None:
+        label = classes[index % len(classes)]
+    if label not in classes:
+        raise ConfigError(f"{kind} has no class {label!r}; choose one of: {', '.join(classes)}.")
+    if size < 32 or not 0 <= difficulty <= 1:
+        raise ConfigError(
+            "Expected a size of at least 32 pixels and a difficulty from 0 to 1, "
+            f"got {size} and {difficulty}."
+        )
+    return paint(generator("phantom", kind, seed, index), label, size, difficulty)
