@@ -1,14 +1,18 @@
 # MedFocus: each target is one line around the console script `medfocus`.
 #
+#   make demo                       all of it on drawn images, in minutes, then what to type next
 #   make masks DATASET=brain        segment the images of data/brain, cache candidate masks
 #   make embed                      embed the focused images (of the data set used last)
 #   make probe                      fit heads over fractions x seeds, print the table
 #   make status                     what is cached, stale, missing, and what each command would do
+#   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs or pictures
+#   make profiles                   what PROFILE can be; make doctor says which run here
 #
-# Variables: DATASET, DATA (default data/<name>), CACHE (default cache),
-# PROFILE (paper, offline), ARGS (passed on, e.g. ARGS="--points-per-side 16").
+# Variables: DATASET, DATA (default data/<name>), CACHE (default cache), PROFILE (a name or a
+# YAML file), KIND (default brain), ARGS (passed on, e.g. ARGS="--points-per-side 16").
 
 CACHE ?= cache
+KIND ?= brain
 PYTHON ?= python3
 VENV := .venv
 MEDFOCUS := $(VENV)/bin/medfocus
@@ -16,13 +20,13 @@ INSTALLED := $(VENV)/.installed
 # TORCH_INDEX: where torch comes from, e.g. a CUDA or CPU-only index; default is pip's own.
 TORCH_INDEX ?=
 
-RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
+RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install scan masks embed probe status bench test lint doctor clean-venv
+.PHONY: help install demo phantom profiles scan masks embed probe status bench test lint doctor clean-venv
 
 help:
-	@sed -n '3,10p' Makefile | cut -c3-
+	@sed -n '3,12p' Makefile | cut -c3-
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +40,15 @@ install: $(INSTALLED)
 
 scan masks embed probe status: $(INSTALLED)
 	@$(call RUN,$@)
+
+demo: $(INSTALLED)
+	@$(MEDFOCUS) demo --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
+
+phantom: $(INSTALLED)
+	@$(MEDFOCUS) phantom $(KIND) $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+profiles: $(INSTALLED)
+	@$(MEDFOCUS) profiles $(PROFILE) --cache "$(CACHE)"
 
 bench: $(INSTALLED)
 	@$(MEDFOCUS) bench $(ARGS)

@@ -33,26 +33,29 @@ class Runtime(Frozen):
 
 
 class Sam2Config(Frozen):
-    """SAM 2.1 prompted with a grid of points.
+    """SAM 2.1 prompted with a grid of points; `lite` is a small one that comes with MedFocus.
 
     Attributes:
         checkpoint: a local checkpoint of that size instead of the hub's weights.
         revision: branch, tag or commit on the hub; None is the cached or default one.
-        points_per_side: the grid is its square; prompts are what SAM2 costs.
-        min_score: least predicted IoU of a kept candidate.
-        min_stability: least IoU of the mask with itself at logits +/- `stability_offset`.
+        points_per_side: of the grid; prompts are what SAM2 costs.
+        prompting: all points of the grid, or the quarter of them that promises most.
+        min_score: least predicted IoU of a kept candidate; None is the size's own limit.
+        min_stability: least IoU of the mask with itself at logits +/- `stability_offset`; None
+            is the size's own limit.
         min_area, max_area: range of a candidate's share of the image.
         duplicate_iou: of two masks that overlap more, the worse one is dropped.
         precision: of the image encoder's autocast (the prompts are decoded alike).
     """
 
     name: Literal["sam2"] = "sam2"
-    size: Literal["tiny", "small", "base_plus", "large"] = "base_plus"
+    size: Literal["lite", "tiny", "small", "base_plus", "large"] = "base_plus"
     checkpoint: Path | None = None
     revision: str | None = None
-    points_per_side: int = Field(default=8, ge=1, le=64)
-    min_score: float = Field(default=0.6, ge=0, le=1)
-    min_stability: float = Field(default=0.8, ge=0, le=1)
+    points_per_side: int = Field(default=16, ge=1, le=64)
+    prompting: Literal["adaptive", "grid"] = "adaptive"
+    min_score: float | None = Field(default=None, ge=0, le=1)
+    min_stability: float | None = Field(default=None, ge=0, le=1)
     stability_offset: float = Field(default=1.0, gt=0)
     min_area: float = Field(default=0.002, ge=0, le=1)
     max_area: float = Field(default=0.9, gt=0, le=1)
@@ -127,8 +130,21 @@ class EfficientNetLiteConfig(Frozen):
     precision: Precision = "fp32"
 
 
+class LiteClipConfig(Frozen):
+    """lite-clip, the small dual encoder that comes with MedFocus: no hub at all.
+
+    Attributes:
+        checkpoint: a folder that `medfocus train-offline lite-clip` wrote instead of its own.
+    """
+
+    name: Literal["lite-clip"] = "lite-clip"
+    checkpoint: Path | None = None
+    precision: Precision = "fp32"
+
+
 EncoderConfig = Annotated[
-    ClipConfig | TimmConfig | EfficientNetLiteConfig, Field(discriminator="name")
+    ClipConfig | TimmConfig | EfficientNetLiteConfig | LiteClipConfig,
+    Field(discriminator="name"),
 ]
 
 

@@ -18,10 +18,10 @@ from medfocus_pipeline.stores.store import ArraySpec, Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 
 STAGE = "masks"
-VERSION = 1
+VERSION = 2
 SHARD_ROWS = 64
 
-_SCALARS = ("score", "stability", "area")
+_SCALARS = ("score", "stability", "support", "area")
 _SHARDS_IN_MEMORY = 2
 
 

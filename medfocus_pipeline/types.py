@@ -38,6 +38,8 @@ class Candidates:
         score: ``(k,) float32`` in [0, 1], predicted IoU or the segmenter's own quality.
         stability: ``(k,) float32`` in [0, 1], IoU of the mask with itself at a
             stricter and a laxer threshold.
+        support: ``(k,) float32`` in [0, 1], how far the segmenter's other prompts inside the
+            mask agree with it, see `masks.votes`; 1 where a segmenter has no prompts.
         area: ``(k,) float32`` in [0, 1], share of the image.
         boxes: ``(k, 4) float32``, XYXY in pixels of the original image.
     """
@@ -45,6 +47,7 @@ class Candidates:
     masks: NDArray[np.bool_]
     score: FloatArray
     stability: FloatArray
+    support: FloatArray
     area: FloatArray
     boxes: Boxes
 
@@ -64,6 +67,7 @@ class Candidates:
             self.masks[kept],
             self.score[kept],
             self.stability[kept],
+            self.support[kept],
             self.area[kept],
             self.boxes[kept],
         )

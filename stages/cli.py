@@ -38,6 +38,12 @@ Base = TypeVar("Base", bound=Frozen)
 _INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+_TRAIN, _TEST = 400, 200
+"""Phantoms that are drawn if nobody says how many."""
+
+Train = Annotated[int, typer.Option(min=0, help="Training images.")]
+Test = Annotated[int, typer.Option(min=0, help="Test images.")]
+
 app = typer.Typer(
     help="Few-shot medical image classification: segment, embed, probe, each step cached.",
     epilog="Example: medfocus masks brain && medfocus embed && medfocus probe",
@@ -96,7 +102,9 @@ def masks_command(
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
     segmenter: Annotated[str | None, typer.Option(help="sam2 or threshold.")] = None,
-    size: Annotated[str | None, typer.Option(help="SAM2: tiny, small, base_plus, large.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="SAM2: lite, tiny, small, base_plus, large.")
+    ] = None,
     points_per_side: Annotated[int | None, typer.Option(help="SAM2: side of the grid.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="SAM2: local weights.")] = None,
     revision: Annotated[str | None, typer.Option(help="SAM2: commit on the hub.")] = None,
@@ -198,6 +206,33 @@ def probe_command(
     raise typer.Exit(probe.run(context, config, workers=processes))
 
 
+@app.command("train-offline", epilog="Example: medfocus train-offline sam2-lite --seed 0")
+def train_offline_command(
+    model: Annotated[str, typer.Argument(help="sam2-lite.")],
+    work: Annotated[
+        Path | None,
+        typer.Option("--work", help="Where all goes. [default: cache/training/<model>]"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")] = None,
+    phantoms: Annotated[int | None, typer.Option(min=1, help="Images to learn from.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of phantoms and training.")] = None,
+    set_: Assignments = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes that train together.")
+    ] = None,
+) -> None:
+    """Train a model of the package anew, on phantoms alone."""
+    from stages import train_offline
+
+    options: dict[str, object] = {
+        "steps": steps,
+        "phantoms": phantoms,
+        "seed": seed,
+        "workers": workers,
+    }
+    raise typer.Exit(train_offline.run(model, work=work, options=options, set_=set_))
+
+
 @app.command("status", epilog="Example: medfocus status brain")
 def status_command(
     dataset: DatasetName = None,
@@ -209,6 +244,80 @@ def status_command(
     from stages import status
 
     status.run(_open(dataset, data, cache_, profile))
+
+
+@app.command("phantom", epilog="Example: medfocus phantom brain --train 1000 --test 300 --seed 1")
+def phantom_command(
+    kind: Annotated[str, typer.Argument(help="brain, breast, covid, lungs or pictures.")],
+    train: Train = _TRAIN,
+    test: Test = _TEST,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
+    difficulty: Annotated[
+        float, typer.Option(min=0, max=1, help="0 (plain to see) to 1 (barely there).")
+    ] = 0.5,
+    size: Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")] = 224,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder. [default: data/phantom-<kind>]")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that draw. [default: the cores]"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what was drawn with other settings.")
+    ] = False,
+) -> None:
+    """Draw a data set with known lesions: nothing clinical, for trying and testing."""
+    from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
+    from stages import phantom
+
+    settings = {"kind": kind, "seed": seed, "difficulty": difficulty, "size": size}
+    folder = data or phantom.default_folder(kind)
+    phantom.run(
+        validated(PhantomSet, settings),
+        folder,
+        train=train,
+        test=test,
+        workers=workers or cores(),
+        force=force,
+    )
+    phantom.say_next(kind, folder)
+
+
+@app.command("demo", epilog="Example: medfocus demo --cache /tmp/cache")
+def demo_command(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder. [default: data/phantom-brain]")
+    ] = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: Annotated[
+        str, typer.Option("--profile", help="A name (medfocus profiles) or a YAML file.")
+    ] = "offline",
+    train: Train = _TRAIN,
+    test: Test = _TEST,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes. [default: the cores]")
+    ] = None,
+) -> None:
+    """Draw phantom-brain and take it through every stage (minutes; the second time, seconds)."""
+    from stages import demo
+
+    demo.run(
+        data, train=train, test=test, cache=cache_, profile=profile, workers=workers or cores()
+    )
+
+
+@app.command("profiles", epilog="Example: medfocus profiles offline > mine.yaml")
+def profiles_command(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PROFILE]", help="A name or a YAML file.")
+    ] = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+) -> None:
+    """List the profiles, or show every setting of one."""
+    from stages import profiles
+
+    profiles.run(name, cache=cache_)
 
 
 @app.command("bench", epilog="Example: medfocus bench --output bench.json")

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -10,14 +11,23 @@ from rich.table import Table
 
 from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError
-from medfocus_pipeline.profiles import DEFAULT, Profile, load_profile
+from medfocus_pipeline.profiles import Profile, load_profile, names
 from medfocus_pipeline.weights import FileHashes
-from stages.models import find_weights, model_id
+from stages.models import ModelConfig, find_weights, model_id
 from stages.progress import human, out, say
 from stages.settings import open_context
 
 _PACKAGES = ("torch", "sam2", "transformers", "timm", "zarr", "pyarrow", "scikit-learn")
 _LEAST_FREE = 2e9
+
+_PARAMETERS = {
+    "facebook/sam2.1-hiera-tiny": 38.9e6,
+    "facebook/sam2.1-hiera-small": 46e6,
+    "facebook/sam2.1-hiera-base-plus": 80.8e6,
+    "facebook/sam2.1-hiera-large": 224.4e6,
+    "openai/clip-vit-base-patch16": 149.6e6,
+}
+"""As the models' authors give them; a download has 4 bytes for each."""
 
 
 class Check(NamedTuple):
@@ -30,28 +40,83 @@ class Check(NamedTuple):
 
 
 def run(dataset: str | None, *, data: Path | None, cache: Path, profile: str | None) -> int:
-    """Print every check.
+    """Print every check, and for each profile whether it runs here.
 
     Returns:
-        1 if a check failed, else 0.
+        1 if this machine lacks something, or the profile that was named or last used does not
+        run, or none does; else 0.
     """
     try:
         context = open_context(dataset, data=data, cache=cache, profile=profile)
-        name, choice = context.profile_name, context.profile
+        used: str | None = context.profile_name
         place = [_data(context.data)]
     except ConfigError:
         if dataset is not None:
             raise
-        name, place = profile or DEFAULT, []
-        choice = load_profile(name)
-    checks = [*_packages(), *_machine(), _disk(cache), *place, *_weights(name, choice, cache)]
+        used, place = profile, []
+    failed = _print_machine([*_packages(), *_machine(), _disk(cache), *place])
+    shown = names() if used is None or used in names() else [*names(), used]
+    lacking = {name: missing(load_profile(name), cache) for name in shown}
+    _print_profiles(lacking)
+    running = [name for name in shown if not lacking[name]]
+    ready = not failed and (used in running if used else bool(running))
+    if ready:
+        say(f"everything is in place for {', '.join(running)}")
+    else:
+        say("some things are to be mended, see above")
+    return int(not ready)
+
+
+def missing(profile: Profile, cache: Path) -> list[str]:
+    """What a profile needs and this machine does not have, each with what to type."""
+    hashes = FileHashes(cache / "weights.json")
+    return [
+        f"{model_id(config)}: {lack}"
+        for config in models_of(profile)
+        if (lack := _lack(config, hashes))
+    ]
+
+
+def models_of(profile: Profile) -> tuple[ModelConfig, ...]:
+    """The models that a profile uses."""
+    return profile.masks.segmenter, profile.embed.encoder
+
+
+def download_size(model: str) -> float | None:
+    """About how many bytes a model of the hub has; None if that is not known here."""
+    return 4 * _PARAMETERS[model] if model in _PARAMETERS else None
+
+
+def _lack(config: ModelConfig, hashes: FileHashes) -> str:
+    """Why a model does not run here and what to type; empty if it does."""
+    package = {"sam2": "sam2", "clip": "transformers", "timm": "timm"}.get(config.name)
+    absent = next((check for check in _packages() if check.what == package and not check.ok), None)
+    if absent:
+        return f"the package {package} is not installed ({absent.fix})"
+    try:
+        if find_weights(config, hashes, download=False) is not None:
+            return ""
+    except MedFocusError as error:
+        return str(error)
+    model = model_id(config)
+    size = download_size(model)
+    about = f", about {human(size)}" if size else ""
+    return f"weights are not on this machine (medfocus models pull {model}{about})"
+
+
+def _print_machine(checks: Sequence[Check]) -> int:
     table = Table("check", "found", "", box=None)
     for check in checks:
         table.add_row(check.what, check.found, "ok" if check.ok else check.fix)
     out.print(table)
-    failed = sum(not check.ok for check in checks)
-    say("everything is in place" if not failed else f"{failed} things to mend, see above")
-    return int(failed > 0)
+    return sum(not check.ok for check in checks)
+
+
+def _print_profiles(lacking: dict[str, list[str]]) -> None:
+    table = Table("profile", "runs here", "what is missing", box=None)
+    for name, lacks in lacking.items():
+        table.add_row(name, "no" if lacks else "yes", "\n".join(lacks))
+    out.print(table)
 
 
 def _packages() -> list[Check]:
@@ -79,18 +144,3 @@ def _disk(cache: Path) -> Check:
 def _data(data: Path) -> Check:
     found = "is there" if data.exists() else "is not there"
     return Check(f"images at {data}", found, data.exists(), "--data path/to/images")
-
-
-def _weights(name: str, profile: Profile, cache: Path) -> list[Check]:
-    hashes = FileHashes(cache / "weights.json")
-    found = []
-    for config in (profile.masks.segmenter, profile.embed.encoder):
-        model = model_id(config)
-        fix = f"medfocus models pull {model}, or --profile offline"
-        try:
-            here = find_weights(config, hashes, download=False) is not None
-        except MedFocusError as error:
-            here, fix = False, str(error)
-        state = "on this machine" if here else "not on this machine"
-        found.append(Check(f"{model} (profile {name})", state, here, fix))
-    return found

@@ -25,7 +25,9 @@ DataFolder = Annotated[
 CacheFolder = Annotated[Path, typer.Option("--cache", help="Where stores and results are kept.")]
 ProfileName = Annotated[
     str | None,
-    typer.Option("--profile", help="paper or offline. [default: the last one used, or paper]"),
+    typer.Option(
+        "--profile", help="A name (medfocus profiles) or a YAML file. [default: the last one used]"
+    ),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 BatchSize = Annotated[

@@ -8,7 +8,7 @@ from medfocus_pipeline.config import Frozen, MasksConfig, ProbeConfig
 from medfocus_pipeline.datasets.card import check_name
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.files import disk_errors, replacing
-from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, load_profile
+from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
 from medfocus_pipeline.weights import FileHashes
 
 
@@ -96,15 +96,16 @@ def open_context(
     Args:
         dataset: None is the last one used with this cache.
         data: None is the one used last, or ``data/<dataset>``.
-        profile: None is the one used last, or `paper`; another one than the last drops the
-            stage configurations that were remembered, the same one those of the stage.
+        profile: a name or a YAML file; None is the one used last, or `paper`; another one than
+            the last drops the stage configurations that were remembered, the same one those of
+            the stage.
 
     Raises:
         ConfigError: no data set was named yet, or the name or profile is not usable.
     """
     name = check_name(dataset or last_dataset(cache))
     known = _read(cache / name / "settings.json")
-    profile_name = profile or (known.profile if known else DEFAULT)
+    profile_name = full_name(profile) if profile else known.profile if known else DEFAULT
     where = data.expanduser().resolve() if data else None
     settings = Settings(
         data=where or (known.data if known else Path("data", name).resolve()),

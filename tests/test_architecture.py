@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("files", "seeding", "config"),
     ("devices", "weights", "profiles"),
-    ("datasets",),
+    ("datasets", "efficientnet"),
     ("masks",),
     ("segmenters", "encoders"),
     ("stores",),
@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("features",),
     ("heads",),
     ("evaluation",),
-    ("report",),
+    ("report", "training"),
 )
 LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
@@ -32,8 +32,8 @@ HOMES = {
     "sam2": {"segmenters/sam2.py", "segmenters/sam2_decoder.py"},
     "hydra": {"segmenters/sam2.py"},
     "omegaconf": {"segmenters/sam2.py"},
-    "transformers": {"encoders/clip.py"},
-    "timm": {"encoders/timm.py", "encoders/efficientnet_lite.py"},
+    "transformers": {"encoders/clip.py", "encoders/lite_clip.py"},
+    "timm": {"encoders/timm.py", "efficientnet.py"},
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},
     "rich": set(),

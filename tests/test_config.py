@@ -15,6 +15,7 @@ from medfocus_pipeline.config import (
     ProbeConfig,
     ProbeRow,
     Runtime,
+    Sam2Config,
     SegmenterConfig,
     ThresholdConfig,
 )
@@ -85,7 +86,7 @@ def test_a_value_out_of_range_is_refused_by_name(
 
 
 def test_the_profiles_are_the_ones_that_the_readme_names() -> None:
-    assert profiles.names() == ["offline", "paper"]
+    assert profiles.names() == ["imagenet", "offline", "paper"]
     assert profiles.DEFAULT in profiles.names()
 
 
@@ -98,7 +99,7 @@ def test_a_profile_embeds_every_focus_mode_that_it_probes(name: str) -> None:
 
 def test_the_paper_profile_is_the_papers() -> None:
     profile = profiles.load_profile("paper")
-    assert profile.masks.segmenter.name == "sam2"
+    assert profile.masks.segmenter == Sam2Config(size="large")
     assert profile.embed.encoder == ClipConfig(model="openai/clip-vit-base-patch16")
     assert profile.probe.fractions == (5, 10, 20, 50, 100)
     assert profile.probe.seeds == 10
@@ -119,7 +120,7 @@ def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no profile 'papr'. Known profiles: offline, paper\."):
+    with pytest.raises(ConfigError, match=r"no profile 'papr'. Known profiles: imagenet, offline, paper\."):
         profiles.load_profile("papr")
 
 

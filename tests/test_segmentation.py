@@ -55,7 +55,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def assert_same(got: Candidates, expected: Candidates) -> None:
-    for name in ("masks", "score", "stability", "area", "boxes"):
+    for name in ("masks", "score", "stability", "support", "area", "boxes"):
         one, other = getattr(got, name), getattr(expected, name)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
@@ -178,6 +178,7 @@ def test_a_corrupt_shard_is_not_read(store: Store) -> None:
 SAM2_CHANGES = {
     "size": "tiny",
     "points_per_side": 9,
+    "prompting": "grid",
     "min_score": 0.1,
     "min_stability": 0.1,
     "stability_offset": 2.0,

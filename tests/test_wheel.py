@@ -37,7 +37,7 @@ def test_the_wheel_works_outside_the_clone(medfocus: Path, tmp_path: Path) -> No
         for old, new in (("disc", "glioma"), ("square", "notumor")):
             (images / name).mkdir(exist_ok=True)
             (images / split / old).rename(images / name / new)
-    for arguments in (["scan"], ["masks", "--profile", "offline"], ["status"]):
+    for arguments in (["scan"], ["masks", "--profile", "imagenet"], ["status"]):
         command = [medfocus, *arguments[:1], "brain", "--data", images, *arguments[1:]]
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr

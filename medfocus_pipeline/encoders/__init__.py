@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from medfocus_pipeline.config import ClipConfig, EncoderConfig, Runtime
+from medfocus_pipeline.config import ClipConfig, EncoderConfig, LiteClipConfig, Runtime
 from medfocus_pipeline.encoders.clip import clip_id, find_clip, load_clip
 from medfocus_pipeline.encoders.efficientnet_lite import (
     efficientnet_lite_id,
     find_efficientnet_lite,
     load_efficientnet_lite,
 )
+from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, load_lite_clip
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
 from medfocus_pipeline.weights import FileHashes, Weights
@@ -29,12 +30,13 @@ _ADAPTERS = {
     "efficientnet-lite0": _Adapter(
         efficientnet_lite_id, find_efficientnet_lite, load_efficientnet_lite
     ),
+    "lite-clip": _Adapter(lite_clip_id, find_lite_clip, load_lite_clip),
 }
 
 
 def has_text(config: EncoderConfig) -> bool:
     """Whether the encoder is also a `TextEncoder`, known without loading it."""
-    return isinstance(config, ClipConfig)
+    return isinstance(config, ClipConfig | LiteClipConfig)
 
 
 def model_id(config: EncoderConfig) -> str:

@@ -1,9 +1,37 @@
 """Candidate masks in the segmenter's square frame: packing, boxes, stability, selection."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from medfocus_pipeline.masks.votes import Votes, support
 from medfocus_pipeline.types import Boxes, Candidates, FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a mask must have to become a candidate.
+
+    Attributes:
+        min_score: least score.
+        min_stability: least stability.
+        min_area: least share of the frame.
+        max_area: greatest share of the frame.
+    """
+
+    min_score: float = 0.0
+    min_stability: float = 0.0
+    min_area: float = 0.0
+    max_area: float = 1.0
+
+    def met(
+        self, masks: NDArray[np.bool_], score: FloatArray, stability: FloatArray
+    ) -> NDArray[np.bool_]:
+        """Which of the masks ``(m, S, S) bool`` are within the limits and not empty."""
+        area = areas(masks)
+        good = (score >= self.min_score) & (stability >= self.min_stability) & (area > 0)
+        return good & (area >= self.min_area) & (area <= self.max_area)
 
 
 def pack(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -88,12 +116,10 @@ def select(
     stability: FloatArray,
     *,
     size: tuple[int, int],
-    min_score: float = 0.0,
-    min_stability: float = 0.0,
-    min_area: float = 0.0,
-    max_area: float = 1.0,
-    duplicate_iou: float = 1.0,
     max_candidates: int,
+    limits: Limits | None = None,
+    duplicate_iou: float = 1.0,
+    votes: Votes | None = None,
 ) -> Candidates:
     """The best of the masks that a segmenter proposes for one image.
 
@@ -102,31 +128,31 @@ def select(
     `max_candidates` stay. Equal scores: the more stable mask first, then the earlier one.
 
     Args:
-        masks: ``(k, S, S) bool``.
-        score: ``(k,) float32`` in [0, 1].
-        stability: ``(k,) float32`` in [0, 1].
+        masks: ``(m, S, S) bool``.
+        score: ``(m,) float32`` in [0, 1].
+        stability: ``(m,) float32`` in [0, 1].
         size: ``(h, w)`` of the original image, in pixels.
-        min_score: least score kept.
-        min_stability: least stability kept.
-        min_area: least share of the frame kept.
-        max_area: greatest share of the frame kept.
-        duplicate_iou: greatest IoU that two kept masks may have.
         max_candidates: how many are kept at most.
+        limits: None drops only the empty ones.
+        duplicate_iou: greatest IoU that two kept masks may have.
+        votes: which prompts the masks answer; None for a segmenter without prompts, whose
+            candidates all have a support of 1.
 
     Returns:
         At most `max_candidates` candidates, best first; k = 0 when nothing is usable.
     """
-    area = areas(masks)
-    usable = (score >= min_score) & (stability >= min_stability) & (area > 0)
-    usable &= (area >= min_area) & (area <= max_area)
-    order = np.lexsort((-stability, -score))
-    order = order[usable[order]]
+    usable = np.flatnonzero((limits or Limits()).met(masks, score, stability))
+    order = usable[np.lexsort((-stability[usable], -score[usable]))]
     kept = order[_distinct(masks[order], limit=max_candidates, max_iou=duplicate_iou)]
+    agreed = np.ones(len(kept), np.float32)
+    if votes is not None:
+        agreed = support(masks, of=kept, among=usable, votes=votes)
     return Candidates(
         masks=masks[kept],
         score=score[kept].astype(np.float32),
         stability=stability[kept].astype(np.float32),
-        area=area[kept],
+        support=agreed,
+        area=areas(masks[kept]),
         boxes=boxes(masks[kept], size=size),
     )
 

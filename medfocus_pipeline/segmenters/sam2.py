@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medfocus_pipeline import efficientnet
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
-from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights
+from medfocus_pipeline.segmenters.sam2_trunk import load_trunk
+from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights, unusable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,22 +20,38 @@ _CHECKPOINT = "checkpoint"
 """Name of a local checkpoint in its identity: renaming the file changes no numbers."""
 
 
+LITE = "sam2-lite"
+"""Id of the size `lite`, of which we trained everything but the trunk."""
+
+LITE_CONFIG = Path(__file__).with_name("sam2_lite.yaml")
+LITE_WEIGHTS = Path(__file__).with_name("sam2_lite.safetensors")
+"""What `medfocus train-offline sam2-lite` made, in the package."""
+
+_TRUNK = "image_encoder.trunk."
+"""Start of the names of the weights that were not trained by us."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Size:
     """One size of SAM 2.1.
 
     Attributes:
-        config: the model's YAML inside the sam2 package.
-        repo: its hub id.
+        config: the model's YAML inside the sam2 package; None for the one of `LITE`.
+        repo: its hub id, or `LITE`.
         file: the checkpoint on the hub.
+        min_score, min_stability: least predicted IoU and stability of a candidate where the
+            configuration names none.
     """
 
-    config: str
+    config: str | None
     repo: str
     file: str
+    min_score: float = 0.6
+    min_stability: float = 0.8
 
 
 _SIZES = {
+    "lite": _Size(None, LITE, LITE_WEIGHTS.name, min_score=0.3, min_stability=0.5),
     "tiny": _Size(
         "configs/sam2.1/sam2.1_hiera_t.yaml", "facebook/sam2.1-hiera-tiny", "sam2.1_hiera_tiny.pt"
     ),
@@ -61,20 +79,45 @@ def model_id(config: Sam2Config) -> str:
     return repo if config.checkpoint is None else repo.rpartition("/")[2]
 
 
+def settled(config: Sam2Config) -> Sam2Config:
+    """The configuration with the size's own limits where it names none."""
+    size = _SIZES[config.size]
+    limits = {
+        "min_score": size.min_score if config.min_score is None else config.min_score,
+        "min_stability": (
+            size.min_stability if config.min_stability is None else config.min_stability
+        ),
+    }
+    return config.model_copy(update=limits)
+
+
 def find_weights(config: Sam2Config, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The checkpoint of `config`: the local one it names, else the hub's.
+    """The checkpoint of `config`: the local one it names, else the hub's or the package's.
 
     Returns:
         The weights; None if they are not cached and `download` is False.
 
     Raises:
-        WeightsError: the local file is missing, or the hub's cannot be fetched.
+        WeightsError: a local file is missing, or the hub's cannot be fetched.
     """
     name = model_id(config)
+    if config.size == "lite":
+        return _find_lite(config.checkpoint or LITE_WEIGHTS, hashes)
     if config.checkpoint is not None:
         return local_weights(name, {_CHECKPOINT: config.checkpoint}, hashes=hashes)
     files = [_SIZES[config.size].file]
     return hub_weights(name, files, revision=config.revision, hashes=hashes, download=download)
+
+
+def _find_lite(trained: Path, hashes: FileHashes) -> Weights:
+    """What we trained and the trunk, which is a package of its own; both are on this machine."""
+    trunk = efficientnet.find_weights(hashes)
+    if not trained.is_file():
+        raise WeightsError(
+            f"Weights of {LITE}: no such file: {trained}; name an existing checkpoint, or run "
+            f"`medfocus train-offline {LITE}`."
+        )
+    return local_weights(LITE, {_CHECKPOINT: trained, **trunk.paths}, hashes=hashes)
 
 
 def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Sam2Segmenter:
@@ -87,20 +130,47 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Sam2Segmente
     config = masks.segmenter
     if not isinstance(config, Sam2Config):
         raise TypeError(f"Expected the configuration of sam2, got that of {config.name}.")
-    (checkpoint,) = weights.paths.values()
-    model = build_model(_package_file(_SIZES[config.size].config))
-    load_checkpoint(model, checkpoint, name=weights.identity.id)
     return Sam2Segmenter(
-        model.to(resolve_device(runtime.device)),
-        config,
+        load_model(config, weights).to(resolve_device(runtime.device)),
+        settled(config),
         max_candidates=masks.max_candidates,
         frame=masks.frame,
         compile_encoder=runtime.compile,
     )
 
 
-def _package_file(name: str) -> Path:
-    """Path of a file of the sam2 package."""
+def load_model(config: Sam2Config, weights: Weights) -> Any:
+    """A `SAM2Base` with its weights, in evaluation mode on the CPU.
+
+    Raises:
+        ConfigError: the sam2 package is not there.
+        WeightsError: the checkpoint is corrupt or of another size.
+    """
+    model = build_model(_config_file(config.size))
+    if config.size == "lite":
+        load_lite_trunk(model, weights)
+    else:
+        (checkpoint,) = weights.paths.values()
+        load_checkpoint(model, checkpoint, name=weights.identity.id)
+        return model
+    load_checkpoint(model, weights.paths[_CHECKPOINT], name=LITE, given=_TRUNK)
+    return model
+
+
+def load_lite_trunk(model: Any, weights: Weights) -> None:
+    """Puts the trunk's weights into a model of size `lite`.
+
+    Raises:
+        WeightsError: the file is corrupt or another model's.
+    """
+    try:
+        load_trunk(model.image_encoder.trunk, weights.paths[efficientnet.FILE])
+    except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError) as error:
+        raise unusable(weights, "EfficientNet-Lite0", error) from error
+
+
+def _config_file(size: str) -> Path:
+    """The YAML of a size's model, of the sam2 package or of ours, which needs the former."""
     try:
         import sam2
     except ModuleNotFoundError as error:
@@ -108,7 +178,8 @@ def _package_file(name: str) -> Path:
             "The segmenter sam2 needs the sam2 package, which is not installed. Run "
             "`pip install --no-build-isolation sam2`, or use PROFILE=offline."
         ) from error
-    return Path(sam2.__path__[0]) / name
+    name = _SIZES[size].config
+    return LITE_CONFIG if name is None else Path(sam2.__path__[0]) / name
 
 
 def random_model(size: str, *, seed: int) -> Any:
@@ -125,7 +196,7 @@ def random_model(size: str, *, seed: int) -> Any:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_model(_package_file(_SIZES[size].config))
+        return build_model(_config_file(size))
 
 
 def build_model(config: Path) -> Any:
@@ -143,13 +214,14 @@ def build_model(config: Path) -> Any:
     return instantiate(settings.model).eval()
 
 
-def load_checkpoint(model: Any, checkpoint: Path, *, name: str) -> None:
+def load_checkpoint(model: Any, checkpoint: Path, *, name: str, given: str | None = None) -> None:
     """Puts a checkpoint's weights into a model.
 
     Args:
         model: the `SAM2Base` that they must fit.
         checkpoint: ``.safetensors``, or what ``torch.save({"model": state_dict})`` wrote.
         name: what the weights should be, for the message.
+        given: start of the names of the weights that the model has already.
 
     Raises:
         WeightsError: the file is corrupt, not a checkpoint, or of another model.
@@ -159,6 +231,8 @@ def load_checkpoint(model: Any, checkpoint: Path, *, name: str) -> None:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # the shapes differ
         raise WeightsError(_mismatch(checkpoint, name, "shapes differ")) from error
+    if given is not None:
+        missing = [weight for weight in missing if not weight.startswith(given)]
     if missing or unexpected:
         found = f"{len(missing)} weights are missing and {len(unexpected)} are unknown"
         raise WeightsError(_mismatch(checkpoint, name, found))

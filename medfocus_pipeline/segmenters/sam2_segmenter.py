@@ -1,26 +1,27 @@
-"""SAM 2 (Ravi et al. 2024) prompted with a grid of single points.
+"""SAM 2 (Ravi et al. 2024) prompted with single points: of a grid, all or the few that count.
 
 Every point gives three masks, of a part, a whole and something between. They are judged and
 compared at a quarter of the model's image size and never brought to the image's own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.devices import autocast
-from medfocus_pipeline.masks.candidates import select, stability
-from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder
-from medfocus_pipeline.types import Candidates, FloatArray, Image
+from medfocus_pipeline.masks.candidates import Limits, select, stability
+from medfocus_pipeline.masks.votes import Votes, covers
+from medfocus_pipeline.segmenters import prompting
+from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
+from medfocus_pipeline.segmenters.sam2_pixels import normalised
+from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,30 @@ _PACE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The masks with a good enough score, prompt by prompt.
+
+    Attributes:
+        masks: ``(m, S, S) bool``.
+        score: ``(m,) float32`` in [0, 1].
+        stability: ``(m,) float32`` in [0, 1].
+        prompt: ``(m,) int64``, number of the prompt, in the order of asking.
+    """
+
+    masks: NDArray[np.bool_]
+    score: FloatArray
+    stability: FloatArray
+    prompt: IntArray
+
+
 class Sam2Segmenter:
-    """Candidates from a grid of point prompts; see `Segmenter` for the contract.
+    """Candidates from point prompts; see `Segmenter` for the contract.
 
     Args:
         model: a `SAM2Base` of any image size, in evaluation mode, on its device.
-        config: the grid and the limits; `size`, `checkpoint` and `revision` play no part.
+        config: the grid and the limits, of which None is none; `size`, `checkpoint` and
+            `revision` play no part.
         max_candidates: K.
         frame: S, side of the masks' square frame, in pixels.
         compile_encoder: `torch.compile` the image encoder.
@@ -69,13 +88,17 @@ class Sam2Segmenter:
         self._config = config
         self._max_candidates = max_candidates
         self._frame = frame
+        self._limits = Limits(
+            config.min_score or 0.0, config.min_stability or 0.0, config.min_area, config.max_area
+        )
+        self._points = prompting.grid(config.points_per_side)
         self._pace = _PACE[model.device.type]
         if compile_encoder:
             model.image_encoder.compile()
         with torch.inference_mode():
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
             self._decoder = PromptDecoder(model, dtype=dtype)
-            self._prompts = self._embed_grid()
+            self._prompts = self._embed_points()
 
     @property
     def batch_size(self) -> int:
@@ -95,78 +118,111 @@ class Sam2Segmenter:
                 for index, image in enumerate(images)
             ]
 
-    def _embed_grid(self) -> "Tensor":
-        """``(p, t, c)``, prompts at the centres of the grid's cells, the same for every image."""
+    def _embed_points(self) -> "Tensor":
+        """``(p, t, c)``, the grid's points as prompts, the same for every image."""
         import torch
 
-        model, side = self._model, self._config.points_per_side
-        line = (torch.arange(side, device=model.device) + 0.5) / side * model.image_size
-        points = torch.cartesian_prod(line, line).flip(-1).unsqueeze(1)
+        model = self._model
+        points = torch.from_numpy(self._points).to(model.device)[:, None] * model.image_size
         labels = torch.ones(points.shape[:2], dtype=torch.int, device=model.device)
         prompts: Tensor = model.sam_prompt_encoder((points, labels), boxes=None, masks=None)[0]
         return prompts
 
     def _encode(self, images: Sequence[Image]) -> "list[Tensor]":
         """Feature maps of a batch, fine to coarse: ``(n, c', g', g')`` each."""
-        import torch
-
         model = self._model
-        batch = torch.stack([self._pixels(image) for image in images])
+        batch = normalised(images, side=model.image_size, device=model.device.type)
         with autocast(model.device.type, self._config.precision):
             quarter, half, whole = model.forward_image(batch)["backbone_fpn"][-3:]
         if model.directly_add_no_mem_embed:
             whole = whole + model.no_mem_embed.view(1, -1, 1, 1)
         return [quarter, half, whole]
 
-    def _pixels(self, image: Image) -> "Tensor":
-        """``(3, s, s) float32``, squeezed to the model's size and normalised, as `sam2` does."""
-        import torch
-        from torch.nn import functional
-
-        device, side = self._model.device, self._model.image_size
-        writable = np.require(image, np.uint8, ["C", "W"])  # torch warns of anything else
-        pixels = torch.from_numpy(writable).to(device).permute(2, 0, 1).float() / 255
-        if pixels.shape[1:] != (side, side):
-            pixels = functional.interpolate(
-                pixels[None], size=(side, side), mode="bilinear", antialias=True
-            )[0]
-        mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (_MEAN, _STD))
-        return (pixels - mean) / std
-
     def _candidates(self, levels: "list[Tensor]", *, size: tuple[int, int]) -> Candidates:
         """The best masks of one image from its feature maps."""
-        config = self._config
-        masks, scores, stabilities = [], [], []
-        for logits, score in self._decode(levels):
-            masks.append(logits > 0)
-            scores.append(score)
-            stabilities.append(stability(logits, offset=config.stability_offset))
+        image = self._decoder.image_tokens(levels)
+        if self._config.prompting == "grid":
+            asked = np.arange(len(self._points))
+            answers = self._ask(image, asked)
+        else:
+            asked, answers = self._ask_adaptively(image, levels)
         return select(
-            np.concatenate(masks),
-            np.concatenate(scores),
-            np.concatenate(stabilities),
+            answers.masks,
+            answers.score,
+            answers.stability,
             size=size,
-            min_score=config.min_score,
-            min_stability=config.min_stability,
-            min_area=config.min_area,
-            max_area=config.max_area,
-            duplicate_iou=config.duplicate_iou,
+            limits=self._limits,
+            duplicate_iou=self._config.duplicate_iou,
             max_candidates=self._max_candidates,
+            votes=Votes(self._points[asked], answers.prompt),
         )
 
-    def _decode(self, levels: "list[Tensor]") -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Logits ``(m, S, S)`` and scores ``(m,)`` of the masks with a good enough score."""
-        import torch
+    def _ask_adaptively(
+        self, image: ImageTokens, levels: "list[Tensor]"
+    ) -> tuple[IntArray, _Answers]:
+        """Which points were asked, and all answers."""
+        side = self._config.points_per_side
+        features = prompting.describe(self._sample(levels), self._points)
+        asked = prompting.coarse_points(side)
+        answers = self._ask(image, asked)
+        for count in prompting.rounds(side):
+            sure = self._limits.met(answers.masks, answers.score, answers.stability)
+            points = prompting.next_points(
+                features,
+                asked,
+                covered=covers(answers.masks[sure], self._points),
+                score=answers.score[sure],
+                count=count,
+            )
+            answers = _joined([answers, self._ask(image, points, first=len(asked))])
+            asked = np.concatenate([asked, points])
+        return asked, answers
+
+    def _sample(self, levels: "list[Tensor]") -> list[FloatArray]:
+        """``(p, c') float32``, each level's mean around the grid's points."""
         from torch.nn import functional
 
-        image = self._decoder.image_tokens(levels)
+        side = self._config.points_per_side
+        size = (side, side)
+        sampled = []
+        for level in levels:
+            small = functional.interpolate(
+                level[None].float(), size=size, mode="bilinear", antialias=True
+            )
+            sampled.append(small[0].flatten(1).mT.cpu().numpy())
+        return sampled
+
+    def _ask(self, image: ImageTokens, points: IntArray, *, first: int = 0) -> _Answers:
+        """The answers to some of the grid's points, whose prompts are numbered from `first`."""
+        from torch.nn import functional
+
+        frame = (self._frame, self._frame)
+        parts = []
         chunk = max(1, self._pace.tokens // len(image.tokens))
-        for prompts in torch.split(self._prompts, chunk):
-            sketches = self._decoder.attend(image, prompts)
-            good = sketches.score >= self._config.min_score
+        for start in range(0, len(points), chunk):
+            sketches = self._decoder.attend(image, self._prompts[points[start : start + chunk]])
+            good = sketches.score >= self._limits.min_score
             drawn = good.any(dim=1)
             logits = self._decoder.draw(image, sketches[drawn])[good[drawn]]
             if logits.shape[-1] != self._frame:
-                frame = (self._frame, self._frame)
                 logits = functional.interpolate(logits[:, None], size=frame, mode="bilinear")[:, 0]
-            yield logits.cpu().numpy(), sketches.score[good].cpu().numpy()
+            drawings = logits.cpu().numpy()
+            parts.append(
+                _Answers(
+                    masks=drawings > 0,
+                    score=sketches.score[good].cpu().numpy(),
+                    stability=stability(drawings, offset=self._config.stability_offset),
+                    prompt=first + start + good.nonzero()[:, 0].cpu().numpy(),
+                )
+            )
+        return _joined(parts)
+
+
+def _joined(parts: Sequence[_Answers]) -> _Answers:
+    """All answers, one after the other."""
+    return _Answers(
+        np.concatenate([part.masks for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.stability for part in parts]),
+        np.concatenate([part.prompt for part in parts]),
+    )

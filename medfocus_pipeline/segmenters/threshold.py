@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config import MasksConfig, Runtime, ThresholdConfig
-from medfocus_pipeline.masks.candidates import select
+from medfocus_pipeline.masks.candidates import Limits, select
 from medfocus_pipeline.types import Candidates, FloatArray, Image, Mask
 from medfocus_pipeline.weights import Weights
 
@@ -40,7 +40,7 @@ class ThresholdSegmenter:
     - 1 - contact: the share of the image's border that it does not touch.
 
     Its stability is its IoU with itself at a stricter and a laxer threshold, within its
-    surroundings.
+    surroundings. There are no prompts that could disagree, so its support is 1.
 
     Args:
         config: smoothing and limits.
@@ -68,8 +68,7 @@ class ThresholdSegmenter:
             np.array([part.score for part in found], dtype=np.float32),
             np.array([part.stability for part in found], dtype=np.float32),
             size=image.shape[:2],
-            min_area=config.min_area,
-            max_area=config.max_area,
+            limits=Limits(min_area=config.min_area, max_area=config.max_area),
             duplicate_iou=config.duplicate_iou,
             max_candidates=self._max_candidates,
         )

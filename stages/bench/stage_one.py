@@ -73,7 +73,7 @@ def masks_threshold(folder: Path, *, images: int, repeats: int) -> JSON:
 
 
 def masks_sam2(folder: Path, *, images: int, repeats: int) -> JSON:
-    """SAM 2.1 tiny with random weights, 8 x 8 points, bf16."""
+    """SAM 2.1 tiny with random weights, 64 adaptive prompts, bf16."""
     sam2 = Sam2Config(size="tiny", min_score=0, min_stability=0)
     config = MasksConfig(segmenter=sam2)
     segmenter = Sam2Segmenter(

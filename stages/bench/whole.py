@@ -18,7 +18,7 @@ _OPTIONS = {
 
 
 def commands(folder: Path, *, images: int) -> JSON:
-    """Seconds of each command of the offline profile, first and second time, and peak memory."""
+    """Seconds of each command of the imagenet profile, first and second time, and peak memory."""
     data = write_pictures(folder / "whole", images=images, side=224)
     common = [
         "bench",
@@ -27,7 +27,7 @@ def commands(folder: Path, *, images: int) -> JSON:
         "--cache",
         str(folder / "cache"),
         "--profile",
-        "offline",
+        "imagenet",
     ]
     figures: JSON = {"images": images}
     for command, options in _OPTIONS.items():

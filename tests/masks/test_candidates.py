@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from medfocus_pipeline.masks.candidates import areas, boxes, pack, select, stability, unpack
+from medfocus_pipeline.masks.candidates import (
+    Limits,
+    areas,
+    boxes,
+    pack,
+    select,
+    stability,
+    unpack,
+)
+from medfocus_pipeline.masks.votes import Votes
 
 SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 MASKS = st.integers(0, 6).flatmap(lambda k: arrays(np.bool_, (k, 16, 16)))
@@ -78,10 +87,7 @@ def test_selected_candidates_keep_every_limit(proposed, limits, most, size):
         score,
         stable,
         size=size,
-        min_score=min_score,
-        min_stability=min_stability,
-        min_area=min_area,
-        max_area=max_area,
+        limits=Limits(min_score, min_stability, min_area, max_area),
         duplicate_iou=duplicate_iou,
         max_candidates=most,
     )
@@ -123,3 +129,33 @@ def test_equal_scores_go_to_the_more_stable_then_the_earlier():
     stable = np.array([0.5, 0.9, 0.9], dtype=np.float32)
     chosen = select(masks, ones(3), stable, size=(64, 64), max_candidates=3)
     np.testing.assert_array_equal(chosen.masks, masks[[1, 2, 0]])
+
+
+def test_only_masks_within_the_limits_vote():
+    whole, half = np.ones((8, 8), dtype=np.bool_), np.zeros((8, 8), dtype=np.bool_)
+    half[:4] = True
+    masks = np.stack([whole, whole, half])
+    score = np.array([0.9, 0.2, 0.8], dtype=np.float32)
+    points = np.array([[0.1, 0.9], [0.9, 0.9], [0.5, 0.1]], dtype=np.float32)
+    votes = Votes(points, np.arange(3))
+    chosen, choosy = (
+        select(
+            masks,
+            score,
+            ones(3),
+            size=(8, 8),
+            limits=Limits(min_score=least),
+            max_candidates=1,
+            votes=votes,
+        )
+        for least in (0, 0.5)
+    )
+    assert chosen.support.tolist() == [pytest.approx((1 + 0.5) / 3)]
+    assert choosy.support.tolist() == [pytest.approx((0 + 0.5) / 3)]
+
+
+def test_without_prompts_every_candidate_is_supported():
+    masks = np.ones((1, 8, 8), dtype=np.bool_)
+    chosen = select(masks, ones(1), ones(1), size=(8, 8), max_candidates=1)
+    assert chosen.support.dtype == np.float32
+    assert chosen.support.tolist() == [1]

@@ -5,6 +5,7 @@ from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, sam2
 from medfocus_pipeline.segmenters.sam2 import build_model, load_checkpoint
+from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.weights import FileHashes
 from tests.segmenters.conftest import FRAME, write_config
@@ -12,6 +13,7 @@ from tests.segmenters.conftest import FRAME, write_config
 EVERYTHING = Sam2Config(
     size="tiny",
     points_per_side=3,
+    prompting="grid",
     min_score=0,
     min_stability=0,
     min_area=0,
@@ -93,6 +95,61 @@ def test_the_same_image_gives_the_same_masks_again(tiny_model):
     np.testing.assert_array_equal(first.score, second.score)
 
 
+@pytest.fixture
+def adaptive() -> Sam2Config:
+    return EVERYTHING.model_copy(update={"prompting": "adaptive", "points_per_side": 8})
+
+
+@pytest.fixture
+def prompts(monkeypatch) -> list[int]:
+    """How many prompts were decoded at a time."""
+    asked: list[int] = []
+    real = PromptDecoder.attend
+
+    def attend(self, image, prompts):
+        asked.append(len(prompts))
+        return real(self, image, prompts)
+
+    monkeypatch.setattr(PromptDecoder, "attend", attend)
+    return asked
+
+
+def test_adaptive_prompting_finds_masks_of_the_grid_with_a_quarter_of_the_prompts(
+    tiny_model, adaptive, prompts
+):
+    image = picture(90, 120)
+    found = segmenter(tiny_model, adaptive).segment([image])[0]
+    assert sum(prompts) == 16
+    full = adaptive.model_copy(update={"prompting": "grid"})
+    all_found = segmenter(tiny_model, full).segment([image])[0]
+    assert sum(prompts) == 16 + 64
+    assert 16 < len(found) < len(all_found)
+    assert overlap(found.masks, all_found.masks).max(axis=1).min() >= 0.99
+
+
+def test_adaptive_prompting_repeats_exactly(tiny_model, adaptive):
+    tool, image = segmenter(tiny_model, adaptive), picture(64, 64)
+    first, second = (tool.segment([image])[0] for _ in range(2))
+    for name in ("masks", "score", "stability", "support", "area", "boxes"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_adaptive_prompting_asks_also_where_nothing_is_found(tiny_model, adaptive, prompts):
+    config = adaptive.model_copy(update={"min_score": 1.0})
+    assert len(segmenter(tiny_model, config).segment([picture(64, 64)])[0]) == 0
+    assert sum(prompts) == 16
+
+
+def test_masks_that_other_prompts_give_too_have_more_support(tiny_model):
+    config = EVERYTHING.model_copy(update={"points_per_side": 6})
+    found = segmenter(tiny_model, config).segment([picture(96, 96)])[0]
+    assert found.support.dtype == np.float32
+    assert ((found.support >= 0) & (found.support < 1)).all()
+    agreement = overlap(found.masks, found.masks)
+    often, seldom = agreement.mean(axis=1).argmax(), agreement.mean(axis=1).argmin()
+    assert found.support[often] > found.support[seldom]
+
+
 def test_bfloat16_finds_nearly_the_same_masks(tiny_model):
     image = picture(96, 96)
     exact = segmenter(tiny_model).segment([image])[0]
@@ -130,8 +187,8 @@ def test_no_mask_good_enough_is_no_candidate(tiny_model):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 500, 3), (64, 64, 3)])
-def test_a_black_image_is_segmented_without_complaint(tiny_model, shape):
-    found = segmenter(tiny_model).segment([np.zeros(shape, dtype=np.uint8)])[0]
+def test_a_black_image_is_segmented_without_complaint(tiny_model, adaptive, shape):
+    found = segmenter(tiny_model, adaptive).segment([np.zeros(shape, dtype=np.uint8)])[0]
     assert np.isfinite(found.score).all()
 
 

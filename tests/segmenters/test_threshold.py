@@ -62,7 +62,7 @@ def test_noise_keeps_the_contract():
     assert 0 < len(found) <= 5
     assert found.masks.any(axis=(1, 2)).all()
     assert (np.diff(found.score) <= 0).all()
-    for share in (found.score, found.stability, found.area):
+    for share in (found.score, found.stability, found.support, found.area):
         assert share.dtype == np.float32
         assert ((share >= 0) & (share <= 1)).all()
 

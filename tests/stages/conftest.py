@@ -102,7 +102,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images and the cache of all three stages; to be copied, not changed."""
     root = tmp_path_factory.mktemp("finished")
     images = make_images(root / "images", train=12, test=8)
-    for command in (("masks", "shapes", "--data", images, "--profile", "offline"), EMBED, PROBE):
+    for command in (("masks", "shapes", "--data", images, "--profile", "imagenet"), EMBED, PROBE):
         answer = call(*command, cwd=root)
         assert answer.code == 0, answer
     return root

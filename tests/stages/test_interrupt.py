@@ -16,7 +16,7 @@ def wait_for(path: Path, pattern: str) -> None:
 
 def test_ctrl_c_keeps_what_was_finished_and_a_second_run_is_refused(tmp_path: Path) -> None:
     images = make_images(tmp_path / "images", train=200, size=48)
-    arguments = ("masks", "shapes", "--profile", "offline", "--data", images, "--cache", "cache")
+    arguments = ("masks", "shapes", "--profile", "imagenet", "--data", images, "--cache", "cache")
     first = spawn(*arguments, cwd=tmp_path)
     masks = tmp_path / "cache" / "shapes" / "masks"
     wait_for(masks, "*/index/part-000000.parquet")

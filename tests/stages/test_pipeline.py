@@ -1,4 +1,4 @@
-"""The pipeline as a user runs it, on made-up pictures and the offline profile."""
+"""The pipeline as a user runs it, on made-up pictures and the imagenet profile."""
 
 import json
 import os
@@ -22,10 +22,10 @@ def stores(cache: Path = Path("cache/shapes")) -> set[str]:
 
 
 def test_three_commands_lead_from_a_folder_to_a_table(medfocus: Medfocus, images: Path) -> None:
-    first = medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    first = medfocus("masks", "shapes", "--data", images, "--profile", "imagenet")
     assert "masks with threshold: 40 images" in first.out
     second = medfocus(*EMBED)
-    assert "shapes: profile offline" in second.out  # the data set used last, and it is printed
+    assert "shapes: profile imagenet" in second.out  # the data set used last, and it is printed
     assert second.out.count("40 images in") == 2
     third = medfocus(*PROBE)
     for line in ("linear on original", "linear on segmented", "fusion on original+segmented"):
@@ -79,7 +79,7 @@ def test_another_segmenter_setting_runs_masks_and_what_follows(done: Medfocus) -
 
 def test_going_back_to_an_earlier_setting_computes_nothing(done: Medfocus) -> None:
     done("masks", "--set", "segmenter.smoothing=1")
-    assert "nothing to do" in done("masks", "--profile", "offline").out
+    assert "nothing to do" in done("masks", "--profile", "imagenet").out
     assert "nothing to do" in done(*EMBED).out
 
 
@@ -104,7 +104,7 @@ def test_other_images_of_equal_names_sizes_and_times_are_other_images(
             path.parent.mkdir(parents=True)
             Image.new("L", (20, 20), grey + (kind == "b")).save(path)
             os.utime(path, (1, 1))
-    first = done("masks", "bmp", "--data", "one", "--profile", "offline")
+    first = done("masks", "bmp", "--data", "one", "--profile", "imagenet")
     assert "2 images in" in first.out
     assert "2 images in" in done("masks", "bmp", "--data", "two").out
 
@@ -160,7 +160,7 @@ def test_agreement_with_annotations_follows_the_annotations(
     for path in [*root.rglob("*.png")]:
         bright = np.asarray(Image.open(path)) > 120
         Image.fromarray(bright).save(path.with_name(f"{path.stem}_mask.png"))
-    good = medfocus("masks", "marked", "--data", root, "--profile", "offline").out
+    good = medfocus("masks", "marked", "--data", root, "--profile", "imagenet").out
     assert "annotations of 6 images" in good
     assert float(good.split("best: ")[1].split()[0]) > 0.7
     for path in root.rglob("*_mask.png"):
@@ -229,20 +229,20 @@ def test_stage_two_needs_neither_images_nor_weights(
     done: Medfocus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree("images")
-    monkeypatch.setattr("medfocus_pipeline.encoders.efficientnet_lite.find_spec", lambda _: None)
+    monkeypatch.setattr("medfocus_pipeline.efficientnet.find_spec", lambda _: None)
     monkeypatch.setattr("stages.locate.find_encoder_weights", lambda *_, download: None)
     answer = done("probe", "--fractions", "20", "--seeds", "2", "--workers", "1")
     assert "6 runs fitted" in answer.out, answer
 
 
 def test_a_missing_mask_store_says_what_to_run(medfocus: Medfocus, images: Path) -> None:
-    answer = medfocus("embed", "shapes", "--data", images, "--profile", "offline")
+    answer = medfocus("embed", "shapes", "--data", images, "--profile", "imagenet")
     assert answer.code == 1
     assert "40 of 40 images have no masks of threshold. Run: make masks" in answer.err
 
 
 def test_missing_embeddings_say_what_to_run(medfocus: Medfocus, images: Path) -> None:
-    medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    medfocus("masks", "shapes", "--data", images, "--profile", "imagenet")
     answer = medfocus("probe")
     assert answer.code == 1
     assert "Run: make embed" in answer.err
@@ -255,7 +255,7 @@ def test_a_focus_that_was_not_embedded_says_what_to_run(done: Medfocus) -> None:
 
 
 def test_every_focus_mode_goes_through(medfocus: Medfocus, images: Path) -> None:
-    medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    medfocus("masks", "shapes", "--data", images, "--profile", "imagenet")
     modes = "original,segmented,overlay,mask,crop,dimmed"
     assert medfocus(*EMBED, "--focus", modes).code == 0
     answer = medfocus("probe", "--row", "linear:crop+mask", *PROBE[1:])
@@ -312,7 +312,7 @@ def test_unreadable_images_are_counted_and_named_and_strict_fails(
     (folder / "text.jpg").write_text("no image")
     whole = (folder / "disc 0.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
-    common = ("shapes", "--data", images, "--profile", "offline")
+    common = ("shapes", "--data", images, "--profile", "imagenet")
     answer = medfocus("masks", *common)
     assert answer.code == 0
     assert "3 files were left out" in answer.out
@@ -326,14 +326,14 @@ def test_names_with_spaces_quotes_unicode_and_newlines_work(
     root = make_images(tmp_path / "häng \"die\" 'Bilder'", train=3)
     for number, name in enumerate(["neu\nzeile.png", 'quo"te.png', "日本 語.png", "[red]bold.png"]):
         Image.fromarray(draw(0, 900 + number)).save(root / "disc" / name)
-    assert medfocus("masks", "odd", "--data", root, "--profile", "offline").code == 0
+    assert medfocus("masks", "odd", "--data", root, "--profile", "imagenet").code == 0
     assert "10 images in" in medfocus(*EMBED, "--focus", "original").out
 
 
 def test_a_constant_image_falls_back_to_the_whole(medfocus: Medfocus, images: Path) -> None:
     Image.new("L", (30, 20), 0).save(images / "train" / "disc" / "black.png")
     Image.new("L", (1, 1), 7).save(images / "train" / "disc" / "tiny.png")
-    answer = medfocus("masks", "shapes", "--data", images, "--profile", "offline")
+    answer = medfocus("masks", "shapes", "--data", images, "--profile", "imagenet")
     assert "2 images have no candidate: their ROI is the whole image" in answer.out
     assert medfocus(*EMBED).code == 0
     index = pd.concat(
@@ -350,7 +350,7 @@ def test_no_data_set_named_and_none_remembered(medfocus: Medfocus) -> None:
 
 
 def test_a_missing_data_folder_is_one_sentence(medfocus: Medfocus) -> None:
-    answer = medfocus("masks", "brain", "--profile", "offline")
+    answer = medfocus("masks", "brain", "--profile", "imagenet")
     assert answer.code == 1
     assert "DATA=path/to/images" in answer.err
     assert "Traceback" not in answer.err
@@ -363,22 +363,22 @@ def test_paper_weights_that_are_not_here_are_one_sentence(
     answer = medfocus("masks", "shapes", "--data", images)
     assert answer.code == 1
     message = " ".join(answer.err.split())
-    assert "medfocus models pull facebook/sam2.1-hiera-base-plus" in message
+    assert "medfocus models pull facebook/sam2.1-hiera-large" in message
     assert "PROFILE=offline" in message
     assert "Traceback" not in message
 
 
 def test_an_unknown_choice_names_the_known_ones(medfocus: Medfocus, images: Path) -> None:
-    common = ("shapes", "--data", images, "--profile", "offline")
+    common = ("shapes", "--data", images, "--profile", "imagenet")
     assert "'sam2', 'threshold'" in medfocus("masks", *common, "--segmenter", "sam3").err
     assert "'original', 'segmented'" in medfocus("embed", *common, "--focus", "blur").err
-    assert "offline, paper" in medfocus("scan", "shapes", "--profile", "online").err
+    assert "imagenet, offline, paper" in medfocus("scan", "shapes", "--profile", "online").err
 
 
 def test_one_class_only_is_one_sentence(medfocus: Medfocus, tmp_path: Path) -> None:
     root = make_images(tmp_path / "one", train=4)
     shutil.rmtree(root / "square")
-    medfocus("masks", "one", "--data", root, "--profile", "offline")
+    medfocus("masks", "one", "--data", root, "--profile", "imagenet")
     medfocus(*EMBED, "--focus", "original")
     answer = medfocus("probe", "--row", "linear:original")
     assert answer.code == 1
@@ -389,7 +389,7 @@ def test_a_csv_is_a_data_set(medfocus: Medfocus, tmp_path: Path) -> None:
     root = make_images(tmp_path / "loose", train=6)
     rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.png"))]
     (root / "list.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
-    answer = medfocus("masks", "listed", "--data", root / "list.csv", "--profile", "offline")
+    answer = medfocus("masks", "listed", "--data", root / "list.csv", "--profile", "imagenet")
     assert "12 images" in answer.out
 
 
@@ -398,7 +398,7 @@ def test_nothing_to_do_takes_under_a_second_and_no_torch(
 ) -> None:
     """The bound is generous: `make bench` prints the time on 1,100 images."""
     root = make_images(tmp_path / "many", train=100, size=16)
-    common = ("many", "--data", str(root), "--profile", "offline")
+    common = ("many", "--data", str(root), "--profile", "imagenet")
     assert medfocus("masks", *common).code == 0
     assert medfocus("embed", "--focus", "original", "--views", "identity").code == 0
     for command in ("masks", "embed"):
@@ -428,6 +428,7 @@ print(json.dumps(sorted(sys.modules)))
 
 def test_every_command_has_help_with_an_example(medfocus: Medfocus) -> None:
     commands = ["scan", "masks", "embed", "probe", "status", "bench", "doctor"]
+    commands += ["phantom", "profiles", "demo"]
     commands += ["cache ls", "cache verify", "cache prune", "models list", "models pull"]
     for command in commands:
         answer = medfocus(*command.split(), "--help")
@@ -435,8 +436,8 @@ def test_every_command_has_help_with_an_example(medfocus: Medfocus) -> None:
         assert f"Example: medfocus {command}" in answer.out
 
 
-def test_doctor_finds_the_offline_profile_usable(medfocus: Medfocus) -> None:
-    answer = medfocus("doctor", "--profile", "offline")
+def test_doctor_finds_the_imagenet_profile_usable(medfocus: Medfocus) -> None:
+    answer = medfocus("doctor", "--profile", "imagenet")
     assert answer.code == 0, answer.out
     assert "everything is in place" in answer.out
 

@@ -72,35 +72,38 @@ def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) ->
         size: side, in pixels.
         difficulty: 0 (plain to see) to 1 (barely there).
     """
-    anatomy = brain_planes.plan(rng)
-    outer = _pose(rng, anatomy, size)
+    # Streams of their own: one seed shows the same head with each tumour and without.
+    heads, tumours, scanner, words = rng.spawn(4)
+    anatomy = brain_planes.plan(heads)
+    outer = inner = _pose(heads, anatomy, size)
     tumour = None
     if label != "notumor":
-        tumour = brain_tumours.plan(rng, anatomy, label, difficulty)
-    inner = outer if tumour is None else brain_tumours.pushed(outer, tumour)
-    head = brain_anatomy.draw(rng, anatomy, outer, inner)
-    brain_anatomy.specks(rng, head.picture, inner, anatomy)
+        tumour = brain_tumours.plan(tumours, anatomy, label, difficulty)
+        inner = brain_tumours.pushed(outer, tumour)
+    head = brain_anatomy.draw(heads, anatomy, outer, inner)
+    brain_anatomy.specks(heads, head.picture, inner, anatomy)
     lesion = core = np.zeros((size, size), np.bool_)
     if tumour is not None:
-        drawn = brain_tumours.draw(rng, anatomy, head, outer, tumour)
+        drawn = brain_tumours.draw(tumours, anatomy, head, outer, tumour)
         lesion, core = drawn.lesion, drawn.core
     picture = head.picture
-    if rng.random() < 0.3:
-        picture = canvas.blur(picture, float(rng.uniform(0.004, 0.012)))
+    if scanner.random() < 0.2:
+        picture = canvas.blur(picture, float(scanner.uniform(0.004, 0.012)))
+    grain = 0.015 + 0.04 * difficulty * float(scanner.random())
     brain = (head.depth > 0) | lesion
     return Phantom(
-        image=canvas.expose(rng, picture, grain=0.02 + 0.04 * difficulty * rng.random()),
+        image=canvas.expose(scanner, picture, grain=grain, spread=0.12),
         label=label,
         lesion=lesion,
         parts=_parts(lesion, (core, head.head, brain, head.ventricles & ~lesion)),
-        caption=_caption(rng, anatomy, label, tumour),
+        caption=_caption(words, anatomy, label, tumour),
     )
 
 
 def _pose(rng: np.random.Generator, anatomy: Anatomy, size: int) -> Frame:
     """Coordinates; a sagittal head may look to either side."""
     frame = canvas.posed(rng, size, turn=0.08, zoom=0.06, stretch=0.06, shift=0.04, bend=0.025)
-    far = np.float32(rng.uniform(1, 1.25))
+    far = np.float32(rng.uniform(0.98, 1.15))
     sign = -1 if anatomy.plane.view == "sagittal" and rng.random() < 0.5 else 1
     return Frame(frame.x * (sign * far), frame.y * far)
 

@@ -75,13 +75,7 @@ def _varied(
     spreads = (0.1 * spread, 0.1 * spread, spread, spread, 0.6 * spread)
     changes = rng.normal(0, spreads, (len(ovals), len(spreads))).tolist()
     return [
-        (
-            x + dx,
-            y + dy,
-            rx * scale * float(np.exp(wider)),
-            ry * float(np.exp(taller)),
-            turn + more,
-        )
+        (x + dx, y + dy, rx * scale * np.exp(wider), ry * np.exp(taller), turn + more)
         for (x, y, rx, ry, turn), (dx, dy, wider, taller, more) in zip(ovals, changes, strict=True)
     ]
 
@@ -244,9 +238,9 @@ def places(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, Floa
 def specks(rng: np.random.Generator, picture: FloatArray, frame: Frame, anatomy: Anatomy) -> None:
     """Vessels, calcified spots, lacunes and cysts, which say nothing about the class."""
     points, _ = places(rng, anatomy)
-    for x, y in points[: rng.poisson(3)].tolist():
+    for x, y in points[: rng.poisson(2)].tolist():
         tissue = str(rng.choice(("vessel", "fluid", "bone", "oedema", "gland")))
-        radius, narrow = rng.uniform((0.012, 0.4), (0.04, 1)).tolist()
+        radius, narrow = rng.uniform((0.012, 0.4), (0.035, 1)).tolist()
         if rng.random() < 0.06:
             radius, tissue = float(rng.uniform(0.06, 0.12)), "fluid"
         oval = (x, y, radius, radius * narrow, float(rng.uniform(0, np.pi)))

@@ -49,6 +49,7 @@ PLANES = {
             (0, -0.16, 0.58, 0.66, 0),
             (0, -0.84, 0.09, 0.1, 0),
             *_pair(0.69, 0.12, 0.05, 0.13, -0.2),
+            *_pair(0.27, -0.55, 0.2, 0.23, -0.35),
         ),
         brain=(
             (0, 0.16, 0.57, 0.54, 0),
@@ -159,11 +160,11 @@ SEQUENCES = {
 FINDINGS = {
     "T1": {"solid": 0.78, "dead": 0.24, "oedema": 0.34, "vessel": 0.12, "gland": 0.55},
     "T1 with contrast": {
-        "solid": 0.88,
+        "solid": 0.94,
         "dead": 0.16,
         "oedema": 0.27,
-        "vessel": 0.8,
-        "gland": 0.7,
+        "vessel": 0.7,
+        "gland": 0.6,
     },
     "T2": {"solid": 0.78, "dead": 0.96, "oedema": 0.72, "vessel": 0.08, "gland": 0.55},
     "FLAIR": {"solid": 0.8, "dead": 0.25, "oedema": 0.72, "vessel": 0.1, "gland": 0.55},
@@ -198,9 +199,9 @@ class Anatomy:
 def plan(rng: np.random.Generator) -> Anatomy:
     """Decide about a head."""
     plane = str(rng.choice(list(PLANES), p=(0.35, 0.35, 0.15, 0.15)))
-    sequence = str(rng.choice(list(SEQUENCES), p=(0.2, 0.4, 0.22, 0.18)))
+    sequence = str(rng.choice(list(SEQUENCES), p=(0.18, 0.55, 0.12, 0.15)))
     usual = {"air": 0.02, "muscle": 0.3, **SEQUENCES[sequence], **FINDINGS[sequence]}
-    shift = rng.normal(0, 0.04, len(usual))
+    shift = rng.normal(0, 0.025, len(usual))
     tissues = {
         name: float(np.clip(value + change, 0.01, 1))
         for (name, value), change in zip(usual.items(), shift, strict=True)
@@ -213,5 +214,5 @@ def plan(rng: np.random.Generator) -> Anatomy:
         scalp=float(rng.uniform(0.03, 0.1)),
         skull=float(rng.uniform(0.035, 0.075)),
         folds=float(rng.uniform(0.4, 1.4)),
-        stripped=bool(rng.random() < 0.06),
+        stripped=bool(rng.random() < 0.04),
     )

@@ -14,18 +14,18 @@ from medfocus_pipeline.types import FloatArray, Mask
 # (wobble, spikes, border, core) or of the brightness (texture, halo, push).
 _LOOKS = {
     "glioma": {
-        "radius": (0.13, 0.25),
+        "radius": (0.22, 0.34),
         "aspect": (0.6, 1.0),
         "wobble": (0.16, 0.3),
         "spikes": (0.02, 0.08),
         "border": (0.1, 0.25),
-        "texture": (0.15, 0.35),
-        "core": (0.1, 0.8),
-        "halo": (0.4, 1.0),
-        "push": (0.0, 0.45),
+        "texture": (0.2, 0.4),
+        "core": (0.3, 0.8),
+        "halo": (0.6, 1.0),
+        "push": (0.1, 0.5),
     },
     "meningioma": {
-        "radius": (0.1, 0.22),
+        "radius": (0.18, 0.29),
         "aspect": (0.8, 1.0),
         "wobble": (0.02, 0.08),
         "spikes": (0.0, 0.02),
@@ -36,7 +36,7 @@ _LOOKS = {
         "push": (0.0, 0.3),
     },
     "pituitary": {
-        "radius": (0.06, 0.13),
+        "radius": (0.09, 0.15),
         "aspect": (0.7, 1.0),
         "wobble": (0.03, 0.12),
         "spikes": (0.0, 0.03),
@@ -95,15 +95,15 @@ def plan(rng: np.random.Generator, anatomy: Anatomy, label: str, difficulty: flo
         difficulty: 0 to 1.
     """
     look = place = label
-    if rng.random() < 0.2 * difficulty:
+    if rng.random() < 0.12 * difficulty:
         other = str(rng.choice([name for name in _LOOKS if name != label]))
         look, place = (other, place) if rng.random() < 0.5 else (look, other)
     low, high = np.array(list(_LOOKS[look].values())).T
     average = np.array([list(ranges.values()) for ranges in _LOOKS.values()]).mean(axis=(0, 2))
-    mixed = float(rng.uniform(0, 0.8)) * difficulty
+    mixed = float(rng.uniform(0, 0.6)) * difficulty
     traits = rng.uniform(low, high) * (1 - mixed) + average * mixed
     values = dict(zip(_LOOKS[look], traits.tolist(), strict=True))
-    strength = (1.0 - 0.75 * difficulty) * float(rng.uniform(0.85, 1.15))
+    strength = (1.0 - 0.75 * difficulty**2) * float(rng.uniform(0.85, 1.15))
     return Tumour(
         centre=_place(rng, anatomy, place, values["radius"]),
         angle=float(rng.uniform(0, np.pi)),

@@ -125,9 +125,14 @@ def _paint(
 
 
 def _filled(mask: Mask) -> Mask:
-    """The mask without holes: what is not connected to the corner."""
-    outside, _ = ndimage.label(~mask)
-    return outside != outside[0, 0]
+    """The mask without holes; faster than `ndimage.binary_fill_holes`."""
+    outside, count = ndimage.label(~mask)
+    closed = np.ones(count + 1, np.bool_)
+    for border in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
+        closed[border] = False
+    closed[0] = True
+    filled: Mask = closed[outside]
+    return filled
 
 
 def _parts(chest: Chest, lesion: Mask) -> NDArray[np.bool_]:

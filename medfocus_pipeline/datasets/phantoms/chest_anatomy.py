@@ -63,7 +63,7 @@ def draw(rng: np.random.Generator, size: int) -> Chest:
     vessels = shadows.vessels(rng, frame, body.apex + rng.normal(0.7, 0.04))
     lucency, marks, dense = rng.uniform((0.26, 0.1, 0.14), (0.4, 0.28, 0.26)).tolist()
     soft = shadows.body(rng, body, at) + shadows.bones(rng, body, at)
-    soft += dense * edge(middle, 0.03) * edge(coarse.y - body.apex, 0.2)
+    soft += dense * edge(middle, 0.03) * edge(coarse.y - body.apex - 0.15, 0.15)
     haze = 1 + 0.12 * noise(rng, coarse.size, grain=0.25, octaves=2)
     soft -= lucency * haze * edge(field, 0.02)
     field = enlarged(field, size)

@@ -139,7 +139,7 @@ def _inner(
 def _outer(rng: np.random.Generator, apex: float, tall: float, wide: float) -> FloatArray:
     """|x| of the inside of the chest wall over y."""
     at = np.array([-0.3, -0.02, 0.02, 0.07, 0.14, 0.25, 0.4, 0.6, 0.8, 1.0, 1.3])
-    share = np.array([0.2, 0.3, 0.45, 0.56, 0.68, 0.8, 0.9, 0.97, 1.0, 1.0, 0.97])
+    share = np.array([0.0, 0.15, 0.45, 0.57, 0.68, 0.8, 0.9, 0.97, 1.0, 1.0, 0.97])
     slope = rng.normal(0, 0.05) * (at - 0.5)
     return _curve(apex + at * tall, wide * (share + slope + rng.normal(0, 0.008, 11)), 0.02)
 

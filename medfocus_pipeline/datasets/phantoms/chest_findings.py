@@ -74,26 +74,26 @@ def decide(rng: np.random.Generator, cause: str, difficulty: float) -> Finding:
         cause: one of the constants above.
         difficulty: 0 to 1; how much the causes resemble each other, and how faint they are.
     """
-    loose = 0.25 + 0.9 * difficulty
+    loose = 0.2 + 0.4 * difficulty
     out, down, left, net = rng.normal(0, loose, 4).tolist()
-    density = (0.34 - 0.3 * difficulty) * float(np.exp(rng.normal(0, 0.25)))
-    odd, one = bool(rng.random() < 0.25 * difficulty), float(rng.choice([-3.0, 3.0]))
+    density = (0.52 - 0.42 * difficulty) * float(np.exp(rng.normal(0, 0.2)))
+    odd, one = bool(rng.random() < 0.2 * difficulty), float(rng.choice([-3.0, 3.0]))
     if cause == COVID:
         side = 0.6 * one if odd else 0.5 * left
         where = (1.6 + 0.8 * out, 1.0 + 0.7 * down, side)
-        return Finding(*where, rng.uniform(0.15, 0.5), density, _share(0.15 + 0.25 * net))
+        return Finding(*where, rng.uniform(0.2, 0.5), density, _share(0.15 + 0.25 * net))
     if cause == VIRAL:
         share = rng.uniform(0.2, 0.5) if odd else rng.uniform(0.5, 0.85)
         where = (-1.2 + 0.8 * out, 0.1 + 0.7 * down, 0.4 * left)
-        return Finding(*where, share, 0.9 * density, _share(0.85 + 0.35 * net))
+        return Finding(*where, share, 0.75 * density, _share(0.85 + 0.35 * net))
     if cause == BACTERIAL:
-        return _lobar(rng, 1.35 * density, (0.5 * out, 0.5 * down, one), odd=odd)
+        return _lobar(rng, 1.15 * density, (0.5 * out, 0.5 * down, one), odd=odd)
     return Finding(
         0.4 * out,
         -2.2 + 0.8 * down,
         0.6 * one if rng.random() < 0.7 else 0.5 * left,
-        rng.uniform(0.06, 0.2),
-        0.9 * density,
+        rng.uniform(0.1, 0.25),
+        density,
         _share(0.3 + 0.2 * net),
         cavities=0 if odd else int(rng.integers(1, 3)),
         nodules=int(rng.integers(4, 25)),
@@ -105,7 +105,7 @@ def _lobar(
 ) -> Finding:
     """One lobe or most of it; oddly, patches that no fissure bounds."""
     above, fissure = bool(rng.random() < 0.4), rng.uniform(0.42, 0.56)
-    share = rng.uniform(0.12, 0.24) if above else rng.uniform(0.14, 0.3)
+    share = rng.uniform(0.17, 0.27) if above else rng.uniform(0.2, 0.4)
     if odd:
         return Finding(where[0], where[1], 0.2 * where[2], share, density, 0.1)
     return Finding(*where, share, density, 0.05, fissure=fissure, above=above)
@@ -126,7 +126,7 @@ def opacity(rng: np.random.Generator, chest: Chest, finding: Finding) -> Opacity
     extent = _extent(rng, chest, finding)
     side = chest.frame.size
     haze = 1 + 0.25 * noise(rng, side, grain=0.12, octaves=2)
-    added = extent * ((1 - 0.65 * finding.net) * haze + finding.net * _net(rng, side))
+    added = extent * ((1 - 0.6 * finding.net) * haze + finding.net * _net(rng, side))
     if finding.nodules:
         dots = _nodules(rng, chest, finding)
         added, extent = added + 0.6 * dots, np.maximum(extent, dots)
@@ -146,9 +146,9 @@ def opacity(rng: np.random.Generator, chest: Chest, finding: Finding) -> Opacity
 
 def _net(rng: np.random.Generator, side: int) -> FloatArray:
     """A net of lines, 0 to about 1: where a random field is about zero."""
-    field = noise(rng, side, grain=float(rng.uniform(0.04, 0.075)), octaves=2)
+    field = noise(rng, side, grain=float(rng.uniform(0.035, 0.07)), octaves=2)
     # Here and there only: a net of even strength looks woven.
-    return np.clip(1.1 - 1.5 * np.abs(field), 0, None) * (0.7 + 0.3 * noise(rng, side, grain=0.2))
+    return np.clip(1 - 1.3 * np.abs(field), 0, None) * (0.7 + 0.3 * noise(rng, side, grain=0.2))
 
 
 def _extent(rng: np.random.Generator, chest: Chest, finding: Finding) -> FloatArray:
@@ -158,12 +158,13 @@ def _extent(rng: np.random.Generator, chest: Chest, finding: Finding) -> FloatAr
     score += 0.5 * finding.leftward * np.sign(chest.frame.x)
     inside = chest.within
     wanted = finding.share * np.count_nonzero(inside)
-    limit = np.float32(1)
+    limit = np.ones_like(score)
     if finding.fissure is not None:
         slope, crisp = rng.normal(0.1, 0.1), finding.above or rng.random() < 0.5
         below = chest.height - slope * chest.depth - finding.fissure
         limit = edge(-below if finding.above else below, 0.012 if crisp else 0.08)
-        inside = inside & (limit > 0.5) & ((chest.frame.x > 0) == (finding.leftward > 0))
+        limit *= (chest.frame.x > 0) == (finding.leftward > 0)
+        inside = inside & (limit > 0.5)
     found = score[inside]
     level = np.quantile(found, 1 - min(1.0, wanted / len(found)))
     return edge(score - np.float32(level), 0.5) * limit
@@ -197,7 +198,8 @@ def _nodules(rng: np.random.Generator, chest: Chest, finding: Finding) -> FloatA
         x, y = pixels(chest.frame, np.array([at]))[0].tolist()
         r = rng.uniform(0.007, 0.022) * size
         pen.ellipse((x - r, y - r, x + r, y + r), fill=round(255 * rng.uniform(0.6, 1)))
-    return np.asarray(layer.filter(ImageFilter.BoxBlur(size / 150)), dtype=np.float32) / 255
+    soft = layer.filter(ImageFilter.BoxBlur(size / 150))
+    return np.asarray(soft, dtype=np.float32) * np.float32(1 / 255)
 
 
 def _side(rng: np.random.Generator, finding: Finding) -> int:

@@ -20,25 +20,24 @@ def pixels(frame: Frame, points: NDArray[np.float64]) -> NDArray[np.float64]:
         frame: the coordinates, in a pose that does not bend.
         points: ``(n, 2) float64``, x and y.
     """
-    fields = np.stack([frame.x, frame.y]).astype(np.float64)
-    origin, last = fields[:, 0, 0], frame.size - 1
-    steps = np.stack([fields[:, 0, -1] - origin, fields[:, -1, 0] - origin], axis=1) / last
-    where: NDArray[np.float64] = np.linalg.solve(steps, (points - origin).T).T
-    return where
+    corners = np.array([[f[0, 0], f[0, -1], f[-1, 0]] for f in (frame.x, frame.y)], np.float64)
+    steps = (corners[:, 1:] - corners[:, :1]) / (frame.size - 1)
+    where = np.linalg.solve(steps, points.T - corners[:, :1])
+    return where.T.astype(np.float64, copy=False)
 
 
 def body(rng: np.random.Generator, build: Build, at: Outline) -> FloatArray:
     """Trunk, shoulders, arms, belly and breasts; air in trachea and stomach, ``(s, s) float32``."""
     x, y = at.frame.x, at.frame.y
-    fat, rise, narrowing = rng.uniform((0.05, 0.45, 0.8), (0.2, 0.9, 1.5)).tolist()
-    shoulder, slope = build.apex + rng.normal(-0.05, 0.06), rng.uniform(0.15, 0.5)
+    fat, rise, narrowing = rng.uniform((0.08, 0.6, 0.7), (0.24, 1.1, 1.3)).tolist()
+    shoulder, slope = build.apex - rng.uniform(0.1, 0.28), rng.uniform(0.1, 0.45)
     below = y - shoulder - slope * (at.width - 0.3)
     below += rng.uniform(2, 5) * np.square(np.clip(0.5 - at.width, 0, None))
     trunk = np.minimum(at.wall + fat + np.clip(rise - narrowing * below, 0, None), below)
     trunk = np.maximum(trunk, rng.uniform(0.22, 0.32) - at.width)
     arm, place, lean = rng.uniform((0.14, 1.0, -0.1), (0.24, 1.5, 0.2)).tolist()
     trunk = np.maximum(trunk, np.minimum(arm - np.abs(at.width - place - lean * y), below))
-    picture = np.sqrt(np.clip(trunk * 5, 0, 1)) * rng.uniform(0.44, 0.6)
+    picture: FloatArray = np.sqrt(np.clip(trunk * 5, 0, 1)) * rng.uniform(0.44, 0.6)
     belly = edge(-at.floor, 0.03) * edge(trunk, 0.02)
     picture += rng.uniform(0.08, 0.2) * belly
     trachea = edge(rng.uniform(0.04, 0.06) - np.abs(x - rng.normal(0, 0.015)), 0.015)
@@ -65,7 +64,7 @@ def bones(rng: np.random.Generator, build: Build, at: Outline) -> FloatArray:
     strength, share, wider = rng.uniform((0.04, 0.3, 1.1), (0.11, 0.8, 1.3)).tolist()
     ribs = _bars(back, gap, rng.random())
     ribs += share * _bars(front, gap * wider, rng.random()) * edge(width - 0.35, 0.15)
-    picture = strength * ribs * cage
+    picture: FloatArray = strength * ribs * cage
     lie, tilt = build.apex + rng.normal(0.08, 0.05), rng.normal(-0.18, 0.12)
     bar = np.abs(y - lie - tilt * width - 0.08 * np.square(2 * width - 1))
     clavicle = edge(rng.uniform(0.025, 0.04) - bar, 0.02) * edge(0.32 - np.abs(width - 0.42), 0.03)
@@ -105,8 +104,8 @@ def vessels(rng: np.random.Generator, frame: Frame, hilum: float) -> FloatArray:
         # Thick ones first: where lines cross, the last one is seen.
         for line, thick in zip(lines, bold.tolist(), strict=True):
             pen.line(line, fill=round(80 + 35 * thick), width=max(1, round(thick * size / 224)))
-    soft = layer.filter(ImageFilter.BoxBlur(0.7))
-    return np.asarray(soft, dtype=np.float32) / 255
+    soft = layer.filter(ImageFilter.BoxBlur(0.9))
+    return np.asarray(soft, dtype=np.float32) * np.float32(1 / 255)
 
 
 def _branches(
@@ -144,7 +143,7 @@ def devices(rng: np.random.Generator, picture: FloatArray) -> FloatArray:
         _wire(rng, pen, size, rng.uniform(0.15, 0.85, 2), end=rng.uniform(0, 1, 2), disc=True)
     if rng.random() < 0.2:
         start = np.array([rng.normal(0.5, 0.03), 0.0])
-        end = start + (rng.normal(0, 0.02), rng.uniform(0.25, 0.9))
+        end = np.array([start[0] + rng.normal(0, 0.02), rng.uniform(0.25, 0.9)])
         _wire(rng, pen, size, start, end=end, disc=False)
     if rng.random() < 0.5:
         font = ImageFont.load_default(max(8, size // 12))

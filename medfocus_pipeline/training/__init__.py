@@ -1,0 +1,1 @@
+"""Training the offline models on phantoms: what the package ships besides its code."""

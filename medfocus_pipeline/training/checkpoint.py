@@ -1,0 +1,110 @@
+"""What a training run leaves on disk: checkpoints to go on from, a log, the trained weights."""
+
+import csv
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes all that a run needs to go on; `path` is whole or as it was before.
+
+    Args:
+        state: tensors, numbers, strings, and dicts and lists of these.
+    """
+    import torch
+
+    with replacing(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_checkpoint(path: Path, *, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `save_checkpoint` wrote, on the CPU; None if there is no such file.
+
+    Args:
+        recipe: what the run is made from; it must be the checkpoint's own ``recipe``.
+
+    Raises:
+        ConfigError: the checkpoint is of a run with another recipe.
+        WeightsError: the file cannot be read.
+    """
+    import torch
+
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["recipe"]
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"Checkpoint {path} cannot be read ({type(error).__name__}); delete it to train anew."
+        ) from error
+    changed = [name for name in {**found, **recipe} if found.get(name) != recipe.get(name)]
+    if changed:
+        raise ConfigError(
+            f"{path} is of a training with other settings ({', '.join(changed)} changed); name "
+            "another folder with --work, or delete this one to train anew."
+        )
+    return state
+
+
+def save_weights(path: Path, tensors: "Mapping[str, Tensor]") -> None:
+    """Writes weights as safetensors, half precision: fp16 has three digits and is half the size.
+
+    Raises:
+        WeightsError: a weight is not finite, in fp16.
+    """
+    from safetensors.torch import save_file
+
+    halves = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
+    wrong = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise WeightsError(
+            f"Weights are not finite ({', '.join(wrong[:3])}): the training diverged. "
+            "Use a smaller learning rate."
+        )
+    with replacing(path) as temporary:
+        save_file(halves, temporary)
+
+
+class CsvLog:
+    """A table that grows by a row now and then, and can be cut back to where a run goes on.
+
+    Args:
+        path: of the file; it is made with its header when the first row comes.
+        columns: the first is the step, ascending.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._path = path
+        self._columns = list(columns)
+
+    def cut(self, step: int) -> None:
+        """Drops the rows after `step`: a run that goes on writes them again."""
+        if not self._path.is_file():
+            return
+        with self._path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        with replacing(self._path) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Adds a row; a column that is not in `row` stays empty."""
+        fresh = not self._path.is_file()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(self._columns)
+            writer.writerow([_text(row.get(name)) for name in self._columns])
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

@@ -1,0 +1,178 @@
+"""Phantoms as the decoder's training sees them: features of the frozen trunk, and true masks.
+
+The trunk never changes, so its features are computed once and mapped from disk afterwards.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, Phantom, draw
+from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.files import replacing
+from medfocus_pipeline.masks.candidates import pack, unpack
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.segmenters.sam2_pixels import normalised
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MASK_SIDE = 128
+"""Side of the stored masks, in pixels."""
+
+_PARTS = 12
+"""Masks kept of one phantom at most."""
+
+_LEAST_PIXELS = 12
+"""Of a mask of `MASK_SIDE`: what is smaller is not learned from."""
+
+_CHUNK = 16
+_TURNS = ("breast", "brain", PICTURES, "lungs", "breast", "covid", PICTURES)
+"""Kinds of the phantoms one after the other; chest, brain, breast and pictures about alike."""
+
+_EASIEST, _HARDEST = 0.1, 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCache:
+    """n phantoms in files, mapped into memory.
+
+    Attributes:
+        shapes: ``(h, w, c)`` of each feature map, fine to coarse.
+        features: ``(n, sum of h * w * c) float16``, one map after the other.
+        masks: ``(n, 12, 128, 16) uint8``, packed along x; the unused ones are zero.
+        counts: ``(n,) uint8``, one more than the masks of each phantom; 0 where it is not drawn.
+    """
+
+    shapes: tuple[tuple[int, int, int], ...]
+    features: NDArray[np.float16]
+    masks: NDArray[np.uint8]
+    counts: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """Number of phantoms, drawn or not."""
+        return len(self.counts)
+
+    def levels(self, rows: NDArray[np.int64]) -> "list[Tensor]":
+        """Feature maps of some phantoms, ``(b, c, h, w) float32``, fine to coarse."""
+        import torch
+
+        batch = torch.from_numpy(np.stack([self.features[row] for row in rows])).float()
+        parts = torch.split(batch, [h * w * c for h, w, c in self.shapes], dim=1)
+        return [
+            part.view(len(rows), *shape).permute(0, 3, 1, 2)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
+
+    def parts(self, row: int) -> NDArray[np.bool_]:
+        """True masks of one phantom, ``(p, 128, 128) bool``; p is 0 where there is nothing."""
+        return unpack(self.masks[row, : self.counts[row] - 1])
+
+
+def describe(count: int, *, seed: int, size: int, trunk: str) -> dict[str, Any]:
+    """What a cache is made from.
+
+    Args:
+        count: phantoms in it.
+        seed: of the phantoms.
+        size: side of their images, in pixels.
+        trunk: SHA-256 of the trunk's weights.
+    """
+    kinds = list(_TURNS)
+    return {"phantoms": count, "seed": seed, "size": size, "kinds": kinds, "trunk": trunk}
+
+
+def open_cache(folder: Path, trunk: Any, recipe: Mapping[str, Any]) -> FeatureCache:
+    """Maps the cache in `folder`, which is made if there is none.
+
+    Args:
+        folder: of its files.
+        trunk: ``(n, 3, s, s)`` -> feature maps, for their shapes.
+        recipe: from `describe`.
+
+    Raises:
+        ConfigError: there is a cache made from something else.
+    """
+    import torch
+
+    note = folder / "recipe.json"
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != recipe:
+        raise ConfigError(
+            f"{folder} has the features of other phantoms; name another folder with --work, or "
+            "delete this one."
+        )
+    with torch.inference_mode():
+        maps = trunk(torch.zeros(1, 3, recipe["size"], recipe["size"]))
+    shapes = tuple((m.shape[2], m.shape[3], m.shape[1]) for m in maps)
+    length, count = sum(h * w * c for h, w, c in shapes), recipe["phantoms"]
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = FeatureCache(
+        shapes,
+        features=_mapped(folder / "features.f16", np.float16, (count, length)),
+        masks=_mapped(folder / "masks.u8", np.uint8, (count, _PARTS, MASK_SIDE, MASK_SIDE // 8)),
+        counts=_mapped(folder / "counts.u8", np.uint8, (count,)),
+    )
+    with replacing(note) as temporary:
+        temporary.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
+    return cache
+
+
+def fill(
+    cache: FeatureCache,
+    trunk: Any,
+    recipe: Mapping[str, Any],
+    *,
+    share: tuple[int, int] = (0, 1),
+    advance: Callable[[int], None],
+) -> None:
+    """Draws the phantoms that a cache lacks and computes their features.
+
+    Args:
+        cache: from `open_cache`.
+        trunk: frozen, on the CPU.
+        recipe: from `describe`.
+        share: which part of how many this process does.
+        advance: is told how many rows are there more.
+    """
+    import torch
+
+    part, parts = share
+    chunks = np.array_split(np.arange(len(cache)), -(-len(cache) // _CHUNK))
+    for rows in chunks[part::parts]:
+        left = rows[cache.counts[rows] == 0]
+        phantoms = [phantom(int(row), recipe) for row in left]
+        if phantoms:
+            pixels = normalised([each.image for each in phantoms], side=recipe["size"])
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                maps = trunk(pixels)
+            flat = [level.permute(0, 2, 3, 1).flatten(1).float() for level in maps]
+            cache.features[left] = torch.cat(flat, dim=1).half().numpy()
+            for row, each in zip(left, phantoms, strict=True):
+                masks = _learnable(each.parts)
+                cache.masks[row, : len(masks)] = pack(masks)
+                cache.counts[row] = len(masks) + 1
+        advance(len(rows))
+
+
+def phantom(row: int, recipe: Mapping[str, Any]) -> Phantom:
+    """The phantom of a row: the kinds take turns, the difficulty is drawn."""
+    kind = _TURNS[row % len(_TURNS)]
+    difficulty = generator("difficulty", recipe["seed"], row).uniform(_EASIEST, _HARDEST)
+    return draw(kind, recipe["seed"], row, size=recipe["size"], difficulty=difficulty)
+
+
+def _learnable(parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts at `MASK_SIDE` that are large enough: ``(p, 128, 128) bool``."""
+    step = parts.shape[-1] // MASK_SIDE
+    shape = (len(parts), MASK_SIDE, step, MASK_SIDE, step)
+    masks: NDArray[np.bool_] = parts.reshape(shape).mean(axis=(2, 4)) >= 0.5
+    return masks[masks.sum(axis=(1, 2)) >= _LEAST_PIXELS][:_PARTS]
+
+
+def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> Any:
+    return np.memmap(path, dtype, mode="r+" if path.is_file() else "w+", shape=shape)

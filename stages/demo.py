@@ -1,0 +1,79 @@
+"""``medfocus demo``: the whole pipeline on drawn images, as the four commands would run it."""
+
+import json
+import time
+from pathlib import Path
+
+from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
+from stages import embed, masks, phantom, probe
+from stages.locate import locate_masks
+from stages.progress import say
+from stages.scan import open_dataset
+from stages.settings import Context, open_context
+
+_KIND = "brain"
+
+
+def run(
+    data: Path | None, *, train: int, test: int, cache: Path, profile: str, workers: int
+) -> None:
+    """Draw phantoms, then segment, embed and probe them; what is done already is not done again.
+
+    Args:
+        data: folder of the phantoms; None is ``data/phantom-brain``.
+        train: number of training images.
+        test: number of test images.
+        cache: where stores and results go.
+        profile: what each stage does, whatever the data set was last run with.
+        workers: processes that draw and that fit heads.
+    """
+    started = time.monotonic()
+    folder = data or phantom.default_folder(_KIND)
+
+    def opened() -> Context:
+        # Anew for each stage: the one before has changed what is remembered.
+        return open_context(phantom.name_of(_KIND), data=folder, cache=cache, profile=profile)
+
+    chosen = opened().profile
+    say("1 of 4, phantom: draw images whose lesions are known")
+    phantom.run(
+        PhantomSet(kind=_KIND), folder, train=train, test=test, workers=workers, force=False
+    )
+    say(f"\n2 of 4, masks: find candidate regions ({chosen.masks.segmenter.name})")
+    masks.run(opened(), chosen.masks, Runtime(), strict=False)
+    say(f"\n3 of 4, embed: look at the focused images ({chosen.embed.encoder.name})")
+    embed.run(opened(), chosen.embed, Runtime(), strict=False)
+    say("\n4 of 4, probe: learn from few labels, score on the test images")
+    probe.run(opened(), chosen.probe, workers=workers)
+    say("")
+    _say_agreement(opened())
+    say(f"demo: {time.monotonic() - started:.0f} s")
+    _say_next(profile)
+
+
+def _say_agreement(context: Context) -> None:
+    """The line that `masks` has for the ROI rule of the profile."""
+    dataset = open_dataset(context, rescan=False)
+    store = locate_masks(context, dataset, context.masks).store
+    path = store.path / "roi_agreement.json" if store else None
+    if path is None or not path.exists():
+        return
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    iou, rule = measured["mean_iou"], context.embed.roi
+    if rule in iou:
+        say(
+            f"mean IoU of the ROI with the phantom's annotation: {iou[rule]:.3f} (rule {rule}, "
+            f"{measured['images']:,} images with a lesion; {iou['oracle']:.3f} if the best "
+            "candidate were always chosen)"
+        )
+
+
+def _say_next(profile: str) -> None:
+    say(
+        "\nnext, your own images, a folder of class folders (or a CSV, see data/README.md):\n"
+        f"  make masks DATASET=mine DATA=path/to/images PROFILE={profile}\n"
+        "  make embed\n"
+        "  make probe\n"
+        "other drawn sets: make phantom KIND=breast; other settings: make profiles"
+    )
