@@ -38,7 +38,7 @@ Base = TypeVar("Base", bound=Frozen)
 _INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
-_TRAIN, _TEST = 400, 200
+_TRAIN, _TEST = 320, 160
 """Phantoms that are drawn if nobody says how many."""
 
 Train = Annotated[int, typer.Option(min=0, help="Training images.")]
@@ -137,9 +137,11 @@ def embed_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
-    encoder: Annotated[str | None, typer.Option(help="clip, timm or efficientnet-lite0.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="clip, timm, efficientnet-lite0 or lite-clip.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Hub id, timm name or local folder.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="timm: local weights.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="timm, lite-clip: local weights.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit on the hub.")] = None,
     focus: Annotated[
         str | None, typer.Option(help="original,segmented,overlay,mask,crop,dimmed: one or more.")
@@ -208,7 +210,7 @@ def probe_command(
 
 @app.command("train-offline", epilog="Example: medfocus train-offline sam2-lite --seed 0")
 def train_offline_command(
-    model: Annotated[str, typer.Argument(help="sam2-lite.")],
+    model: Annotated[str, typer.Argument(help="sam2-lite or lite-clip.")],
     work: Annotated[
         Path | None,
         typer.Option("--work", help="Where all goes. [default: cache/training/<model>]"),

@@ -19,10 +19,10 @@ def run(name: str | None, *, cache: Path) -> None:
     if name is not None:
         say(profiles.full_text(name).rstrip())
         return
-    table = Table("profile", "what", "downloads", box=None)
+    table = Table("profile", "what", box=None)
     for known in profiles.names():
         mark = " (default)" if known == profiles.DEFAULT else ""
-        table.add_row(known + mark, profiles.summary(known), _downloads(known, cache))
+        table.add_row(known + mark, f"{profiles.summary(known)}\n{_downloads(known, cache)}")
     out.print(table)
     say("All settings of one: medfocus profiles offline")
     say("Your own: medfocus profiles offline > mine.yaml, then PROFILE=mine.yaml")
@@ -33,6 +33,7 @@ def _downloads(name: str, cache: Path) -> str:
     models = [model_id(config) for config in doctor.models_of(profile)]
     sizes = {model: size for model in models if (size := doctor.download_size(model))}
     if not sizes:
-        return "none"
-    state = "not here" if doctor.missing(profile, cache) else "here"
-    return f"{', '.join(f'{model} {human(size)}' for model, size in sizes.items())} ({state})"
+        return "downloads nothing"
+    state = "not all here yet" if doctor.missing(profile, cache) else "here already"
+    listed = ", ".join(f"{model} {human(size)}" for model, size in sizes.items())
+    return f"downloads {listed}: {state}"

@@ -4,14 +4,22 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from medfocus_pipeline.config import Frozen
+from medfocus_pipeline.config import Frozen, LiteClipConfig, Runtime
+from medfocus_pipeline.datasets.phantoms.phantom import KINDS
+from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.files import replacing
+from medfocus_pipeline.training.lite_clip import LiteClipTraining
 from medfocus_pipeline.training.sam2_lite import Sam2LiteTraining
+from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
+from medfocus_pipeline.weights import FileHashes
 from stages.options import changed
 from stages.progress import bar, human, say
 
 DEFAULT_WORK = Path("cache") / "training"
+
+HELD_OUT = 50
+"""Phantoms of each kind, of another seed, that a trained lite-clip is tried on."""
 
 
 def run(
@@ -53,6 +61,26 @@ def _train_sam2_lite(folder: Path, options: dict[str, object], set_: list[str] |
     return weights
 
 
+def _train_lite_clip(folder: Path, options: dict[str, object], set_: list[str] | None) -> Path:
+    from medfocus_pipeline.training import lite_clip
+
+    config = changed(LiteClipTraining(), options, set_)
+    _note(folder / "recipe.json", config)
+    with bar("embedding", 2 * config.phantoms) as advance:
+        lite_clip.prepare(config, folder, advance=advance)
+    with bar("steps", config.steps) as advance:
+        trained = lite_clip.train(config, folder, advance=advance)
+    chosen = LiteClipConfig(checkpoint=trained.parent)
+    weights = find_weights(chosen, FileHashes(), download=False)
+    if weights is not None:
+        encoder = load_encoder(chosen, weights, Runtime())
+        for kind in KINDS:
+            right = zero_shot_accuracy(encoder, kind, seed=config.seed + 1, count=HELD_OUT)
+            say(f"zero-shot on {HELD_OUT} other {kind} phantoms: {100 * right:.0f} %")
+    say(f"Use it: medfocus embed --encoder lite-clip --checkpoint {trained.parent}")
+    return trained
+
+
 def _note(path: Path, config: Frozen) -> None:
     """Writes the recipe beside what is made from it."""
     with replacing(path) as temporary:
@@ -61,4 +89,5 @@ def _note(path: Path, config: Frozen) -> None:
 
 MODELS: dict[str, Callable[[Path, dict[str, object], list[str] | None], Path]] = {
     "sam2-lite": _train_sam2_lite,
+    "lite-clip": _train_lite_clip,
 }

@@ -11,6 +11,7 @@ from medfocus_pipeline.config import (
     EncoderConfig,
     Frozen,
     HeadConfig,
+    LiteClipConfig,
     MasksConfig,
     ProbeConfig,
     ProbeRow,
@@ -20,6 +21,7 @@ from medfocus_pipeline.config import (
     ThresholdConfig,
 )
 from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.types import FocusMode
 
 CONFIGS = [
     value
@@ -107,6 +109,19 @@ def test_the_paper_profile_is_the_papers() -> None:
 
 def test_the_offline_profile_needs_no_weights_of_a_hub() -> None:
     profile = profiles.load_profile("offline")
+    assert profile.masks.segmenter == Sam2Config(size="lite")
+    assert profile.embed.encoder == LiteClipConfig()
+
+
+@pytest.mark.parametrize("name", ["offline", "paper"])
+def test_each_focus_of_the_issue_has_a_linear_and_a_fusion_row(name: str) -> None:
+    rows = {(row.head.name, row.focus) for row in profiles.load_profile(name).probe.rows}
+    modes: tuple[FocusMode, ...] = ("original", "segmented", "overlay")
+    assert {(head, (focus,)) for head in ("linear", "fusion") for focus in modes} <= rows
+
+
+def test_the_imagenet_profile_has_nothing_that_learned_from_medical_images() -> None:
+    profile = profiles.load_profile("imagenet")
     assert profile.masks.segmenter.name == "threshold"
     assert profile.embed.encoder.name == "efficientnet-lite0"
 
@@ -120,7 +135,8 @@ def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no profile 'papr'. Known profiles: imagenet, offline, paper\."):
+    told = r"no profile 'papr'\. Known profiles: imagenet, offline, paper\."
+    with pytest.raises(ConfigError, match=told):
         profiles.load_profile("papr")
 
 

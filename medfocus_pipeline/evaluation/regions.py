@@ -1,17 +1,27 @@
 """How well a SAM 2 outlines what it is pointed at: IoU with true masks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import count as numbers
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.masks.roi import iou
+from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.types import Image, Mask
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+HELD_OUT = 1000
+"""Seed of the phantoms to measure with: sam2-lite learned from those of seed 0."""
+
+_LEAST_AREA = 0.002
+"""Share of an image below which an outline is too small to be a candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +30,40 @@ class RegionScores:
 
     Attributes:
         click: of one click's three masks, the one that the model itself thinks best.
+        predicted: what the model thinks of it.
         oracle: the one of the three that is best.
         box: the single mask of the true mask's box.
-        predicted: what the model thinks of the first.
         grid: the best of all masks of a grid of clicks; NaN where no grid was asked for.
     """
 
     click: float
+    predicted: float
     oracle: float
     box: float
-    predicted: float
     grid: float
 
 
+def phantom_regions(kind: str, count: int, *, seed: int = HELD_OUT) -> Iterator[tuple[Image, Mask]]:
+    """Images with one true mask each: an outline at random of each phantom that has one.
+
+    Args:
+        kind: of the phantoms, see `phantom.draw`.
+        count: how many.
+        seed: of the phantoms.
+    """
+    found = 0
+    for index in numbers():
+        if found == count:
+            return
+        phantom = draw(kind, seed, index)
+        large = phantom.parts[phantom.parts.mean(axis=(1, 2)) >= _LEAST_AREA]
+        if len(large):
+            found += 1
+            yield phantom.image, generator("region", kind, seed, index).choice(large)
+
+
 def region_scores(
-    model: Any, image: Image, target: Mask, *, centroid: bool, grid: int = 0
+    model: Any, image: Image, target: Mask, *, centroid: bool = False, grid: int = 0
 ) -> RegionScores:
     """Prompts a model with a true mask's click and box.
 
@@ -51,28 +80,29 @@ def region_scores(
     scale = model.image_size / np.array([width, height])
     with torch.inference_mode():
         levels = _encode(model, image)
-        point = (_centroid(target) if centroid else _innermost(target)) * scale
-        logits, scores = _answer(model, levels, point[None, None], [1])
-        corners = (_box(target).reshape(2, 2) * scale)[None]
-        single, _ = _answer(model, levels, corners, [2, 3])
-        best = int(scores[0, 1:].argmax())
-        three = [iou(mask, target) for mask in _masks(logits[0, 1:], target.shape)]
+        click = (_centroid(target) if centroid else _innermost(target)) * scale
+        logits, predicted = _answer(model, levels, click[None, None], [1])
+        three = [iou(mask, target) for mask in _masks(logits[0, 1:], target)]
+        chosen = int(predicted[0, 1:].argmax())
+        corners = _box(target).reshape(1, 2, 2) * scale
+        logits, _ = _answer(model, levels, corners, [2, 3])
         return RegionScores(
-            click=three[best],
+            click=three[chosen],
+            predicted=float(predicted[0, 1 + chosen]),
             oracle=max(three),
-            box=iou(_masks(single[0, :1], target.shape)[0], target),
-            predicted=float(scores[0, 1 + best]),
+            box=iou(_masks(logits[0, :1], target)[0], target),
             grid=_best_of_grid(model, levels, target, grid) if grid else float("nan"),
         )
 
 
 def mean_scores(scores: Iterable[RegionScores]) -> Mapping[str, float]:
-    """Mean over images, figure by figure; empty without images."""
+    """Mean over regions, figure by figure; empty without regions."""
     rows = [asdict(each) for each in scores]
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
 
 def _encode(model: Any, image: Image) -> "list[Tensor]":
+    """Feature maps, fine to coarse, ``(1, c', g', g')`` each."""
     pixels = normalised([image], side=model.image_size, device=model.device.type)
     levels: list[Tensor] = model.forward_image(pixels)["backbone_fpn"][-3:]
     if model.directly_add_no_mem_embed:
@@ -81,9 +111,12 @@ def _encode(model: Any, image: Image) -> "list[Tensor]":
 
 
 def _answer(
-    model: Any, levels: "list[Tensor]", points: np.ndarray, labels: list[int]
+    model: Any, levels: "list[Tensor]", points: NDArray[np.float64], labels: list[int]
 ) -> "tuple[Tensor, Tensor]":
-    """Logits ``(q, 4, m, m)`` and predicted IoU ``(q, 4)`` of prompts ``(q, t, 2)``, XY."""
+    """Logits ``(q, 4, m, m)`` and predicted IoU ``(q, 4)`` of prompts ``(q, t, 2)``, XY.
+
+    The first mask is for prompts of several points; a single one means one of the other three.
+    """
     import torch
 
     # The prompt encoder counts from the centre of the first pixel.
@@ -92,10 +125,10 @@ def _answer(
     encoder = model.sam_prompt_encoder
     sparse, dense = encoder((xy, label), boxes=None, masks=None)
     fine, middle, coarse = (level.expand(len(xy), -1, -1, -1) for level in levels)
-    logits, scores, _, _ = model.sam_mask_decoder.predict_masks(
+    logits, predicted, _, _ = model.sam_mask_decoder.predict_masks(
         coarse, encoder.get_dense_pe(), sparse, dense, False, [fine, middle]
     )
-    return logits, scores
+    return logits, predicted
 
 
 def _best_of_grid(model: Any, levels: "list[Tensor]", target: Mask, side: int) -> float:
@@ -104,27 +137,27 @@ def _best_of_grid(model: Any, levels: "list[Tensor]", target: Mask, side: int) -
     for y in line:
         points = np.stack([line, np.full(side, y)], axis=1)[:, None]
         logits, _ = _answer(model, levels, points, [1])
-        for mask in _masks(logits[:, 1:].flatten(0, 1), target.shape):
-            best = max(best, iou(mask, target))
+        best = max(best, *(iou(mask, target) for mask in _masks(logits[:, 1:], target)))
     return best
 
 
-def _masks(logits: "Tensor", size: tuple[int, ...]) -> np.ndarray:
-    """``(k, h, w) bool``, of logits ``(k, m, m)``."""
+def _masks(logits: "Tensor", target: Mask) -> NDArray[np.bool_]:
+    """``(k, h, w) bool`` of the target's size, of k masks' logits ``(..., m, m)``."""
     from torch.nn import functional
 
-    large = functional.interpolate(logits[:, None], size=size, mode="bilinear")[:, 0]
-    masks: np.ndarray = (large > 0).cpu().numpy()
+    small = logits.reshape(-1, 1, *logits.shape[-2:])
+    large = functional.interpolate(small, size=target.shape, mode="bilinear")[:, 0]
+    masks: NDArray[np.bool_] = (large > 0).cpu().numpy()
     return masks
 
 
-def _centroid(mask: Mask) -> np.ndarray:
+def _centroid(mask: Mask) -> NDArray[np.float64]:
     """XY in pixels, the image spans [0, w] and [0, h]; it may lie outside the mask."""
     y, x = np.nonzero(mask)
     return np.array([x.mean() + 0.5, y.mean() + 0.5])
 
 
-def _innermost(mask: Mask) -> np.ndarray:
+def _innermost(mask: Mask) -> NDArray[np.float64]:
     """XY in pixels of the point that is farthest from the outline."""
     from scipy.ndimage import distance_transform_edt
 
@@ -133,7 +166,7 @@ def _innermost(mask: Mask) -> np.ndarray:
     return np.array([x + 0.5, y + 0.5])
 
 
-def _box(mask: Mask) -> np.ndarray:
+def _box(mask: Mask) -> NDArray[np.float64]:
     """XYXY in pixels, x1 and y1 exclusive."""
     y, x = np.nonzero(mask)
-    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], dtype=float)
+    return np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], dtype=np.float64)

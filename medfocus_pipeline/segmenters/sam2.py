@@ -9,26 +9,16 @@ from medfocus_pipeline import efficientnet
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.segmenters import sam2_lite
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
-from medfocus_pipeline.segmenters.sam2_trunk import load_trunk
-from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_CHECKPOINT = "checkpoint"
-"""Name of a local checkpoint in its identity: renaming the file changes no numbers."""
-
-
-LITE = "sam2-lite"
-"""Id of the size `lite`, of which we trained everything but the trunk."""
-
-LITE_CONFIG = Path(__file__).with_name("sam2_lite.yaml")
-LITE_WEIGHTS = Path(__file__).with_name("sam2_lite.safetensors")
-"""What `medfocus train-offline sam2-lite` made, in the package."""
-
-_TRUNK = "image_encoder.trunk."
-"""Start of the names of the weights that were not trained by us."""
+_REMEDY = (
+    "Delete it and run `medfocus models pull`, name another checkpoint, or use PROFILE=offline."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +26,31 @@ class _Size:
     """One size of SAM 2.1.
 
     Attributes:
-        config: the model's YAML inside the sam2 package; None for the one of `LITE`.
-        repo: its hub id, or `LITE`.
-        file: the checkpoint on the hub.
+        config: the model's YAML inside the sam2 package, or an absolute path.
+        repo: its hub id; without a slash, it is on no hub.
+        file: the checkpoint there.
         min_score, min_stability: least predicted IoU and stability of a candidate where the
             configuration names none.
+        remedy: what to do about a corrupt checkpoint.
     """
 
-    config: str | None
+    config: str
     repo: str
     file: str
     min_score: float = 0.6
     min_stability: float = 0.8
+    remedy: str = _REMEDY
 
 
 _SIZES = {
-    "lite": _Size(None, LITE, LITE_WEIGHTS.name, min_score=0.3, min_stability=0.5),
+    "lite": _Size(
+        str(sam2_lite.CONFIG),
+        sam2_lite.ID,
+        sam2_lite.TRAINED.name,
+        min_score=0.3,
+        min_stability=0.5,
+        remedy=sam2_lite.REMEDY,
+    ),
     "tiny": _Size(
         "configs/sam2.1/sam2.1_hiera_t.yaml", "facebook/sam2.1-hiera-tiny", "sam2.1_hiera_tiny.pt"
     ),
@@ -100,24 +99,13 @@ def find_weights(config: Sam2Config, hashes: FileHashes, *, download: bool) -> W
     Raises:
         WeightsError: a local file is missing, or the hub's cannot be fetched.
     """
-    name = model_id(config)
     if config.size == "lite":
-        return _find_lite(config.checkpoint or LITE_WEIGHTS, hashes)
+        return sam2_lite.find_weights(config.checkpoint, hashes)
+    name = model_id(config)
     if config.checkpoint is not None:
-        return local_weights(name, {_CHECKPOINT: config.checkpoint}, hashes=hashes)
+        return local_weights(name, {sam2_lite.CHECKPOINT: config.checkpoint}, hashes=hashes)
     files = [_SIZES[config.size].file]
     return hub_weights(name, files, revision=config.revision, hashes=hashes, download=download)
-
-
-def _find_lite(trained: Path, hashes: FileHashes) -> Weights:
-    """What we trained and the trunk, which is a package of its own; both are on this machine."""
-    trunk = efficientnet.find_weights(hashes)
-    if not trained.is_file():
-        raise WeightsError(
-            f"Weights of {LITE}: no such file: {trained}; name an existing checkpoint, or run "
-            f"`medfocus train-offline {LITE}`."
-        )
-    return local_weights(LITE, {_CHECKPOINT: trained, **trunk.paths}, hashes=hashes)
 
 
 def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Sam2Segmenter:
@@ -148,25 +136,11 @@ def load_model(config: Sam2Config, weights: Weights) -> Any:
     """
     model = build_model(_config_file(config.size))
     if config.size == "lite":
-        load_lite_trunk(model, weights)
-    else:
-        (checkpoint,) = weights.paths.values()
-        load_checkpoint(model, checkpoint, name=weights.identity.id)
-        return model
-    load_checkpoint(model, weights.paths[_CHECKPOINT], name=LITE, given=_TRUNK)
+        sam2_lite.load_trunk(model, weights.paths[efficientnet.FILE])
+    checkpoint, *_ = weights.paths.values()
+    remedy = _SIZES[config.size].remedy
+    load_checkpoint(model, checkpoint, name=weights.identity.id, remedy=remedy)
     return model
-
-
-def load_lite_trunk(model: Any, weights: Weights) -> None:
-    """Puts the trunk's weights into a model of size `lite`.
-
-    Raises:
-        WeightsError: the file is corrupt or another model's.
-    """
-    try:
-        load_trunk(model.image_encoder.trunk, weights.paths[efficientnet.FILE])
-    except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError) as error:
-        raise unusable(weights, "EfficientNet-Lite0", error) from error
 
 
 def _config_file(size: str) -> Path:
@@ -176,10 +150,9 @@ def _config_file(size: str) -> Path:
     except ModuleNotFoundError as error:
         raise ConfigError(
             "The segmenter sam2 needs the sam2 package, which is not installed. Run "
-            "`pip install --no-build-isolation sam2`, or use PROFILE=offline."
+            "`pip install --no-build-isolation sam2`, or use PROFILE=imagenet."
         ) from error
-    name = _SIZES[size].config
-    return LITE_CONFIG if name is None else Path(sam2.__path__[0]) / name
+    return Path(sam2.__path__[0]) / _SIZES[size].config
 
 
 def random_model(size: str, *, seed: int) -> Any:
@@ -214,31 +187,31 @@ def build_model(config: Path) -> Any:
     return instantiate(settings.model).eval()
 
 
-def load_checkpoint(model: Any, checkpoint: Path, *, name: str, given: str | None = None) -> None:
-    """Puts a checkpoint's weights into a model.
+def load_checkpoint(model: Any, checkpoint: Path, *, name: str, remedy: str = _REMEDY) -> None:
+    """Puts a checkpoint's weights into a model; those that are frozen need not be in it.
 
     Args:
         model: the `SAM2Base` that they must fit.
         checkpoint: ``.safetensors``, or what ``torch.save({"model": state_dict})`` wrote.
         name: what the weights should be, for the message.
-        given: start of the names of the weights that the model has already.
+        remedy: what to do about a corrupt file, for the message.
 
     Raises:
         WeightsError: the file is corrupt, not a checkpoint, or of another model.
     """
-    state = _read_state(checkpoint)
+    state = _read_state(checkpoint, remedy)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # the shapes differ
         raise WeightsError(_mismatch(checkpoint, name, "shapes differ")) from error
-    if given is not None:
-        missing = [weight for weight in missing if not weight.startswith(given)]
+    frozen = {weight for weight, tensor in model.named_parameters() if not tensor.requires_grad}
+    missing = set(missing) - frozen
     if missing or unexpected:
         found = f"{len(missing)} weights are missing and {len(unexpected)} are unknown"
         raise WeightsError(_mismatch(checkpoint, name, found))
 
 
-def _read_state(checkpoint: Path) -> "dict[str, Tensor]":
+def _read_state(checkpoint: Path, remedy: str) -> "dict[str, Tensor]":
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -255,8 +228,7 @@ def _read_state(checkpoint: Path) -> "dict[str, Tensor]":
         # The resolved path: in the hub's cache, deleting a link alone would bring it back.
         raise WeightsError(
             f"Checkpoint {checkpoint.resolve()} cannot be read: it is corrupt, or not a SAM 2 "
-            f"checkpoint ({type(error).__name__}). Delete it and run `medfocus models pull`, "
-            "name another checkpoint, or use PROFILE=offline."
+            f"checkpoint ({type(error).__name__}). {remedy}"
         ) from error
 
 

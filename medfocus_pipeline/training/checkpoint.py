@@ -1,6 +1,7 @@
 """What a training run leaves on disk: checkpoints to go on from, a log, the trained weights."""
 
 import csv
+import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     import torch
 
+    buffer = io.BytesIO()  # writing to a full disk, torch itself would not say so
+    torch.save(dict(state), buffer)
     with replacing(path) as temporary:
-        torch.save(dict(state), temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, *, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -61,17 +64,17 @@ def save_weights(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     Raises:
         WeightsError: a weight is not finite, in fp16.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     halves = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
     wrong = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
     if wrong:
         raise WeightsError(
-            f"Weights are not finite ({', '.join(wrong[:3])}): the training diverged. "
-            "Use a smaller learning rate."
+            f"Weights are not finite ({', '.join(wrong[:3])}): the training diverged. Train anew "
+            "in another folder (--work) with a smaller learning rate (--set learning_rate=...)."
         )
     with replacing(path) as temporary:
-        save_file(halves, temporary)
+        temporary.write_bytes(save(halves))
 
 
 class CsvLog:

@@ -4,8 +4,10 @@ The trunk never changes, so its features are computed once and mapped from disk 
 """
 
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, Phantom, draw
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.masks.candidates import pack, unpack
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters.sam2_pixels import normalised
+from medfocus_pipeline.types import JSON
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +39,9 @@ _TURNS = ("breast", "brain", PICTURES, "lungs", "breast", "covid", PICTURES)
 """Kinds of the phantoms one after the other; chest, brain, breast and pictures about alike."""
 
 _EASIEST, _HARDEST = 0.1, 0.8
+
+_SAMPLE = 2 * len(_TURNS)
+"""Phantoms that tell whether all are still drawn as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,8 @@ class FeatureCache:
         return unpack(self.masks[row, : self.counts[row] - 1])
 
 
-def describe(count: int, *, seed: int, size: int, trunk: str) -> dict[str, Any]:
-    """What a cache is made from.
+def describe(count: int, *, seed: int, size: int, trunk: str) -> JSON:
+    """What a cache is made from, with a digest of the first phantoms as they are drawn now.
 
     Args:
         count: phantoms in it.
@@ -83,11 +89,16 @@ def describe(count: int, *, seed: int, size: int, trunk: str) -> dict[str, Any]:
         size: side of their images, in pixels.
         trunk: SHA-256 of the trunk's weights.
     """
-    kinds = list(_TURNS)
-    return {"phantoms": count, "seed": seed, "size": size, "kinds": kinds, "trunk": trunk}
+    recipe = {"phantoms": count, "seed": seed, "size": size, "kinds": [*_TURNS], "trunk": trunk}
+    drawings = sha256()
+    for row in range(_SAMPLE):
+        drawn = phantom(row, recipe)
+        drawings.update(drawn.image.tobytes())
+        drawings.update(drawn.parts.tobytes())
+    return recipe | {"drawings": drawings.hexdigest()}
 
 
-def open_cache(folder: Path, trunk: Any, recipe: Mapping[str, Any]) -> FeatureCache:
+def open_cache(folder: Path, trunk: Any, recipe: JSON) -> FeatureCache:
     """Maps the cache in `folder`, which is made if there is none.
 
     Args:
@@ -97,20 +108,24 @@ def open_cache(folder: Path, trunk: Any, recipe: Mapping[str, Any]) -> FeatureCa
 
     Raises:
         ConfigError: there is a cache made from something else.
+        StoreError: the disk has no room for it.
     """
     import torch
 
     note = folder / "recipe.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != recipe:
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else recipe
+    other = [name for name in {**known, **recipe} if known.get(name) != recipe.get(name)]
+    if other:
         raise ConfigError(
-            f"{folder} has the features of other phantoms; name another folder with --work, or "
-            "delete this one."
+            f"{folder} has the features of other phantoms ({', '.join(other)} changed); name "
+            "another folder with --work, or delete this one."
         )
     with torch.inference_mode():
         maps = trunk(torch.zeros(1, 3, recipe["size"], recipe["size"]))
     shapes = tuple((m.shape[2], m.shape[3], m.shape[1]) for m in maps)
     length, count = sum(h * w * c for h, w, c in shapes), recipe["phantoms"]
     folder.mkdir(parents=True, exist_ok=True)
+    _make_room(folder, count * (2 * length + _PARTS * MASK_SIDE * MASK_SIDE // 8))
     cache = FeatureCache(
         shapes,
         features=_mapped(folder / "features.f16", np.float16, (count, length)),
@@ -125,7 +140,7 @@ def open_cache(folder: Path, trunk: Any, recipe: Mapping[str, Any]) -> FeatureCa
 def fill(
     cache: FeatureCache,
     trunk: Any,
-    recipe: Mapping[str, Any],
+    recipe: JSON,
     *,
     share: tuple[int, int] = (0, 1),
     advance: Callable[[int], None],
@@ -159,7 +174,7 @@ def fill(
         advance(len(rows))
 
 
-def phantom(row: int, recipe: Mapping[str, Any]) -> Phantom:
+def phantom(row: int, recipe: JSON) -> Phantom:
     """The phantom of a row: the kinds take turns, the difficulty is drawn."""
     kind = _TURNS[row % len(_TURNS)]
     difficulty = generator("difficulty", recipe["seed"], row).uniform(_EASIEST, _HARDEST)
@@ -171,7 +186,19 @@ def _learnable(parts: NDArray[np.bool_]) -> NDArray[np.bool_]:
     step = parts.shape[-1] // MASK_SIDE
     shape = (len(parts), MASK_SIDE, step, MASK_SIDE, step)
     masks: NDArray[np.bool_] = parts.reshape(shape).mean(axis=(2, 4)) >= 0.5
-    return masks[masks.sum(axis=(1, 2)) >= _LEAST_PIXELS][:_PARTS]
+    large = np.flatnonzero(masks.sum(axis=(1, 2)) >= _LEAST_PIXELS)
+    return masks[large[:_PARTS]]
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Checks that the files fit: a full disk would end a process that writes into their maps."""
+    there = sum(512 * path.stat().st_blocks for path in folder.iterdir())
+    free = shutil.disk_usage(folder).free
+    if there + free < size:
+        raise StoreError(
+            f"The features take {size / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are "
+            "free: free some space, name another folder with --work, or take fewer --phantoms."
+        )
 
 
 def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> Any:

@@ -7,11 +7,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medfocus_pipeline.errors import MedFocusError
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+_GOODBYE = 5.0
+"""Seconds in which a process that has lost its connection ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +31,6 @@ class Team:
 
     rank: int = 0
     size: int = 1
-
-    def wait(self) -> None:
-        """Returns when all of the team are here."""
-        from torch import distributed
-
-        if self.size > 1:
-            distributed.barrier()
 
     def average(self, tensors: "Sequence[Tensor]") -> None:
         """Replaces tensors by their means over the team, all in one message."""
@@ -50,14 +49,14 @@ class Team:
 
 @contextmanager
 def team(size: int, work: Callable[..., None], *arguments: Any) -> Iterator[Team]:
-    """Starts the other processes and makes this one their rank 0.
+    """Starts the other processes and makes this one their rank 0; all end with the block.
 
     Args:
         size: processes, with this one.
         work: what the others call with their `Team` and then `arguments`; a module's function.
 
     Raises:
-        RuntimeError: one of the others failed.
+        MedFocusError: one of the others failed.
     """
     import torch
     from torch import distributed, multiprocessing
@@ -77,17 +76,34 @@ def team(size: int, work: Callable[..., None], *arguments: Any) -> Iterator[Team
         try:
             _meet(Team(0, size), meeting)
             yield Team(0, size)
-            for process in others:
-                process.join()
-            if any(process.exitcode for process in others):
-                raise RuntimeError("A process of the training failed; what it said is above.")
+            _part(others, timeout=None)
+        except RuntimeError:  # what torch raises when a process is gone
+            _part(others, timeout=_GOODBYE)
+            raise
         finally:
-            torch.set_num_threads(threads)
             for process in others:
                 process.terminate()
                 process.join()
             if size > 1 and distributed.is_initialized():
                 distributed.destroy_process_group()
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+
+
+def _part(others: Sequence[BaseProcess], *, timeout: float | None) -> None:
+    """Waits for the others to end.
+
+    Raises:
+        MedFocusError: one of them failed.
+    """
+    for process in others:
+        process.join(timeout)
+        if process.exitcode:
+            raise MedFocusError(
+                f"A process of the training ended with code {process.exitcode}; what it said is "
+                "above, and nothing if it was killed (-9: out of memory?). The same command goes "
+                "on from the last checkpoint."
+            )
 
 
 def _join(

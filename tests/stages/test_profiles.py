@@ -32,7 +32,8 @@ def test_the_list_says_what_each_is_and_what_it_fetches(medfocus: Medfocus, no_h
         assert name in text
         assert profiles.summary(name).split()[0] in text
     assert "facebook/sam2.1-hiera-large 897.6 MB" in text
-    assert "openai/clip-vit-base-patch16 598.4 MB (not here)" in text
+    assert "openai/clip-vit-base-patch16 598.4 MB: not all here yet" in text
+    assert "downloads nothing" in text
     assert "paper (default)" in text
 
 

@@ -89,7 +89,7 @@ def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) ->
     picture = head.picture
     if scanner.random() < 0.2:
         picture = canvas.blur(picture, float(scanner.uniform(0.004, 0.012)))
-    grain = 0.015 + 0.04 * difficulty * float(scanner.random())
+    grain = 0.01 + 0.03 * difficulty * float(scanner.random())
     brain = (head.depth > 0) | lesion
     return Phantom(
         image=canvas.expose(scanner, picture, grain=grain, spread=0.12),
@@ -146,7 +146,7 @@ def _details(rng: np.random.Generator, anatomy: Anatomy, tumour: Tumour) -> list
         details.append(str(rng.choice(("round", "well-defined", "sharply bordered"))))
     if tumour.tail:
         details.append("with a dural tail")
-    if tumour.halo > 0.5:
+    if tumour.halo > 0.5 and tumour.bed == "oedema":
         details.append(str(rng.choice(("with surrounding oedema", "perilesional edema"))))
     if anatomy.plane.view != "sagittal" and abs(x) > 0.1:
         details.append("on the left of the image" if x < 0 else "on the right of the image")

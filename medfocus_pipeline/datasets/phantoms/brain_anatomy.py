@@ -245,6 +245,6 @@ def specks(rng: np.random.Generator, picture: FloatArray, frame: Frame, anatomy:
             radius, tissue = float(rng.uniform(0.06, 0.12)), "fluid"
         oval = (x, y, radius, radius * narrow, float(rng.uniform(0, np.pi)))
         stamp(picture, frame, oval, anatomy.tissues[tissue])
-    for top, bottom in anatomy.plane.fissures:
+    for top, bottom in () if anatomy.stripped else anatomy.plane.fissures:
         sinus = (0.0, top if top < 0 else bottom, 0.03, 0.02, 0.0)
         stamp(picture, frame, sinus, anatomy.tissues["vessel"])

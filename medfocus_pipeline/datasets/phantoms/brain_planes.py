@@ -199,7 +199,7 @@ class Anatomy:
 def plan(rng: np.random.Generator) -> Anatomy:
     """Decide about a head."""
     plane = str(rng.choice(list(PLANES), p=(0.35, 0.35, 0.15, 0.15)))
-    sequence = str(rng.choice(list(SEQUENCES), p=(0.18, 0.55, 0.12, 0.15)))
+    sequence = str(rng.choice(list(SEQUENCES), p=(0.15, 0.63, 0.1, 0.12)))
     usual = {"air": 0.02, "muscle": 0.3, **SEQUENCES[sequence], **FINDINGS[sequence]}
     shift = rng.normal(0, 0.025, len(usual))
     tissues = {

@@ -32,18 +32,18 @@ _LOOKS = {
         "border": (0.04, 0.1),
         "texture": (0.02, 0.08),
         "core": (0.0, 0.1),
-        "halo": (0.0, 0.3),
+        "halo": (0.0, 0.2),
         "push": (0.0, 0.3),
     },
     "pituitary": {
-        "radius": (0.09, 0.15),
+        "radius": (0.11, 0.18),
         "aspect": (0.7, 1.0),
         "wobble": (0.03, 0.12),
         "spikes": (0.0, 0.03),
         "border": (0.06, 0.14),
         "texture": (0.03, 0.12),
-        "core": (0.0, 0.3),
-        "halo": (0.0, 0.1),
+        "core": (0.0, 0.1),
+        "halo": (0.5, 1.0),
         "push": (0.0, 0.15),
     },
 }
@@ -58,6 +58,7 @@ class Tumour:
         angle: turn, in radians.
         strength: how much of its own brightness shows, about 0.2 to 1.
         tail: whether the dura beside it thickens.
+        bed: the tissue around it.
         outside: how far it may grow beyond the brain, in coordinates.
         radius: of its longer axis, in coordinates.
         aspect: shorter over longer axis.
@@ -65,7 +66,7 @@ class Tumour:
         border: how far its border reaches, as a share of the radius.
         texture: spread of its brightness.
         core: radius of its dead core over its own.
-        halo: how plain the oedema around it is.
+        halo: how plain its bed is.
         push: how far it pushes what is around it.
     """
 
@@ -73,6 +74,7 @@ class Tumour:
     angle: float
     strength: float
     tail: bool
+    bed: str
     outside: float
     radius: float
     aspect: float
@@ -100,15 +102,16 @@ def plan(rng: np.random.Generator, anatomy: Anatomy, label: str, difficulty: flo
         look, place = (other, place) if rng.random() < 0.5 else (look, other)
     low, high = np.array(list(_LOOKS[look].values())).T
     average = np.array([list(ranges.values()) for ranges in _LOOKS.values()]).mean(axis=(0, 2))
-    mixed = float(rng.uniform(0, 0.6)) * difficulty
+    mixed = float(rng.uniform(0, 0.6)) * difficulty**2
     traits = rng.uniform(low, high) * (1 - mixed) + average * mixed
     values = dict(zip(_LOOKS[look], traits.tolist(), strict=True))
-    strength = (1.0 - 0.75 * difficulty**2) * float(rng.uniform(0.85, 1.15))
+    strength = (1.0 - 0.75 * difficulty**3) * float(rng.uniform(0.85, 1.15))
     return Tumour(
         centre=_place(rng, anatomy, place, values["radius"]),
         angle=float(rng.uniform(0, np.pi)),
         strength=min(1.0, strength),
         tail=look == "meningioma" and bool(rng.random() < 0.5),
+        bed="fluid" if look == "pituitary" else "oedema",
         outside=0.1 if place == "pituitary" else 0.005,
         **values,
     )
@@ -172,11 +175,11 @@ def draw(
         dura = canvas.edge(np.float32(0.018) - np.abs(head.depth[there]), 0.01)
         below = below + _share(tumour.strength * around * dura, tissues["solid"], below)
     below = below + _share(
-        tumour.strength * tumour.halo * around * within, tissues["oedema"], below
+        tumour.strength * tumour.halo * around * within, tissues[tumour.bed], below
     )
     ragged = field + np.float32(0.6 * tumour.border) * rough
     amount = canvas.edge(ragged, tumour.border) * within
-    dead = tumour.core if tumour.core > 0.25 else -1.0
+    dead = tumour.core if tumour.core > 0.3 else -1.0
     inner = canvas.edge(field - np.float32(1 - dead) + np.float32(0.12) * rough, 0.08)
     body = np.float32(tissues["solid"]) + np.float32(tumour.texture) * rough
     body = body + _share(inner, tissues["dead"], body)

@@ -76,7 +76,7 @@ def decide(rng: np.random.Generator, cause: str, difficulty: float) -> Finding:
     """
     loose = 0.2 + 0.4 * difficulty
     out, down, left, net = rng.normal(0, loose, 4).tolist()
-    density = (0.52 - 0.42 * difficulty) * float(np.exp(rng.normal(0, 0.2)))
+    density = (0.56 - 0.44 * difficulty) * float(np.exp(rng.normal(0, 0.2)))
     odd, one = bool(rng.random() < 0.2 * difficulty), float(rng.choice([-3.0, 3.0]))
     if cause == COVID:
         side = 0.6 * one if odd else 0.5 * left

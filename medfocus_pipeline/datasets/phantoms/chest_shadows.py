@@ -139,7 +139,7 @@ def devices(rng: np.random.Generator, picture: FloatArray) -> FloatArray:
     size = len(picture)
     layer = PillowImage.new("L", (size, size))
     pen = ImageDraw.Draw(layer)
-    for _ in range(rng.integers(2, 5) if rng.random() < 0.3 else 0):
+    for _ in range(rng.integers(2, 5) if rng.random() < 0.25 else 0):
         _wire(rng, pen, size, rng.uniform(0.15, 0.85, 2), end=rng.uniform(0, 1, 2), disc=True)
     if rng.random() < 0.2:
         start = np.array([rng.normal(0.5, 0.03), 0.0])
@@ -151,7 +151,7 @@ def devices(rng: np.random.Generator, picture: FloatArray) -> FloatArray:
         pen.text(corner, "R" if corner[0] < size / 2 else "L", fill=220, font=font)
     if layer.getbbox() is None:
         return picture
-    strength = np.float32(rng.uniform(0.15, 0.5) / 255)
+    strength = np.float32(rng.uniform(0.1, 0.4) / 255)
     return picture + strength * np.asarray(layer, dtype=np.float32)
 
 
