@@ -21,7 +21,7 @@ STAGE = "masks"
 VERSION = 2
 SHARD_ROWS = 64
 
-_SCALARS = ("score", "stability", "support", "area")
+_SCALARS = ("score", "stability", "support", "contrast", "area")
 _SHARDS_IN_MEMORY = 2
 
 

@@ -23,7 +23,7 @@ JSON: TypeAlias = dict[str, Any]
 
 FocusMode: TypeAlias = Literal["original", "segmented", "overlay", "mask", "crop", "dimmed"]
 View: TypeAlias = Literal["identity", "hflip", "centre_crop"]
-RoiRule: TypeAlias = Literal["best", "largest", "central", "union", "text"]
+RoiRule: TypeAlias = Literal["best", "largest", "central", "union", "salient", "nested", "text"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Precision: TypeAlias = Literal["fp32", "bf16"]
 
@@ -40,6 +40,8 @@ class Candidates:
             stricter and a laxer threshold.
         support: ``(k,) float32`` in [0, 1], how far the segmenter's other prompts inside the
             mask agree with it, see `masks.votes`; 1 where a segmenter has no prompts.
+        contrast: ``(k,) float32`` of 0 and more, how far the brightness inside the mask is
+            from that around it, see `masks.contrast`.
         area: ``(k,) float32`` in [0, 1], share of the image.
         boxes: ``(k, 4) float32``, XYXY in pixels of the original image.
     """
@@ -48,6 +50,7 @@ class Candidates:
     score: FloatArray
     stability: FloatArray
     support: FloatArray
+    contrast: FloatArray
     area: FloatArray
     boxes: Boxes
 
@@ -68,6 +71,7 @@ class Candidates:
             self.score[kept],
             self.stability[kept],
             self.support[kept],
+            self.contrast[kept],
             self.area[kept],
             self.boxes[kept],
         )

@@ -52,6 +52,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+bench_app = typer.Typer(invoke_without_command=True)
+app.add_typer(bench_app, name="bench")
 app.add_typer(cache.app, name="cache")
 app.add_typer(models.app, name="models")
 
@@ -146,7 +148,9 @@ def embed_command(
     focus: Annotated[
         str | None, typer.Option(help="original,segmented,overlay,mask,crop,dimmed: one or more.")
     ] = None,
-    roi: Annotated[str | None, typer.Option(help="best, largest, central, union or text.")] = None,
+    roi: Annotated[str | None, typer.Option(
+            help="auto (the card's), salient, nested, union, best, largest, central or text."
+        )] = None,
     views: Annotated[
         str | None, typer.Option(help="identity,hflip,centre_crop: one or more.")
     ] = None,
@@ -208,22 +212,38 @@ def probe_command(
     raise typer.Exit(probe.run(context, config, workers=processes))
 
 
-@app.command("train-offline", epilog="Example: medfocus train-offline sam2-lite --seed 0")
+@app.command(
+    "train-offline",
+    epilog="""\b
+Examples:
+  medfocus train-offline sam2-lite
+  medfocus train-offline sam2-lite --steps 200 --phantoms 300 --work /tmp/try
+  medfocus train-offline sam2-lite --seed 1 --set learning_rate=5e-4 --work seed-1
+  medfocus train-offline lite-clip""",
+)
 def train_offline_command(
     model: Annotated[str, typer.Argument(help="sam2-lite or lite-clip.")],
     work: Annotated[
         Path | None,
-        typer.Option("--work", help="Where all goes. [default: cache/training/<model>]"),
+        typer.Option(
+            "--work",
+            help="Folder for features, log and weights. [default: cache/training/<model>]",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")] = None,
     phantoms: Annotated[int | None, typer.Option(min=1, help="Images to learn from.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of phantoms and training.")] = None,
     set_: Assignments = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes that train together.")
+        int | None, typer.Option("--workers", min=1, help="Processes that work together.")
     ] = None,
 ) -> None:
-    """Train a model of the package anew, on phantoms alone."""
+    """Train a model that comes with MedFocus anew, on phantoms alone: no hub, no GPU, no data.
+
+    That takes minutes for lite-clip and hours for sam2-lite, which also needs 6 GB of disk. The
+    same command goes on where an earlier one was stopped. The models in use stay as they are:
+    the last lines say how to use the new one.
+    """
     from stages import train_offline
 
     options: dict[str, object] = {
@@ -322,15 +342,41 @@ def profiles_command(
     profiles.run(name, cache=cache_)
 
 
-@app.command("bench", epilog="Example: medfocus bench --output bench.json")
+@bench_app.callback(epilog="Example: medfocus bench --output bench.json")
 def bench_command(
+    context: typer.Context,
     output: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("bench.json"),
     quick: Annotated[bool, typer.Option("--quick", help="Small, to see that it works.")] = False,
 ) -> None:
     """Measure the stages against the bare models (ten minutes)."""
-    from stages import bench
+    if context.invoked_subcommand is None:
+        from stages import bench
 
-    bench.run(output, quick=quick)
+        bench.run(output, quick=quick)
+
+
+@bench_app.command(
+    "regions",
+    epilog="Example: medfocus bench regions --dataset breast --data ~/busi --count 50",
+)
+def bench_regions_command(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Also a data set that has annotations.")
+    ] = None,
+    data: DataFolder = None,
+    count: Annotated[int, typer.Option(min=1, help="Regions of each kind.")] = 20,
+    size: Annotated[str, typer.Option(help="lite, tiny, small, base_plus or large.")] = "lite",
+    checkpoint: Annotated[Path | None, typer.Option(help="Local weights.")] = None,
+    grid: Annotated[
+        int, typer.Option(min=0, max=64, help="Also the best of N x N clicks; 16 takes minutes.")
+    ] = 0,
+) -> None:
+    """Measure how well SAM2 outlines what it is pointed at: IoU, on phantoms it never saw."""
+    from medfocus_pipeline.config import Sam2Config
+    from stages.bench import regions
+
+    config = validated(Sam2Config, {"size": size, "checkpoint": checkpoint})
+    regions.run(config, dataset=dataset, data=data, count=count, grid=grid)
 
 
 @app.command("doctor", epilog="Example: medfocus doctor --profile paper")

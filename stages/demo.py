@@ -60,7 +60,7 @@ def _say_agreement(context: Context) -> None:
     if path is None or not path.exists():
         return
     measured = json.loads(path.read_text(encoding="utf-8"))
-    iou, rule = measured["mean_iou"], context.embed.roi
+    iou, rule = measured["mean_iou"], context.embed.configs(auto=dataset.card.roi)[0].roi
     if rule in iou:
         say(
             f"mean IoU of the ROI with the phantom's annotation: {iou[rule]:.3f} (rule {rule}, "

@@ -27,13 +27,13 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
     Returns:
         1 if `strict` and some image cannot be used, else 0.
     """
-    configs = plan.configs()
-    if plan.roi == "text" and not has_text(plan.encoder):
+    dataset = open_dataset(context)
+    configs = plan.configs(auto=dataset.card.roi)
+    if configs[0].roi == "text" and not has_text(plan.encoder):
         raise ConfigError(
             f"The ROI rule text compares regions with the class prompts, and {plan.encoder.name} "
             "has no text tower. Use --encoder clip, or --roi best."
         )
-    dataset = open_dataset(context)
     problems = dataset.problems
     stores = locate_stores(context, dataset, configs)
     check_masks(context, stores)

@@ -74,7 +74,7 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
         0.
     """
     dataset = open_dataset(context, images_needed=False)
-    stores = locate_stores(context, dataset, context.embed.configs())
+    stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
     split = _split(dataset, config)
     plans = plan(context, dataset, stores, split, config)
     for one in plans:
@@ -131,10 +131,9 @@ def _split(dataset: Dataset, config: ProbeConfig) -> Split:
 
 
 def _place(context: Context, stores: Stores, focus: str) -> Located:
-    for known, place in zip(context.embed.configs(), stores.embeddings, strict=True):
-        if known.focus == focus:
-            return place
-    modes = context.embed.focus
+    modes = list(dict.fromkeys(context.embed.focus))
+    if focus in modes:
+        return stores.embeddings[modes.index(focus)]
     raise StoreError(
         f"There are no embeddings of the focus {focus}, only of {', '.join(modes)}. "
         f'Run: make embed ARGS="--focus {",".join([*modes, focus])}"'

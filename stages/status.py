@@ -46,7 +46,7 @@ def _add_probe(
 
 def used_stores(context: Context, dataset: Dataset) -> Stores:
     """The stores of the settings used last, or else of the profile."""
-    stores = locate_stores(context, dataset, context.embed.configs())
+    stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
     masks = stores.masks or locate_masks(context, dataset, context.masks)
     return Stores(masks, stores.embeddings, stores.texts)
 

@@ -21,10 +21,19 @@ def picture(name: str, *, size: tuple[int, int] = (12, 10)) -> Image:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
+def blank(size: tuple[int, int]) -> Image:
+    """A black picture."""
+    return np.zeros((*size, 3), np.uint8)
+
+
 def candidates(masks: NDArray[np.bool_], *, size: tuple[int, int] = (12, 10)) -> Candidates:
     """Candidates of these masks, ``(k, S, S) bool``, with scores falling from 0.9."""
     score = np.linspace(0.9, 0.5, len(masks), dtype=np.float32)
-    return Candidates(masks, score, score / 2, score / 3, areas(masks), boxes(masks, size=size))
+    return Candidates(
+        *(masks, score, score / 2, score / 3, score * 2),
+        areas(masks),
+        boxes(masks, size=size),
+    )
 
 
 @dataclass(frozen=True)

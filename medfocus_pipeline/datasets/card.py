@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.checked_yaml import load_checked
 from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.types import RoiRule
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -75,6 +76,7 @@ class Card(Frozen):
         exclude: globs, matched from the right of the relative path, of files to leave out.
         patient: regex searched in the relative path; its group is the patient.
         annotation: where the masks of an image are, relative to its folder, with ``{stem}``.
+        roi: the ROI rule that `auto` stands for, as one rule need not serve every modality.
         test_share: share of the test split where there is no official one.
         paper: method -> percent of the training images -> accuracy in percent.
     """
@@ -93,6 +95,7 @@ class Card(Frozen):
     exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     patient: str | None = None
     annotation: str | None = None
+    roi: RoiRule = "salient"
     test_share: float | None = Field(default=None, gt=0, lt=1)
     paper: dict[str, dict[Percent, Percent]] = Field(default_factory=dict)
 

@@ -38,7 +38,11 @@ CONFIG, TENSORS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json
 SHIPPED = Path(__file__).parent / "lite_clip_weights"
 """The folder that comes with MedFocus."""
 
-SHA256: dict[str, str] = {}
+SHA256 = {
+    CONFIG: "a46aab80b3b666255811ada432ce52fd966f64e422b08c10be0ad6b73749f241",
+    TENSORS: "b5e653ba1444da7bdc0cece436c305608482006cd439bd44ec595f7d549b2836",
+    TOKENIZER: "496557716d080a69e2b30d7dea9d43aa98572810e0aaad390fdfddfd32c8ac84",
+}
 """Of the files in `SHIPPED`."""
 
 TEXT_PREFIX = "text."
@@ -124,7 +128,9 @@ def open_tokenizer(path: Path, *, length: int) -> Any:
     """
     from transformers import PreTrainedTokenizerFast
 
-    json.loads(path.read_text(encoding="utf-8"))  # the library's own exception has no type
+    described = json.loads(path.read_text(encoding="utf-8"))
+    if "model" not in described:  # the library's own exception has no type
+        raise ValueError(f"{path.name} has no model")
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_file=str(path),
         model_max_length=length,

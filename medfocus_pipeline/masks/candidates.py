@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medfocus_pipeline.masks.contrast import contrast
 from medfocus_pipeline.masks.votes import Votes, support
-from medfocus_pipeline.types import Boxes, Candidates, FloatArray, IntArray
+from medfocus_pipeline.types import Boxes, Candidates, FloatArray, Image, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def select(
     score: FloatArray,
     stability: FloatArray,
     *,
-    size: tuple[int, int],
+    image: Image,
     max_candidates: int,
     limits: Limits | None = None,
     duplicate_iou: float = 1.0,
@@ -131,7 +132,7 @@ def select(
         masks: ``(m, S, S) bool``.
         score: ``(m,) float32`` in [0, 1].
         stability: ``(m,) float32`` in [0, 1].
-        size: ``(h, w)`` of the original image, in pixels.
+        image: ``(h, w, 3) uint8``, the original one.
         max_candidates: how many are kept at most.
         limits: None drops only the empty ones.
         duplicate_iou: greatest IoU that two kept masks may have.
@@ -152,8 +153,9 @@ def select(
         score=score[kept].astype(np.float32),
         stability=stability[kept].astype(np.float32),
         support=agreed,
+        contrast=contrast(masks[kept], image),
         area=areas(masks[kept]),
-        boxes=boxes(masks[kept], size=size),
+        boxes=boxes(masks[kept], size=image.shape[:2]),
     )
 
 

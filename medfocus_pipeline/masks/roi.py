@@ -3,15 +3,28 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import Candidates, FloatArray, Mask, Roi, RoiRule
 
-_UNION_SHARE = 0.8
+_UNION_SHARE = 0.7
 """Candidates with at least this share of the best score make up the union."""
 
+_STANDS_OUT = 0.5
+"""Least salience of a region that stands out; chosen on phantoms, with and without lesions."""
+
+_INSIDE = 0.9
+"""Share of a candidate that lies in a larger one which holds it."""
+
+_LARGER = 1.3
+"""Least ratio of the areas of the two."""
+
+_COARSE = 64
+"""Side at which candidates are compared, in pixels."""
+
 Rule = Callable[[Candidates, FloatArray | None], list[int]]
-"""Which candidates make up the ROI, given the similarities."""
+"""Which candidates make up the ROI, given the similarities; none is the whole image."""
 
 
 def choose_roi(
@@ -29,11 +42,19 @@ def choose_roi(
     - ``largest``: the greatest area.
     - ``central``: the highest score times (1 - r), r the distance of the candidate's centroid
       from the centre of the frame as a share of the half diagonal.
-    - ``union``: all candidates whose score is at least 0.8 of the best one, together.
+    - ``union``: all candidates whose score is at least 0.7 of the best one, together.
+    - ``salient``: the highest salience, which is the score times the square root of the
+      contrast times (1 - b), b twice the share of the outline that lies on the frame.
+    - ``nested``: the same among the candidates that lie inside another one, as a lesion lies
+      in an organ; without any, among all.
     - ``text``: the highest similarity.
 
+    Where no salience reaches 0.5 nothing stands out, and ``salient`` and ``nested`` say so: the
+    ROI is the organ, which is the best candidate that holds others, or else the whole image.
+
     Args:
-        candidates: masks in the square frame; without any, the ROI is the whole image.
+        candidates: masks in the square frame; without any, the ROI is the whole image
+            (`Roi.fallback`).
         rule: one of the above.
         size: ``(h, w)`` of the original image, in pixels.
         similarity: ``(k,) float32``, of each candidate's crop with the class prompts; for
@@ -44,9 +65,10 @@ def choose_roi(
     """
     if rule not in _RULES:
         raise ConfigError(f"No ROI rule {rule!r}; choose one of: {', '.join(_RULES)}.")
-    if len(candidates) == 0:
+    indices = _RULES[rule](candidates, similarity) if len(candidates) > 0 else []
+    if not indices:
         return Roi(mask=np.ones(size, dtype=np.bool_), fallback=True)
-    chosen = candidates.masks[_RULES[rule](candidates, similarity)]
+    chosen = candidates.masks[indices]
     return Roi(mask=_unsquare(np.any(chosen, axis=0), size=size), fallback=False)
 
 
@@ -76,6 +98,52 @@ def _union(candidates: Candidates, _: FloatArray | None) -> list[int]:
     return [index for index, score in enumerate(candidates.score) if score >= least]
 
 
+def _salient(candidates: Candidates, _: FloatArray | None) -> list[int]:
+    return _standing_out(candidates, np.ones(len(candidates), np.bool_))
+
+
+def _nested(candidates: Candidates, _: FloatArray | None) -> list[int]:
+    inside = _holds(candidates).any(axis=0)
+    return _standing_out(candidates, inside if inside.any() else ~inside)
+
+
+def _standing_out(candidates: Candidates, eligible: NDArray[np.bool_]) -> list[int]:
+    """The most salient of some candidates; the organ, or nothing, where none stands out."""
+    salience = np.where(eligible, _salience(candidates), 0)
+    if salience.max() >= _STANDS_OUT:
+        return [int(salience.argmax())]
+    organs = _holds(candidates).any(axis=1)
+    return [int(np.where(organs, candidates.score, -1).argmax())] if organs.any() else []
+
+
+def _salience(candidates: Candidates) -> FloatArray:
+    """``(k,) float32`` of 0 and more."""
+    clear = 1 - np.minimum(2 * _frame_share(candidates.masks), 1)
+    return np.asarray(candidates.score * np.sqrt(candidates.contrast) * clear, np.float32)
+
+
+def _frame_share(masks: NDArray[np.bool_]) -> FloatArray:
+    """Pixels that each mask has on the frame, as a share of its outline, ``(k,) float32``."""
+    framed = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    middle = slice(1, -1)
+    deep = framed[:, :-2, middle] & framed[:, 2:, middle]
+    deep &= framed[:, middle, :-2] & framed[:, middle, 2:]
+    outline = np.count_nonzero(masks & ~deep, axis=(1, 2))
+    rows, columns = masks[:, [0, -1]], masks[:, :, [0, -1]]
+    on_frame = np.count_nonzero(rows, axis=(1, 2)) + np.count_nonzero(columns, axis=(1, 2))
+    return np.asarray(on_frame / np.maximum(outline, 1), np.float32)
+
+
+def _holds(candidates: Candidates) -> NDArray[np.bool_]:
+    """Whether candidate i holds candidate j, ``(k, k) bool``."""
+    step = max(1, candidates.masks.shape[-1] // _COARSE)
+    flat = candidates.masks[:, ::step, ::step].reshape(len(candidates), -1).astype(np.float32)
+    shared, area = flat @ flat.T, flat.sum(axis=1)
+    holds: NDArray[np.bool_] = shared >= _INSIDE * np.maximum(area, 1)
+    holds &= area[:, None] > _LARGER * area
+    return holds
+
+
 def _text(candidates: Candidates, similarity: FloatArray | None) -> list[int]:
     if similarity is None:
         raise ConfigError(
@@ -92,6 +160,8 @@ _RULES: dict[str, Rule] = {
     "largest": _largest,
     "central": _central,
     "union": _union,
+    "salient": _salient,
+    "nested": _nested,
     "text": _text,
 }
 

@@ -3,6 +3,7 @@
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -22,17 +23,26 @@ DEFAULT = "paper"
 
 
 class EmbedPlan(Frozen):
-    """The embedding stores of a profile: one for each focus mode."""
+    """The embedding stores of a profile: one for each focus mode.
+
+    Attributes:
+        roi: the ROI rule; `auto` is the one of the data set's card.
+    """
 
     encoder: EncoderConfig = ClipConfig()
-    roi: RoiRule = "best"
+    roi: RoiRule | Literal["auto"] = "auto"
     focus: tuple[FocusMode, ...] = Field(default=("original", "segmented"), min_length=1)
     views: tuple[View, ...] = EmbedConfig().views
 
-    def configs(self) -> list[EmbedConfig]:
-        """One configuration for each focus mode, in order."""
+    def configs(self, *, auto: RoiRule) -> list[EmbedConfig]:
+        """One configuration for each focus mode, in order.
+
+        Args:
+            auto: the rule that `auto` stands for.
+        """
+        roi = auto if self.roi == "auto" else self.roi
         return [
-            EmbedConfig(encoder=self.encoder, roi=self.roi, focus=focus, views=self.views)
+            EmbedConfig(encoder=self.encoder, roi=roi, focus=focus, views=self.views)
             for focus in dict.fromkeys(self.focus)
         ]
 

@@ -24,7 +24,7 @@ _COARSE = 3
 
 _ROUNDS = 2
 
-_CONFIRMING = 3
+_CONFIRMING = 4
 """One of this many points confirms, the others explore."""
 
 _REACH = 2.0
@@ -99,17 +99,15 @@ def next_points(
 def _confirm(asked: IntArray, worth: FloatArray, count: int) -> IntArray:
     """Points of worth ``(n,)``, one after the other, away from those asked."""
     side = round(np.sqrt(len(worth)))
-    place = np.stack(np.divmod(np.arange(len(worth)), side), axis=1)
-    away = np.full(len(worth), _REACH)
-    for index in asked:
-        away = np.minimum(away, _lengths(place - place[index]))
+    place = np.stack(np.divmod(np.arange(len(worth)), side), axis=1).astype(np.float32)
+    away = _distances(place[asked], place).min(axis=0).clip(max=_REACH)
     found: list[int] = []
     for _ in range(count // _CONFIRMING):
         best = int((worth * away).argmax())
         if worth[best] * away[best] <= 0:
             break
         found.append(best)
-        away = np.minimum(away, _lengths(place - place[best]))
+        away = np.minimum(away, _distances(place[[best]], place)[0])
     return np.array(found, dtype=np.int64)
 
 
@@ -117,18 +115,17 @@ def _explore(
     features: FloatArray, asked: IntArray, covered: NDArray[np.bool_], count: int
 ) -> IntArray:
     """The least explained points, one after the other; each explains those like it."""
-    unexplained = np.full(len(features), np.inf)
-    for index in asked:
-        unexplained = np.minimum(unexplained, _lengths(features - features[index]))
-    for mask in covered[covered.any(axis=1)]:
-        distance = _lengths(features[mask] - features[mask].mean(axis=0))
-        unexplained[mask] = np.minimum(unexplained[mask], distance)
+    some = covered[covered.any(axis=1)].astype(np.float32)
+    means = some @ features / some.sum(axis=1, keepdims=True)
+    by_candidates = np.where(some > 0, _distances(means, features), np.inf)
+    by_points = _distances(features[asked], features)
+    unexplained = np.concatenate([by_points, by_candidates]).min(axis=0)
     unexplained[asked] = -1
     found: list[int] = []
     for _ in range(count):
         best = int(unexplained.argmax())
         found.append(best)
-        unexplained = np.minimum(unexplained, _lengths(features - features[best]))
+        unexplained = np.minimum(unexplained, _distances(features[[best]], features)[0])
         unexplained[best] = -1
     return np.array(found, dtype=np.int64)
 
@@ -139,7 +136,7 @@ def _scaled(block: FloatArray) -> FloatArray:
     return np.asarray(centred / max(length, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
-def _lengths(vectors: NDArray[np.floating] | IntArray) -> NDArray[np.floating]:
-    """Euclidean length of each row."""
-    lengths: NDArray[np.floating] = np.sqrt(np.square(vectors).sum(axis=-1))
-    return lengths
+def _distances(rows: FloatArray, others: FloatArray) -> FloatArray:
+    """Euclidean distance of each of r rows from each of n others, ``(r, n) float32``."""
+    squares = np.square(rows).sum(axis=1)[:, None] + np.square(others).sum(axis=1)
+    return np.asarray(np.sqrt(np.maximum(squares - 2 * rows @ others.T, 0)), dtype=np.float32)

@@ -114,7 +114,7 @@ class Sam2Segmenter:
         with torch.inference_mode():
             levels = self._encode(images)
             return [
-                self._candidates([level[index] for level in levels], size=image.shape[:2])
+                self._candidates([level[index] for level in levels], image)
                 for index, image in enumerate(images)
             ]
 
@@ -138,19 +138,19 @@ class Sam2Segmenter:
             whole = whole + model.no_mem_embed.view(1, -1, 1, 1)
         return [quarter, half, whole]
 
-    def _candidates(self, levels: "list[Tensor]", *, size: tuple[int, int]) -> Candidates:
-        """The best masks of one image from its feature maps."""
-        image = self._decoder.image_tokens(levels)
+    def _candidates(self, levels: "list[Tensor]", image: Image) -> Candidates:
+        """The best masks of one image, from its feature maps."""
+        tokens = self._decoder.image_tokens(levels)
         if self._config.prompting == "grid":
             asked = np.arange(len(self._points))
-            answers = self._ask(image, asked)
+            answers = self._ask(tokens, asked)
         else:
-            asked, answers = self._ask_adaptively(image, levels)
+            asked, answers = self._ask_adaptively(tokens, levels)
         return select(
             answers.masks,
             answers.score,
             answers.stability,
-            size=size,
+            image=image,
             limits=self._limits,
             duplicate_iou=self._config.duplicate_iou,
             max_candidates=self._max_candidates,

@@ -67,7 +67,7 @@ class ThresholdSegmenter:
             np.array([part.mask for part in found], dtype=np.bool_).reshape(-1, side, side),
             np.array([part.score for part in found], dtype=np.float32),
             np.array([part.stability for part in found], dtype=np.float32),
-            size=image.shape[:2],
+            image=image,
             limits=Limits(min_area=config.min_area, max_area=config.max_area),
             duplicate_iou=config.duplicate_iou,
             max_candidates=self._max_candidates,

@@ -3,6 +3,7 @@
 The trunk never changes, so its features are computed once and mapped from disk afterwards.
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -89,13 +90,25 @@ def describe(count: int, *, seed: int, size: int, trunk: str) -> JSON:
         size: side of their images, in pixels.
         trunk: SHA-256 of the trunk's weights.
     """
-    recipe = {"phantoms": count, "seed": seed, "size": size, "kinds": [*_TURNS], "trunk": trunk}
-    drawings = sha256()
+    return {
+        "phantoms": count,
+        "seed": seed,
+        "size": size,
+        "kinds": list(_TURNS),
+        "drawings": _drawings(seed, size),
+        "trunk": trunk,
+    }
+
+
+@functools.cache
+def _drawings(seed: int, size: int) -> str:
+    """Digest of the first phantoms: it changes when they are drawn otherwise."""
+    digest = sha256()
     for row in range(_SAMPLE):
-        drawn = phantom(row, recipe)
-        drawings.update(drawn.image.tobytes())
-        drawings.update(drawn.parts.tobytes())
-    return recipe | {"drawings": drawings.hexdigest()}
+        drawn = phantom(row, seed=seed, size=size)
+        digest.update(drawn.image.tobytes())
+        digest.update(drawn.parts.tobytes())
+    return digest.hexdigest()
 
 
 def open_cache(folder: Path, trunk: Any, recipe: JSON) -> FeatureCache:
@@ -160,7 +173,7 @@ def fill(
     chunks = np.array_split(np.arange(len(cache)), -(-len(cache) // _CHUNK))
     for rows in chunks[part::parts]:
         left = rows[cache.counts[rows] == 0]
-        phantoms = [phantom(int(row), recipe) for row in left]
+        phantoms = [phantom(int(row), seed=recipe["seed"], size=recipe["size"]) for row in left]
         if phantoms:
             pixels = normalised([each.image for each in phantoms], side=recipe["size"])
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -174,11 +187,11 @@ def fill(
         advance(len(rows))
 
 
-def phantom(row: int, recipe: JSON) -> Phantom:
+def phantom(row: int, *, seed: int, size: int) -> Phantom:
     """The phantom of a row: the kinds take turns, the difficulty is drawn."""
     kind = _TURNS[row % len(_TURNS)]
-    difficulty = generator("difficulty", recipe["seed"], row).uniform(_EASIEST, _HARDEST)
-    return draw(kind, recipe["seed"], row, size=recipe["size"], difficulty=difficulty)
+    difficulty = generator("difficulty", seed, row).uniform(_EASIEST, _HARDEST)
+    return draw(kind, seed, row, size=size, difficulty=difficulty)
 
 
 def _learnable(parts: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -283,7 +283,9 @@ def _export(folder: Path, model: Any, lesson: Lesson, *, share: float) -> None:
     }
     out = folder / WEIGHTS
     save_weights(out / TENSORS, tensors)
-    described = {"share": share, "text": model.text.config.to_diff_dict()}
+    sizes = model.text.config.to_diff_dict()
+    sizes.pop("transformers_version")  # it would change the file and nothing in it
+    described = {"share": share, "text": sizes}
     contents = {
         TOKENIZER: (folder / TOKENIZER).read_bytes(),
         CONFIG: canonical_json(described) + b"\n",

@@ -14,6 +14,7 @@ from medfocus_pipeline.masks.candidates import (
     unpack,
 )
 from medfocus_pipeline.masks.votes import Votes
+from tests.fakes import blank
 
 SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 MASKS = st.integers(0, 6).flatmap(lambda k: arrays(np.bool_, (k, 16, 16)))
@@ -86,7 +87,7 @@ def test_selected_candidates_keep_every_limit(proposed, limits, most, size):
         masks,
         score,
         stable,
-        size=size,
+        image=blank(size),
         limits=Limits(min_score, min_stability, min_area, max_area),
         duplicate_iou=duplicate_iou,
         max_candidates=most,
@@ -107,7 +108,7 @@ def test_selected_candidates_keep_every_limit(proposed, limits, most, size):
 @given(MASKS, SIZES)
 def test_without_limits_only_empty_masks_are_dropped(masks, size):
     k = len(masks)
-    chosen = select(masks, ones(k), ones(k), size=size, max_candidates=max(k, 1))
+    chosen = select(masks, ones(k), ones(k), image=blank(size), max_candidates=max(k, 1))
     assert len(chosen) == np.count_nonzero(masks.any(axis=(1, 2)))
 
 
@@ -120,14 +121,16 @@ def test_of_duplicates_the_better_score_stays():
         ]
     )
     score = np.array([0.7, 0.9, 0.8], dtype=np.float32)
-    chosen = select(masks, score, ones(3), size=(64, 64), duplicate_iou=0.7, max_candidates=9)
+    chosen = select(
+        masks, score, ones(3), image=blank((64, 64)), duplicate_iou=0.7, max_candidates=9
+    )
     np.testing.assert_array_equal(chosen.masks, masks[[1, 2]])
 
 
 def test_equal_scores_go_to_the_more_stable_then_the_earlier():
     masks = np.stack([disc(64, x=x, y=20, radius=5) for x in (10, 30, 50)])
     stable = np.array([0.5, 0.9, 0.9], dtype=np.float32)
-    chosen = select(masks, ones(3), stable, size=(64, 64), max_candidates=3)
+    chosen = select(masks, ones(3), stable, image=blank((64, 64)), max_candidates=3)
     np.testing.assert_array_equal(chosen.masks, masks[[1, 2, 0]])
 
 
@@ -143,7 +146,7 @@ def test_only_masks_within_the_limits_vote():
             masks,
             score,
             ones(3),
-            size=(8, 8),
+            image=blank((8, 8)),
             limits=Limits(min_score=least),
             max_candidates=1,
             votes=votes,
@@ -156,6 +159,6 @@ def test_only_masks_within_the_limits_vote():
 
 def test_without_prompts_every_candidate_is_supported():
     masks = np.ones((1, 8, 8), dtype=np.bool_)
-    chosen = select(masks, ones(1), ones(1), size=(8, 8), max_candidates=1)
+    chosen = select(masks, ones(1), ones(1), image=blank((8, 8)), max_candidates=1)
     assert chosen.support.dtype == np.float32
     assert chosen.support.tolist() == [1]

@@ -108,7 +108,7 @@ def test_a_candidate_does_not_explain_a_part_that_looks_otherwise():
     assert new.tolist() == [lesion]
 
 
-def test_one_point_of_three_confirms_the_best_candidate_that_is_not_huge():
+def test_one_point_of_four_confirms_the_best_candidate_that_is_not_huge():
     small, huge = patch(row=4, column=4, side=3), patch(row=0, column=0, side=12)
     poor = patch(row=9, column=9, side=3)
     new = next_points(
@@ -116,7 +116,7 @@ def test_one_point_of_three_confirms_the_best_candidate_that_is_not_huge():
         np.array([SIDE * 4 + 4]),
         covered=np.stack([huge, small, poor]),
         score=np.float32([1, 0.9, 0.3]),
-        count=6,
+        count=8,
     )
     assert small[new[:2]].all()
     assert not small[new[2:]].any()
