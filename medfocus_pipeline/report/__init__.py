@@ -1,0 +1,1 @@
+"""Pictures of what the pipeline did, for people to look at."""

@@ -1,0 +1,246 @@
+"""A sheet: one picture of what became of a few images, a row each, from candidates to answer."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
+
+from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.types import Image, Mask
+
+Colour = tuple[int, int, int]
+
+_PANEL, _ANSWER, _GAP = 216, 232, 12
+"""Sides of the square that a picture is fitted into, of the last column, and of what is between."""
+
+_HEADING, _FOOTER = 44, 40
+
+_WIDTH = _GAP + 4 * (_PANEL + _GAP) + _ANSWER + _GAP
+
+_LARGE, _SMALL = 20, 16
+"""Heights of the letters, in pixels."""
+
+_PAPER: Colour = (255, 255, 255)
+_INK: Colour = (25, 25, 25)
+_GREY: Colour = (105, 105, 105)
+_RIGHT: Colour = (0, 120, 60)
+_WRONG: Colour = (190, 20, 40)
+_ROI: Colour = (255, 176, 0)
+_ANNOTATION: Colour = (0, 190, 255)
+
+_CANDIDATES: tuple[Colour, ...] = (
+    (255, 176, 0),
+    (100, 143, 255),
+    (220, 38, 127),
+    (0, 200, 140),
+    (254, 97, 0),
+    (150, 110, 255),
+    (240, 228, 66),
+    (0, 190, 255),
+)
+"""Of the outlines, best candidate first; told apart by colour-blind people too, most of them."""
+
+_LIMIT = 600_000
+"""Bytes of a file that a page shows without delay."""
+
+_STEPS = (1, 4, 8, 16)
+"""Distances between the brightnesses of a file, tried in turn: noise is what a PNG is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a head said about one image.
+
+    Attributes:
+        predicted: name of the class.
+        probability: of that class, in [0, 1].
+    """
+
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a sheet.
+
+    Attributes:
+        image: ``(h, w, 3) uint8`` RGB.
+        candidates: ``(k, S, S) bool``, best first, in the segmenter's square frame.
+        roi: ``(h, w) bool``.
+        annotation: ``(h, w) bool``; None if nobody drew one.
+        focused: ``(h', w', 3) uint8``, what the encoder was given.
+        label: name of the true class.
+        answer: None if no head was asked.
+    """
+
+    image: Image
+    candidates: NDArray[np.bool_]
+    roi: Mask
+    annotation: Mask | None
+    focused: Image
+    label: str
+    answer: Answer | None
+
+
+def draw_sheet(examples: Sequence[Example], *, rule: str, focus: str, source: str) -> Image:
+    """The sheet of some examples, 1,168 pixels wide.
+
+    Args:
+        examples: at least one, from top to bottom.
+        rule: the ROI rule, for the heading.
+        focus: the focus mode, for the heading.
+        source: what gave the answers, for the last line.
+
+    Returns:
+        ``(h, 1168, 3) uint8`` RGB.
+    """
+    height = _HEADING + len(examples) * (_PANEL + _GAP) + _FOOTER
+    sheet = PIL.Image.new("RGB", (_WIDTH, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    headings = ("image", "candidates", f"ROI: {rule}", f"focus: {focus}", "answer")
+    for column, text in enumerate(headings):
+        draw.text((_left(column), _GAP), text, fill=_INK, font=_font(_LARGE))
+    for row, example in enumerate(examples):
+        top = _HEADING + row * (_PANEL + _GAP)
+        for column, panel in enumerate(_panels(example)):
+            down, right = ((_PANEL - side) // 2 for side in panel.shape[:2])
+            sheet.paste(PIL.Image.fromarray(panel), (_left(column) + right, top + down))
+        _write_answer(draw, example, (_left(4), top))
+    annotated = any(example.annotation is not None for example in examples)
+    _write_footer(draw, height - _FOOTER, annotated=annotated, source=source)
+    return np.asarray(sheet)
+
+
+def write_png(picture: Image, path: Path) -> None:
+    """Write a picture as PNG, in fewer brightnesses if it would have more than 600 kB.
+
+    Args:
+        picture: ``(h, w, 3) uint8`` RGB.
+        path: of the file; its folder is made.
+
+    Raises:
+        StoreError: the disk is full or read-only.
+    """
+    content = b""
+    for step in _STEPS:
+        content = _png(picture, step=step)
+        if len(content) < _LIMIT:
+            break
+    with disk_errors(path.parent), replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _png(picture: Image, *, step: int) -> bytes:
+    rounded = np.clip(np.rint(picture / step) * step, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    PIL.Image.fromarray(rounded).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _panels(example: Example) -> list[Image]:
+    """The four pictures of a row, each fitted into the panel."""
+    image = _fitted(example.image)
+    coloured = [
+        (mask, _CANDIDATES[n % len(_CANDIDATES)]) for n, mask in enumerate(example.candidates)
+    ]
+    # The best one last: it is not to be hidden by the others.
+    candidates = _outlined(image, reversed(coloured), width=2)
+    roi = _outlined(image, [(example.roi, _ROI)], width=4)
+    if example.annotation is not None:
+        roi = _outlined(roi, [(example.annotation, _ANNOTATION)], width=2)
+    return [image, candidates, roi, _fitted(example.focused)]
+
+
+def _fitted(picture: Image) -> Image:
+    """As large as the panel allows, with its aspect ratio."""
+    scale = _PANEL / max(picture.shape[:2])
+    height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
+    resized = PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def _outlined(panel: Image, masks: Iterable[tuple[Mask, Colour]], *, width: int) -> Image:
+    """A panel with the inner edges of masks of any size, so many pixels wide."""
+    drawn = panel.copy()
+    size = (panel.shape[1], panel.shape[0])
+    for mask, colour in masks:
+        soft = PIL.Image.fromarray(mask.astype(np.float32))
+        cover = np.asarray(soft.resize(size, PIL.Image.Resampling.BILINEAR)) >= 0.5
+        inner = cover
+        for _ in range(width):
+            inner = _eroded(inner)
+        drawn[cover & ~inner] = colour
+    return drawn
+
+
+def _eroded(mask: Mask) -> Mask:
+    """Without the pixels that have a neighbour outside; beyond the frame is outside."""
+    padded = np.pad(mask, 1)
+    across = padded[1:-1, :-2] & padded[1:-1, 2:]
+    down = padded[:-2, 1:-1] & padded[2:, 1:-1]
+    inner: Mask = mask & across & down
+    return inner
+
+
+def _write_answer(draw: ImageDraw.ImageDraw, example: Example, place: tuple[int, int]) -> None:
+    answer = example.answer
+    if answer is None:
+        lines = [("not probed yet", _SMALL, _GREY)]
+    else:
+        lines = [
+            ("predicted", _SMALL, _GREY),
+            *((text, _LARGE, _INK) for text in _wrapped(answer.predicted)),
+            (f"{100 * answer.probability:.0f} %", _LARGE, _INK),
+        ]
+    lines.append(("true class", _SMALL, _GREY))
+    lines += [(text, _LARGE, _INK) for text in _wrapped(example.label)]
+    if answer is not None:
+        right = answer.predicted == example.label
+        lines.append(("right", _LARGE, _RIGHT) if right else ("wrong", _LARGE, _WRONG))
+    left, top = place
+    for text, size, colour in lines:
+        draw.text((left, top), text, fill=colour, font=_font(size))
+        top += size + 8
+
+
+def _wrapped(text: str) -> list[str]:
+    """Lines that fit into the last column, two at most."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or _font(_LARGE).getlength(longer) <= _ANSWER:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines[:2]
+
+
+def _write_footer(draw: ImageDraw.ImageDraw, top: int, *, annotated: bool, source: str) -> None:
+    """What the lines in the third column are, and what gave the answers."""
+    left = float(_left(0))
+    known = [("ROI", _ROI), ("annotation", _ANNOTATION)] if annotated else [("ROI", _ROI)]
+    font = _font(_SMALL)
+    for text, colour in known:
+        draw.rectangle((left, top + 8, left + 20, top + 12), fill=colour)
+        draw.text((left + 26, top), text, fill=_GREY, font=font)
+        left += 26 + font.getlength(text) + 20
+    draw.text((left, top), source, fill=_GREY, font=font)
+
+
+def _left(column: int) -> int:
+    return _GAP + column * (_PANEL + _GAP)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise TypeError("this Pillow was built without FreeType")
+    return font
