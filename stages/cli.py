@@ -148,9 +148,12 @@ def embed_command(
     focus: Annotated[
         str | None, typer.Option(help="original,segmented,overlay,mask,crop,dimmed: one or more.")
     ] = None,
-    roi: Annotated[str | None, typer.Option(
+    roi: Annotated[
+        str | None,
+        typer.Option(
             help="auto (the card's), salient, nested, union, best, largest, central or text."
-        )] = None,
+        ),
+    ] = None,
     views: Annotated[
         str | None, typer.Option(help="identity,hflip,centre_crop: one or more.")
     ] = None,
@@ -274,9 +277,7 @@ def figure_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
-    count: Annotated[
-        int, typer.Option(min=1, max=16, help="Images, the classes in turn.")
-    ] = 4,
+    count: Annotated[int, typer.Option(min=1, max=16, help="Images, the classes in turn.")] = 4,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="PNG file. [default: <cache>/<dataset>/figure.png]"),
@@ -398,6 +399,16 @@ def bench_regions_command(
 
     config = validated(Sam2Config, {"size": size, "checkpoint": checkpoint})
     regions.run(config, dataset=dataset, data=data, count=count, grid=grid)
+
+
+@bench_app.command("phantoms", epilog="Example: medfocus bench phantoms --count 200")
+def bench_phantoms_command(
+    count: Annotated[int, typer.Option(min=1, help="Images of each kind.")] = 100,
+) -> None:
+    """Measure how fast phantoms are drawn, on one core."""
+    from stages.bench import phantoms
+
+    phantoms.run(count=count)
 
 
 @app.command("doctor", epilog="Example: medfocus doctor --profile paper")

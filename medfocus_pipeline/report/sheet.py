@@ -140,8 +140,23 @@ def write_png(picture: Image, path: Path) -> None:
 def _png(picture: Image, *, step: int) -> bytes:
     rounded = np.clip(np.rint(picture / step) * step, 0, 255).astype(np.uint8)
     file = io.BytesIO()
-    PIL.Image.fromarray(rounded).save(file, format="PNG", optimize=True)
+    (_with_palette(rounded) or PIL.Image.fromarray(rounded)).save(file, format="PNG")
     return file.getvalue()
+
+
+def _with_palette(picture: Image) -> PIL.Image.Image | None:
+    """The same picture at a byte a pixel, if it has no more than 256 colours."""
+    packed = picture.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    colours, places = np.unique(packed, return_inverse=True)
+    if len(colours) > 256:
+        return None
+    image = PIL.Image.fromarray(places.reshape(packed.shape).astype(np.uint8))
+    image.putpalette([channel for colour in colours.tolist() for channel in _channels(colour)])
+    return image
+
+
+def _channels(colour: int) -> Colour:
+    return colour >> 16, colour >> 8 & 255, colour & 255
 
 
 def _panels(example: Example) -> list[Image]:

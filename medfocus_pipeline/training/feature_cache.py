@@ -209,7 +209,7 @@ def _make_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if there + free < size:
         raise StoreError(
-            f"The features take {size / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are "
+            f"The features take {size / 1e9:,.1f} GB in {folder}, where {free / 1e9:,.1f} GB are "
             "free: free some space, name another folder with --work, or take fewer --phantoms."
         )
 

@@ -71,7 +71,7 @@ class LiteClipTraining(Frozen):
         save_every: steps from one checkpoint to the next.
     """
 
-    phantoms: int = Field(default=13_500, ge=1)
+    phantoms: int = Field(default=4_500, ge=1)
     seed: int = Field(default=0, ge=0)
     focus: tuple[FocusMode, ...] = Field(default=("segmented", "overlay", "crop"), min_length=1)
     steps: int = Field(default=1500, ge=1)

@@ -53,9 +53,9 @@ class Sam2LiteTraining(Frozen):
         log_every, save_every: steps from one row, one checkpoint, to the next.
     """
 
-    phantoms: int = Field(default=16_000, ge=1)
+    phantoms: int = Field(default=9_600, ge=1)
     seed: int = Field(default=0, ge=0)
-    steps: int = Field(default=30_000, ge=1)
+    steps: int = Field(default=4_000, ge=1)
     batch_size: int = Field(default=8, ge=1)
     workers: int = Field(default=2, ge=1, le=16)
     learning_rate: float = Field(default=8e-4, gt=0)

