@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import MasksConfig
 from medfocus_pipeline.masks.candidates import pack, unpack
+from medfocus_pipeline.segmenters import settled
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.compute import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
@@ -27,6 +28,7 @@ _SHARDS_IN_MEMORY = 2
 
 def recipe(config: MasksConfig, identity: ModelIdentity) -> Recipe:
     """What a mask store of this configuration is made from."""
+    config = config.model_copy(update={"segmenter": settled(config.segmenter)})
     described = config.model_dump(mode="json", exclude={"segmenter": {"checkpoint", "revision"}})
     return Recipe(STAGE, VERSION, described, identity.as_json(), upstream=None)
 

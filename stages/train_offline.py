@@ -40,6 +40,8 @@ def run(model: str, *, work: Path | None, options: Options, set_: list[str] | No
         raise ConfigError(f"No training for {model!r}; choose one of: {', '.join(MODELS)}.")
     folder = work or DEFAULT_CACHE / "training" / model
     started = time.monotonic()
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with _disk_errors(folder), writing(folder):
         weights = MODELS[model](folder, options, set_)
     minutes = (time.monotonic() - started) / 60

@@ -54,4 +54,5 @@ def _grey(image: Image) -> FloatArray:
 
     small = PillowImage.fromarray(image).convert("L")
     small = small.resize((_SIDE, _SIDE), PillowImage.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+    grey: FloatArray = np.asarray(small, dtype=np.float32)
+    return grey / np.float32(255)

@@ -103,7 +103,7 @@ def _salient(candidates: Candidates, _: FloatArray | None) -> list[int]:
 
 
 def _nested(candidates: Candidates, _: FloatArray | None) -> list[int]:
-    inside = _holds(candidates).any(axis=0)
+    inside: NDArray[np.bool_] = np.asarray(_holds(candidates).any(axis=0))
     return _standing_out(candidates, inside if inside.any() else ~inside)
 
 

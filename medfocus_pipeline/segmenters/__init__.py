@@ -22,6 +22,11 @@ def model_id(config: SegmenterConfig) -> str:
     return sam2.model_id(config) if isinstance(config, Sam2Config) else config.name
 
 
+def settled(config: SegmenterConfig) -> SegmenterConfig:
+    """The configuration with numbers where it left them to the segmenter."""
+    return sam2.settled(config) if isinstance(config, Sam2Config) else config
+
+
 def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
     """The weights that a segmenter needs, and its identity.
 

@@ -32,7 +32,7 @@ from medfocus_pipeline.training.checkpoint import (
     save_weights,
 )
 from medfocus_pipeline.training.lessons import Batch, Lesson, draw_batch, make_lesson
-from medfocus_pipeline.training.phantom_pairs import PhantomPlan, embed_phantoms, fingerprint
+from medfocus_pipeline.training.phantom_pairs import PhantomPlan, drawn_digest, embed_phantoms
 from medfocus_pipeline.training.tokenizer import SPECIAL
 from medfocus_pipeline.types import JSON, FocusMode
 
@@ -74,7 +74,7 @@ class LiteClipTraining(Frozen):
     phantoms: int = Field(default=4_500, ge=1)
     seed: int = Field(default=0, ge=0)
     focus: tuple[FocusMode, ...] = Field(default=("segmented", "overlay", "crop"), min_length=1)
-    steps: int = Field(default=1500, ge=1)
+    steps: int = Field(default=600, ge=1)
     warmup: int = Field(default=100, ge=1)
     batch_size: int = Field(default=1024, ge=2)
     captions: int = Field(default=128, ge=2)
@@ -100,7 +100,7 @@ class LiteClipTraining(Frozen):
     def recipe(self) -> JSON:
         """What the weights are made from; a checkpoint of another recipe is not gone on with."""
         changing = self.model_dump(mode="json", exclude={"workers", "save_every"})
-        return changing | {"drawings": fingerprint(self.seed)}
+        return changing | {"drawings": drawn_digest(self.seed)}
 
 
 def prepare(config: LiteClipTraining, folder: Path, *, advance: Callable[[int], None]) -> None:

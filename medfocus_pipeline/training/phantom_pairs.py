@@ -103,7 +103,7 @@ def embed_phantoms(
     def encoder() -> Encoder:
         return load_encoder(_NETWORK, weights, Runtime())
 
-    drawn, pairs = fingerprint(plan.seed), []
+    drawn, pairs = drawn_digest(plan.seed), []
     for mode in ("original", *plan.focus):
         config = EmbedConfig(encoder=_NETWORK, focus=mode, views=("identity",))
         recipe = embedding.recipe(config, weights.identity, masks=None, prompts=())
@@ -121,7 +121,7 @@ def embed_phantoms(
     return pairs
 
 
-def fingerprint(seed: int) -> str:
+def drawn_digest(seed: int) -> str:
     """Changes when phantoms are drawn or described otherwise: a digest of the first of each class.
 
     Args:

@@ -14,14 +14,11 @@ if TYPE_CHECKING:
 _CLICKS = 3
 """Prompts of one click in an image; one on no part at all, and one box or correction follow."""
 
-_BOXES = 9 / 10
+_BOXES = 3 / 4
 """Share of the steps whose last prompt is a box; the others have clicks inside and outside."""
 
 _LEAST_FREE = 20
 """Cells of no part without which no click is known to be on no part."""
-
-_FADED, _FADING = 0.5, 0.8
-"""Share of the images whose features fade, and how far at most."""
 
 _SCORE_WEIGHT = 2.0
 _BACKGROUND_WEIGHT = 0.5
@@ -101,26 +98,12 @@ def losses(model: Any, batch: Batch, rng: "Generator") -> Losses:
     import torch
 
     with torch.autocast("cpu", torch.bfloat16):
-        levels = model.forward_image(_faded(batch.levels, rng))["backbone_fpn"][-3:]
+        levels = model.forward_image(batch.levels)["backbone_fpn"][-3:]
     levels[-1] = levels[-1] + model.no_mem_embed.view(1, -1, 1, 1)
     click = _click_losses(model, levels, batch, rng)
     other = _other_losses(model, levels, batch, rng)
     total = (_CLICKS * click.total + other.total) / (_CLICKS + 1)
     return Losses(total, click.figures | other.figures)
-
-
-def _faded(levels: "list[Tensor]", rng: "Generator") -> "list[Tensor]":
-    """Some of the images with features nearer to their mean over the image.
-
-    Where an image hardly says where a region ends, as real ones often do, a mask has to follow
-    from the prompt: a box is mostly filled.
-    """
-    import torch
-
-    count = len(levels[0])
-    kept = 1 - _FADING * torch.rand(count, 1, 1, 1, generator=rng)
-    kept = torch.where(torch.rand(count, 1, 1, 1, generator=rng) < _FADED, kept, 1.0)
-    return [torch.lerp(level.mean((2, 3), keepdim=True), level, kept) for level in levels]
 
 
 def _click_losses(model: Any, levels: "list[Tensor]", batch: Batch, rng: "Generator") -> Losses:

@@ -48,14 +48,14 @@ class Sam2LiteTraining(Frozen):
         steps: updates of the weights; the learning rate ends at zero with them.
         batch_size: images a step and worker, of five prompts each.
         workers: processes of one thread each.
-        learning_rate: the greatest, after `warmup` steps.
+        learning_rate: the greatest, after `warmup` steps or a tenth of all.
         ema: decay of the averaged weights, which are the ones kept.
         log_every, save_every: steps from one row, one checkpoint, to the next.
     """
 
     phantoms: int = Field(default=9_600, ge=1)
     seed: int = Field(default=0, ge=0)
-    steps: int = Field(default=4_000, ge=1)
+    steps: int = Field(default=3_600, ge=1)
     batch_size: int = Field(default=8, ge=1)
     workers: int = Field(default=2, ge=1, le=16)
     learning_rate: float = Field(default=8e-4, gt=0)
@@ -182,8 +182,9 @@ class Run:
     def _rate(self) -> float:
         """Learning rate of this step: up a line, then down a cosine to zero."""
         config, step = self._config, self.step + 1
+        warmup = max(1, min(config.warmup, config.steps // 10))
         fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        return config.learning_rate * min(1.0, step / config.warmup) * fall
+        return config.learning_rate * min(1.0, step / warmup) * fall
 
     def _record(self, figures: dict[str, float]) -> None:
         """The log's row and the checkpoint, where they are due."""

@@ -111,7 +111,7 @@ def test_phantoms_are_embedded_once(embedded: Path, monkeypatch: pytest.MonkeyPa
 def test_drawings_that_changed_are_embedded_anew(
     embedded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phantom_pairs, "fingerprint", lambda seed: f"other {seed}")
+    monkeypatch.setattr(phantom_pairs, "drawn_digest", lambda seed: f"other {seed}")
     monkeypatch.setattr(phantom_pairs, "fill", lambda *_, on_rows: None)
     with pytest.raises(KeyError):  # nothing was embedded, so nothing is read
         prepare(CONFIG, embedded, advance=ignore)

@@ -87,7 +87,7 @@ def places(kind: str, *, train: int, test: int) -> list[Place]:
     if not card.splits:
         ranges = {"": range(train + test)}
     names = CLASSES[kind]
-    outer = {split: f"{folders[0]}/" for split, folders in card.splits.items()}
+    outer: dict[str, str] = {split: f"{folders[0]}/" for split, folders in card.splits.items()}
     return [
         Place(f"{outer.get(split, '')}{label}/{index:08d}.png", split, label, index)
         for split, indices in ranges.items()

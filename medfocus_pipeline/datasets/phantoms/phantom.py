@@ -1,9 +1,11 @@
 """The kinds of phantoms, and drawing one of them."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from medfocus_pipeline.datasets.phantoms import brain, breast, chest, pictures
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
@@ -69,4 +71,11 @@ def draw(
             "Expected a size of at least 32 pixels and a difficulty from 0 to 1, "
             f"got {size} and {difficulty}."
         )
-    return paint(generator("phantom", kind, seed, index), label, size, difficulty)
+    # Small matrix products are slower on several threads, and their last bits differ.
+    with _arithmetic().limit(limits=1, user_api="blas"):
+        return paint(generator("phantom", kind, seed, index), label, size, difficulty)
+
+
+@lru_cache(maxsize=1)
+def _arithmetic() -> ThreadpoolController:
+    return ThreadpoolController()
