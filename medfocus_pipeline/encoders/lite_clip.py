@@ -39,9 +39,9 @@ SHIPPED = Path(__file__).parent / "lite_clip_weights"
 """The folder that comes with MedFocus."""
 
 SHA256 = {
-    CONFIG: "a46aab80b3b666255811ada432ce52fd966f64e422b08c10be0ad6b73749f241",
-    TENSORS: "b5e653ba1444da7bdc0cece436c305608482006cd439bd44ec595f7d549b2836",
-    TOKENIZER: "496557716d080a69e2b30d7dea9d43aa98572810e0aaad390fdfddfd32c8ac84",
+    CONFIG: "d9ee7a183e4ede3d9ee4704b13d26a2f3716705bb44f79f4236838fe0f8dc37c",
+    TENSORS: "d56e04e3654b7f7c51d9c9fccc2a3fd49b56a01cd0fa489d6c6999fd821e6346",
+    TOKENIZER: "b3c30e311d1dc3352004d59cad93de9b43a2215689b850fa641218b52e17199b",
 }
 """Of the files in `SHIPPED`."""
 

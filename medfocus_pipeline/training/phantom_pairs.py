@@ -121,6 +121,7 @@ def embed_phantoms(
     return pairs
 
 
+@cache
 def drawn_digest(seed: int) -> str:
     """Changes when phantoms are drawn or described otherwise: a digest of the first of each class.
 

@@ -143,7 +143,7 @@ def test_gradients_reach_what_is_put_before_a_text(encoder: LiteClipEncoder) -> 
 
 
 COUNTS = {"brain": 12, "breast": 12, "covid": 12, "lungs": 14}
-FLOORS = {"brain": 0.0, "breast": 0.0, "covid": 0.0, "lungs": 0.0}
+FLOORS = {"brain": 0.6, "breast": 0.6, "covid": 0.7, "lungs": 0.6}
 """Zero-shot accuracy on 50 phantoms that no training saw."""
 
 

@@ -22,7 +22,7 @@ from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
 from medfocus_pipeline.weights import FileHashes
 
 CONFIG = LiteClipTraining(
-    phantoms=27,
+    phantoms=18,
     focus=("segmented",),
     steps=20,
     warmup=2,
