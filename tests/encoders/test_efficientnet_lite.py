@@ -9,8 +9,8 @@ import torch
 from PIL import Image as Pillow
 
 from medfocus_pipeline.config import EfficientNetLiteConfig, Runtime
-from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.efficientnet import classifier
+from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image
