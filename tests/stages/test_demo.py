@@ -20,7 +20,7 @@ def test_a_demo_ends_with_the_table_the_agreement_and_what_to_type(medfocus: Med
         assert stage in first.out
     assert "linear on segmented" in first.out
     assert "mean IoU of the ROI with the phantom's annotation: 0." in first.out
-    assert "(rule best, 9 images with a lesion" in first.out
+    assert "(rule nested, 9 images with a lesion" in first.out
     assert "make masks DATASET=mine DATA=path/to/images PROFILE=quick.yaml" in first.out
 
     second = medfocus(*demo)
