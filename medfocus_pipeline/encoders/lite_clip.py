@@ -39,7 +39,7 @@ SHIPPED = Path(__file__).parent / "lite_clip_weights"
 """The folder that comes with MedFocus."""
 
 SHA256 = {
-    CONFIG: "d9ee7a183e4ede3d9ee4704b13d26a2f3716705bb44f79f4236838fe0f8dc37c",
+    CONFIG: "3e62b624b885ce7b3dc0930b8c1e5223b90d0ba99e66c7cede44250c65a2d1d2",
     TENSORS: "d56e04e3654b7f7c51d9c9fccc2a3fd49b56a01cd0fa489d6c6999fd821e6346",
     TOKENIZER: "b3c30e311d1dc3352004d59cad93de9b43a2215689b850fa641218b52e17199b",
 }

@@ -82,7 +82,7 @@ class LiteClipTraining(Frozen):
     weight_decay: float = Field(default=0.05, ge=0)
     feature_noise: float = Field(default=0.2, ge=0, lt=1)
     word_noise: float = Field(default=0.1, ge=0, lt=1)
-    share: float = Field(default=0.1, gt=0, lt=1)
+    share: float = Field(default=0.01, gt=0, lt=1)
     dim: int = Field(default=256, ge=1)
     width: int = Field(default=128, ge=8)
     layers: int = Field(default=3, ge=1)
