@@ -95,7 +95,7 @@ def test_the_profiles_are_the_ones_that_the_readme_names() -> None:
 @pytest.mark.parametrize("name", profiles.names())
 def test_a_profile_embeds_every_focus_mode_that_it_probes(name: str) -> None:
     profile = profiles.load_profile(name)
-    embedded = {one.focus for one in profile.embed.configs()}
+    embedded = {one.focus for one in profile.embed.configs(auto="salient")}
     assert {focus for row in profile.probe.rows for focus in row.focus} <= embedded
 
 
@@ -128,7 +128,7 @@ def test_the_imagenet_profile_has_nothing_that_learned_from_medical_images() -> 
 
 def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
     plan = profiles.EmbedPlan(focus=("crop", "original", "crop"), roi="union", views=("hflip",))
-    assert plan.configs() == [
+    assert plan.configs(auto="salient") == [
         EmbedConfig(focus="crop", roi="union", views=("hflip",)),
         EmbedConfig(focus="original", roi="union", views=("hflip",)),
     ]
@@ -147,3 +147,10 @@ def test_a_profile_that_is_not_valid_is_named(
     monkeypatch.setattr(profiles.resources, "files", lambda _: tmp_path)
     with pytest.raises(ConfigError, match=r"(?s)Profile 'mine' is not valid.*probe\.seed"):
         profiles.load_profile("mine")
+
+
+def test_the_roi_rule_auto_is_the_cards_and_a_named_one_stays() -> None:
+    plan = profiles.EmbedPlan(focus=("original", "segmented"))
+    assert {config.roi for config in plan.configs(auto="nested")} == {"nested"}
+    named = profiles.EmbedPlan(roi="best")
+    assert {config.roi for config in named.configs(auto="nested")} == {"best"}
