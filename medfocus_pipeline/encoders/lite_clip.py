@@ -1,14 +1,10 @@
 """lite-clip, a small dual encoder: EfficientNet-Lite0 and a text transformer that come along.
 
 The image tower is the frozen network with its ImageNet weights, the text tower a small
-`CLIPTextModelWithProjection`; the projection and the text tower were trained on phantoms and
-their captions (`training/lite_clip.py`). Images and texts meet in w dimensions; an embedding
-keeps the network's own feature f beside its projection p = W f + b, and a text t has zeros there:
-
-    image: (sqrt(1 - s) f / |f|, sqrt(s) p / |p|)        text: (0, t)
-
-So image embeddings have length 1, no classifier of them misses what f says, and the cosine of
-image and text is sqrt(s) times that of p and t, a factor that the temperature takes up.
+`CLIPTextModelWithProjection`; a projection of the images and the text tower were trained on
+phantoms and their captions (`training/lite_clip.py`). A projection is linear, so texts can take it
+over: ``(W f) . t = f . (W^T t)``. The text tower's own projection has it in it, and an image's
+embedding is the network's feature, whole: no head on it loses anything.
 """
 
 import json
@@ -28,25 +24,23 @@ from medfocus_pipeline.types import JSON, ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, unusable
 
 if TYPE_CHECKING:
-    import torch
-
-    from medfocus_pipeline.encoders.tower import Forward
+    from torch import Tensor
 
 CONFIG, TENSORS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-"""Files of a lite-clip folder: sizes and share; projection, temperature and text tower; words."""
+"""Files of a lite-clip folder: sizes of the text tower; its tensors and the temperature; words."""
 
 SHIPPED = Path(__file__).parent / "lite_clip_weights"
 """The folder that comes with MedFocus."""
 
 SHA256 = {
-    CONFIG: "3e62b624b885ce7b3dc0930b8c1e5223b90d0ba99e66c7cede44250c65a2d1d2",
-    TENSORS: "d56e04e3654b7f7c51d9c9fccc2a3fd49b56a01cd0fa489d6c6999fd821e6346",
+    CONFIG: "47c6b58ba75ccd70d5fd6feb8f5fc5d21d4f584c299676e791cbc761ccf33295",
+    TENSORS: "f55786808d434b94b472aad4b7877238d8169c9ef4e9700a70a5fbeed0f054ca",
     TOKENIZER: "b3c30e311d1dc3352004d59cad93de9b43a2215689b850fa641218b52e17199b",
 }
 """Of the files in `SHIPPED`."""
 
-TEXT_PREFIX = "text."
-"""Before the names of the text tower's tensors."""
+TEMPERATURE = "temperature"
+"""Name of the tensor that is not the text tower's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,31 +135,11 @@ def open_tokenizer(path: Path, *, length: int) -> Any:
     )
 
 
-def joined(
-    features: "torch.Tensor", projected: "torch.Tensor", *, share: float
-) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """How much to scale the network's features and their projections in an embedding.
-
-    Args:
-        features: ``(n, d)``, f.
-        projected: ``(n, w)``, p.
-        share: s, of the projection in the squared length.
-
-    Returns:
-        ``sqrt(1 - s) / |f|`` and ``sqrt(s) / |p|``, each ``(n, 1)``.
-    """
-    tiny = 1e-12
-    own = features.norm(dim=-1, keepdim=True).clamp_min(tiny)
-    joint = projected.norm(dim=-1, keepdim=True).clamp_min(tiny)
-    return (1 - share) ** 0.5 / own, share**0.5 / joint
-
-
 def _folder(config: LiteClipConfig) -> Path:
     return SHIPPED if config.checkpoint is None else config.checkpoint.expanduser()
 
 
 def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteClipEncoder:
-    import torch
     from safetensors.torch import load_file
 
     network = Weights(weights.identity, {NETWORK: weights.paths[NETWORK]})
@@ -173,58 +147,34 @@ def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteCl
         EfficientNetLiteConfig(precision=config.precision), network, runtime
     )
     device = tower.mean.device
-    described = json.loads(weights.paths[CONFIG].read_text(encoding="utf-8"))
-    share = float(described["share"])
+    text_tower = make_text_tower(json.loads(weights.paths[CONFIG].read_text(encoding="utf-8")))
+    if text_tower.config.projection_dim != tower.dim:
+        raise ValueError(f"its texts have {text_tower.config.projection_dim} dimensions")
     tensors = {name: t.float() for name, t in load_file(weights.paths[TENSORS]).items()}
-    text_tower = make_text_tower(described["text"])
-    names = [name for name in tensors if name.startswith(TEXT_PREFIX)]
-    text_tower.load_state_dict({name.removeprefix(TEXT_PREFIX): tensors[name] for name in names})
+    temperature = float(tensors.pop(TEMPERATURE))
+    text_tower.load_state_dict(tensors)
     text_tower.to(device)
     tokenizer = open_tokenizer(
         weights.paths[TOKENIZER], length=text_tower.config.max_position_embeddings
     )
-    weight, bias = tensors["image.weight"].to(device), tensors["image.bias"].to(device)
-    if weight.shape != (text_tower.config.projection_dim, tower.dim):
-        raise ValueError(f"its projection has the shape {tuple(weight.shape)}")
 
-    def text_features(texts: list[str]) -> torch.Tensor:
+    def text_features(texts: list[str]) -> "Tensor":
         tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device)
-        features = text_tower(tokens.input_ids, tokens.attention_mask).text_embeds
-        return torch.cat([features.new_zeros(len(features), tower.dim), features], dim=1)
+        features: Tensor = text_tower(tokens.input_ids, tokens.attention_mask).text_embeds
+        return features
 
     return LiteClipEncoder(
         resize_and_crop=tower.resize_and_crop,
-        forward=_image_forward(tower.forward, weight, bias, share=share),
+        forward=tower.forward,
         mean=tower.mean,
         std=tower.std,
         precision=tower.precision,
         batch_size=tower.batch_size,
-        dim=tower.dim + len(weight),
+        dim=tower.dim,
         token_grid=tower.token_grid,
         token_extent=tower.token_extent,
-        temperature=float(tensors["temperature"]) * share**0.5,
+        temperature=temperature,
         text_features=text_features,
         text_tower=text_tower,
         tokenizer=tokenizer,
     )
-
-
-def _image_forward(
-    network: "Forward", weight: "torch.Tensor", bias: "torch.Tensor", *, share: float
-) -> "Forward":
-    """Image embeddings, and the cells of the feature map mapped alike: their mean is the former."""
-    import torch
-
-    def forward(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor | None]":
-        features, cells = network(pixels)
-        if cells is None:
-            raise ValueError("the network gives no feature map")
-        features, cells = features.float(), cells.float()
-        projected = torch.nn.functional.linear(features, weight, bias)
-        own, joint = joined(features, projected, share=share)
-        pooled = torch.cat([own * features, joint * projected], dim=1)
-        spread = torch.nn.functional.linear(cells, weight, bias)
-        tokens = torch.cat([own[:, None] * cells, joint[:, None] * spread], dim=2)
-        return pooled, tokens
-
-    return forward

@@ -15,23 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
-from medfocus_pipeline.encoders.lite_clip import (
-    CONFIG,
-    TENSORS,
-    TEXT_PREFIX,
-    TOKENIZER,
-    make_text_tower,
-)
-from medfocus_pipeline.files import replacing
+from medfocus_pipeline.encoders.lite_clip import TENSORS, TOKENIZER, make_text_tower
 from medfocus_pipeline.heads.threads import single_threaded
-from medfocus_pipeline.stores.keys import canonical_json
-from medfocus_pipeline.training.checkpoint import (
-    CsvLog,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-)
+from medfocus_pipeline.training.checkpoint import CsvLog, load_checkpoint, save_checkpoint
 from medfocus_pipeline.training.lessons import Batch, Lesson, draw_batch, make_lesson
+from medfocus_pipeline.training.lite_clip_export import export
 from medfocus_pipeline.training.phantom_pairs import PhantomPlan, drawn_digest, embed_phantoms
 from medfocus_pipeline.training.tokenizer import SPECIAL
 from medfocus_pipeline.types import JSON, FocusMode
@@ -63,8 +51,7 @@ class LiteClipTraining(Frozen):
         captions: how many of these come with their captions; the others with class prompts only.
         feature_noise: share of an image's features that a step leaves out.
         word_noise: share of the words that a step replaces by any others.
-        share: of the projection in the squared length of an embedding.
-        dim: w, of the space that images and texts share.
+        dim: of the space that images and texts are projected to.
         width, layers, heads, length: of the text tower; length in tokens.
         vocabulary: entries of the tokenizer at most.
         workers: threads that draw phantoms.
@@ -82,7 +69,6 @@ class LiteClipTraining(Frozen):
     weight_decay: float = Field(default=0.05, ge=0)
     feature_noise: float = Field(default=0.2, ge=0, lt=1)
     word_noise: float = Field(default=0.1, ge=0, lt=1)
-    share: float = Field(default=0.01, gt=0, lt=1)
     dim: int = Field(default=256, ge=1)
     width: int = Field(default=128, ge=8)
     layers: int = Field(default=3, ge=1)
@@ -149,7 +135,7 @@ def train(config: LiteClipTraining, folder: Path, *, advance: Callable[[int], No
             run.advance(lesson)
             advance(1)
         run.keep()
-        _export(folder, model.eval(), lesson, share=config.share)
+        export(folder / WEIGHTS, folder / TOKENIZER, model.eval(), lesson)
     return folder / WEIGHTS / TENSORS
 
 
@@ -268,28 +254,3 @@ def _rate(step: int, *, config: LiteClipTraining) -> float:
     """Share of the learning rate after so many steps: up a line, then down a cosine to zero."""
     fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
     return min(1.0, (step + 1) / config.warmup) * fall
-
-
-def _export(folder: Path, model: Any, lesson: Lesson, *, share: float) -> None:
-    """Writes the folder that `load_lite_clip` reads."""
-    import torch
-
-    weight = model.image.weight.detach() / lesson.spread
-    tensors = {
-        "image.weight": weight,
-        "image.bias": model.image.bias.detach() - weight @ torch.from_numpy(lesson.origin),
-        "temperature": torch.exp(-model.scale.detach()),
-        **{TEXT_PREFIX + name: tensor for name, tensor in model.text.state_dict().items()},
-    }
-    out = folder / WEIGHTS
-    save_weights(out / TENSORS, tensors)
-    sizes = model.text.config.to_diff_dict()
-    sizes.pop("transformers_version")  # it would change the file and nothing in it
-    described = {"share": share, "text": sizes}
-    contents = {
-        TOKENIZER: (folder / TOKENIZER).read_bytes(),
-        CONFIG: canonical_json(described) + b"\n",
-    }
-    for name, content in contents.items():
-        with replacing(out / name) as temporary:
-            temporary.write_bytes(content)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medfocus_pipeline import efficientnet
-from medfocus_pipeline.segmenters import sam2_lite
+from medfocus_pipeline.segmenters import sam2, sam2_lite
 from medfocus_pipeline.training import feature_cache
 from medfocus_pipeline.training.checkpoint import load_checkpoint
 from medfocus_pipeline.training.feature_cache import FeatureCache
@@ -98,6 +98,8 @@ def _learn(
     own: Team, config: Sam2LiteTraining, folder: Path, described: JSON, advance: Advance = _silent
 ) -> None:
     cache, model = _open(config, folder, described)
+    if config.start is not None:
+        sam2.load_checkpoint(model, config.start, name=sam2_lite.ID)
     run = Run(model, config, config.recipe(described), folder, own)
     run.resume()
     advance(run.step)

@@ -7,15 +7,19 @@ import numpy as np
 
 from medfocus_pipeline.training import sam2_prompts
 from medfocus_pipeline.training.feature_cache import FeatureCache
+from medfocus_pipeline.training.feature_styles import unsettled
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 _CLICKS = 3
-"""Prompts of one click in an image; one on no part at all, and one box or correction follow."""
+"""Prompts of one click in an image; one on no part at all and one box follow."""
 
-_BOXES = 3 / 4
-"""Share of the steps whose last prompt is a box; the others have clicks inside and outside."""
+_BOX_WEIGHT = 2.0
+"""Of the one box an image, where each click counts 1: it must hold where features tell little."""
+
+_CORRECTIONS = 1 / 4
+"""Share of the steps with one prompt an image more, a click inside and one outside."""
 
 _LEAST_FREE = 20
 """Cells of no part without which no click is known to be on no part."""
@@ -59,7 +63,7 @@ class Losses:
 
 
 def draw_batch(cache: FeatureCache, size: int, side: int, rng: np.random.Generator) -> Batch:
-    """Phantoms and parts at random.
+    """Phantoms and parts at random, their features unsettled.
 
     Args:
         size: b.
@@ -69,7 +73,7 @@ def draw_batch(cache: FeatureCache, size: int, side: int, rng: np.random.Generat
     from torch.nn import functional
 
     rows = rng.choice(len(cache), size, replace=len(cache) < size)
-    wanted = _CLICKS + 1
+    wanted = _CLICKS + 2
     chosen, free = [], []
     for row in rows:
         parts = cache.parts(int(row))
@@ -83,7 +87,7 @@ def draw_batch(cache: FeatureCache, size: int, side: int, rng: np.random.Generat
     empty = torch.from_numpy(np.stack(free)).float()
     step = masks.shape[-1] // side
     return Batch(
-        levels=cache.levels(rows),
+        levels=unsettled(cache.levels(rows), rng),
         targets=functional.avg_pool2d(masks, step),
         background=functional.avg_pool2d(empty, step) >= 1,
     )
@@ -101,9 +105,14 @@ def losses(model: Any, batch: Batch, rng: "Generator") -> Losses:
         levels = model.forward_image(batch.levels)["backbone_fpn"][-3:]
     levels[-1] = levels[-1] + model.no_mem_embed.view(1, -1, 1, 1)
     click = _click_losses(model, levels, batch, rng)
-    other = _other_losses(model, levels, batch, rng)
-    total = (_CLICKS * click.total + other.total) / (_CLICKS + 1)
-    return Losses(total, click.figures | other.figures)
+    box = _box_losses(model, levels, batch, rng)
+    total, weight = _CLICKS * click.total + _BOX_WEIGHT * box.total, _CLICKS + _BOX_WEIGHT
+    figures = click.figures | box.figures
+    if float(torch.rand((), generator=rng)) < _CORRECTIONS:
+        correction = _correction_losses(model, levels, batch, rng)
+        total, weight = total + correction.total, weight + 1
+        figures |= correction.figures
+    return Losses(total / weight, figures)
 
 
 def _click_losses(model: Any, levels: "list[Tensor]", batch: Batch, rng: "Generator") -> Losses:
@@ -137,21 +146,39 @@ def _click_losses(model: Any, levels: "list[Tensor]", batch: Batch, rng: "Genera
     return Losses(total, {name: float(value.detach()) for name, value in figures.items()})
 
 
-def _other_losses(model: Any, levels: "list[Tensor]", batch: Batch, rng: "Generator") -> Losses:
+def _box_losses(model: Any, levels: "list[Tensor]", batch: Batch, rng: "Generator") -> Losses:
+    targets = batch.targets[:, _CLICKS]
+    corners = sam2_prompts.boxes(targets >= 0.5, rng, jitter=0.04).view(-1, 2, 2)
+    return _whole_losses(model, levels, targets, corners, name="box", labels=(2, 3))
+
+
+def _correction_losses(
+    model: Any, levels: "list[Tensor]", batch: Batch, rng: "Generator"
+) -> Losses:
     import torch
 
-    side = batch.targets.shape[-1]
-    targets = batch.targets[:, _CLICKS]
+    targets = batch.targets[:, -1]
     masks = targets >= 0.5
-    if float(torch.rand((), generator=rng)) < _BOXES:
-        name, points = "box", sam2_prompts.boxes(masks, rng, jitter=0.06).view(-1, 2, 2)
-        labels = torch.tensor([[2, 3]], dtype=torch.int)
-    else:
-        inside = sam2_prompts.clicks(masks, rng, deep=0.5)
-        name, points = "correction", torch.stack([inside, sam2_prompts.misses(masks, rng)], dim=1)
-        labels = torch.tensor([[1, 0]], dtype=torch.int)
-    labels = labels.expand(len(points), -1)
-    logits, scores = _answer(model, levels, points * (model.image_size / side), labels)
+    inside, outside = sam2_prompts.clicks(masks, rng, deep=0.5), sam2_prompts.misses(masks, rng)
+    points = torch.stack([inside, outside], dim=1)
+    return _whole_losses(model, levels, targets, points, name="correction", labels=(1, 0))
+
+
+def _whole_losses(
+    model: Any,
+    levels: "list[Tensor]",
+    targets: "Tensor",
+    points: "Tensor",
+    *,
+    name: str,
+    labels: tuple[int, int],
+) -> Losses:
+    """Of prompts of two points, ``(b, 2, 2)`` in cells, which leave no doubt what is meant."""
+    import torch
+
+    kinds = torch.tensor([labels], dtype=torch.int).expand(len(points), -1)
+    scale = model.image_size / targets.shape[-1]
+    logits, scores = _answer(model, levels, points * scale, kinds)
     wrong, iou, there = _errors(logits, targets)
     mask = _mean(wrong[:, 0] + 0.5 * _best(wrong[:, 1:]), there)
     total = mask + _SCORE_WEIGHT * (scores - iou).square().mean()

@@ -24,6 +24,7 @@ from medfocus_pipeline.training.parallel import Team
 from medfocus_pipeline.training.sam2_losses import draw_batch, losses
 from medfocus_pipeline.training.sam2_model import attend_exactly
 from medfocus_pipeline.types import JSON
+from medfocus_pipeline.weights import FileHashes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,7 @@ class Sam2LiteTraining(Frozen):
     Attributes:
         phantoms: images, all kinds of phantoms in turn; their features take 380 kB each.
         seed: of phantoms, initial weights and batches.
+        start: weights of an earlier training to go on from; None starts from random ones.
         steps: updates of the weights; the learning rate ends at zero with them.
         batch_size: images a step and worker, of five prompts each.
         workers: processes of one thread each.
@@ -55,6 +57,7 @@ class Sam2LiteTraining(Frozen):
 
     phantoms: int = Field(default=9_600, ge=1)
     seed: int = Field(default=0, ge=0)
+    start: Path | None = None
     steps: int = Field(default=3_600, ge=1)
     batch_size: int = Field(default=8, ge=1)
     workers: int = Field(default=2, ge=1, le=16)
@@ -71,7 +74,11 @@ class Sam2LiteTraining(Frozen):
         Args:
             features: what the features are made from, see `feature_cache.describe`.
         """
-        return self.model_dump(exclude={"log_every", "save_every"}) | {"features": features}
+        settings = self.model_dump(exclude={"log_every", "save_every", "start"})
+        if self.start is not None:
+            start = sam2_lite.find_weights(self.start, FileHashes())
+            settings["start"] = start.identity.files[sam2_lite.CHECKPOINT]
+        return {**settings, "features": features}
 
 
 class Run:

@@ -1,6 +1,5 @@
 """lite-clip: it loads anywhere, tells phantoms apart, and can be learned on."""
 
-import json
 import shutil
 import socket
 from pathlib import Path
@@ -60,7 +59,7 @@ def test_it_loads_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert load(LiteClipConfig()).encode_text(["a brain MRI"]).shape == (1, 1536)
+    assert load(LiteClipConfig()).encode_text(["a brain MRI"]).shape == (1, 1280)
 
 
 def test_it_is_a_dual_encoder(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:
@@ -68,36 +67,33 @@ def test_it_is_a_dual_encoder(encoder: LiteClipEncoder, pictures: np.ndarray) ->
     assert has_text(LiteClipConfig())
     assert model_id(LiteClipConfig()) == "lite-clip"
     encoded = encoder.encode(pictures)
-    assert (encoder.dim, encoder.token_grid) == (1536, (7, 7))
-    assert encoded.pooled.shape == (4, 1536)
+    assert (encoder.dim, encoder.token_grid) == (1280, (7, 7))
+    assert encoded.pooled.shape == (4, 1280)
     assert encoded.tokens is not None
-    assert encoded.tokens.shape == (4, 49, 1536)
+    assert encoded.tokens.shape == (4, 49, 1280)
     assert encoded.pooled.dtype == encoded.tokens.dtype == np.float32
     assert 0 < encoder.temperature < 1
 
 
-def test_embeddings_are_the_networks_feature_and_its_projection(
+def test_embeddings_are_the_networks_so_that_no_head_on_them_loses(
     encoder: LiteClipEncoder, pictures: np.ndarray
 ) -> None:
     config = EfficientNetLiteConfig()
     weights = find_weights(config, FileHashes(), download=False)
     assert weights is not None
-    bare = load_encoder(config, weights, CPU).encode(pictures).pooled
-    pooled = encoder.encode(pictures).pooled
-    np.testing.assert_allclose(np.linalg.norm(pooled, axis=1), 1, atol=1e-5)
-    own, joint = pooled[:, :1280], pooled[:, 1280:]
-    unit = own / np.linalg.norm(own, axis=1, keepdims=True)
-    np.testing.assert_allclose(unit, bare / np.linalg.norm(bare, axis=1, keepdims=True), atol=1e-5)
-    share = json.loads((SHIPPED / "config.json").read_text())["share"]
-    np.testing.assert_allclose(np.square(joint).sum(axis=1), share, atol=1e-5)
+    bare, own = load_encoder(config, weights, CPU).encode(pictures), encoder.encode(pictures)
+    np.testing.assert_array_equal(own.pooled, bare.pooled)
+    assert own.tokens is not None
+    assert bare.tokens is not None
+    np.testing.assert_array_equal(own.tokens, bare.tokens)
 
 
 def test_tokens_are_in_the_space_of_pooled(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:
     encoded = encoder.encode(pictures)
     assert encoded.tokens is not None
-    np.testing.assert_allclose(encoded.tokens.mean(axis=1), encoded.pooled, atol=1e-5)
+    np.testing.assert_allclose(encoded.tokens.mean(axis=1), encoded.pooled, atol=1e-4)
     whole = np.stack([encoder.prepare_mask(np.ones((60, 80), np.bool_)).ravel()] * 4)
-    np.testing.assert_allclose(roi_pool(encoded.tokens, whole), encoded.pooled, atol=1e-5)
+    np.testing.assert_allclose(roi_pool(encoded.tokens, whole), encoded.pooled, atol=1e-4)
 
 
 def test_a_text_does_not_depend_on_its_neighbours(encoder: LiteClipEncoder) -> None:
@@ -105,7 +101,6 @@ def test_a_text_does_not_depend_on_its_neighbours(encoder: LiteClipEncoder) -> N
     alone = np.concatenate([encoder.encode_text([text]) for text in TEXTS])
     assert together.dtype == np.float32
     np.testing.assert_allclose(together, alone, atol=1e-4)
-    assert not together[:, :1280].any()
     np.testing.assert_array_equal(
         encoder.encode_text(["A Chest X-RAY"]), encoder.encode_text(["a chest x-ray"])
     )
@@ -142,7 +137,7 @@ def test_gradients_reach_what_is_put_before_a_text(encoder: LiteClipEncoder) -> 
     assert (context.grad.norm(dim=1) > 0).all()
 
 
-COUNTS = {"brain": 12, "breast": 12, "covid": 12, "lungs": 14}
+COUNTS = {"brain": 12, "breast": 14, "covid": 12, "lungs": 12}
 FLOORS = {"brain": 0.6, "breast": 0.6, "covid": 0.7, "lungs": 0.6}
 """Zero-shot accuracy on 50 phantoms that no training saw."""
 
@@ -190,7 +185,7 @@ def test_released_files_that_changed_are_refused(
     ("name", "content"),
     [
         ("config.json", b"{"),
-        ("config.json", b'{"share": 0.1, "text": {"hidden_size": 64}}'),
+        ("config.json", b'{"projection_dim": 64}'),
         ("tokenizer.json", b"{}"),
         ("tokenizer.json", b"no JSON"),
         ("model.safetensors", b"\xff" * 100),

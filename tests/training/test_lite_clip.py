@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from medfocus_pipeline.config import LiteClipConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, PICTURES
@@ -14,7 +15,8 @@ from medfocus_pipeline.encoders.lite_clip import LiteClipEncoder, open_tokenizer
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.training import lessons, phantom_pairs
-from medfocus_pipeline.training.lite_clip import LiteClipTraining, prepare, train
+from medfocus_pipeline.training.lite_clip import LiteClipTraining, make_model, prepare, train
+from medfocus_pipeline.training.lite_clip_export import moved
 from medfocus_pipeline.training.phantom_pairs import Pair, PhantomPlan
 from medfocus_pipeline.training.prompts import card_of, card_prompts, groups, plain
 from medfocus_pipeline.training.tokenizer import train_tokenizer
@@ -124,7 +126,7 @@ def test_the_trained_folder_is_an_encoder(trained: Path) -> None:
     assert weights.identity.id == "weights"
     encoder = load_encoder(config, weights, Runtime(device="cpu"))
     assert isinstance(encoder, LiteClipEncoder)
-    assert encoder.dim == 1280 + CONFIG.dim
+    assert encoder.dim == 1280
     assert 0 <= zero_shot_accuracy(encoder, "breast", seed=5, count=3) <= 1
 
 
@@ -170,6 +172,29 @@ def test_a_caption_that_is_a_cards_prompt_gives_way(tmp_path: Path) -> None:
     squeezed = ["".join(text.split()) for text in texts]
     assert squeezed[0] != "".join(plain(prompt).split()) + "."
     assert squeezed[1].replace("\N{LOWER ONE EIGHTH BLOCK}", "") == "agliomaontheleft"
+
+
+def test_texts_that_took_the_projection_over_are_as_similar_as_before(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [
+        Pair("brain", "glioma", "a glioma", 3 + rng.normal(size=24).astype(np.float32))
+        for _ in range(200)
+    ]
+    lesson = lessons.make_lesson(
+        tmp_path / "tokenizer.json", pairs, seed=0, vocabulary=256, length=16
+    )
+    model = make_model(lesson, CONFIG).eval()
+    onto, temperature = moved(model, lesson)
+    features = torch.from_numpy(np.stack([pair.feature for pair in pairs]))
+    tokens = lesson.tokenizer(["a glioma", "healthy lungs"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        texts = model.text(tokens.input_ids)
+        before = model.image(torch.from_numpy(lesson.features)) @ texts.text_embeds.T
+        model.text.text_projection.weight = torch.nn.Parameter(onto)
+        after = features @ model.text(tokens.input_ids).text_embeds.T
+    error = (after - before).std(dim=0) / before.std(dim=0)
+    assert (error < 0.3).all()
+    assert 0 < float(temperature) < 1
 
 
 def test_classes_of_one_phrase_are_one_group() -> None:

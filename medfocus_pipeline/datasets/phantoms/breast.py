@@ -53,6 +53,10 @@ _FINDINGS = {
 }
 
 
+_SPICULATED = 0.02
+"""Spikes, see `canvas.blob`, from which on a mass grows into the tissue around it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Mass:
     """A mass as it was decided.
@@ -81,6 +85,14 @@ class _Mass:
     mottle: float
     margin: float
 
+    @property
+    def outline(self) -> float:
+        """Where the mass's field is cut: its echogenic rim counts, if it grows into the tissue.
+
+        That is how BI-RADS has a mass measured.
+        """
+        return -self.margin / 2 if self.spikes > _SPICULATED else 0.0
+
 
 def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
     """One breast ultrasound; see `phantom.draw`."""
@@ -90,7 +102,7 @@ def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) ->
     lesion = np.zeros((size, size), np.bool_)
     if label != "normal":
         echo, field = _add(rng, echo, frame, mass)
-        lesion = canvas.whole(field > 0)
+        lesion = canvas.whole(field > mass.outline)
     echo, seen = _scan(rng, echo)
     lesion &= seen
     return Phantom(
@@ -142,7 +154,7 @@ def _mass(rng: np.random.Generator, *, malignant: bool, difficulty: float) -> _M
         mean = (benign + cancer) / 2 if alike else cancer if malignant else benign
         return float(rng.normal(mean, spread))
 
-    area = float(np.exp(rng.uniform(np.log(0.01), np.log(0.2))))
+    area = float(np.exp(rng.uniform(np.log(0.01), np.log(0.28))))
     aspect = float(np.exp(told(0.45, -0.25, 0.14)))
     radius = 2 * float(np.sqrt(area / np.pi))
     faint = 1.35 - 0.75 * difficulty
@@ -185,7 +197,7 @@ def _add(
     own = around + mass.contrast + mottled
     # Some of what was there shows through, as in a mass that grew into the tissue.
     own = own + 0.3 * (echo - around)
-    if mass.spikes > 0.02 and rng.random() < 0.5:
+    if mass.spikes > _SPICULATED and rng.random() < 0.5:
         specks = canvas.noise(rng, size, grain=0.04) > 2.4
         own = own + 0.35 * specks
     return np.asarray(echo + inside * (own - echo), np.float32), field
