@@ -1,12 +1,16 @@
 """What a head is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from medfocus_pipeline.encoders.prompt_tower import PromptSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,18 @@ class TrainingSet:
         n_classes: number of classes of the data set, K.
         text: ``(K, d_text) float32``, L2-normalised class texts; None if the encoder has
             no text tower.
+        temperature: of the softmax over cosines that the encoder was trained with; None
+            without a text tower.
+        prompts: the text tower itself and the classes' phrases, for heads that learn what
+            they feed to it; None without a text tower, or where no head asks for it.
     """
 
     features: FloatArray
     labels: IntArray
     n_classes: int
     text: FloatArray | None
+    temperature: float | None = None
+    prompts: "PromptSource | None" = None
 
 
 class FittedHead(Protocol):
@@ -56,4 +66,27 @@ class Head(Protocol):
 
         Raises:
             DataError: the subset cannot train this head (fewer than two classes).
+        """
+
+
+@runtime_checkable
+class ManyHead(Head, Protocol):
+    """A head whose runs train side by side, one batch dimension for all of them.
+
+    Contract: `fit_many` gives what `fit` gives for each set, up to rounding. Sets of one call
+    have the same number of classes, views and dimensions; their numbers of images may differ
+    by a few (one budget, several seeds).
+    """
+
+    def fit_many(
+        self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+    ) -> Sequence[FittedHead]:
+        """Train on several subsets at once.
+
+        Args:
+            trains: the subsets.
+            rngs: one for each of them.
+
+        Raises:
+            DataError: a subset cannot train this head.
         """

@@ -1,35 +1,12 @@
-"""One frozen configuration per stage. What stands here changes numbers, so it is in the key.
-
-How a stage runs (device, batch size, workers) is in `Runtime` and never in a key.
-"""
+"""Stage one: segmenters and masks, encoders and embeddings."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from medfocus_pipeline.types import Device, FocusMode, Precision, RoiRule, View
-
-
-class Frozen(BaseModel):
-    """Base of every configuration: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Runtime(Frozen):
-    """How a stage runs; none of it changes what is computed.
-
-    Attributes:
-        batch_size: images a model call; None lets the model choose.
-        workers: threads that read and decode images beside the model.
-        compile: `torch.compile` the image encoder.
-    """
-
-    device: Device = "auto"
-    batch_size: int | None = Field(default=None, ge=1)
-    workers: int = Field(default=2, ge=1, le=64)
-    compile: bool = False
+from medfocus_pipeline.config.base import Frozen
+from medfocus_pipeline.types import FocusMode, Precision, RoiRule, View
 
 
 class Sam2Config(Frozen):
@@ -160,76 +137,3 @@ class EmbedConfig(Frozen):
     roi: RoiRule = "best"
     focus: FocusMode = "segmented"
     views: tuple[View, ...] = Field(default=("identity", "hflip", "centre_crop"), min_length=1)
-
-
-class LinearConfig(Frozen):
-    """Logistic regression on L2-normalised embeddings.
-
-    Attributes:
-        c_grid: inverse regularisation strengths tried by cross-validation.
-        default_c: used when some class has fewer than `min_images` training images.
-        folds: cross-validation folds, grouped by image; fewer when a class is smaller.
-    """
-
-    name: Literal["linear"] = "linear"
-    c_grid: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        default=(0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0), min_length=1
-    )
-    default_c: float = Field(default=10.0, gt=0)
-    folds: int = Field(default=3, ge=2)
-    min_images: int = Field(default=3, ge=2)
-
-
-class FusionConfig(Frozen):
-    """The paper's fusion F and head C, then logistic regression on the frozen M.
-
-    Attributes:
-        loss_mix: the paper's lambda, L = lambda L_c + (1 - lambda) L_e.
-        width: dimension of the space that image and text are projected to.
-        temperature: of the contrastive loss.
-    """
-
-    name: Literal["fusion"] = "fusion"
-    loss_mix: float = Field(default=0.5, ge=0, le=1)
-    width: int = Field(default=128, ge=1)
-    temperature: float = Field(default=0.07, gt=0)
-    epochs: int = Field(default=40, ge=1)
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-2, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    classifier: LinearConfig = LinearConfig()
-
-
-HeadConfig = Annotated[LinearConfig | FusionConfig, Field(discriminator="name")]
-
-
-class ProbeRow(Frozen):
-    """One line of the results table: a head on one focus mode, or on several joined."""
-
-    head: HeadConfig = LinearConfig()
-    focus: tuple[FocusMode, ...] = Field(default=("segmented",), min_length=1)
-
-
-class ProbeConfig(Frozen):
-    """Stage two: heads over fractions (or shots) and seeds.
-
-    Attributes:
-        fractions: percent of the training images, nested.
-        shots: images a class, nested; a class with fewer gives all of them.
-        seeds: number of seeds, 0 .. seeds - 1.
-        split_seed: of the stratified test split where a data set has no official one.
-        test_share: share of the images in that split; None is the card's, or 0.3.
-    """
-
-    rows: tuple[ProbeRow, ...] = Field(default=(ProbeRow(),), min_length=1)
-    fractions: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
-    shots: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    seeds: int = Field(default=10, ge=1)
-    split_seed: int = Field(default=0, ge=0)
-    test_share: float | None = Field(default=None, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _some_budget(self) -> "ProbeConfig":
-        if not self.fractions and not self.shots:
-            raise ValueError("expected at least one of fractions and shots, got neither")
-        return self

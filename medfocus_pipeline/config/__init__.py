@@ -1,0 +1,66 @@
+"""One frozen configuration per stage. What stands here changes numbers, so it is in the key.
+
+How a stage runs (device, batch size, workers) is in `Runtime` and never in a key.
+"""
+
+from medfocus_pipeline.config.base import (
+    Frozen,
+    Runtime,
+)
+from medfocus_pipeline.config.heads import (
+    ClipAdapterConfig,
+    CoCoOpConfig,
+    CoOpConfig,
+    FusionConfig,
+    HeadConfig,
+    LinearConfig,
+    LpPlusPlusConfig,
+    MlpConfig,
+    TipAdapterConfig,
+    TipAdapterFConfig,
+    ZeroShotConfig,
+)
+from medfocus_pipeline.config.probe import (
+    ProbeConfig,
+    ProbeRow,
+)
+from medfocus_pipeline.config.stage_one import (
+    ClipConfig,
+    EfficientNetLiteConfig,
+    EmbedConfig,
+    EncoderConfig,
+    LiteClipConfig,
+    MasksConfig,
+    Sam2Config,
+    SegmenterConfig,
+    ThresholdConfig,
+    TimmConfig,
+)
+
+__all__ = [
+    "ClipAdapterConfig",
+    "ClipConfig",
+    "CoCoOpConfig",
+    "CoOpConfig",
+    "EfficientNetLiteConfig",
+    "EmbedConfig",
+    "EncoderConfig",
+    "Frozen",
+    "FusionConfig",
+    "HeadConfig",
+    "LinearConfig",
+    "LiteClipConfig",
+    "LpPlusPlusConfig",
+    "MasksConfig",
+    "MlpConfig",
+    "ProbeConfig",
+    "ProbeRow",
+    "Runtime",
+    "Sam2Config",
+    "SegmenterConfig",
+    "ThresholdConfig",
+    "TimmConfig",
+    "TipAdapterConfig",
+    "TipAdapterFConfig",
+    "ZeroShotConfig",
+]

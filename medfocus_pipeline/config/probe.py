@@ -1,0 +1,41 @@
+"""Stage two: rows of heads and focus modes, over fractions and seeds."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from medfocus_pipeline.config.base import Frozen
+from medfocus_pipeline.config.heads import HeadConfig, LinearConfig
+from medfocus_pipeline.types import FocusMode
+
+
+class ProbeRow(Frozen):
+    """One line of the results table: a head on one focus mode, or on several joined."""
+
+    head: HeadConfig = LinearConfig()
+    focus: tuple[FocusMode, ...] = Field(default=("segmented",), min_length=1)
+
+
+class ProbeConfig(Frozen):
+    """Stage two: heads over fractions (or shots) and seeds.
+
+    Attributes:
+        fractions: percent of the training images, nested.
+        shots: images a class, nested; a class with fewer gives all of them.
+        seeds: number of seeds, 0 .. seeds - 1.
+        split_seed: of the stratified test split where a data set has no official one.
+        test_share: share of the images in that split; None is the card's, or 0.3.
+    """
+
+    rows: tuple[ProbeRow, ...] = Field(default=(ProbeRow(),), min_length=1)
+    fractions: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    seeds: int = Field(default=10, ge=1)
+    split_seed: int = Field(default=0, ge=0)
+    test_share: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _some_budget(self) -> "ProbeConfig":
+        if not self.fractions and not self.shots:
+            raise ValueError("expected at least one of fractions and shots, got neither")
+        return self
