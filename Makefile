@@ -5,6 +5,8 @@
 #   make embed                      embed the focused images (of the data set used last)
 #   make probe                      fit heads over fractions x seeds, print the table
 #   make status                     what is cached, stale, missing, and what each command would do
+#   make reproduce                  the paper's table: every method, baseline and ablation
+#   make audit                      duplicates, leaks, patients on both sides, class balance
 #   make figure                     one picture of what was done with a few test images
 #   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs or pictures
 #   make profiles                   what PROFILE can be; make doctor says which run here
@@ -24,10 +26,10 @@ TORCH_INDEX ?=
 RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo phantom profiles scan masks embed probe status figure bench test lint doctor clean-venv
+.PHONY: help install demo phantom profiles scan masks embed probe reproduce audit status figure bench test lint doctor clean-venv
 
 help:
-	@sed -n '3,13p' Makefile | cut -c3-
+	@sed -n '3,15p' Makefile | cut -c3-
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,7 +41,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)
 
-scan masks embed probe status figure: $(INSTALLED)
+scan masks embed probe reproduce audit status figure: $(INSTALLED)
 	@$(call RUN,$@)
 
 demo: $(INSTALLED)

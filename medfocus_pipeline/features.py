@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FloatArray, IntArray
 
+if TYPE_CHECKING:
+    from medfocus_pipeline.encoders.prompt_tower import PromptSource
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureKeys:
@@ -22,11 +25,12 @@ class FeatureKeys:
     Attributes:
         segmenter: name of the segmenter, also where no focus mode needs one.
         roi: the ROI rule.
-        focus: focus modes in the order in which their features are joined.
+        focus: focus modes, and `roi_pooled`, in the order in which their features are joined.
         encoder: the encoder's readable name.
         masks_key: key of the mask store; None where no focus mode needs a mask.
-        embed_keys: keys of the embedding stores, in the order of `focus`.
+        embed_keys: keys of the embedding stores, one for each part of `focus`.
         text_key: key of the class texts (encoder's weights and prompts); None without them.
+        prompt_key: key of the text tower and the classes' phrases; None without a tower.
     """
 
     segmenter: str
@@ -36,6 +40,7 @@ class FeatureKeys:
     masks_key: str | None
     embed_keys: tuple[str, ...]
     text_key: str | None
+    prompt_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +60,8 @@ class FeatureTable:
         test: ``(n_test,) int64``, positions of the test images.
         clean: ``(n_test,) bool``, the test image is not also among the training images.
         keys: what the table was made from.
+        temperature: see `TrainingSet`.
+        prompts: see `TrainingSet`.
     """
 
     dataset: str
@@ -68,6 +75,8 @@ class FeatureTable:
     test: IntArray
     clean: NDArray[np.bool_]
     keys: FeatureKeys
+    temperature: float | None = None
+    prompts: "PromptSource | None" = None
 
 
 def join(
@@ -77,12 +86,15 @@ def join(
     *,
     text: FloatArray | None,
     keys: FeatureKeys,
+    temperature: float | None = None,
+    prompts: "PromptSource | None" = None,
 ) -> FeatureTable:
     """Join labels, split, embeddings and texts by image id.
 
     Args:
-        stores: embedding stores in the order of `keys.focus`; their features are joined.
+        stores: embedding stores, one for each part of `keys.focus`; their features are joined.
         text: ``(K, d_text) float32`` class texts, or None.
+        temperature, prompts: of the encoder, see `FeatureTable`.
 
     Returns:
         A table of the split's images, in manifest order.
@@ -94,7 +106,8 @@ def join(
     rows = np.sort(np.concatenate([split.train, split.test]))
     image_ids, paths = manifest.image_ids, manifest.paths
     ids = [image_ids[row] for row in rows]
-    parts = [_aligned(store, ids) for store in stores]
+    names = ["roi_pooled" if part == "roi_pooled" else "pooled" for part in keys.focus]
+    parts = [_aligned(store, ids, name) for store, name in zip(stores, names, strict=True)]
     pixels = _pixel_hashes(stores[0], ids)
     for store in stores[1:]:
         if _pixel_hashes(store, ids) != pixels:
@@ -117,6 +130,8 @@ def join(
         test=test,
         clean=np.array([not {ids[row], pixels[row]} & seen for row in test], np.bool_),
         keys=keys,
+        temperature=temperature,
+        prompts=prompts,
     )
 
 
@@ -139,9 +154,15 @@ def _check_alike(stores: Sequence[Store]) -> None:
         )
 
 
-def _aligned(store: Store, image_ids: Sequence[str]) -> FloatArray:
-    """``(n, v, d) float32``, L2-normalised, one row for each id."""
-    found = _rows(store, "pooled")
+def _aligned(store: Store, image_ids: Sequence[str], name: str) -> FloatArray:
+    """``(n, v, d) float32`` of one array, L2-normalised, one row for each id."""
+    try:
+        found = _rows(store, name)
+    except KeyError:
+        raise StoreError(
+            f"Embedding store {store.path.name} has no {name}: the encoder has no patch tokens. "
+            "Leave roi_pooled out, or use an encoder that has them, e.g. --encoder clip."
+        ) from None
     missing = sum(image_id not in found for image_id in image_ids)
     if missing:
         raise StoreError(
@@ -192,6 +213,12 @@ def class_texts(store: Store, prompts: Sequence[Sequence[str]]) -> FloatArray:
             f"Text store {store.path.name} lacks some of the class prompts. Run: make embed"
         ) from None
     return normalise(np.stack(means))
+
+
+def text_temperature(store: Store) -> float | None:
+    """Temperature of the encoder of a text store; None of an empty one."""
+    table = store.index().table()
+    return None if table is None else float(table["temperature"][0].as_py())
 
 
 def normalise(rows: FloatArray) -> FloatArray:

@@ -23,6 +23,10 @@ JSON: TypeAlias = dict[str, Any]
 
 FocusMode: TypeAlias = Literal["original", "segmented", "overlay", "mask", "crop", "dimmed"]
 View: TypeAlias = Literal["identity", "hflip", "centre_crop"]
+FeaturePart: TypeAlias = FocusMode | Literal["roi_pooled"]
+"""What a row of the results table joins: a focus mode's pooled features, or the mask-weighted
+mean of the patch tokens of the mode that is named just before it."""
+
 RoiRule: TypeAlias = Literal["best", "largest", "central", "union", "salient", "nested", "text"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Precision: TypeAlias = Literal["fp32", "bf16"]

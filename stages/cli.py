@@ -14,7 +14,7 @@ from medfocus_pipeline import __version__
 from medfocus_pipeline.config import Frozen, Runtime
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import MedFocusError
-from stages import cache, models
+from stages import cache, heads, models
 from stages.options import (
     DEFAULT_CACHE,
     Assignments,
@@ -55,6 +55,7 @@ app = typer.Typer(
 bench_app = typer.Typer(invoke_without_command=True)
 app.add_typer(bench_app, name="bench")
 app.add_typer(cache.app, name="cache")
+app.add_typer(heads.app, name="heads")
 app.add_typer(models.app, name="models")
 
 
@@ -216,6 +217,42 @@ def probe_command(
 
 
 @app.command(
+    "reproduce",
+    epilog="""\b
+Examples:
+  medfocus reproduce brain --profile offline
+  medfocus reproduce brain --rows clip,coop,medfocusclip --seeds 3
+  medfocus reproduce breast --data ~/busi --profile paper --device cuda""",
+)
+def reproduce_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    rows: Annotated[str | None, typer.Option(help="Some rows only, by name.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that fit. [default: the cores]"),
+    ] = None,
+) -> None:
+    """Fill the paper's table for a data set: every method, baseline and ablation that can run.
+
+    It runs the stages that are missing and goes on where it was stopped. A row whose weights
+    are not on this machine says which it needs.
+    """
+    from stages import reproduce
+
+    context = _open(dataset, data, cache_, profile)
+    runtime = _runtime(device, batch_size, 2, compile_=False)
+    names, processes = comma_separated(rows), workers or cores()
+    code = reproduce.run(context, names=names, seeds=seeds, runtime=runtime, workers=processes)
+    raise typer.Exit(code)
+
+
+@app.command(
     "train-offline",
     epilog="""\b
 Examples:
@@ -258,6 +295,57 @@ def train_offline_command(
     raise typer.Exit(train_offline.run(model, work=work, options=options, set_=set_))
 
 
+@app.command(
+    "train-adapter",
+    epilog="""\b
+Examples:
+  medfocus train-adapter breast --data ~/busi
+  medfocus train-adapter breast --model facebook/sam-vit-large --steps 5000 --device cuda
+  medfocus train-adapter breast --model ./small-sam --set learning_rate=2e-3 --work try""",
+)
+def train_adapter_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="SAM: hub id or local folder. [default: facebook/sam-vit-base]"),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit on the hub.")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            "--work",
+            help="Folder for log and weights. [default: <cache>/training/sam-adapter-<dataset>]",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of held-out images, weights and batches.")
+    ] = None,
+    set_: Assignments = None,
+    device: DeviceName = "auto",
+) -> None:
+    """Teach a SAM to outline what the annotations of the training images outline (SAM-Adapter).
+
+    SAM's image encoder stays as it is: adapters in it and the mask decoder are trained. A part
+    of the training images only measures, and no test image is read. The same command goes on
+    where an earlier one was stopped. The last line says how to use the adapter.
+    """
+    from stages import train_adapter
+
+    context = _open(dataset, data, cache_, profile)
+    options: dict[str, object] = {
+        "model": model,
+        "revision": revision,
+        "steps": steps,
+        "seed": seed,
+        "device": device,
+    }
+    raise typer.Exit(train_adapter.run(context, work=work, options=options, set_=set_))
+
+
 @app.command("status", epilog="Example: medfocus status brain")
 def status_command(
     dataset: DatasetName = None,
@@ -269,6 +357,32 @@ def status_command(
     from stages import status
 
     status.run(_open(dataset, data, cache_, profile))
+
+
+@app.command("audit", epilog="Example: medfocus audit brain --strict")
+def audit_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    distance: Annotated[
+        int, typer.Option(help="Bits of 64 by which perceptual hashes of near duplicates differ.")
+    ] = 4,
+    cosine: Annotated[
+        float, typer.Option(help="Least cosine of the embeddings of near duplicates.")
+    ] = 0.99,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 if training and test share bytes or pixels."),
+    ] = False,
+) -> None:
+    """Look for duplicates, across the split and across labels, and count what there is."""
+    from medfocus_pipeline.datasets.audit import AuditConfig
+    from stages import audit
+
+    context = _open(dataset, data, cache_, profile)
+    config = validated(AuditConfig, {"distance": distance, "cosine": cosine})
+    raise typer.Exit(audit.run(context, config, strict=strict))
 
 
 @app.command("figure", epilog="Example: medfocus figure brain --count 6 --out brain.png")

@@ -73,7 +73,7 @@ def missing(profile: Profile, cache: Path) -> list[str]:
     return [
         f"{model_id(config)}: {lack}"
         for config in models_of(profile)
-        if (lack := _lack(config, hashes))
+        if (lack := lack(config, hashes))
     ]
 
 
@@ -87,7 +87,7 @@ def download_size(model: str) -> float | None:
     return 4 * _PARAMETERS[model] if model in _PARAMETERS else None
 
 
-def _lack(config: ModelConfig, hashes: FileHashes) -> str:
+def lack(config: ModelConfig, hashes: FileHashes) -> str:
     """Why a model does not run here and what to type; empty if it does."""
     package = {"sam2": "sam2", "clip": "transformers", "timm": "timm"}.get(config.name)
     absent = next((check for check in _packages() if check.what == package and not check.ok), None)

@@ -149,6 +149,13 @@ def masks_label(config: MasksConfig) -> str:
     if segmenter.name == "sam2":
         side = segmenter.points_per_side
         return f"sam2-{segmenter.size}-{side}x{side}"
+    if segmenter.name == "sam":
+        side = segmenter.points_per_side
+        return f"{segmenter_id(segmenter).rpartition('/')[2]}-{side}x{side}"
+    if segmenter.name == "medsam":
+        return f"{segmenter_id(segmenter).rpartition('/')[2]}-{segmenter.box}"
+    if segmenter.name == "sam_adapter":
+        return segmenter_id(segmenter)
     return segmenter.name
 
 

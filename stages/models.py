@@ -11,7 +11,10 @@ from medfocus_pipeline.config import (
     ClipConfig,
     EfficientNetLiteConfig,
     EncoderConfig,
+    MedSamConfig,
     Sam2Config,
+    SamAdapterConfig,
+    SamConfig,
     SegmenterConfig,
     ThresholdConfig,
     TimmConfig,
@@ -27,6 +30,8 @@ app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
 
 ModelConfig = SegmenterConfig | EncoderConfig
 
+_SEGMENTERS = (Sam2Config, ThresholdConfig, SamConfig, MedSamConfig, SamAdapterConfig)
+
 _SIZES = get_args(Sam2Config.model_fields["size"].annotation)
 _PAPER_TIMM = (
     "resnet50.a1_in1k",
@@ -36,8 +41,12 @@ _PAPER_TIMM = (
 )
 """The encoders of the paper's other rows, as timm names them."""
 
+_SAMS = ("facebook/sam-vit-base", "facebook/sam-vit-large", "facebook/sam-vit-huge")
+
 KNOWN: tuple[ModelConfig, ...] = (
     *(Sam2Config(size=size) for size in _SIZES),
+    *(SamConfig(model=name) for name in _SAMS),
+    MedSamConfig(),
     ClipConfig(),
     *(TimmConfig(model=name) for name in _PAPER_TIMM),
     EfficientNetLiteConfig(),
@@ -106,18 +115,24 @@ def config_of(model: str, revision: str | None = None) -> ModelConfig:
     """The configuration that uses a hub model.
 
     Args:
-        model: ``facebook/sam2.1-hiera-tiny``, ``timm/<name>``, or a CLIP or SigLIP id.
+        model: ``facebook/sam2.1-hiera-tiny``, ``facebook/sam-vit-base``, MedSAM's id,
+            ``timm/<name>``, or a CLIP or SigLIP id.
 
     Raises:
-        ConfigError: it is a path, or a SAM2 model that is not of version 2.1.
+        ConfigError: it is a path, or a SAM that there is no segmenter for.
     """
     if Path(model).exists():
         raise ConfigError(f"{model} is a local folder; give it to --model or --checkpoint.")
     sizes = {model_id(Sam2Config(size=size)): size for size in _SIZES}
     if model in sizes:
         return Sam2Config(size=sizes[model], revision=revision)
+    if model in _SAMS:
+        return SamConfig(model=model, revision=revision)
+    if model == MedSamConfig().model:
+        return MedSamConfig(revision=revision)
     if model.startswith("facebook/sam"):
-        raise ConfigError(f"There is no segmenter for {model}. Known: {', '.join(sizes)}.")
+        known = ", ".join([*sizes, *_SAMS])
+        raise ConfigError(f"There is no segmenter for {model}. Known: {known}.")
     if model.startswith("timm/"):
         return TimmConfig(model=model.removeprefix("timm/"), revision=revision)
     return ClipConfig(model=model, revision=revision)
@@ -125,13 +140,13 @@ def config_of(model: str, revision: str | None = None) -> ModelConfig:
 
 def model_id(config: ModelConfig) -> str:
     """Hub id or package of a segmenter's or an encoder's weights."""
-    if isinstance(config, Sam2Config | ThresholdConfig):
+    if isinstance(config, _SEGMENTERS):
         return segmenters.model_id(config)
     return encoders.model_id(config)
 
 
 def find_weights(config: ModelConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
     """Weights of a segmenter or an encoder; None if they are not here and not fetched."""
-    if isinstance(config, Sam2Config | ThresholdConfig):
+    if isinstance(config, _SEGMENTERS):
         return segmenters.find_weights(config, hashes, download=download)
     return encoders.find_weights(config, hashes, download=download)

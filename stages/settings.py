@@ -37,6 +37,7 @@ class Context:
         data: folder of class folders, or a CSV.
         reset: the profile was named on the command line, so that a stage begins from it and
             not from what it was last run with.
+        passing: what is asked for is not remembered, because it is one of many.
     """
 
     dataset: str
@@ -46,6 +47,7 @@ class Context:
     profile: Profile
     settings: Settings
     reset: bool
+    passing: bool = False
 
     @property
     def folder(self) -> Path:
@@ -80,6 +82,8 @@ class Context:
         probe: ProbeConfig | None = None,
     ) -> None:
         """Write what was asked for; what is None stays as it was."""
+        if self.passing:
+            return
         given = {"card": card, "masks": masks, "embed": embed, "probe": probe}
         changes = {name: value for name, value in given.items() if value is not None}
         settings = self.settings.model_copy(update=changes)

@@ -32,7 +32,7 @@ HOMES = {
     "sam2": {"segmenters/sam2.py", "segmenters/sam2_decoder.py"},
     "hydra": {"segmenters/sam2.py"},
     "omegaconf": {"segmenters/sam2.py"},
-    "transformers": {"encoders/clip.py", "encoders/lite_clip.py"},
+    "transformers": {"encoders/clip.py", "encoders/lite_clip.py", "segmenters/sam_model.py"},
     "timm": {"encoders/timm.py", "efficientnet.py"},
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from medfocus_pipeline.config.base import Frozen
 
@@ -29,23 +29,28 @@ class FusionConfig(Frozen):
     """The paper's fusion F and head C, then logistic regression on the frozen M.
 
     Attributes:
-        variant: what F is, see `heads.fusion`.
+        variant: what F is, see `heads.fusion_mix`.
         loss_mix: the paper's lambda, L = lambda L_c + (1 - lambda) L_e; None chooses it by
-            cross-validation inside the subset.
+            cross-validation inside the subset, with the folds of `classifier`.
         loss_mix_grid: what is tried then.
+        default_loss_mix: used when some class has fewer than `classifier.min_images` images.
         width: dimension of the space that image and text are projected to.
-        temperature: of the contrastive loss.
+        temperature: of the attention and of the contrastive loss.
+        epochs: passes over all views of the images, in batches of `batch_size` views.
+        max_steps: of the optimiser; fewer epochs where they would take more.
     """
 
     name: Literal["fusion"] = "fusion"
     variant: Literal["attention", "concat", "gated", "similarity"] = "attention"
-    loss_mix: float | None = Field(default=0.5, ge=0, le=1)
+    loss_mix: float | None = Field(default=None, ge=0, le=1)
     loss_mix_grid: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         default=(0.1, 0.3, 0.5, 0.7, 0.9), min_length=1
     )
+    default_loss_mix: float = Field(default=0.5, ge=0, le=1)
     width: int = Field(default=128, ge=1)
     temperature: float = Field(default=0.07, gt=0)
     epochs: int = Field(default=40, ge=1)
+    max_steps: int = Field(default=200, ge=1)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-2, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -63,31 +68,43 @@ class CoOpConfig(Frozen):
 
     Attributes:
         context: tokens, shared by all classes.
-        initial: words that the context starts from; None draws it from N(0, 0.02).
-        epochs: for 1, for 2 to 4, and for more shots; a fraction counts as its mean shots.
+        initial: words that the context starts from, as many tokens as they have; None draws
+            `context` tokens from N(0, 0.02).
+        warmup_rate: learning rate of the first epoch; the others follow a cosine.
+        momentum, weight_decay: of SGD, those of the authors' code.
+        epochs: for 1, for 2 to 4, and for 8 and more shots; a fraction counts as the nearest
+            of them to its mean number of images a class.
     """
 
     name: Literal["coop"] = "coop"
     context: int = Field(default=16, ge=1)
-    initial: str | None = None
+    initial: str | None = Field(default=None, min_length=1)
     learning_rate: float = Field(default=0.002, gt=0)
     warmup_rate: float = Field(default=1e-5, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=32, ge=1)
-    epochs: tuple[int, int, int] = (50, 100, 200)
+    epochs: tuple[PositiveInt, PositiveInt, PositiveInt] = (50, 100, 200)
 
 
 class CoCoOpConfig(Frozen):
     """CoCoOp (Zhou et al. 2022): context tokens that a small network shifts for each image.
 
     Attributes:
-        initial: words that the context starts from.
+        initial: words that the context starts from, as many tokens as they have.
+        reduction: of the network's hidden layer against the image feature.
+        warmup_rate: learning rate of the first epoch; the others follow a cosine.
+        momentum, weight_decay: of SGD, those of the authors' code.
         batch_size: images a step; the published recipe is 1.
     """
 
     name: Literal["cocoop"] = "cocoop"
-    initial: str = "a photo of a"
+    initial: str = Field(default="a photo of a", min_length=1)
+    reduction: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=0.002, gt=0)
     warmup_rate: float = Field(default=1e-5, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=1, ge=1)
     epochs: int = Field(default=10, ge=1)
 
@@ -96,30 +113,55 @@ class TipAdapterConfig(Frozen):
     """Tip-Adapter (Zhang et al. 2022): a cache model over the training features.
 
     Attributes:
-        alphas: weights of the cache against the texts that cross-validation tries.
-        betas: sharpnesses of the cache that it tries.
+        alpha: weight of the cache against the texts where a class has too few images to choose.
+        beta: sharpness of the cache then.
+        alphas: what cross-validation tries; small ones, because the cache's sum grows with the
+            images of a class.
+        betas: what it tries.
         folds: of the cross-validation.
+        min_images: that every class needs for a choice.
     """
 
     name: Literal["tip_adapter"] = "tip_adapter"
-    alphas: tuple[Annotated[float, Field(ge=0)], ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    betas: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 2.0, 5.5, 10.0, 20.0, 50.0)
+    alpha: float = Field(default=1.0, ge=0)
+    beta: float = Field(default=1.0, gt=0)
+    alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), min_length=1
+    )
+    betas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(1.0, 2.0, 5.5, 10.0, 20.0, 50.0), min_length=1
+    )
     folds: int = Field(default=3, ge=2)
+    min_images: int = Field(default=3, ge=2)
 
 
 class TipAdapterFConfig(Frozen):
     """Tip-Adapter-F: the same with keys that are trained.
 
     Attributes:
-        epochs, learning_rate, batch_size: of AdamW, along a cosine.
+        alpha: weight of the cache while its keys are trained, and where a class has too few
+            images to choose.
+        beta: sharpness of the cache then.
+        alphas, betas: what cross-validation tries with the trained keys.
+        folds: of the cross-validation.
+        min_images: that every class needs for a choice.
+        epochs, learning_rate, weight_decay, batch_size: of AdamW, along a cosine.
     """
 
     name: Literal["tip_adapter_f"] = "tip_adapter_f"
-    alphas: tuple[Annotated[float, Field(ge=0)], ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    betas: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 2.0, 5.5, 10.0, 20.0, 50.0)
+    alpha: float = Field(default=1.0, ge=0)
+    beta: float = Field(default=1.0, gt=0)
+    alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), min_length=1
+    )
+    betas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(1.0, 2.0, 5.5, 10.0, 20.0, 50.0), min_length=1
+    )
     folds: int = Field(default=3, ge=2)
+    min_images: int = Field(default=3, ge=2)
     epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
     batch_size: int = Field(default=256, ge=1)
 
 
@@ -129,14 +171,16 @@ class ClipAdapterConfig(Frozen):
     Attributes:
         reduction: of the bottleneck.
         ratio: share of the adapted feature in the residual sum.
+        epochs, learning_rate, batch_size: of AdamW, along a cosine; an epoch shows each image
+            by one of its views.
     """
 
     name: Literal["clip_adapter"] = "clip_adapter"
     reduction: int = Field(default=4, ge=1)
     ratio: float = Field(default=0.2, ge=0, le=1)
-    epochs: int = Field(default=100, ge=1)
+    epochs: int = Field(default=40, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=128, ge=1)
 
 
 class LpPlusPlusConfig(Frozen):
@@ -144,10 +188,12 @@ class LpPlusPlusConfig(Frozen):
 
     Attributes:
         iterations: of its full-batch block descent.
+        momentum: of the block w; 0 is the plain descent, whose loss never rises.
     """
 
     name: Literal["lp_plus_plus"] = "lp_plus_plus"
     iterations: int = Field(default=300, ge=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
 
 
 class MlpConfig(Frozen):
@@ -155,11 +201,13 @@ class MlpConfig(Frozen):
 
     Attributes:
         widths: of the two hidden layers.
+        epochs, learning_rate, weight_decay, batch_size: of AdamW, along a cosine; an epoch shows
+            each image by one of its views.
     """
 
     name: Literal["mlp"] = "mlp"
     widths: tuple[int, int] = (256, 128)
-    epochs: int = Field(default=100, ge=1)
+    epochs: int = Field(default=60, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     batch_size: int = Field(default=64, ge=1)

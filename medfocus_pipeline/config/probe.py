@@ -2,18 +2,32 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medfocus_pipeline.config.base import Frozen
 from medfocus_pipeline.config.heads import HeadConfig, LinearConfig
-from medfocus_pipeline.types import FocusMode
+from medfocus_pipeline.types import FeaturePart
 
 
 class ProbeRow(Frozen):
-    """One line of the results table: a head on one focus mode, or on several joined."""
+    """One line of the results table: a head on one focus mode, or on several joined.
+
+    Attributes:
+        focus: focus modes, and `roi_pooled` after one that has a region.
+    """
 
     head: HeadConfig = LinearConfig()
-    focus: tuple[FocusMode, ...] = Field(default=("segmented",), min_length=1)
+    focus: tuple[FeaturePart, ...] = Field(default=("segmented",), min_length=1)
+
+    @field_validator("focus")
+    @classmethod
+    def _pooled_in_a_region(cls, focus: tuple[str, ...]) -> tuple[str, ...]:
+        for before, part in zip(("", *focus), focus, strict=False):
+            if part == "roi_pooled" and before in {"", "original", "roi_pooled"}:
+                raise ValueError(
+                    "roi_pooled follows a focus mode with a region, e.g. segmented+roi_pooled"
+                )
+        return focus
 
 
 class ProbeConfig(Frozen):

@@ -56,7 +56,90 @@ class ThresholdConfig(Frozen):
     duplicate_iou: float = Field(default=0.7, gt=0, le=1)
 
 
-SegmenterConfig = Annotated[Sam2Config | ThresholdConfig, Field(discriminator="name")]
+class SamConfig(Frozen):
+    """The first SAM (Kirillov et al. 2023) of Hugging Face, prompted with a grid of points.
+
+    Attributes:
+        model: hub id (``facebook/sam-vit-base``, ``-large``, ``-huge``), or path of a folder that
+            `save_pretrained` wrote.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+        points_per_side: of the grid.
+        prompting: all points of the grid, or the quarter of them that promises most.
+        min_score: least predicted IoU of a kept candidate.
+        min_stability: least IoU of the mask with itself at logits +/- `stability_offset`.
+        min_area, max_area: range of a candidate's share of the image.
+        duplicate_iou: of two masks that overlap more, the worse one is dropped.
+        precision: of the autocast.
+    """
+
+    name: Literal["sam"] = "sam"
+    model: str = "facebook/sam-vit-base"
+    revision: str | None = None
+    points_per_side: int = Field(default=16, ge=1, le=64)
+    prompting: Literal["adaptive", "grid"] = "adaptive"
+    min_score: float = Field(default=0.6, ge=0, le=1)
+    min_stability: float = Field(default=0.8, ge=0, le=1)
+    stability_offset: float = Field(default=1.0, gt=0)
+    min_area: float = Field(default=0.002, ge=0, le=1)
+    max_area: float = Field(default=0.9, gt=0, le=1)
+    duplicate_iou: float = Field(default=0.7, gt=0, le=1)
+    precision: Precision = "bf16"
+
+
+class MedSamConfig(Frozen):
+    """MedSAM (Ma et al. 2024), prompted with boxes, as it was trained to be.
+
+    Attributes:
+        model: hub id, or path of a folder that `save_pretrained` wrote.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+        box: the image's border, or the box of every candidate that `threshold` finds (and the
+            border where it finds none).
+        threshold: what finds the boxes.
+        stability_offset: logits by which a mask is made smaller and larger to compare the two.
+        min_area, max_area: range of a candidate's share of the image.
+        duplicate_iou: of two masks that overlap more, the worse one is dropped.
+        precision: of the autocast.
+    """
+
+    name: Literal["medsam"] = "medsam"
+    model: str = "wanglab/medsam-vit-base"
+    revision: str | None = None
+    box: Literal["border", "threshold"] = "threshold"
+    threshold: ThresholdConfig = ThresholdConfig()
+    stability_offset: float = Field(default=1.0, gt=0)
+    min_area: float = Field(default=0.002, ge=0, le=1)
+    max_area: float = Field(default=0.9, gt=0, le=1)
+    duplicate_iou: float = Field(default=0.7, gt=0, le=1)
+    precision: Precision = "bf16"
+
+
+class SamAdapterConfig(Frozen):
+    """SAM-Adapter (Chen et al. 2023): SAM, taught by `medfocus train-adapter` what to outline.
+
+    Attributes:
+        adapter: the safetensors file that the training wrote.
+        model: the SAM that it was trained on, a hub id or a folder; None is the hub id that the
+            file names.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+        stability_offset: logits by which a mask is made smaller and larger to compare the two.
+        min_area, max_area: range of a candidate's share of the image.
+        precision: of the autocast.
+    """
+
+    name: Literal["sam_adapter"] = "sam_adapter"
+    adapter: Path
+    model: str | None = None
+    revision: str | None = None
+    stability_offset: float = Field(default=1.0, gt=0)
+    min_area: float = Field(default=0.002, ge=0, le=1)
+    max_area: float = Field(default=0.9, gt=0, le=1)
+    precision: Precision = "bf16"
+
+
+SegmenterConfig = Annotated[
+    Sam2Config | ThresholdConfig | SamConfig | MedSamConfig | SamAdapterConfig,
+    Field(discriminator="name"),
+]
 
 
 class MasksConfig(Frozen):

@@ -51,10 +51,15 @@ class ClipEncoder(ImageTower):
     Attributes:
         temperature: 1 / exp(logit_scale).
         text_features: texts -> ``(n, d)`` features on the device.
+        text_tower: a model of transformers with the text tower in it, on the device, float32, in
+            evaluation mode; of a CLIP its parts are `text_model` and `text_projection`.
+        tokenizer: of transformers, knows how many tokens the tower takes.
     """
 
     temperature: float
     text_features: Callable[[list[str]], "torch.Tensor"]
+    text_tower: Any
+    tokenizer: Any
 
     def encode_text(self, texts: Sequence[str]) -> FloatArray:
         """``(n, d) float32``, the text tower's projected features, not normalised."""
@@ -97,6 +102,14 @@ def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weig
     return find((*_FILES, *_shards(weights.paths[_INDEX])), weights.identity.revision)
 
 
+def is_clip(weights: Weights) -> bool:
+    """Whether the files are a CLIP's, not a SigLIP's; known without loading them."""
+    try:
+        return _model_type(weights.paths["config.json"]) == "clip"
+    except (OSError, ValueError):
+        return False
+
+
 def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncoder:
     """Build the model from local files alone.
 
@@ -118,7 +131,7 @@ def _build(config: ClipConfig, config_file: Path, runtime: Runtime) -> ClipEncod
     import torch
 
     device = resolve_device(runtime.device)
-    padding = _text_padding(config_file)
+    padding = _PADDING[_model_type(config_file)]
     model, processor, tokenizer = _from_pretrained(config_file.parent)
     model.to(device)
     forward = _image_forward(model)
@@ -148,6 +161,8 @@ def _build(config: ClipConfig, config_file: Path, runtime: Runtime) -> ClipEncod
         token_extent=cells * patch,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,
+        text_tower=model,
+        tokenizer=tokenizer,
     )
 
 
@@ -217,8 +232,8 @@ def _mean_and_std(processor: Any) -> tuple[list[float], list[float]]:
     return [m * level for m in processor.image_mean], [s * level for s in processor.image_std]
 
 
-def _text_padding(config_file: Path) -> str:
-    """How the model's texts are padded.
+def _model_type(config_file: Path) -> str:
+    """A key of `_PADDING`.
 
     Raises:
         ValueError: no JSON, or neither CLIP nor SigLIP.
@@ -226,7 +241,7 @@ def _text_padding(config_file: Path) -> str:
     kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
     if kind not in _PADDING:
         raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(_PADDING)}")
-    return _PADDING[kind]
+    return str(kind)
 
 
 def _local_folder(model: str) -> Path | None:

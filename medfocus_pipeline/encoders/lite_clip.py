@@ -45,18 +45,11 @@ TEMPERATURE = "temperature"
 
 @dataclass(frozen=True, slots=True)
 class LiteClipEncoder(ClipEncoder):
-    """A `ClipEncoder` whose text tower can be taken apart.
+    """A `ClipEncoder` whose text tower is a `CLIPTextModelWithProjection`.
 
     `text_features` runs with gradients unless they are switched off, so that a head can learn
     what it feeds to the tower.
-
-    Attributes:
-        text_tower: `CLIPTextModelWithProjection` on the device, float32, in evaluation mode.
-        tokenizer: of transformers; pads and cuts to what the tower takes.
     """
-
-    text_tower: Any
-    tokenizer: Any
 
 
 def lite_clip_id(config: LiteClipConfig) -> str:

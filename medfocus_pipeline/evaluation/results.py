@@ -137,9 +137,13 @@ def append(
 def _rows(
     table: pa.Table, column: str, *, without: Set[str], within: Set[str] | None = None
 ) -> pa.Table:
-    keys = table[column].to_pylist()
-    kept = [key not in without and (within is None or key in within) for key in keys]
-    return table.filter(pa.array(kept, pa.bool_()))
+    import pyarrow.compute as pc
+
+    def among(keys: Set[str]) -> pa.ChunkedArray:
+        return pc.is_in(table[column], pa.array(sorted(keys), pa.string()))
+
+    kept = pc.invert(among(without))
+    return table.filter(kept if within is None else pc.and_(kept, among(within)))
 
 
 @dataclass(frozen=True, slots=True)

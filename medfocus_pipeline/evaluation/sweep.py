@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +12,20 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.config import FusionConfig, HeadConfig, ProbeConfig
+from medfocus_pipeline.config import HeadConfig, ProbeConfig
 from medfocus_pipeline.datasets.splits import Budget, nested_subsets
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
-from medfocus_pipeline.heads import make_head
-from medfocus_pipeline.heads.protocol import FittedHead, TrainingSet
+from medfocus_pipeline.heads import entry, make_head
+from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray
 
-VERSION = 1
+VERSION = 2
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
+
+_SEEDS_A_TASK = 5
+"""Seeds that train side by side: half of the usual ten, so that two processes share a budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def plan_runs(
         "version": VERSION,
         "head": head.model_dump(mode="json"),
         "embeddings": list(keys.embed_keys),
-        "text": keys.text_key if uses_text(head) else None,
+        "text": _text_key(head, keys),
         "test": test.key,
     }
     train_key = train.key
@@ -107,7 +110,7 @@ def plan_runs(
         for budget, subset in subsets.items():
             ids = tuple(train.image_ids[position] for position in subset)
             subset_key = Labelled(ids, train.labels[subset]).key
-            fit = {**common, "subset": subset_key, "seed": seed if uses_seed(head) else None}
+            fit = {**common, "subset": subset_key, "seed": seed if entry(head).seeded else None}
             # The whole training set decides which test images are clean.
             run = {**fit, "seed": seed, "budget": list(budget), "train": train_key}
             runs.append(
@@ -116,14 +119,15 @@ def plan_runs(
     return sorted(runs, key=lambda run: (run.budget, run.seed))
 
 
-def uses_seed(head: HeadConfig) -> bool:
-    """Whether the seed does more than draw the subset: fusion draws its first weights."""
-    return isinstance(head, FusionConfig)
-
-
-def uses_text(head: HeadConfig) -> bool:
-    """Whether the class texts are an input of the head."""
-    return isinstance(head, FusionConfig)
+def _text_key(head: HeadConfig, keys: FeatureKeys) -> str | None:
+    """What the head reads of the texts."""
+    match entry(head).needs:
+        case "nothing":
+            return None
+        case "text tower":
+            return keys.prompt_key
+        case _:
+            return keys.text_key
 
 
 def sweep(table: FeatureTable, runs: Sequence[Run], *, workers: int = 1) -> Iterator[list[Outcome]]:
@@ -139,11 +143,37 @@ def sweep(table: FeatureTable, runs: Sequence[Run], *, workers: int = 1) -> Iter
         The outcomes of one budget's runs, in the order of the runs.
     """
     with _processes(table, workers) as mapped:
-        for _, group in groupby(runs, key=lambda run: run.budget):
-            batch = list(group)
-            distinct = list({run.fit_key: run for run in batch}.values())
-            fits = dict(zip([run.fit_key for run in distinct], mapped(distinct), strict=True))
-            yield [Outcome(run, *fits[run.fit_key]) for run in batch]
+        budgets = [list(group) for _, group in groupby(runs, key=lambda run: run.budget)]
+        tasks = [_tasks(budget) for budget in budgets]
+        fits = iter(mapped([task for budget in tasks for task in budget]))
+        for budget, split in zip(budgets, tasks, strict=True):
+            found: dict[str, Fit] = {}
+            for task in split:
+                found |= zip([run.fit_key for run in task], next(fits), strict=True)
+            yield [Outcome(run, *found[run.fit_key]) for run in budget]
+
+
+def to_fit(runs: Sequence[Run], done: Set[str]) -> list[Run]:
+    """Runs without a result, and those that train side by side with one.
+
+    Args:
+        runs: all of one head.
+        done: keys of the runs that have a result.
+    """
+    missing = {_place(run) for run in runs if run.key not in done}
+    return [run for run in runs if _place(run) in missing]
+
+
+def _place(run: Run) -> tuple[Budget, int]:
+    """The task of a run, known without the other runs."""
+    size = _SEEDS_A_TASK if isinstance(make_head(run.head), ManyHead) else 1
+    return run.budget, run.seed // size
+
+
+def _tasks(budget: Sequence[Run]) -> list[list[Run]]:
+    """The distinct fits of one budget's runs: one by one, or so many seeds side by side."""
+    distinct = list({run.fit_key: run for run in budget}.values())
+    return [list(group) for _, group in groupby(distinct, key=_place)]
 
 
 Fit = tuple[NDArray[np.float64], JSON, float]
@@ -153,8 +183,8 @@ Fit = tuple[NDArray[np.float64], JSON, float]
 @contextmanager
 def _processes(
     table: FeatureTable, workers: int
-) -> Iterator[Callable[[Iterable[Run]], Iterable[Fit]]]:
-    """A ``map`` over runs, in this process or in several that each got the table once."""
+) -> Iterator[Callable[[Iterable[Sequence[Run]]], Iterable[list[Fit]]]]:
+    """A ``map`` over tasks, in this process or in several that each got the table once."""
     if workers == 1:
         yield partial(map, partial(fit_and_predict, table))
         return
@@ -172,32 +202,47 @@ def _adopt(table: FeatureTable) -> None:
     _adopted[:] = [table]
 
 
-def _fit_adopted(run: Run) -> Fit:
-    return fit_and_predict(_adopted[0], run)
+def _fit_adopted(runs: Sequence[Run]) -> list[Fit]:
+    return fit_and_predict(_adopted[0], runs)
 
 
-def fit_and_predict(table: FeatureTable, run: Run) -> Fit:
-    """Fit a run, then read the test images."""
+def fit_and_predict(table: FeatureTable, runs: Sequence[Run]) -> list[Fit]:
+    """Fit runs of one head and budget, then read the test images."""
     started = time.perf_counter()
-    fitted = fit(table, run)
-    seconds = time.perf_counter() - started
-    return predict(fitted, table), fitted.chosen, seconds
+    fitted = fit(table, runs)
+    seconds = (time.perf_counter() - started) / len(runs)
+    return [(predict(one, table), one.chosen, seconds) for one in fitted]
 
 
-def fit(table: FeatureTable, run: Run) -> FittedHead:
-    """Train on the run's subset; sees no test image."""
+def fit(table: FeatureTable, runs: Sequence[Run]) -> Sequence[FittedHead]:
+    """Train on the runs' subsets; sees no test image."""
+    head = make_head(runs[0].head)
+    trains = [training_set(table, run) for run in runs]
+    rngs = [_generator(run) for run in runs]
+    if isinstance(head, ManyHead):
+        return head.fit_many(trains, rngs)
+    return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
+
+
+def training_set(table: FeatureTable, run: Run) -> TrainingSet:
+    """The subset of a run, in an order that does not depend on the files'."""
     # By id: a key does not tell the order of the files, so the fit must not depend on it.
     rows = sorted(
         table.train[run.subset], key=lambda row: (table.image_ids[row], table.labels[row])
     )
-    train = TrainingSet(
+    return TrainingSet(
         features=table.features[rows],
         labels=table.labels[rows],
         n_classes=len(table.classes),
         text=table.text,
+        temperature=table.temperature,
+        prompts=table.prompts,
     )
-    seed = (run.seed,) if uses_seed(run.head) else ()
-    return make_head(run.head).fit(train, generator(run.head.name, run.subset_key, *seed))
+
+
+def _generator(run: Run) -> np.random.Generator:
+    seed = (run.seed,) if entry(run.head).seeded else ()
+    return generator(run.head.name, run.subset_key, *seed)
 
 
 def predict(fitted: FittedHead, table: FeatureTable) -> NDArray[np.float64]:

@@ -1,15 +1,102 @@
-"""Heads: what is trained on cached features."""
+"""Heads: what is trained on cached features, the table of implementations."""
 
-from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+from medfocus_pipeline.config import (
+    ClipAdapterConfig,
+    CoCoOpConfig,
+    CoOpConfig,
+    FusionConfig,
+    HeadConfig,
+    LinearConfig,
+    LpPlusPlusConfig,
+    MlpConfig,
+    TipAdapterConfig,
+    TipAdapterFConfig,
+    ZeroShotConfig,
+)
+from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead
+from medfocus_pipeline.heads.cocoop import CoCoOpHead
+from medfocus_pipeline.heads.coop import CoOpHead
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.linear import LinearHead
+from medfocus_pipeline.heads.lp_plus_plus import LpPlusPlusHead
+from medfocus_pipeline.heads.mlp import MlpHead
 from medfocus_pipeline.heads.protocol import Head
+from medfocus_pipeline.heads.tip_adapter import TipAdapterFHead, TipAdapterHead
+from medfocus_pipeline.heads.zeroshot import ZeroShotHead
+
+__all__ = ["HEADS", "Entry", "entry", "make_head", "names"]
+
+Needs = Literal["nothing", "texts if there are any", "texts", "text tower"]
+
+
+class Entry(NamedTuple):
+    """One head.
+
+    Attributes:
+        make: its configuration -> the head.
+        needs: what it reads of the encoder beside the images' features.
+        seeded: whether the seed does more than draw the subset.
+        what: one line about it.
+        source: the paper that it is from.
+    """
+
+    make: Callable[[Any], Head]
+    needs: Needs
+    seeded: bool
+    what: str
+    source: str
+
+
+HEADS: dict[type, Entry] = {
+    ZeroShotConfig: Entry(
+        ZeroShotHead, "texts", False, "cosine with the class texts", "Radford et al. 2021"
+    ),
+    LinearConfig: Entry(
+        LinearHead, "nothing", False, "logistic regression", "Radford et al. 2021, linear probe"
+    ),
+    FusionConfig: Entry(
+        FusionHead,
+        "texts if there are any",
+        True,
+        "fusion F(T, I), then logistic regression on M",
+        "Arora and Namboodiri, MedFocusCLIP",
+    ),
+    CoOpConfig: Entry(
+        CoOpHead, "text tower", True, "learned context tokens", "Zhou et al. 2022, IJCV"
+    ),
+    CoCoOpConfig: Entry(
+        CoCoOpHead, "text tower", True, "context tokens shifted by the image", "Zhou et al. 2022"
+    ),
+    TipAdapterConfig: Entry(
+        TipAdapterHead, "texts", True, "cache of the training features", "Zhang et al. 2022"
+    ),
+    TipAdapterFConfig: Entry(
+        TipAdapterFHead, "texts", True, "the same, its keys trained", "Zhang et al. 2022"
+    ),
+    ClipAdapterConfig: Entry(
+        ClipAdapterHead, "texts", True, "bottleneck on the image feature", "Gao et al. 2021"
+    ),
+    LpPlusPlusConfig: Entry(
+        LpPlusPlusHead, "texts", True, "linear probe blended with texts", "Huang et al. 2024"
+    ),
+    MlpConfig: Entry(MlpHead, "nothing", True, "three fully connected layers", "a baseline"),
+}
+"""By the type of their configuration."""
+
+
+def entry(config: HeadConfig) -> Entry:
+    """The table's entry of a configuration."""
+    return HEADS[type(config)]
 
 
 def make_head(config: HeadConfig) -> Head:
     """The head that a configuration names."""
-    match config:
-        case LinearConfig():
-            return LinearHead(config)
-        case FusionConfig():
-            return FusionHead(config)
+    return entry(config).make(config)
+
+
+def names() -> dict[str, Entry]:
+    """Entries by the name that a configuration or ``--row`` gives."""
+    return {get_args(kind.model_fields["name"].annotation)[0]: HEADS[kind] for kind in HEADS}

@@ -1,35 +1,28 @@
 """The linear probe: logistic regression on frozen features, C chosen inside the subset."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.heads.descent import Matrix
+from medfocus_pipeline.heads.logistic import Fits, solve
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
-Matrix = NDArray[np.float64]
+TOLERANCE = 1e-6
+"""Of the fit that is kept: of logits and probabilities, root mean square over the rows."""
 
-MAX_ITERATIONS = 10_000
-"""Far above what L-BFGS needs (about 100 a fit); reaching it is an error, not a warning."""
-
-TOLERANCE = 1e-8
-"""Of the fit that is kept: greatest entry of the gradient of the mean loss over rows. At C = 100
-the probabilities are then good to 1e-5 or better, with scikit-learn's 1e-4 to a few percent."""
-
-TRIAL_TOLERANCE = 1e-5
+TRIAL_TOLERANCE = 1e-4
 """Of the fits that only rank Cs."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
-    """Logistic regression (scikit-learn: L2, multinomial, L-BFGS) on all views of the images.
+    """Logistic regression (multinomial, L2) on all views of the images.
 
     C is scikit-learn's, counted over rows (images x views).
     """
@@ -70,24 +63,24 @@ class FittedLinear:
 
 @dataclass(frozen=True, slots=True)
 class RowSpace:
-    """Features in coordinates that give the same probabilities for less work.
+    """Features along their principal axes, which give the same probabilities for less work.
 
     Neither moving the origin (the intercept is not penalised) nor a rotation (the L2 norm
     is not changed by one) moves the optimum of L2-regularised logistic regression, nor does
-    leaving out directions that no row has. So: the mean is taken off, which also makes the
-    problem far better conditioned, and if rows are fewer than dimensions the axes become
-    an orthonormal basis of the rows. Both hold for any part of the rows, so that all folds
+    leaving out directions that no row has. So the mean is taken off, and the axes become
+    those along which the rows are uncorrelated, which the solver converges fastest in; there
+    are no more of them than rows. All holds for any part of the rows, so that all folds
     share one decomposition.
 
     Attributes:
         rows: ``(n, v, r) float64``, r = min(n * v, d).
         origin: ``(d,) float64``, the mean that was taken off.
-        basis: ``(d, r) float64`` with orthonormal columns; None for the axes as they were.
+        basis: ``(d, r) float64`` with orthonormal columns.
     """
 
     rows: Matrix
     origin: Matrix
-    basis: Matrix | None
+    basis: Matrix
 
     @classmethod
     def of(cls, features: FloatArray) -> "RowSpace":
@@ -97,13 +90,15 @@ class RowSpace:
         origin = flat.mean(axis=0)
         flat -= origin
         if len(flat) >= dim:
-            return cls(flat.reshape(n, views, dim), origin, None)
-        basis, triangle = np.linalg.qr(flat.T)
-        return cls(np.ascontiguousarray(triangle.T).reshape(n, views, -1), origin, basis)
+            _, basis = np.linalg.eigh(flat.T @ flat)
+            return cls((flat @ basis).reshape(n, views, -1), origin, basis)
+        span, triangle = np.linalg.qr(flat.T)
+        _, axes = np.linalg.eigh(triangle @ triangle.T)
+        return cls((triangle.T @ axes).reshape(n, views, -1), origin, span @ axes)
 
     def restore(self, coef: Matrix, intercept: Matrix) -> tuple[Matrix, Matrix]:
         """Weights ``(K, r)`` and ``(K,)`` for the features as they came: ``(K, d), (K,)``."""
-        full = coef if self.basis is None else coef @ self.basis.T
+        full = coef @ self.basis.T
         return full, intercept - full @ self.origin
 
 
@@ -139,9 +134,9 @@ def choose_c(
 
     Folds are stratified and made of images, so that the views of one never sit on both
     sides. Their number is `config.folds` or the size of the smallest class; a class with
-    fewer than `config.min_images` images makes it `config.default_c` without a trial. The
-    grid is climbed from below, each fit starting at the one before, until the held-out
-    loss rises: beyond its first minimum over C, fits are the slowest and only overfit more.
+    fewer than `config.min_images` images makes it `config.default_c` without a trial. All
+    folds are fitted side by side for the whole grid; the one that counts is the first
+    minimum of the held-out loss from below: beyond it, greater Cs only overfit more.
 
     Args:
         rows: ``(n, v, r) float64``.
@@ -155,15 +150,28 @@ def choose_c(
         return config.default_c
     if len(grid) == 1:
         return grid[0]
-    trials = [
-        Trial(
-            logistic(TRIAL_TOLERANCE), rows[train], labels[train], rows[held_out], labels[held_out]
-        )
-        for train, held_out in folds(labels, n_folds=min(config.folds, smallest), rng=rng)
-    ]
+    n, views, dim = rows.shape
+    splits = list(folds(labels, n_folds=min(config.folds, smallest), rng=rng))
+    parts = np.zeros((len(splits), n), np.bool_)
+    for part, (train, _) in zip(parts, splits, strict=True):
+        part[train] = True
+    fits = solve(
+        rows.reshape(n * views, dim),
+        np.repeat(labels, views),
+        grid,
+        tolerance=TRIAL_TOLERANCE,
+        parts=np.repeat(parts, views, axis=1),
+    )
     best, least = grid[0], np.inf
-    for c in grid:
-        loss = float(np.mean([trial.loss(c) for trial in trials]))
+    for place, c in enumerate(grid):
+        loss = float(
+            np.mean(
+                [
+                    held_out_loss(fits, rows[held_out], labels[held_out], place=place, part=part)
+                    for part, (_, held_out) in enumerate(splits)
+                ]
+            )
+        )
         if loss > least:
             break
         if loss < least:
@@ -181,55 +189,31 @@ def folds(
     yield from splitter.split(np.zeros(len(labels)), labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One fold on its way up the grid; the model starts each fit at the last one's weights."""
+def held_out_loss(fits: Fits, rows: Matrix, labels: IntArray, *, place: int, part: int) -> float:
+    """Mean log-loss of ``(m, v, r)`` images, probabilities averaged over views.
 
-    model: Any
-    rows: Matrix
-    labels: IntArray
-    held_out: Matrix
-    truth: IntArray
-
-    def loss(self, c: float) -> float:
-        """Mean log-loss of the held-out images, probabilities averaged over views."""
-        fit(self.model, self.rows, self.labels, c=c)
-        n, views, dim = self.held_out.shape
-        probabilities = self.model.predict_proba(self.held_out.reshape(n * views, dim))
-        mean = probabilities.reshape(n, views, -1).mean(axis=1)
-        true = mean[np.arange(n), np.searchsorted(self.model.classes_, self.truth)]
-        return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
-
-
-def logistic(tolerance: float) -> Any:
-    """An unfitted scikit-learn model; its second fit starts at the first one's weights."""
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(
-        solver="lbfgs", tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True
-    )
-
-
-def fit(model: Any, rows: Matrix, labels: IntArray, *, c: float) -> None:
-    """Fit all views of all images; a fit that does not converge raises."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    n, views, dim = rows.shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        model.set_params(C=c).fit(rows.reshape(n * views, dim), np.repeat(labels, views))
+    Args:
+        fits: of all Cs and parts.
+        rows: not those of the part.
+        labels: ``(m,) int64``.
+        place: of C.
+        part: the fold.
+    """
+    probabilities = softmax(rows @ fits.coef[place, part].T + fits.intercept[place, part])
+    codes = np.searchsorted(fits.classes, labels)
+    true = probabilities.mean(axis=1)[np.arange(len(labels)), codes]
+    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
 
 
 def fit_rows(space: RowSpace, train: TrainingSet, *, c: float) -> FittedLinear:
     """The head for one C, in the coordinates of the features."""
-    model = logistic(TOLERANCE)
-    fit(model, space.rows, train.labels, c=c)
-    coef, intercept = space.restore(model.coef_, model.intercept_)
-    if len(model.classes_) == 2:  # scikit-learn keeps one row: the log-odds of the second class
-        coef, intercept = np.vstack([-coef, coef]) / 2, np.hstack([-intercept, intercept]) / 2
+    n, views, dim = space.rows.shape
+    rows, labels = space.rows.reshape(n * views, dim), np.repeat(train.labels, views)
+    fits = solve(rows, labels, [c], tolerance=TOLERANCE)
+    coef, intercept = space.restore(fits.coef[0, 0], fits.intercept[0, 0])
     full_coef = np.zeros((train.n_classes, coef.shape[1]))
     full_intercept = np.full(train.n_classes, -np.inf)
-    full_coef[model.classes_], full_intercept[model.classes_] = coef, intercept
+    full_coef[fits.classes], full_intercept[fits.classes] = coef, intercept
     return FittedLinear(full_coef, full_intercept, {"C": c})
 
 

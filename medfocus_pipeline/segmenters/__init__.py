@@ -4,27 +4,53 @@ No torch here: which weights a segmenter has is known before anything heavy is i
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
-from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config, SegmenterConfig
-from medfocus_pipeline.segmenters import sam2, threshold
+from medfocus_pipeline.config import (
+    MasksConfig,
+    MedSamConfig,
+    Runtime,
+    Sam2Config,
+    SamAdapterConfig,
+    SamConfig,
+    SegmenterConfig,
+)
+from medfocus_pipeline.segmenters import medsam, sam, sam2, sam_adapter, threshold
 from medfocus_pipeline.segmenters.protocol import Segmenter
+from medfocus_pipeline.segmenters.sam_model import find_sam, sam_id
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 
 _LOADERS: dict[str, Callable[[MasksConfig, Weights, Runtime], Segmenter]] = {
     "sam2": sam2.load,
     "threshold": threshold.load,
+    "sam": sam.load,
+    "medsam": medsam.load,
+    "sam_adapter": sam_adapter.load,
 }
 
 
 def model_id(config: SegmenterConfig) -> str:
     """What `ModelIdentity.id` will be, known also where the weights are not."""
-    return sam2.model_id(config) if isinstance(config, Sam2Config) else config.name
+    if isinstance(config, Sam2Config):
+        return sam2.model_id(config)
+    if isinstance(config, SamConfig | MedSamConfig):
+        return sam_id(config.model)
+    return sam_adapter.ID if isinstance(config, SamAdapterConfig) else config.name
 
 
 def settled(config: SegmenterConfig) -> SegmenterConfig:
-    """The configuration with numbers where it left them to the segmenter."""
-    return sam2.settled(config) if isinstance(config, Sam2Config) else config
+    """The configuration with numbers where it left them to the segmenter.
+
+    Hub ids and paths of the weights are left out: `ModelIdentity` says which they are.
+    """
+    if isinstance(config, Sam2Config):
+        return sam2.settled(config)
+    if isinstance(config, SamConfig | MedSamConfig):
+        return config.model_copy(update={"model": ""})
+    if isinstance(config, SamAdapterConfig):
+        return config.model_copy(update={"model": None, "adapter": Path()})
+    return config
 
 
 def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
@@ -44,6 +70,10 @@ def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool)
     """
     if isinstance(config, Sam2Config):
         return sam2.find_weights(config, hashes, download=download)
+    if isinstance(config, SamConfig | MedSamConfig):
+        return find_sam(config.model, config.revision, hashes, download=download)
+    if isinstance(config, SamAdapterConfig):
+        return sam_adapter.find_weights(config, hashes, download=download)
     return Weights(identity=ModelIdentity(id=config.name), paths={})
 
 

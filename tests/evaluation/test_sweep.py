@@ -210,8 +210,8 @@ def test_a_fit_sees_no_test_image(table: FeatureTable, head: HeadConfig) -> None
     poisoned = table.features.copy()
     poisoned[table.test] = np.nan
     run = plan(table, head)[2]
-    blind = fit(replace(table, features=poisoned), run)
-    np.testing.assert_array_equal(predict(blind, table), predict(fit(table, run), table))
+    [blind] = fit(replace(table, features=poisoned), [run])
+    np.testing.assert_array_equal(predict(blind, table), predict(fit(table, [run])[0], table))
 
 
 @pytest.mark.parametrize("head", [LINEAR, FUSION], ids=["linear", "fusion"])
@@ -230,5 +230,5 @@ def test_a_fit_does_not_depend_on_the_order_of_the_files(
     for run, other in zip(plan(table, head)[:4], plan(moved, head)[:4], strict=True):
         assert run.key == other.key
         np.testing.assert_array_equal(
-            predict(fit(table, run), table), predict(fit(moved, other), moved)
+            predict(fit(table, [run])[0], table), predict(fit(moved, [other])[0], moved)
         )

@@ -1,5 +1,7 @@
 """Small training sets with the look of cached features."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from medfocus_pipeline.features import normalise
@@ -47,7 +49,21 @@ def dual_encoder(*, images: int, seed: int, dim: int = 128) -> TrainingSet:
 
 
 def take(train: TrainingSet, rows: IntArray) -> TrainingSet:
-    return TrainingSet(train.features[rows], train.labels[rows], train.n_classes, train.text)
+    return replace(train, features=train.features[rows], labels=train.labels[rows])
+
+
+def separable(*, images: int = 24, classes: int = 3, views: int = 2, seed: int = 0) -> TrainingSet:
+    """Each class on an axis of its own, with a little noise; its text is the axis."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(images) % classes)
+    axes = np.eye(classes, 8, dtype=np.float32)
+    features = axes[labels][:, None] + 0.05 * rng.normal(size=(images, views, 8))
+    return TrainingSet(normalise(features.astype(np.float32)), labels, classes, axes, 0.05)
+
+
+def clip_like(*, images: int, seed: int, dim: int = 32) -> TrainingSet:
+    """`dual_encoder` with a temperature."""
+    return replace(dual_encoder(images=images, seed=seed, dim=dim), temperature=0.05)
 
 
 def accuracy(probabilities: FloatArray, labels: IntArray) -> float:

@@ -1,32 +1,24 @@
-import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from medfocus_pipeline.config import FusionConfig, LinearConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import make_head
-from medfocus_pipeline.heads.fusion import (
-    FittedFusion,
-    FusionHead,
-    align,
-    class_vectors,
-    contrast,
-    fuse,
-    initial,
-    loss,
-    shared_basis,
-)
+from medfocus_pipeline.heads.fusion import FittedFusion, FusionHead
+from medfocus_pipeline.heads.fusion_mix import VARIANTS
 from medfocus_pipeline.heads.linear import LinearHead
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from tests.heads.sets import accuracy, dual_encoder, made_up, take
 
 CLASSIFIER = LinearConfig(c_grid=(10.0,))
-SMALL = FusionConfig(width=8, epochs=3, classifier=CLASSIFIER)
+SMALL = FusionConfig(width=8, epochs=3, loss_mix=0.5, classifier=CLASSIFIER)
+CHOOSING = SMALL.model_copy(update={"loss_mix": None, "loss_mix_grid": (0.2, 0.8)})
+
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -37,26 +29,10 @@ def fit(train: TrainingSet, config: FusionConfig = SMALL, *, seed: int = 0) -> F
     return FusionHead(config).fit(train, rng(seed))
 
 
-def start(train: TrainingSet, *, width: int = 8) -> dict[str, torch.Tensor]:
-    images = torch.tensor(train.features.reshape(-1, train.features.shape[2]))
-    return initial(train, images, width=width, generator=torch.Generator().manual_seed(0))
-
-
-def arrays(weights: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    return {name: tensor.detach().numpy() for name, tensor in weights.items()}
-
-
-@pytest.mark.parametrize("train", [made_up(), dual_encoder(images=20, seed=0)])
-def test_fusion_begins_as_the_identity(train: TrainingSet) -> None:
-    fused = fuse(arrays(start(train)), train.features, temperature=0.07)
-    assert fused.shape == train.features.shape
-    assert fused.dtype == np.float32
-    np.testing.assert_allclose(fused, train.features, atol=1e-6)
-
-
-def test_fusion_that_has_not_learned_is_logistic_regression_on_the_image() -> None:
+@every_variant
+def test_fusion_that_has_not_learned_is_logistic_regression_on_the_image(variant: str) -> None:
     train = made_up()
-    config = SMALL.model_copy(update={"learning_rate": 1e-12})
+    config = SMALL.model_copy(update={"learning_rate": 1e-12, "variant": variant})
     np.testing.assert_allclose(
         fit(train, config).predict_proba(train.features),
         LinearHead(CLASSIFIER).fit(train, rng()).predict_proba(train.features),
@@ -64,27 +40,38 @@ def test_fusion_that_has_not_learned_is_logistic_regression_on_the_image() -> No
     )
 
 
-def test_attention_begins_as_the_zero_shot_classifier() -> None:
-    train = dual_encoder(images=40, seed=0)
-    weights = start(train)
-    query, key = align(weights, torch.tensor(train.features[:, 0]) @ weights["basis"])
-    images = train.features[:, 0] - train.features.mean(axis=(0, 1))
-    texts = train.text - train.text.mean(axis=0)
-    cosine = images @ texts.T / np.linalg.norm(texts, axis=1)
-    ranks = np.argsort((query @ key.T).numpy(), axis=1)
-    assert (ranks == np.argsort(cosine, axis=1)).all()
-
-
 def test_fusion_learns_from_the_class_texts_what_a_few_labels_do_not_tell() -> None:
     config = FusionConfig(width=32, classifier=CLASSIFIER)
     test = dual_encoder(images=400, seed=99)
-    gains = []
-    for seed in range(3):
-        train = dual_encoder(images=24, seed=seed)
-        fused = fit(train, config).predict_proba(test.features)
-        plain = LinearHead(CLASSIFIER).fit(train, rng()).predict_proba(test.features)
-        gains.append(accuracy(fused, test.labels) - accuracy(plain, test.labels))
+    trains, rngs = [dual_encoder(images=24, seed=seed) for seed in range(3)], [rng()] * 3
+    gains = [
+        accuracy(fused.predict_proba(test.features), test.labels)
+        - accuracy(
+            LinearHead(CLASSIFIER).fit(train, rng()).predict_proba(test.features), test.labels
+        )
+        for train, fused in zip(trains, FusionHead(config).fit_many(trains, rngs), strict=True)
+    ]
     assert np.mean(gains) > 0.1
+
+
+@every_variant
+@pytest.mark.parametrize("with_text", [True, False], ids=["texts", "learned"])
+def test_features_that_tell_the_class_are_learned_fully(variant: str, with_text: bool) -> None:
+    labels = np.arange(24) % 3
+    features = np.eye(3, 6, dtype=np.float32)[labels][:, None].repeat(2, axis=1)
+    text = np.eye(3, 6, dtype=np.float32) if with_text else None
+    train = TrainingSet(features, labels, 3, text)
+    config = CHOOSING.model_copy(update={"variant": variant})
+    assert accuracy(fit(train, config).predict_proba(features), labels) == 1
+
+
+def test_labels_without_a_meaning_give_chance() -> None:
+    test = dual_encoder(images=400, seed=99)
+    trains = [dual_encoder(images=40, seed=seed) for seed in range(4)]
+    shuffled = [replace(train, labels=rng(1).permutation(train.labels)) for train in trains]
+    fits = FusionHead(CHOOSING).fit_many(shuffled, [rng(seed) for seed in range(4)])
+    scores = [accuracy(fitted.predict_proba(test.features), test.labels) for fitted in fits]
+    assert np.mean(scores) == pytest.approx(1 / 4, abs=0.12)
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
@@ -93,79 +80,52 @@ def test_any_lambda_trains(mix: float) -> None:
     fitted = fit(train, SMALL.model_copy(update={"loss_mix": mix}))
     probabilities = fitted.predict_proba(train.features)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    assert np.abs(fitted.weights["strength"]).max() > 0
+    assert np.abs(fitted.fusion.weights["strength"]).max() > 0
+    assert fitted.chosen["lambda"] == mix
 
 
-@pytest.mark.parametrize("mix", [0.0, 1.0])
-def test_lambda_weighs_the_two_losses(mix: float) -> None:
+@every_variant
+def test_prediction_does_not_depend_on_the_other_test_images(variant: str) -> None:
+    """So F can see no label of a test image, of which `predict_proba` gets none."""
     train = dual_encoder(images=24, seed=0)
-    weights = start(train)
-    images = torch.tensor(train.features[:, 0])
-    x, labels = images @ weights["basis"], torch.tensor(train.labels)
-    query, key = align(weights, x)
-    expected = contrast(query @ key.T / 0.07, labels) if mix else torch.tensor(math.log(4))
-    config = FusionConfig(loss_mix=mix, temperature=0.07)
-    found = loss(weights, x, images.norm(dim=1), labels, config=config)
-    torch.testing.assert_close(found, expected)
-
-
-def test_the_loss_reads_the_m_that_is_fused() -> None:
-    train = dual_encoder(images=24, seed=0)
-    weights = start(train)
-    weights["strength"] += 0.5
-    weights["head"] += torch.randn(weights["head"].shape, generator=torch.Generator())
-    images, labels = torch.tensor(train.features[:, 0]), torch.tensor(train.labels)
-    fused = torch.tensor(fuse(arrays(weights), train.features[:, :1], temperature=0.07)[:, 0])
-    logits = fused @ weights["basis"] @ weights["head"]
-    found = loss(
-        weights,
-        images @ weights["basis"],
-        images.norm(dim=1),
-        labels,
-        config=FusionConfig(loss_mix=0.0, temperature=0.07),
-    )
-    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels))
-
-
-def test_m_keeps_the_length_of_the_image() -> None:
-    train = dual_encoder(images=24, seed=0)
-    joined = TrainingSet(
-        np.concatenate([train.features, train.features[:, ::-1]], axis=2),
-        train.labels,
-        4,
-        train.text,
-    )
-    fitted = fit(joined)
-    fused = fuse(fitted.weights, joined.features, temperature=0.07)
-    np.testing.assert_allclose(np.linalg.norm(fused, axis=2), math.sqrt(2), rtol=1e-5)
-    assert np.abs(fused - joined.features).max() > 1e-3
-
-
-def test_prediction_does_not_depend_on_the_other_test_images() -> None:
-    train = dual_encoder(images=24, seed=0)
-    fitted = fit(train)
+    fitted = fit(train, SMALL.model_copy(update={"variant": variant}))
     whole = fitted.predict_proba(train.features)
     np.testing.assert_allclose(fitted.predict_proba(train.features[5:6]), whole[5:6], atol=1e-6)
+    order = rng().permutation(len(train.labels))
+    mixed = fitted.predict_proba(train.features[order])
+    np.testing.assert_allclose(mixed, whole[order], atol=1e-6)
+
+
+@every_variant
+def test_runs_side_by_side_are_the_runs_alone(variant: str) -> None:
+    config = CHOOSING.model_copy(update={"variant": variant, "epochs": 10})
+    trains = [dual_encoder(images=images, seed=images) for images in (24, 31, 35)]
+    together = FusionHead(config).fit_many(trains, [rng(seed) for seed in range(3)])
+    for seed, (train, beside) in enumerate(zip(trains, together, strict=True)):
+        alone = fit(train, config, seed=seed)
+        assert alone.chosen == beside.chosen
+        np.testing.assert_allclose(
+            beside.predict_proba(train.features), alone.predict_proba(train.features), atol=1e-4
+        )
+
+
+def test_the_head_trains_many_runs() -> None:
+    assert isinstance(FusionHead(SMALL), ManyHead)
+    assert make_head(SMALL) == FusionHead(SMALL)
 
 
 def test_texts_of_the_encoder_are_not_trained_and_learned_ones_are() -> None:
     train = dual_encoder(images=24, seed=0)
-    learned = TrainingSet(train.features, train.labels, 4, None)
-    given_texts, own = fit(train), fit(learned)
-    assert given_texts.chosen == {"C": 10.0, "text": "encoder"}
-    assert own.chosen == {"C": 10.0, "text": "learned"}
-
-    def moved(fitted: FittedFusion, texts: np.ndarray) -> float:
-        centred = (texts - texts.mean(axis=0)) @ fitted.weights["basis"]
-        return float(np.abs(fitted.weights["texts"] - centred).max())
-
-    assert moved(given_texts, class_vectors(train)) < 1e-6
-    assert moved(own, class_vectors(learned)) > 1e-3
+    still = SMALL.model_copy(update={"learning_rate": 1e-12})
+    for trains_text, one in ((False, train), (True, replace(train, text=None))):
+        moved = fit(one).fusion.weights["texts"] - fit(one, still).fusion.weights["texts"]
+        assert (np.abs(moved).max() > 1e-3) == trains_text
+        assert fit(one).chosen["text"] == ("learned" if trains_text else "encoder")
 
 
 def test_c_is_chosen_before_fusion_sees_a_label() -> None:
     train = made_up(images=45)
-    config = FusionConfig(width=8, epochs=3)
+    config = SMALL.model_copy(update={"classifier": LinearConfig()})
     linear = LinearHead(config.classifier).fit(train, rng(5))
     assert fit(train, config, seed=5).chosen["C"] == linear.chosen["C"]
 
@@ -173,10 +133,10 @@ def test_c_is_chosen_before_fusion_sees_a_label() -> None:
 def test_a_fit_is_a_function_of_training_set_and_generator() -> None:
     train = dual_encoder(images=24, seed=0)
     torch.manual_seed(1)
-    one = fit(train, seed=3)
+    one = fit(train, CHOOSING, seed=3)
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    two, other = fit(train, seed=3), fit(train, seed=4)
+    two, other = fit(train, CHOOSING, seed=3), fit(train, CHOOSING, seed=4)
     assert torch.equal(torch.get_rng_state(), state), "the global generator is not touched"
     same = one.predict_proba(train.features).tobytes()
     assert two.predict_proba(train.features).tobytes() == same
@@ -185,25 +145,27 @@ def test_a_fit_is_a_function_of_training_set_and_generator() -> None:
 
 def test_a_fit_leaks_no_warning_on_features_that_cannot_be_written() -> None:
     train = dual_encoder(images=24, seed=0)
+    assert train.text is not None
     train.features.setflags(write=False)
     train.text.setflags(write=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit(train).predict_proba(train.features)
+        fit(train, CHOOSING).predict_proba(train.features)
 
 
-def test_one_image_a_class_is_enough() -> None:
-    probabilities = fit(made_up(images=3)).predict_proba(made_up(images=3).features)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+def test_one_image_a_class_is_enough_for_the_default_lambda() -> None:
+    train = made_up(images=3)
+    fitted = fit(train, CHOOSING.model_copy(update={"default_loss_mix": 0.6}))
+    np.testing.assert_allclose(fitted.predict_proba(train.features).sum(axis=1), 1)
+    assert fitted.chosen["lambda"] == 0.6
 
 
 @pytest.mark.parametrize("with_text", [True, False])
 def test_an_absent_class_has_probability_zero(with_text: bool) -> None:
     train = dual_encoder(images=24, seed=0)
     rest = take(train, np.flatnonzero(train.labels != 2))
-    if not with_text:
-        rest = TrainingSet(rest.features, rest.labels, 4, None)
-    probabilities = fit(rest).predict_proba(train.features)
+    rest = rest if with_text else replace(rest, text=None)
+    probabilities = fit(rest, CHOOSING).predict_proba(train.features)
     assert (probabilities[:, 2] == 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
@@ -212,7 +174,8 @@ def test_an_absent_class_has_probability_zero(with_text: bool) -> None:
 def test_features_that_say_nothing_are_survived(value: float) -> None:
     labels = np.arange(12) % 3
     train = TrainingSet(np.full((12, 2, 6), value, np.float32), labels, 3, None)
-    np.testing.assert_allclose(fit(train).predict_proba(train.features), 1 / 3, atol=1e-3)
+    probabilities = fit(train, CHOOSING).predict_proba(train.features)
+    np.testing.assert_allclose(probabilities, 1 / 3, atol=1e-3)
 
 
 def test_one_class_is_refused() -> None:
@@ -221,50 +184,7 @@ def test_one_class_is_refused() -> None:
         fit(take(train, np.flatnonzero(train.labels == 0)))
 
 
-def test_texts_of_another_encoder_are_refused() -> None:
-    train = made_up(dim=12)
-    odd = TrainingSet(train.features, train.labels, 3, np.eye(3, 5, dtype=np.float32))
-    with pytest.raises(DataError, match="12 dimensions and class texts 5, expected a multiple"):
-        fit(odd)
-
-
-def test_make_head_gives_the_head_of_its_configuration() -> None:
-    assert make_head(SMALL) == FusionHead(SMALL)
-
-
-@settings(max_examples=20)
-@given(
-    width=st.integers(1, 20),
-    dim=st.integers(2, 20),
-    rows=st.integers(1, 12),
-    seed=st.integers(0, 9),
-)
-def test_the_shared_basis_is_orthonormal(width: int, dim: int, rows: int, seed: int) -> None:
-    source = torch.Generator().manual_seed(seed)
-    texts = torch.randn((3, dim), generator=source)
-    images = torch.randn((rows, dim), generator=source)
-    basis = shared_basis(texts, images, width=width, generator=source)
-    assert basis.shape == (dim, min(width, dim))
-    torch.testing.assert_close(basis.T @ basis, torch.eye(min(width, dim)), atol=1e-5, rtol=0)
-    if width >= 3:
-        torch.testing.assert_close(texts @ basis @ basis.T, texts, atol=1e-4, rtol=0)
-
-
-def test_the_shared_basis_holds_where_the_images_vary_most() -> None:
-    source = torch.Generator().manual_seed(0)
-    strong = torch.randn((50, 4), generator=source) @ torch.randn((4, 30), generator=source)
-    images = 10 * strong + 0.01 * torch.randn((50, 30), generator=source)
-    basis = shared_basis(torch.eye(2, 30), images, width=8, generator=source)
-    rest = images - images @ basis @ basis.T
-    assert rest.norm() < 1e-3 * images.norm()
-
-
-def test_contrast_of_several_images_to_a_text_is_the_one_computed_by_hand() -> None:
-    similarity = torch.tensor([[2.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
-    labels = torch.tensor([0, 0, 1])
-    to_text = [math.log(math.exp(2) + 1 + math.e) - 2, math.log(math.e + 2) - 1]
-    to_text.append(math.log(math.exp(3) + 2) - 3)
-    first = math.log(math.exp(2) + math.e + 1)
-    to_images = [((first - 2) + (first - 1)) / 2, math.log(2 + math.exp(3)) - 3]
-    expected = (np.mean(to_text) + np.mean(to_images)) / 2
-    assert contrast(similarity, labels).item() == pytest.approx(expected, rel=1e-5)
+def test_a_training_that_diverges_is_reported() -> None:
+    config = SMALL.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(DataError, match="learning_rate below 1e\\+30"):
+        fit(made_up(), config)

@@ -8,11 +8,13 @@ from medfocus_pipeline.datasets.phantoms import (
     brain_tumours,
     canvas,
     captions,
+    textures,
 )
 from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy
 from medfocus_pipeline.datasets.phantoms.brain_tumours import Tumour
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.exposure import expose
 from medfocus_pipeline.types import Mask
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -88,11 +90,11 @@ def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) ->
         lesion, core = drawn.lesion, drawn.core
     picture = head.picture
     if scanner.random() < 0.2:
-        picture = canvas.blur(picture, float(scanner.uniform(0.004, 0.012)))
+        picture = textures.blur(picture, float(scanner.uniform(0.004, 0.012)))
     grain = 0.01 + 0.03 * difficulty * float(scanner.random())
     brain = (head.depth > 0) | lesion
     return Phantom(
-        image=canvas.expose(scanner, picture, grain=grain, spread=0.12),
+        image=expose(scanner, picture, grain=grain, spread=0.12),
         label=label,
         lesion=lesion,
         parts=_parts(lesion, (core, head.head, brain, head.ventricles & ~lesion)),
@@ -118,7 +120,7 @@ def _parts(lesion: Mask, others: tuple[Mask, ...]) -> Mask:
 
 
 def _caption(rng: np.random.Generator, anatomy: Anatomy, label: str, tumour: Tumour | None) -> str:
-    view, weighting = anatomy.plane.view, str(rng.choice(_SEQUENCES[anatomy.sequence]))
+    view, weighting = anatomy.plane.view, captions.pick(rng, _SEQUENCES[anatomy.sequence])
     article = "an" if view == "axial" else "a"
     modalities = (
         "a brain MRI",
@@ -137,20 +139,24 @@ def _details(rng: np.random.Generator, anatomy: Anatomy, tumour: Tumour) -> list
     details = []
     x, y = tumour.centre
     if tumour.core > 0.35:
-        details.append(str(rng.choice(("ring-shaped with a dead core", "necrotic in the middle"))))
+        details.append(
+            captions.pick(rng, ("ring-shaped with a dead core", "necrotic in the middle"))
+        )
     elif tumour.texture < 0.1:
-        details.append(str(rng.choice(("homogeneous", "evenly bright"))))
+        details.append(captions.pick(rng, ("homogeneous", "evenly bright")))
     if tumour.wobble > 0.12:
-        details.append(str(rng.choice(("irregular", "with ill-defined margins", "infiltrating"))))
+        details.append(
+            captions.pick(rng, ("irregular", "with ill-defined margins", "infiltrating"))
+        )
     else:
-        details.append(str(rng.choice(("round", "well-defined", "sharply bordered"))))
+        details.append(captions.pick(rng, ("round", "well-defined", "sharply bordered")))
     if tumour.tail:
         details.append("with a dural tail")
     if tumour.halo > 0.5 and tumour.bed == "oedema":
-        details.append(str(rng.choice(("with surrounding oedema", "perilesional edema"))))
+        details.append(captions.pick(rng, ("with surrounding oedema", "perilesional edema")))
     if anatomy.plane.view != "sagittal" and abs(x) > 0.1:
         details.append("on the left of the image" if x < 0 else "on the right of the image")
     elif np.hypot(x - anatomy.plane.sella[0], y - anatomy.plane.sella[1]) < 0.1:
-        details.append(str(rng.choice(("in the midline", "in the sellar region"))))
+        details.append(captions.pick(rng, ("in the midline", "in the sellar region")))
     details.append("large" if tumour.radius > 0.18 else "small" if tumour.radius < 0.1 else "")
     return [detail for detail in details if detail]

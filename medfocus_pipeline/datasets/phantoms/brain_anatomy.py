@@ -6,86 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.datasets.phantoms import canvas
-from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy, Oval
+from medfocus_pipeline.datasets.phantoms.brain_ovals import depth, organs, stamp, varied
+from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
+from medfocus_pipeline.datasets.phantoms.captions import pick
+from medfocus_pipeline.datasets.phantoms.shapes import ellipse
+from medfocus_pipeline.datasets.phantoms.textures import enlarged, noise
 from medfocus_pipeline.types import FloatArray, Mask
 
-
-def depth(frame: Frame, ovals: Sequence[Oval]) -> FloatArray:
-    """About how far inside the union of ovals a pixel is, in coordinates; negative outside."""
-    fields = [
-        canvas.ellipse(frame, (x, y), (rx, ry), angle=turn) * np.float32(np.sqrt(rx * ry))
-        for x, y, rx, ry, turn in ovals
-    ]
-    deepest: FloatArray = np.maximum.reduce(fields)
-    return deepest
-
-
-def outline(frame: Frame, ovals: Sequence[Oval]) -> FloatArray:
-    """`depth` of the whole picture; from every other pixel, as it is smooth."""
-    from PIL import Image as PillowImage
-
-    coarse = depth(Frame(frame.x[::2, ::2], frame.y[::2, ::2]), ovals)
-    side = (frame.size, frame.size)
-    grown = PillowImage.fromarray(coarse).resize(side, PillowImage.Resampling.BILINEAR)
-    return np.asarray(grown)
-
-
-def window(
-    frame: Frame, centre: tuple[float, float], reach: float
-) -> tuple[tuple[slice, slice], Frame]:
-    """The pixels that are nearer to a point than `reach` along x and y, and their coordinates."""
-    step = max(1, frame.size // 48)
-    near = np.abs(frame.x[::step, ::step] - np.float32(centre[0])) < reach
-    near &= np.abs(frame.y[::step, ::step] - np.float32(centre[1])) < reach
-    rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-    if len(rows) == 0:
-        rows = columns = np.zeros(1, np.int64)
-    there = tuple(
-        slice(max(0, (int(line[0]) - 1) * step), (int(line[-1]) + 2) * step)
-        for line in (rows, columns)
-    )
-    return (there[0], there[1]), Frame(frame.x[there], frame.y[there])
-
-
-def stamp(
-    picture: FloatArray, frame: Frame, oval: Oval, value: float, *, blur: float = 0.015
-) -> tuple[tuple[slice, slice], FloatArray]:
-    """Draw an oval into a picture; returns where, and how much of it is there.
-
-    Args:
-        picture: ``(s, s) float32``, changed in place.
-        frame: its coordinates.
-        oval: the shape.
-        value: its brightness.
-        blur: how far its border reaches, in coordinates.
-    """
-    x, y, rx, ry, turn = oval
-    there, near = window(frame, (x, y), max(rx, ry) + 2 * blur)
-    field = canvas.ellipse(near, (x, y), (rx, ry), angle=turn) * np.float32(min(rx, ry))
-    amount = canvas.edge(field, blur)
-    picture[there] += amount * (np.float32(value) - picture[there])
-    return there, amount
-
-
-def _varied(
-    rng: np.random.Generator, ovals: Sequence[Oval], *, scale: float = 1.0, spread: float = 0.12
-) -> list[Oval]:
-    """The ovals, each a little moved, resized and turned; `scale` is for their widths."""
-    spreads = (0.1 * spread, 0.1 * spread, spread, spread, 0.6 * spread)
-    changes = rng.normal(0, spreads, (len(ovals), len(spreads))).tolist()
-    return [
-        (x + dx, y + dy, rx * scale * np.exp(wider), ry * np.exp(taller), turn + more)
-        for (x, y, rx, ry, turn), (dx, dy, wider, taller, more) in zip(ovals, changes, strict=True)
-    ]
+_SPECKS = ("vessel", "fluid", "bone", "oedema", "gland")
 
 
 def _lookup(field: FloatArray, knots: Sequence[float], values: Sequence[float]) -> FloatArray:
     """Piecewise linear function of a field."""
     low, high = knots[0], knots[-1]
     table = np.interp(np.linspace(low, high, 256), knots, values).astype(np.float32)
-    steps = ((field - np.float32(low)) * np.float32(255 / (high - low))).astype(np.int32)
-    return table.take(steps, mode="clip")
+    steps = field - np.float32(low)
+    steps *= 255 / (high - low)
+    return table.take(steps.astype(np.intp), mode="clip")
 
 
 def _shell(
@@ -100,18 +38,24 @@ def _shell(
         (-0.012, 0.0, 0.02, scalp, scalp + 0.03, 0.4),
         (tissues["air"], skin, fat, fat, muscle, muscle),
     )
-    picture *= 1 + np.float32(0.25) * folds * (head > scalp)
-    for tissue, ovals in anatomy.plane.outside:
-        for oval in _varied(rng, ovals):
-            stamp(picture, frame, oval, tissues[tissue], blur=0.02)
+    strands = folds * (head > scalp)
+    strands *= 0.25
+    strands += 1
+    picture *= strands
+    stamp(picture, frame, *organs(rng, anatomy, anatomy.plane.outside), blur=0.02)
     return picture
 
 
 def _tissue(anatomy: Anatomy, brain: FloatArray, folds: FloatArray) -> FloatArray:
     """Sulci, cortex and white matter by depth; where `folds` crosses zero is a sulcus."""
     fluid, grey, white = (anatomy.tissues[name] for name in ("fluid", "grey", "white"))
-    deeper = np.float32(0.3) * np.maximum(brain - np.float32(0.1), 0)
-    layer = np.minimum(np.float32(0.1) * np.abs(folds) + deeper, brain)
+    deeper = brain - np.float32(0.1)
+    np.maximum(deeper, 0, out=deeper)
+    deeper *= 0.3
+    layer = np.abs(folds)
+    layer *= 0.1
+    layer += deeper
+    np.minimum(layer, brain, out=layer)
     sulcus = 0.018 * anatomy.folds
     return _lookup(
         layer,
@@ -141,25 +85,41 @@ def _folia(
     """The cerebellum's fine leaves."""
     rate, curve, bend = rng.uniform((70, -1.5, 0.5), (130, 1.5, 1.5))
     grey, fluid = anatomy.tissues["grey"], anatomy.tissues["fluid"]
-    for x, y, rx, ry, turn in anatomy.plane.folia:
-        there, near = window(frame, (x, y), max(rx, ry) + 0.03)
-        field = canvas.ellipse(near, (x, y), (rx, ry), angle=turn)
+    squares = [(x, y, max(rx, ry) + 0.03) for x, y, rx, ry, _ in anatomy.plane.folia]
+    for there, oval in zip(canvas.windows(frame, squares), anatomy.plane.folia, strict=True):
+        x, y, rx, ry, turn = oval
+        near = frame.within(there)
+        field = ellipse(near, (x, y), (rx, ry), angle=turn)
         dx, dy = near.x - np.float32(x), near.y - np.float32(y)
         phase = np.float32(rate) * (dy + np.float32(curve) * dx * dx)
         waves = np.sin(phase + np.float32(bend) * folds[there])
         leaves = np.float32(grey) + np.float32(0.2 * (fluid - grey)) * waves
-        picture[there] += canvas.edge(field, 0.1) * (leaves - picture[there])
+        canvas.mix(picture, there, canvas.edge(field, 0.1), leaves)
 
 
 def _fissures(picture: FloatArray, frame: Frame, anatomy: Anatomy) -> None:
     """The gap between the hemispheres."""
-    fluid = np.float32(anatomy.tissues["fluid"])
-    for top, bottom in anatomy.plane.fissures:
-        middle, half = (top + bottom) / 2, (bottom - top) / 2
-        there, near = window(frame, (0.0, middle), half + 0.05)
+    spans = [((top + bottom) / 2, (bottom - top) / 2) for top, bottom in anatomy.plane.fissures]
+    squares = [(0.0, middle, half + 0.05) for middle, half in spans]
+    for there, (middle, half) in zip(canvas.windows(frame, squares), spans, strict=True):
+        near = frame.within(there)
         thin = np.float32(0.012 + 0.006 * anatomy.folds) - np.abs(near.x)
-        amount = canvas.edge(thin, 0.012) * canvas.edge(half - np.abs(near.y - middle), 0.05)
-        picture[there] += amount * (fluid - picture[there])
+        amount = canvas.edge(thin, 0.012)
+        amount *= canvas.edge(half - np.abs(near.y - np.float32(middle)), 0.05)
+        canvas.mix(picture, there, amount, anatomy.tissues["fluid"])
+
+
+def _cavities(
+    rng: np.random.Generator, picture: FloatArray, frame: Frame, anatomy: Anatomy
+) -> Mask:
+    """Fissures, nuclei and ventricles; returns the ventricles, ``(s, s) bool``."""
+    _fissures(picture, frame, anatomy)
+    stamp(picture, frame, *organs(rng, anatomy, anatomy.plane.inside), blur=0.025)
+    ventricles = np.zeros(picture.shape, np.bool_)
+    ovals = varied(rng, anatomy.plane.ventricles, scale=anatomy.ventricles)
+    for there, amount in stamp(picture, frame, ovals, [anatomy.tissues["fluid"]] * len(ovals)):
+        ventricles[there] |= amount > 0.5
+    return ventricles
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,44 +147,44 @@ def draw(rng: np.random.Generator, anatomy: Anatomy, outer: Frame, inner: Frame)
         outer: coordinates of skull and scalp.
         inner: coordinates of what is in the brain; they differ where a mass pushes it.
     """
-    plane, tissues = anatomy.plane, anatomy.tissues
+    # Depths are smooth: every other pixel is enough.
+    coarse = Frame(*(np.ascontiguousarray(field[::2, ::2]) for field in (outer.x, outer.y)))
     head, brain = (
-        outline(outer, _varied(rng, plane.head, spread=0.03)),
-        outline(outer, _varied(rng, plane.brain, spread=0.03)),
+        enlarged(depth(coarse, varied(rng, ovals, spread=0.03)), outer.size)
+        for ovals in (anatomy.plane.head, anatomy.plane.brain)
     )
-    folds = canvas.noise(rng, outer.size, grain=float(rng.uniform(0.06, 0.11)))
-    inside = _tissue(anatomy, brain, folds)
+    skin = brain if anatomy.stripped else brain + np.float32(anatomy.skull)
+    bony = canvas.edge(skin, 0.012)
+    box = canvas.bounds(bony > 0)
+    folds = noise(rng, outer.size, grain=float(rng.uniform(0.06, 0.11)))
+    inside = np.zeros_like(brain)
+    inside[box] = _tissue(anatomy, brain[box], folds[box])
     _folia(rng, inside, inner, anatomy, folds)
-    _fissures(inside, inner, anatomy)
-    for tissue, ovals in plane.inside:
-        for oval in _varied(rng, ovals):
-            stamp(inside, inner, oval, tissues[tissue], blur=0.025)
-    ventricles = np.zeros_like(inside)
-    for oval in _varied(rng, plane.ventricles, scale=anatomy.ventricles):
-        there, amount = stamp(inside, inner, oval, tissues["fluid"])
-        ventricles[there] = np.maximum(ventricles[there], amount)
+    ventricles = _cavities(rng, inside, inner, anatomy)
     picture = _shell(rng, anatomy, outer, head, folds)
-    bony = canvas.edge(brain + np.float32(anatomy.skull), 0.012)
     if anatomy.stripped:
-        head, bony = brain, canvas.edge(brain, 0.012)
-        picture[...] = tissues["air"]
-    picture += bony * (_skull(anatomy, brain) - picture)
-    picture += canvas.edge(brain - np.float32(0.006), 0.01) * (inside - picture)
+        head = brain
+        picture[...] = anatomy.tissues["air"]
+    canvas.mix(picture, box, bony[box], _skull(anatomy, brain[box]))
+    within = canvas.edge(brain[box] - np.float32(0.006), 0.01)
+    canvas.mix(picture, box, within, inside[box])
     _gland(rng, picture, inner, anatomy)
-    picture *= 1 + np.float32(0.05) * canvas.noise(rng, outer.size, grain=0.25, octaves=2)
-    return Slice(picture, brain, head > 0, (ventricles > 0.5) & (brain > 0))
+    shading = noise(rng, outer.size, grain=0.25, octaves=2, spread=0.05)
+    shading += 1
+    picture *= shading
+    return Slice(picture, brain, head > 0, ventricles & (brain > 0))
 
 
 def _gland(rng: np.random.Generator, picture: FloatArray, frame: Frame, anatomy: Anatomy) -> None:
     """The healthy pituitary gland between the carotid arteries."""
     x, y = anatomy.plane.sella
-    sizes = rng.uniform(0.018, 0.034, 4).tolist()
-    gland, tissue = (x, y, sizes[0], sizes[1], 0.0), anatomy.tissues["gland"]
-    stamp(picture, frame, gland, tissue)
+    wide, high, *arteries = rng.uniform(0.018, 0.034, 4).tolist()
+    ovals, values = [(x, y, wide, high, 0.0)], [anatomy.tissues["gland"]]
     if anatomy.plane.view != "sagittal":
-        for side, radius in zip((-0.085, 0.085), sizes[2:], strict=True):
-            artery = (x + side, y, radius, radius, 0.0)
-            stamp(picture, frame, artery, anatomy.tissues["vessel"])
+        for side, radius in zip((-0.085, 0.085), arteries, strict=True):
+            ovals.append((x + side, y, radius, radius, 0.0))
+            values.append(anatomy.tissues["vessel"])
+    stamp(picture, frame, ovals, values)
 
 
 def places(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, FloatArray]:
@@ -238,13 +198,15 @@ def places(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, Floa
 def specks(rng: np.random.Generator, picture: FloatArray, frame: Frame, anatomy: Anatomy) -> None:
     """Vessels, calcified spots, lacunes and cysts, which say nothing about the class."""
     points, _ = places(rng, anatomy)
+    ovals, values = [], []
     for x, y in points[: rng.poisson(2)].tolist():
-        tissue = str(rng.choice(("vessel", "fluid", "bone", "oedema", "gland")))
+        tissue = pick(rng, _SPECKS)
         radius, narrow = rng.uniform((0.012, 0.4), (0.035, 1)).tolist()
         if rng.random() < 0.06:
             radius, tissue = float(rng.uniform(0.06, 0.12)), "fluid"
-        oval = (x, y, radius, radius * narrow, float(rng.uniform(0, np.pi)))
-        stamp(picture, frame, oval, anatomy.tissues[tissue])
+        ovals.append((x, y, radius, radius * narrow, float(rng.uniform(0, np.pi))))
+        values.append(anatomy.tissues[tissue])
     for top, bottom in () if anatomy.stripped else anatomy.plane.fissures:
-        sinus = (0.0, top if top < 0 else bottom, 0.03, 0.02, 0.0)
-        stamp(picture, frame, sinus, anatomy.tissues["vessel"])
+        ovals.append((0.0, top if top < 0 else bottom, 0.03, 0.02, 0.0))
+        values.append(anatomy.tissues["vessel"])
+    stamp(picture, frame, ovals, values)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.datasets.phantoms import canvas
-from medfocus_pipeline.datasets.phantoms.brain_anatomy import Slice, places, window
+from medfocus_pipeline.datasets.phantoms.brain_anatomy import Slice, places
 from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
+from medfocus_pipeline.datasets.phantoms.shapes import blob
+from medfocus_pipeline.datasets.phantoms.textures import noise
 from medfocus_pipeline.types import FloatArray, Mask
 
 # Trait: (lowest, highest). Lengths are in coordinates, the others are shares of the radius
@@ -139,9 +141,14 @@ def pushed(frame: Frame, tumour: Tumour) -> Frame:
     """Coordinates of what a tumour pushes away: it lies farther from the centre than before."""
     x, y = (np.float32(value) for value in tumour.centre)
     dx, dy = frame.x - x, frame.y - y
-    near = np.exp(np.float32(-0.25 / tumour.radius**2) * (dx * dx + dy * dy))
-    near *= np.float32(tumour.push)
-    return Frame(frame.x - dx * near, frame.y - dy * near)
+    near = dx * dx
+    near += dy * dy
+    near *= -0.25 / tumour.radius**2
+    np.exp(near, out=near)
+    near *= tumour.push
+    dx *= near
+    dy *= near
+    return Frame(frame.x - dx, frame.y - dy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +164,10 @@ def draw(
 ) -> Drawn:
     """Draw a tumour into the head's picture, in place."""
     picture, tissues = head.picture, anatomy.tissues
-    there, near = window(frame, tumour.centre, 1.9 * tumour.radius)
-    field = canvas.blob(
+    there = canvas.windows(frame, [(*tumour.centre, 1.9 * tumour.radius)])[0]
+    field = blob(
         rng,
-        near,
+        frame.within(there),
         tumour.centre,
         (tumour.radius, tumour.radius * tumour.aspect),
         angle=tumour.angle,
@@ -199,4 +206,4 @@ def _share(amount: FloatArray, value: float, below: FloatArray) -> FloatArray:
 def _grain(rng: np.random.Generator, size: int, shape: tuple[int, ...]) -> FloatArray:
     """Noise for a window of the picture."""
     side = -(-max(shape) // 16) * 16
-    return canvas.noise(rng, side, grain=0.07 * size / side, octaves=2)[: shape[0], : shape[1]]
+    return noise(rng, side, grain=0.07 * size / side, octaves=2)[: shape[0], : shape[1]]

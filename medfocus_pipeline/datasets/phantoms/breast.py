@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medfocus_pipeline.datasets.phantoms import canvas
+from medfocus_pipeline.datasets.phantoms import breast_tissue, canvas, shapes, textures
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
 from medfocus_pipeline.datasets.phantoms.captions import compose
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
-from medfocus_pipeline.types import FloatArray, Mask
+from medfocus_pipeline.datasets.phantoms.exposure import expose
+from medfocus_pipeline.types import FloatArray
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -97,53 +98,21 @@ class _Mass:
 def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
     """One breast ultrasound; see `phantom.draw`."""
     frame = canvas.posed(rng, size, turn=0.05, shift=0.1, bend=0.05)
-    echo = _tissue(rng, frame)
+    echo = breast_tissue.draw(rng, frame)
     mass = _mass(rng, malignant=label == "malignant", difficulty=difficulty)
     lesion = np.zeros((size, size), np.bool_)
     if label != "normal":
         echo, field = _add(rng, echo, frame, mass)
         lesion = canvas.whole(field > mass.outline)
-    echo, seen = _scan(rng, echo)
+    echo, seen = breast_tissue.scan(rng, echo)
     lesion &= seen
     return Phantom(
-        image=canvas.expose(rng, echo, grain=0.01),
+        image=expose(rng, echo, grain=0.01),
         label=label,
         lesion=lesion,
         parts=lesion[None] if lesion.any() else np.zeros((0, size, size), np.bool_),
         caption=_caption(rng, label, mass),
     )
-
-
-def _tissue(rng: np.random.Generator, frame: Frame) -> FloatArray:
-    """Brightness of skin, fat, gland and muscle, without speckle."""
-    size = frame.size
-    level = 0.42 + rng.normal(0, 0.06)
-    echo = level + 0.09 * canvas.noise(rng, size, grain=0.35, octaves=2)
-    depth = frame.y + 0.08 * canvas.noise(rng, size, grain=1.0)
-    fat_end = rng.uniform(-0.85, -0.45)
-    muscle = rng.uniform(0.35, 1.1)
-    lobules = canvas.noise(rng, size, grain=0.3)
-    septa = np.exp(-np.square(lobules * 5)) * rng.uniform(0.05, 0.2)
-    fat = canvas.edge(fat_end - depth, 0.06)
-    echo = echo + fat * (septa - rng.uniform(0.05, 0.2))
-    stripes = np.sin(depth * rng.uniform(30, 60) + canvas.noise(rng, size, grain=0.5))
-    deep = canvas.edge(depth - muscle, 0.06)
-    echo = echo + deep * (0.06 * stripes - rng.uniform(0.0, 0.2))
-    echo = echo + 0.25 * np.exp(-np.square((depth - muscle) / 0.03)) * (rng.random() < 0.7)
-    for _ in range(rng.integers(0, 4)):
-        echo = echo + _lobule(rng, frame)
-    skin = frame.y + rng.uniform(0.9, 1.1)
-    echo = echo + rng.uniform(0.1, 0.4) * np.exp(-np.square(skin / 0.05))
-    return np.asarray(echo, np.float32)
-
-
-def _lobule(rng: np.random.Generator, frame: Frame) -> FloatArray:
-    """A lobule of fat or gland, or a duct: what may be taken for a mass and is none."""
-    centre = (rng.uniform(-0.9, 0.9), rng.uniform(-0.8, 0.8))
-    width = rng.uniform(0.15, 0.5)
-    radii = (width, width * rng.uniform(0.15, 0.5))
-    field = canvas.ellipse(frame, centre, radii, angle=rng.normal(0, 0.3))
-    return canvas.edge(field, rng.uniform(0.3, 0.6)) * np.float32(rng.normal(0, 0.07))
 
 
 def _mass(rng: np.random.Generator, *, malignant: bool, difficulty: float) -> _Mass:
@@ -177,7 +146,7 @@ def _add(
     rng: np.random.Generator, echo: FloatArray, frame: Frame, mass: _Mass
 ) -> tuple[FloatArray, FloatArray]:
     """The tissue with the mass in it, and the mass's field (positive inside)."""
-    field = canvas.blob(
+    field = shapes.blob(
         *(rng, frame, mass.centre, mass.radii),
         angle=mass.angle,
         wobble=mass.wobble,
@@ -185,48 +154,36 @@ def _add(
         spikes=mass.spikes,
     )
     inside = canvas.edge(field, mass.margin)
-    halo = canvas.edge(field + 0.22, 0.2) - canvas.edge(field, 0.1)
+    halo = canvas.edge(field + np.float32(0.22), 0.2)
+    halo -= canvas.edge(field, 0.1)
+    np.maximum(halo, 0, out=halo)
+    halo *= mass.rim
     # Sound comes from above: what a mass takes or leaves shows in all that lies below it.
-    below = np.maximum.accumulate(inside, axis=0) * (1 - inside)
-    below = canvas.blur(below.astype(np.float32), 0.03)
-    fade = np.exp(-np.maximum(frame.y - np.float32(mass.centre[1]), 0) * rng.uniform(0.2, 1.2))
-    echo = echo + mass.behind * below * fade + mass.rim * np.clip(halo, 0, 1)
-    size = frame.size
-    mottled = mass.mottle * canvas.noise(rng, size, grain=0.12, octaves=2)
-    around = float(np.median(echo[field > 0])) if np.any(field > 0) else 0.4
-    own = around + mass.contrast + mottled
+    below = np.maximum.accumulate(inside, axis=0)
+    below *= 1 - inside
+    below = textures.blur(below, 0.03)
+    fade = frame.y - np.float32(mass.centre[1])
+    np.maximum(fade, 0, out=fade)
+    fade *= -rng.uniform(0.2, 1.2)
+    below *= np.exp(fade, out=fade)
+    below *= mass.behind
+    echo = echo + below
+    echo += halo
+    own = textures.noise(rng, frame.size, grain=0.12, octaves=2, spread=mass.mottle)
+    around = _median(echo[field > 0])
+    own += around + mass.contrast
     # Some of what was there shows through, as in a mass that grew into the tissue.
-    own = own + 0.3 * (echo - around)
+    own += 0.3 * (echo - around)
     if mass.spikes > _SPICULATED and rng.random() < 0.5:
-        specks = canvas.noise(rng, size, grain=0.04) > 2.4
-        own = own + 0.35 * specks
-    return np.asarray(echo + inside * (own - echo), np.float32), field
+        own[textures.noise(rng, frame.size, grain=0.04) > 2.4] += 0.35
+    canvas.mix(echo, canvas.EVERYWHERE, inside, own)
+    return echo, field
 
 
-def _scan(rng: np.random.Generator, echo: FloatArray) -> tuple[FloatArray, Mask]:
-    """The tissue as the probe shows it, and where it shows anything at all."""
-    size = len(echo)
-    plain = canvas.flat(size)
-    bands = np.interp(
-        np.linspace(0, 1, size), np.linspace(0, 1, 6), np.cumsum(rng.normal(0, 0.035, 6))
-    )
-    echo = echo + bands[:, None].astype(np.float32) - rng.uniform(0, 0.12) * (plain.y + 0.3)
-    for _ in range(rng.poisson(0.8)):  # poor contact, ribs: shadows that no mass casts
-        across = (plain.x - rng.uniform(-1.1, 1.1) - 0.1 * rng.normal() * plain.y) / 0.12
-        start = canvas.edge(plain.y - rng.uniform(-1.2, 0.6), 0.2)
-        echo = echo - rng.uniform(0.03, 0.2) * start * np.exp(-np.square(across))
-    wide, high = rng.uniform(0.014, 0.03), rng.uniform(0.009, 0.016)
-    echo = echo + rng.uniform(0.05, 0.14) * canvas.speckle(rng, size, across=wide, along=high)
-    seen = np.ones((size, size), np.bool_)
-    if rng.random() < 0.15:  # a curved probe sees a sector
-        apex = rng.uniform(1.6, 3.0)
-        distance = np.hypot(plain.x, plain.y + apex)
-        seen &= (distance > apex - 0.98) & (distance < apex + 0.98)
-        seen &= np.abs(plain.x) < (plain.y + apex) * rng.uniform(0.33, 0.6)
-    if rng.random() < 0.2:
-        left, right = rng.uniform(0.85, 1.0, 2)
-        seen &= (plain.x > -left) & (plain.x < right)
-    return np.where(seen, np.clip(echo, 0.02, 1), np.float32(0.01)), seen
+def _median(values: FloatArray) -> float:
+    """As `np.median`, but the upper one of an even number; that of usual tissue without any."""
+    middle = len(values) // 2
+    return float(np.partition(values, middle)[middle]) if len(values) else 0.4
 
 
 def _caption(rng: np.random.Generator, label: str, mass: _Mass) -> str:

@@ -1,23 +1,26 @@
-"""Brushes that all phantoms share: coordinates, soft shapes, random textures, scanner artefacts.
+"""Brushes that all phantoms share: coordinates, windows of them, soft borders, whole masks.
 
 Coordinates are relative: x to the right and y down, both from -1 to 1 over the square picture,
 so that a phantom looks the same at every size. Brightness is from 0 (black) to 1 (white).
 """
 
 import math
-import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medfocus_pipeline.types import FloatArray, Image, Mask
+from medfocus_pipeline.datasets.phantoms.textures import noise
+from medfocus_pipeline.types import FloatArray, Mask
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
+Window = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
+EVERYWHERE: Window = (slice(None), slice(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ class Frame:
     def size(self) -> int:
         """Side of the picture, s, in pixels."""
         return len(self.x)
+
+    def within(self, window: Window) -> "Frame":
+        """The coordinates of a window's pixels."""
+        return Frame(self.x[window], self.y[window])
 
 
 @lru_cache(maxsize=8)
@@ -73,141 +80,41 @@ def posed(
         shift: spread of the translation.
         bend: spread of a smooth displacement.
     """
-    angle, scale, aspect, dx, dy = rng.normal(0, (turn, zoom, stretch, shift, shift)).tolist()
+    spreads = np.array((turn, zoom, stretch, shift, shift))
+    angle, scale, aspect, dx, dy = (rng.standard_normal(5) * spreads).tolist()
     cos, sin = math.cos(angle), math.sin(angle)
     sx, sy = math.exp(scale + aspect / 2), math.exp(scale - aspect / 2)
     line = _line(size)
     x = (cos * sx) * (line - dx) - (sin * sx) * (line - dy)[:, None]
     y = (sin * sy) * (line - dx) + (cos * sy) * (line - dy)[:, None]
     if bend > 0:
-        x += bend * noise(rng, size, grain=0.7)
-        y += bend * noise(rng, size, grain=0.7)
+        x += noise(rng, size, grain=0.7, spread=bend)
+        y += noise(rng, size, grain=0.7, spread=bend)
     return Frame(x, y)
 
 
-def noise(rng: np.random.Generator, size: int, *, grain: float, octaves: int = 1) -> FloatArray:
-    """A smooth random field with about zero mean and unit spread, ``(s, s) float32``.
+def windows(frame: Frame, squares: Sequence[tuple[float, float, float]]) -> list[Window]:
+    """The pixels whose coordinates lie in each square, and some around them.
 
     Args:
-        rng: of the phantom.
-        size: side, in pixels.
-        grain: size of its features in coordinates, a pixel to 2.
-        octaves: fields of half the grain and half the weight that are added.
+        frame: the coordinates, in a pose that bends slowly.
+        squares: x and y of the centre, and half the side.
     """
-    field = np.zeros((size, size), np.float32)
-    for octave in range(octaves):
-        spline = _spline(size, min(size, max(2, round(2 * 2**octave / grain))))
-        knots = rng.standard_normal((spline.shape[1], spline.shape[1]), dtype=np.float32)
-        field += np.float32(0.5**octave) * (spline @ knots @ spline.T)
-    power = sum(0.25**octave for octave in range(octaves))
-    return field / np.float32(np.sqrt(power))
-
-
-def speckle(rng: np.random.Generator, size: int, *, across: float, along: float) -> FloatArray:
-    """Log-compressed speckle of zero mean, ``(s, s) float32``.
-
-    Args:
-        rng: of the phantom.
-        size: side, in pixels.
-        across: size of its grains along x, in coordinates.
-        along: size of its grains along y.
-    """
-    rows, columns = (_spline(size, min(size, round(2 / grain))) for grain in (along, across))
-    shape = (2, rows.shape[1], columns.shape[1])
-    real, imaginary = rows @ rng.standard_normal(shape, dtype=np.float32) @ columns.T
-    field = np.log(real * real + imaginary * imaginary + np.float32(0.02))
-    field *= 0.5
-    field -= field.mean()
-    return np.asarray(field)
-
-
-@lru_cache(maxsize=256)
-def _spline(size: int, cells: int) -> FloatArray:
-    """Cubic B-splines over equal cells, scaled so that white knots give unit spread.
-
-    Returns:
-        ``(size, cells + 3) float32``: knots -> values at the pixels' centres.
-    """
-    place = (np.arange(size) + 0.5) * cells / size
-    cell, t = np.floor(place).astype(np.int64), place % 1
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-    )
-    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    basis = np.zeros((size, cells + 3), np.float32)
-    np.put_along_axis(basis, cell[:, None] + np.arange(4), weights.astype(np.float32), axis=1)
-    basis.setflags(write=False)
-    return basis
-
-
-def ellipse(
-    frame: Frame, centre: tuple[float, float], radii: tuple[float, float], *, angle: float = 0.0
-) -> FloatArray:
-    """1 at the centre of an ellipse, 0 on its outline, negative outside, ``(s, s) float32``.
-
-    Args:
-        frame: the coordinates.
-        centre: (x, y).
-        radii: (along x, along y) before the turn.
-        angle: turn, in radians.
-    """
-    u, v = _turned(frame, centre, angle)
-    return np.asarray(1 - np.sqrt(np.square(u / radii[0]) + np.square(v / radii[1])), np.float32)
-
-
-def blob(
-    rng: np.random.Generator,
-    frame: Frame,
-    centre: tuple[float, float],
-    radii: tuple[float, float],
-    *,
-    angle: float = 0.0,
-    wobble: float = 0.1,
-    lobes: int = 6,
-    spikes: float = 0.0,
-) -> FloatArray:
-    """Like `ellipse`, with a random outline: one star-shaped region, ``(s, s) float32``.
-
-    Args:
-        rng: of the phantom.
-        frame: the coordinates.
-        centre: (x, y).
-        radii: (along x, along y) before the turn.
-        angle: turn, in radians.
-        wobble: spread of the radius as a share of it, in its slow changes.
-        lobes: how many slow changes there are around the outline.
-        spikes: spread of its fast changes.
-    """
-    u, v = _turned(frame, centre, angle)
-    u /= np.float32(radii[0])
-    v /= np.float32(radii[1])
-    outline = _outline(rng, wobble=wobble, lobes=lobes, spikes=spikes)
-    turns = np.arctan2(v, u) * np.float32(len(outline) / (2 * np.pi))
-    radius = outline[turns.astype(np.int32) % len(outline)]
-    return np.asarray(1 - np.sqrt(u * u + v * v) / radius, np.float32)
-
-
-def _outline(
-    rng: np.random.Generator, *, wobble: float, lobes: int, spikes: float, steps: int = 512
-) -> FloatArray:
-    """The radius over the angle, around 1."""
-    turn = np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    order = np.arange(2, 2 + lobes)
-    size, phase = rng.normal(0, 1, lobes) / np.sqrt(order), rng.uniform(0, 2 * np.pi, lobes)
-    slow = (size[:, None] * np.cos(order[:, None] * turn + phase[:, None])).sum(axis=0)
-    fast = ndimage.gaussian_filter1d(rng.standard_normal(steps), 5, mode="wrap") * 4
-    radius: FloatArray = np.exp(np.clip(wobble * slow + spikes * fast, -0.8, 0.8), dtype=np.float32)
-    return radius
-
-
-def _turned(
-    frame: Frame, centre: tuple[float, float], angle: float
-) -> tuple[FloatArray, FloatArray]:
-    dx, dy = frame.x - np.float32(centre[0]), frame.y - np.float32(centre[1])
-    if angle == 0:
-        return dx, dy
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return cos * dx + sin * dy, cos * dy - sin * dx
+    if not squares:
+        return []
+    step = max(1, frame.size // 48)
+    x, y, reach = np.array(squares, np.float32).T[..., None, None]
+    near = np.abs(np.ascontiguousarray(frame.x[::step, ::step]) - x) < reach
+    near &= np.abs(np.ascontiguousarray(frame.y[::step, ::step]) - y) < reach
+    sides = [near.any(axis=2), near.any(axis=1)]
+    firsts = [(side.argmax(axis=1) - 1) * step for side in sides]
+    lasts = [((side * np.arange(side.shape[1])).max(axis=1) + 2) * step for side in sides]
+    return [
+        (slice(max(0, top), bottom), slice(max(0, left), right))
+        for top, left, bottom, right in zip(
+            *(ends.tolist() for ends in (*firsts, *lasts)), strict=True
+        )
+    ]
 
 
 def edge(field: NDArray[np.floating[Any]], width: float) -> FloatArray:
@@ -218,93 +125,76 @@ def edge(field: NDArray[np.floating[Any]], width: float) -> FloatArray:
         width: how far the transition reaches to either side, in units of the field.
     """
     t: FloatArray = np.multiply(field, 0.5 / width, dtype=np.float32)
-    t += np.float32(0.5)
-    np.clip(t, 0, 1, out=t)
-    rest = 3 - 2 * t
+    t += 0.5
+    np.maximum(t, 0, out=t)
+    np.minimum(t, 1, out=t)
+    rest = t * -2
+    rest += 3
     t *= t
     t *= rest
-    return np.asarray(t)
+    return t
 
 
-def blur(picture: FloatArray, sigma: float) -> FloatArray:
-    """Gaussian blur; `sigma` in coordinates, so that it looks the same at every size."""
-    pixels = sigma * len(picture) / 2
-    blurred: FloatArray = ndimage.gaussian_filter(picture, pixels, truncate=2.0)
-    return blurred
+def mix(picture: FloatArray, window: Window, amount: FloatArray, value: FloatArray | float) -> None:
+    """Lay a brightness over a window of a picture, in place.
+
+    Args:
+        picture: ``(..., s, s) float32``.
+        window: where.
+        amount: how much of the value shows, 0 to 1.
+        value: the brightness.
+    """
+    there = picture[..., window[0], window[1]]
+    change = value - there
+    change *= amount
+    there += change
 
 
 def whole(mask: Mask) -> Mask:
     """The largest connected piece of a mask, its holes filled; empty if the mask is."""
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    pieces = ndimage.find_objects(labels)
-    largest = int(np.bincount(labels.ravel())[1:].argmax())
-    box = pieces[largest]
-    piece = np.pad(labels[box] == largest + 1, 1)
-    outside, holes = ndimage.label(~piece)
-    if holes > 1:  # the piece of the corner is what lies around
-        piece = outside != outside[0, 0]
+    box = bounds(mask)
+    labels, count = ndimage.label(mask[box])
+    piece = mask[box]
+    if count > 1:
+        piece = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
     filled = np.zeros_like(mask)
-    filled[box] = piece[1:-1, 1:-1]
+    filled[box] = _closed(piece)
     return filled
 
 
-@lru_cache(maxsize=16)
-def _font(pixels: int) -> "FreeTypeFont | ImageFont":
-    from PIL import ImageFont
-
-    return ImageFont.load_default(pixels)
-
-
-def annotate(rng: np.random.Generator, picture: FloatArray) -> FloatArray:
-    """The picture with burnt-in text at its borders, as often in every class.
-
-    Args:
-        rng: of the phantom.
-        picture: ``(s, s) float32`` in [0, 1].
-    """
-    from PIL import Image as PillowImage
-    from PIL import ImageDraw
-
-    size = len(picture)
-    count = int(rng.integers(0, 4))
-    if count == 0:
-        return picture
-    layer = PillowImage.new("L", (size, size))
-    draw = ImageDraw.Draw(layer)
-    for _ in range(count):
-        letters = rng.choice(list(string.ascii_uppercase + string.digits + " .:/-"), 12)
-        text = "".join(letters[: rng.integers(1, 12)])
-        x, y = rng.uniform(0.02, 0.7), rng.choice([0.01, 0.05, 0.88, 0.93])
-        font = _font(max(6, round(size * float(rng.uniform(0.03, 0.06)))))
-        draw.text((x * size, y * size), text, fill=int(rng.integers(140, 256)), font=font)
-    return np.maximum(picture, np.asarray(layer, dtype=np.float32) / 255)
+def pieces(mask: Mask, least: float) -> list[Mask]:
+    """The connected pieces of a mask that have at least as many pixels."""
+    box = bounds(mask)
+    labels, _ = ndimage.label(mask[box])
+    found = []
+    for number in np.flatnonzero(np.bincount(labels.ravel())[1:] >= least) + 1:
+        piece = np.zeros_like(mask)
+        piece[box] = labels == number
+        found.append(piece)
+    return found
 
 
-def expose(
-    rng: np.random.Generator, picture: FloatArray, *, grain: float, spread: float = 0.2
-) -> Image:
-    """What the scanner makes of a picture: shading, contrast, noise, text, 8 bits.
+def without_holes(mask: Mask) -> Mask:
+    """The mask with its holes filled; faster than `ndimage.binary_fill_holes`."""
+    box = bounds(mask)
+    filled = np.zeros_like(mask)
+    filled[box] = _closed(mask[box])
+    return filled
 
-    Args:
-        rng: of the phantom.
-        picture: ``(s, s) float32``, about 0 to 1.
-        grain: spread of the pixel noise.
-        spread: of contrast and brightness between pictures.
 
-    Returns:
-        ``(s, s, 3) uint8``, all channels equal.
-    """
-    size = len(picture)
-    gain, gamma, lift = rng.normal(0, (0.6 * spread, spread, 0.15 * spread)).tolist()
-    picture = picture * (1 + 0.08 * noise(rng, size, grain=1.5))
-    np.clip(picture, 0, 1, out=picture)
-    picture **= math.exp(gamma)
-    picture *= math.exp(gain)
-    picture += lift
-    if grain > 0:
-        picture += grain * rng.standard_normal((size, size), np.float32)
-    np.clip(picture, 0, 1, out=picture)
-    levels = (annotate(rng, picture) * 255 + np.float32(0.5)).astype(np.uint8)
-    return np.repeat(levels[..., None], 3, axis=2)
+def bounds(mask: Mask) -> Window:
+    """The rows and columns that a mask touches; the first ones if it is empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if len(rows) == 0:
+        return slice(0, 1), slice(0, 1)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _closed(piece: Mask) -> Mask:
+    around = np.ones((len(piece) + 2, piece.shape[1] + 2), np.bool_)
+    np.logical_not(piece, out=around[1:-1, 1:-1])
+    outside, count = ndimage.label(around)
+    if count == 1:
+        return piece
+    closed: Mask = outside[1:-1, 1:-1] != outside[0, 0]
+    return closed

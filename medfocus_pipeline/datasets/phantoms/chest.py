@@ -2,15 +2,14 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms import (
+    canvas,
     captions,
     chest_anatomy,
     chest_findings,
     chest_shadows,
 )
-from medfocus_pipeline.datasets.phantoms.canvas import expose
 from medfocus_pipeline.datasets.phantoms.chest_anatomy import Chest
 from medfocus_pipeline.datasets.phantoms.chest_findings import (
     BACTERIAL,
@@ -21,6 +20,7 @@ from medfocus_pipeline.datasets.phantoms.chest_findings import (
     Opacity,
 )
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.exposure import expose
 from medfocus_pipeline.types import Mask
 
 _HEALTHY = "healthy"
@@ -112,10 +112,10 @@ def _paint(
         finding = chest_findings.decide(illness, cause, difficulty)
         drawn = chest_findings.opacity(illness, chest, finding)
         picture = picture + drawn.added
-        lesion = _filled(drawn.extent > 0.5)
+        lesion = canvas.without_holes(drawn.extent > 0.5)
         details = _details(chest, finding, drawn, lesion)
     # Film saturates softly: beyond three quarters, half as much.
-    picture = picture - 0.5 * np.maximum(picture - 0.75, 0)
+    picture = np.minimum(picture, 0.5 * picture + 0.375)
     picture = chest_shadows.devices(scanner, picture)
     image = expose(scanner, picture, grain=0.01 + 0.03 * difficulty)
     caption = captions.compose(
@@ -124,26 +124,11 @@ def _paint(
     return Phantom(image, label, lesion, _parts(chest, lesion), caption)
 
 
-def _filled(mask: Mask) -> Mask:
-    """The mask without holes; faster than `ndimage.binary_fill_holes`."""
-    outside, count = ndimage.label(~mask)
-    closed = np.ones(count + 1, np.bool_)
-    for border in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
-        closed[border] = False
-    closed[0] = True
-    filled: Mask = closed[outside]
-    return filled
-
-
 def _parts(chest: Chest, lesion: Mask) -> NDArray[np.bool_]:
     """Each piece of the lesion, each lung, the heart, both lungs."""
     pieces = []
     if lesion.any():
-        labels, _ = ndimage.label(lesion)
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        large = np.flatnonzero(sizes >= _SMALLEST * lesion.size)
-        pieces = [labels == i for i in large] or [lesion]
+        pieces = canvas.pieces(lesion, _SMALLEST * lesion.size) or [lesion]
     right, left = chest.lungs
     return np.stack([*pieces, right, left, chest.heart, right | left])
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from medfocus_pipeline.datasets.phantoms import chest_shadows as shadows
-from medfocus_pipeline.datasets.phantoms.canvas import Frame, edge, flat, noise, posed
+from medfocus_pipeline.datasets.phantoms.canvas import Frame, edge, flat, posed
 from medfocus_pipeline.datasets.phantoms.chest_build import Build, build, outline
+from medfocus_pipeline.datasets.phantoms.textures import enlarged, noise
 from medfocus_pipeline.types import FloatArray, Mask
 
 _COARSE = 128
@@ -64,10 +64,13 @@ def draw(rng: np.random.Generator, size: int) -> Chest:
     lucency, marks, dense = rng.uniform((0.26, 0.1, 0.14), (0.4, 0.28, 0.26)).tolist()
     soft = shadows.body(rng, body, at) + shadows.bones(rng, body, at)
     soft += dense * edge(middle, 0.03) * edge(coarse.y - body.apex - 0.15, 0.15)
-    haze = 1 + 0.12 * noise(rng, coarse.size, grain=0.25, octaves=2)
+    haze = 1 + noise(rng, coarse.size, grain=0.25, octaves=2, spread=0.12)
     soft -= lucency * haze * edge(field, 0.02)
     field = enlarged(field, size)
     air, inside, right = edge(field, 0.02), field > 0, frame.x <= 0
+    marked = air * vessels
+    marked *= marks
+    marked += enlarged(soft, size)
     reach = coarse.y - body.apex
     return Chest(
         size=size,
@@ -76,20 +79,12 @@ def draw(rng: np.random.Generator, size: int) -> Chest:
         depth=np.clip(-middle / np.maximum(at.wall - middle, 0.05), 0, 1),
         height=np.clip(reach / np.maximum(at.floor + reach, 0.1), 0, 1),
         within=(at.wall > 0) & (middle < 0) & (at.floor > 0),
-        picture=enlarged(soft, size) + marks * air * vessels,
+        picture=marked,
         air=air,
         vessels=vessels,
         lungs=np.stack([inside & right, inside & ~right]),
         heart=enlarged(core, size) > 0,
     )
-
-
-def enlarged(picture: FloatArray, size: int) -> FloatArray:
-    """A soft shadow at the picture's size, ``(s, s) float32``."""
-    if len(picture) == size:
-        return picture
-    grown = PillowImage.fromarray(picture).resize((size, size), PillowImage.Resampling.BILINEAR)
-    return np.array(grown)
 
 
 def _resampled(frame: Frame, size: int) -> Frame:
@@ -98,7 +93,7 @@ def _resampled(frame: Frame, size: int) -> Frame:
     x, y = (
         (field[0, -1] - field[0, 0]) / np.float32(span) * plain.x
         + (field[-1, 0] - field[0, 0]) / np.float32(span) * plain.y
-        + field.mean()
+        + (field[0, 0] + field[-1, -1]) / 2
         for field in (frame.x, frame.y)
     )
     return Frame(x, y)

@@ -3,13 +3,18 @@
 Brightness adds up as attenuation does: what lies behind something is still seen through it.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFilter, ImageFont
+from PIL import ImageDraw
 
-from medfocus_pipeline.datasets.phantoms.canvas import Frame, edge, ellipse
+from medfocus_pipeline.datasets.phantoms.canvas import Frame, edge
 from medfocus_pipeline.datasets.phantoms.chest_build import Build, Outline
+from medfocus_pipeline.datasets.phantoms.exposure import font
+from medfocus_pipeline.datasets.phantoms.shapes import ellipse
+from medfocus_pipeline.datasets.phantoms.textures import softened
 from medfocus_pipeline.types import FloatArray
 
 
@@ -79,11 +84,19 @@ def bones(rng: np.random.Generator, build: Build, at: Outline) -> FloatArray:
 
 def _bars(place: FloatArray, gap: float, phase: float) -> FloatArray:
     """Bars across a coordinate, 0 to 1, brighter at their rims as hollow bones are."""
+    turns = place * np.float32(64 / gap)
+    turns += np.float32(64 * (phase + 64))
+    steps = turns.astype(np.intp)
+    steps &= 63
+    return _bar().take(steps)
+
+
+@lru_cache(maxsize=1)
+def _bar() -> FloatArray:
     across = np.abs(np.linspace(-1, 1, 64, endpoint=False))
     bar = 1 / (1 + np.exp((across - 0.45) / 0.04))
     bar *= 0.65 + 0.35 * np.exp(-np.square((across - 0.36) / 0.08))
-    turns = place * np.float32(64 / gap) + np.float32(64 * (phase + 64))
-    return bar.astype(np.float32).take(turns.astype(np.intp) & 63)
+    return bar.astype(np.float32)
 
 
 def vessels(rng: np.random.Generator, frame: Frame, hilum: float) -> FloatArray:
@@ -97,15 +110,13 @@ def vessels(rng: np.random.Generator, frame: Frame, hilum: float) -> FloatArray:
     size = frame.size
     layer = PillowImage.new("L", (size, size))
     pen = ImageDraw.Draw(layer)
-    for side in (-1, 1):
-        ends, bold = _branches(rng, side, hilum)
-        start, stop = pixels(frame, ends[:, :2]), pixels(frame, ends[:, 2:])
-        lines = np.concatenate([start, stop], axis=1).tolist()
-        # Thick ones first: where lines cross, the last one is seen.
-        for line, thick in zip(lines, bold.tolist(), strict=True):
-            pen.line(line, fill=round(80 + 35 * thick), width=max(1, round(thick * size / 224)))
-    soft = layer.filter(ImageFilter.BoxBlur(0.9))
-    return np.asarray(soft, dtype=np.float32) * np.float32(1 / 255)
+    sides = [_branches(rng, side, hilum) for side in (-1, 1)]
+    ends, bold = (np.concatenate(parts) for parts in zip(*sides, strict=True))
+    lines = pixels(frame, ends.reshape(-1, 2)).reshape(-1, 4).tolist()
+    # A side's thick ones are first: where lines cross, the last one is seen.
+    for line, thick in zip(lines, bold.tolist(), strict=True):
+        pen.line(line, fill=round(80 + 35 * thick), width=max(1, round(thick * size / 224)))
+    return softened(np.asarray(layer, dtype=np.float32) * np.float32(1 / 255), 0.9)
 
 
 def _branches(
@@ -146,9 +157,9 @@ def devices(rng: np.random.Generator, picture: FloatArray) -> FloatArray:
         end = np.array([start[0] + rng.normal(0, 0.02), rng.uniform(0.25, 0.9)])
         _wire(rng, pen, size, start, end=end, disc=False)
     if rng.random() < 0.5:
-        font = ImageFont.load_default(max(8, size // 12))
         corner = (rng.choice([0.06, 0.85]) * size, rng.uniform(0.04, 0.3) * size)
-        pen.text(corner, "R" if corner[0] < size / 2 else "L", fill=220, font=font)
+        letter = "R" if corner[0] < size / 2 else "L"
+        pen.text(corner, letter, fill=220, font=font(max(8, size // 12)))
     if layer.getbbox() is None:
         return picture
     strength = np.float32(rng.uniform(0.1, 0.4) / 255)

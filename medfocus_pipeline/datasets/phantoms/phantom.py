@@ -17,6 +17,9 @@ __all__ = ["CLASSES", "KINDS", "PICTURES", "Phantom", "draw"]
 PICTURES = "pictures"
 """The kind that is not medical at all."""
 
+_LARGE = 2**24
+"""Bytes; glibc remembers blocks of up to 32 MiB."""
+
 Painter = Callable[[np.random.Generator, str, int, float], Phantom]
 """Draws a phantom of a class: generator, class, size in pixels, difficulty."""
 
@@ -78,4 +81,7 @@ def draw(
 
 @lru_cache(maxsize=1)
 def _arithmetic() -> ThreadpoolController:
+    # Until a large block was freed, glibc gives the system back what a picture's fields took,
+    # and a tenth of the time goes into getting it again for the next one.
+    np.empty(_LARGE, np.uint8)
     return ThreadpoolController()

@@ -6,10 +6,11 @@ They teach a segmenter that objects come in every form and contrast, and a gate 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.phantoms import canvas
+from medfocus_pipeline.datasets.phantoms import canvas, shapes, textures
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
 from medfocus_pipeline.datasets.phantoms.captions import compose
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.exposure import levels
 from medfocus_pipeline.types import FloatArray, Image
 
 CLASSES = ("gradient", "scene", "shapes", "texture")
@@ -38,11 +39,13 @@ def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) ->
     count = {"gradient": 0, "texture": int(rng.integers(0, 3))}.get(label, int(rng.integers(2, 7)))
     picture, parts = _place(rng, ground, frame, count, plain=label == "shapes", faint=difficulty)
     if rng.random() < 0.4:
-        picture = picture.mean(axis=0, keepdims=True).repeat(3, axis=0)
+        picture = picture.mean(axis=0, keepdims=True)
     if rng.random() < 0.3:
-        picture = np.stack([canvas.blur(channel, 0.012) for channel in picture])
+        picture = np.stack([textures.blur(channel, 0.012) for channel in picture])
     grain = rng.choice([0.0, 0.02, 0.06])
-    picture = picture + np.float32(grain) * rng.standard_normal((size, size), np.float32)
+    dots = rng.standard_normal((size, size), np.float32)
+    dots *= np.float32(grain)
+    picture += dots
     return Phantom(
         image=_bytes(picture),
         label=label,
@@ -63,7 +66,7 @@ def _fill(rng: np.random.Generator, frame: Frame, label: str) -> FloatArray:
     slope, angle = rng.uniform(0.05, 0.5), rng.uniform(0, 2 * np.pi)
     ramp = 0.5 + slope * (frame.x * np.float32(np.cos(angle)) + frame.y * np.float32(np.sin(angle)))
     if label == "gradient":
-        return np.clip(ramp + 0.1 * canvas.noise(rng, size, grain=1.5), 0, 1)
+        return np.clip(ramp + 0.1 * textures.noise(rng, size, grain=1.5), 0, 1)
     if label == "shapes" and rng.random() < 0.6:
         return np.full((size, size), rng.uniform(0, 1), np.float32)
     return np.clip(0.5 * ramp + 0.25 + rng.uniform(0.05, 0.3) * _texture(rng, frame), 0, 1)
@@ -80,7 +83,7 @@ def _texture(rng: np.random.Generator, frame: Frame) -> FloatArray:
         across = frame.y * np.float32(np.cos(angle)) - frame.x * np.float32(np.sin(angle))
         pattern = np.sign(np.sin(along * np.float32(waves)) * np.sin(across * np.float32(waves)))
     else:
-        pattern = canvas.noise(rng, size, grain=float(np.exp(rng.uniform(-4, -0.5))), octaves=2)
+        pattern = textures.noise(rng, size, grain=float(np.exp(rng.uniform(-4, -0.5))), octaves=2)
     if kind == 3:
         pattern = np.sin(np.float32(waves / 4) * (along + np.float32(0.6) * pattern))
     return np.asarray(np.clip(pattern, -1.5, 1.5), np.float32)
@@ -102,14 +105,18 @@ def _place(
     plain: bool,
     faint: float,
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Objects on a background, each over the earlier ones, and the parts of them that show."""
+    """Objects on a background, each over the earlier ones, and the parts of them that show.
+
+    The picture is changed in place.
+    """
     visible: list[NDArray[np.bool_]] = []
     for _ in range(count):
         field = _figure(rng, frame, plain=plain)
         alpha = canvas.edge(field, 0.02 if plain else float(rng.choice([0.02, 0.08, 0.25])))
-        own = _colours(rng, _fill(rng, frame, "shapes" if plain else "texture"))
-        strength = np.float32(rng.uniform(1 - 0.7 * faint, 1))
-        picture = picture + alpha * strength * (own - picture)
+        there = canvas.bounds(alpha > 0)
+        own = _colours(rng, _fill(rng, frame, "shapes" if plain else "texture")[there])
+        alpha = alpha[there] * np.float32(rng.uniform(1 - 0.7 * faint, 1))
+        canvas.mix(picture, there, alpha, own)
         inside = field > 0
         visible = [part & ~inside for part in visible] + [inside]
     parts = [canvas.whole(part) for part in visible if part.any()]
@@ -126,18 +133,18 @@ def _figure(rng: np.random.Generator, frame: Frame, *, plain: bool) -> FloatArra
     angle = rng.uniform(0, np.pi)
     kind = rng.integers(3)
     if kind == 0:
-        return canvas.ellipse(frame, centre, radii, angle=angle)
+        return shapes.ellipse(frame, centre, radii, angle=angle)
     if kind == 1:
-        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        dx, dy = frame.x - np.float32(centre[0]), frame.y - np.float32(centre[1])
-        u, v = np.abs(cos * dx + sin * dy) / radii[0], np.abs(cos * dy - sin * dx) / radii[1]
-        return np.asarray(1 - np.maximum(u, v), np.float32)
+        u, v = (np.abs(side) for side in shapes.turned(frame, centre, radii, angle=angle))
+        np.maximum(u, v, out=u)
+        return np.subtract(1, u, out=u)
     wobble = 0.1 if plain else rng.uniform(0.05, 0.3)
-    return canvas.blob(
+    return shapes.blob(
         rng, frame, centre, radii, angle=angle, wobble=wobble, spikes=rng.choice([0.0, 0.05])
     )
 
 
 def _bytes(picture: FloatArray) -> Image:
-    levels = (np.clip(picture, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(1, 2, 0))
+    """One or three channels as 8 bits in three, ``(s, s, 3) uint8``; the picture is used up."""
+    channels = list(levels(np.clip(picture, 0, 1, out=picture)))
+    return np.stack(channels * (3 // len(channels)), axis=2)

@@ -1,0 +1,211 @@
+"""Where a head errs: recall by class, the confusion matrix, and how far its confidence is right."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from medfocus_pipeline.errors import DataError, StoreError
+from medfocus_pipeline.evaluation.metrics import CALIBRATION_BINS, NAN
+from medfocus_pipeline.types import IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What one run said about its n test images, in an order that runs of one test set share.
+
+    Attributes:
+        images: ``(n,) int64``, a number for each image id, the same in all answers that were
+            read together; byte-equal files have the same one.
+        labels: ``(n,) int64``, the true class index.
+        predicted: ``(n,) int64``.
+        confidence: ``(n,) float64`` in [0, 1], the greatest probability, as stored in float32.
+    """
+
+    images: IntArray
+    labels: IntArray
+    predicted: IntArray
+    confidence: NDArray[np.float64]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """``(n,) bool``."""
+        right: NDArray[np.bool_] = self.labels == self.predicted
+        return right
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Share of one class's test images that were found, over the runs of a cell.
+
+    Attributes:
+        mean: over runs, in [0, 1]; nan if the class has no test image.
+        spread: standard deviation over runs (ddof 1), 0 with one run; nan as above.
+        images: of the class, in one run's test set.
+    """
+
+    mean: float
+    spread: float
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """One bin of the reliability diagram.
+
+    Attributes:
+        low, high: the bin is (low, high], of the confidence.
+        count: answers in it, of all runs.
+        confidence, accuracy: their means, in [0, 1]; nan without an answer.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def read_answers(
+    predictions: pa.Table, run_keys: Collection[str], *, clean: bool = False
+) -> dict[str, Answers]:
+    """The answers of some runs, each sorted by image and label, so that equal test sets align.
+
+    Args:
+        predictions: rows of `results.PREDICTIONS`, also those of other runs.
+        clean: only test images that are not among the training images.
+
+    Returns:
+        Run key -> answers; empty ones for a run without a clean image.
+
+    Raises:
+        StoreError: a run has no predictions.
+    """
+    wanted = sorted(set(run_keys))
+    table = predictions.filter(pc.is_in(predictions["run_key"], pa.array(wanted, pa.string())))
+    lost = set(wanted) - set(table["run_key"].unique().to_pylist())
+    if lost:
+        raise StoreError(
+            f"{len(lost)} of {len(wanted)} runs have a result and no predictions, the first is "
+            f"{min(lost)[:8]}. Remove the data set's results folder, then run: make probe"
+        )
+    if clean:
+        table = table.filter(table["clean"])
+    images, labels = _codes(table["image_id"]), _integers(table["class_index"])
+    predicted, confidence = _integers(table["predicted"]), _greatest(table["probabilities"])
+    numbers = {key: number for number, key in enumerate(wanted)}
+    runs = np.array([numbers[key] for key in table["run_key"].to_pylist()], dtype=np.int64)
+    order = np.lexsort((labels, images, runs))
+    edges = np.searchsorted(runs[order], np.arange(len(wanted) + 1))
+    rows = {key: order[edges[number] : edges[number + 1]] for key, number in numbers.items()}
+    return {
+        key: Answers(images[own], labels[own], predicted[own], confidence[own])
+        for key, own in rows.items()
+    }
+
+
+def confusion_matrix(answers: Sequence[Answers], *, n_classes: int) -> IntArray:
+    """How often each class was taken for each, summed over runs.
+
+    Args:
+        answers: of the runs of one cell.
+        n_classes: K.
+
+    Returns:
+        ``(K, K) int64``, row the true class, column the predicted one.
+
+    Raises:
+        DataError: a class index is not below K.
+    """
+    total = np.zeros((n_classes, n_classes), dtype=np.int64)
+    for one in answers:
+        for values in (one.labels, one.predicted):
+            if values.size and not 0 <= values.min() <= values.max() < n_classes:
+                raise DataError(
+                    f"Class indices run from {values.min()} to {values.max()}, expected 0 to "
+                    f"{n_classes - 1}: the classes were changed since. Run: make probe"
+                )
+        np.add.at(total, (one.labels, one.predicted), 1)
+    return total
+
+
+def class_recalls(answers: Sequence[Answers], *, n_classes: int) -> list[Recall]:
+    """Recall of each class, mean and spread over the runs of a cell.
+
+    Args:
+        answers: of runs on one test set.
+        n_classes: K.
+
+    Raises:
+        DataError: a class index is not below K.
+    """
+    matrices = [confusion_matrix([one], n_classes=n_classes) for one in answers]
+    counts = np.array(matrices, dtype=np.int64).reshape(-1, n_classes, n_classes)
+    images = counts.sum(axis=2)
+    found = []
+    for label in range(n_classes):
+        seen = images[:, label] > 0
+        hits = counts[seen, label, label] / images[seen, label]
+        spread = float(hits.std(ddof=1)) if len(hits) > 1 else 0.0
+        size = int(images[:, label].max(initial=0))
+        found.append(Recall(float(hits.mean()), spread, size) if size else Recall(NAN, NAN, 0))
+    return found
+
+
+def reliability(answers: Sequence[Answers], *, bins: int = CALIBRATION_BINS) -> list[Reliability]:
+    """Mean confidence and accuracy in bins of equal width, over the answers of all runs.
+
+    The bins are those of `metrics.calibration_error` (Guo et al., ICML 2017): bin m is
+    ((m - 1) / M, m / M]. Of one run, sum over the bins of count / n x |accuracy - confidence|
+    is its expected calibration error; pooled over runs it is at most their mean.
+
+    Args:
+        answers: of the runs of one cell.
+        bins: M.
+
+    Returns:
+        All M bins, in order.
+    """
+    confidence = np.concatenate([np.empty(0), *(one.confidence for one in answers)])
+    correct = np.concatenate([np.empty(0, np.bool_), *(one.correct for one in answers)])
+    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    sums = [np.bincount(index, weights=values, minlength=bins) for values in (confidence, correct)]
+    return [
+        Reliability(m / bins, (m + 1) / bins, int(count), *(_share(one[m], count) for one in sums))
+        for m, count in enumerate(counts)
+    ]
+
+
+def _share(total: float, count: int) -> float:
+    return float(total / count) if count else NAN
+
+
+def _integers(column: pa.ChunkedArray) -> IntArray:
+    # Not to_numpy(), which imports pandas where it is installed: half a second.
+    chunks: list[NDArray[Any]] = [np.from_dlpack(chunk) for chunk in column.chunks]
+    return np.concatenate([np.empty(0, np.int64), *chunks])
+
+
+def _codes(column: pa.ChunkedArray) -> IntArray:
+    """A number for each text, in the order of their first occurrence."""
+    chunks: list[NDArray[Any]] = [
+        np.from_dlpack(chunk.indices) for chunk in column.dictionary_encode().chunks
+    ]
+    return np.concatenate([np.empty(0, np.int64), *chunks])
+
+
+def _greatest(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Greatest value of each list; the lists may differ in length, none is empty."""
+    parts = [np.empty(0)]
+    for chunk in column.chunks:
+        if len(chunk):
+            lengths = np.from_dlpack(chunk.value_lengths())
+            starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+            values = np.from_dlpack(chunk.flatten())
+            parts.append(np.maximum.reduceat(values, starts).astype(np.float64))
+    return np.concatenate(parts)

@@ -1,0 +1,139 @@
+"""CLIP-Adapter (Gao et al. 2021, "CLIP-Adapter", section 3): a bottleneck beside the feature.
+
+    a = relu(relu(f W1) W2)                     W1: (D, D / reduction), W2 back; no biases
+    f' = unit(ratio * a + (1 - ratio) * f)      equation 6
+    logits = f' t^T / T                         t the class texts, T the encoder's temperature
+
+f is the image feature, L2-normalised. Only the image side is adapted, as the paper recommends.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.config import ClipAdapterConfig
+from medfocus_pipeline.features import normalise
+from medfocus_pipeline.heads.linear import check
+from medfocus_pipeline.heads.many import (
+    Minibatch,
+    adamw,
+    cross_entropy,
+    descend,
+    drawn,
+    in_groups,
+    minibatches,
+    steps_per_epoch,
+)
+from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.texts import Texts
+from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.views import mean_probabilities, view_rows
+from medfocus_pipeline.types import JSON, FloatArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ClipAdapterHead:
+    """The adapter trained by AdamW along a cosine on cross-entropy; texts stay as they are."""
+
+    config: ClipAdapterConfig
+
+    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedClipAdapter":
+        """Train on one subset."""
+        return self.fit_many([train], [rng])[0]
+
+    def fit_many(
+        self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+    ) -> list["FittedClipAdapter"]:
+        """Train on several subsets side by side."""
+        for train in trains:
+            check(train)
+            Texts.of(train, head="clip_adapter")
+        batch_size = self.config.batch_size
+        with single_threaded("torch"):
+            return in_groups(
+                trains,
+                rngs,
+                alike=lambda one: steps_per_epoch(one, batch_size=batch_size),
+                train=self.train,
+            )
+
+    def train(
+        self, trains: list[TrainingSet], rngs: list[np.random.Generator]
+    ) -> list["FittedClipAdapter"]:
+        """Train sets of the same number of steps."""
+        import torch
+        from torch.nn.functional import normalize
+
+        config = self.config
+        texts = [Texts.of(train, head="clip_adapter") for train in trains]
+        classifier = torch.from_numpy(
+            np.stack([one.vectors.T / np.float32(one.temperature) for one in texts])
+        )
+        down, up = initial(rngs, trains[0].features.shape[2], reduction=config.reduction)
+
+        def loss(batch: Minibatch) -> "Tensor":
+            adapted = adapt(normalize(batch.x, dim=2), down, up, ratio=config.ratio)
+            return cross_entropy(adapted @ classifier, batch)
+
+        optimiser = adamw([down, up], learning_rate=config.learning_rate, weight_decay=0)
+        steps = config.epochs * steps_per_epoch(trains[0], batch_size=config.batch_size)
+        batches = minibatches(trains, rngs, epochs=config.epochs, batch_size=config.batch_size)
+        descend(optimiser, batches, loss, steps=steps)
+        first, second = down.detach().numpy(), up.detach().numpy()
+        return [
+            FittedClipAdapter(first[run].copy(), second[run].copy(), config.ratio, one)
+            for run, one in enumerate(texts)
+        ]
+
+
+def initial(
+    rngs: Sequence[np.random.Generator], dim: int, *, reduction: int
+) -> tuple["Tensor", "Tensor"]:
+    """W1 ``(B, dim, hidden)`` and W2 ``(B, hidden, dim)``, uniform in 1 / sqrt(inputs)."""
+    hidden = max(1, dim // reduction)
+    down = drawn(rngs, dim, hidden) / math.sqrt(dim)
+    up = drawn(rngs, hidden, dim) / math.sqrt(hidden)
+    return down.requires_grad_(), up.requires_grad_()
+
+
+def adapt(unit: "Tensor", down: "Tensor", up: "Tensor", *, ratio: float) -> "Tensor":
+    """The module's f', ``(..., b, D)``, for L2-normalised f of the same shape."""
+    from torch.nn.functional import normalize
+
+    adapted = ((unit @ down).relu() @ up).relu()
+    return normalize(ratio * adapted + (1 - ratio) * unit, dim=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedClipAdapter:
+    """A trained adapter and the class texts.
+
+    Attributes:
+        down: ``(D, hidden) float32``, W1.
+        up: ``(hidden, D) float32``, W2.
+        ratio: share of the adapted feature.
+        texts: of the classes.
+        chosen: empty.
+    """
+
+    down: FloatArray
+    up: FloatArray
+    ratio: float
+    texts: Texts
+    chosen: JSON = field(default_factory=dict)
+
+    def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
+        """``(m, K) float64``, mean over the views."""
+        unit = normalise(view_rows(features))
+        with single_threaded():
+            adapted = np.maximum(np.maximum(unit @ self.down, 0) @ self.up, 0)
+            mixed = normalise(self.ratio * adapted + (1 - self.ratio) * unit)
+            logits = self.texts.zero_shot(mixed)
+        return mean_probabilities(logits, views=features.shape[1])

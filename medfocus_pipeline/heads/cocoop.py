@@ -1,0 +1,178 @@
+"""CoCoOp: a learned context that a small network shifts for each image (Zhou et al. 2022).
+
+"Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 3.2: with f an
+image and h the network (linear, ReLU, linear), class k's prompt is
+
+    [start] v_1 + h(f) ... v_M + h(f) [name of k]
+
+and p(k | f) that of CoOp. Every image has class texts of its own, so that each goes through the
+text tower with all classes, in training and in prediction. Runs that train side by side fill
+the tower's batch, so that the published batch of one image is no slower than a greater one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.config import CoCoOpConfig
+from medfocus_pipeline.encoders.prompt_tower import Bundle, PromptSource, PromptTower
+from medfocus_pipeline.heads.linear import softmax
+from medfocus_pipeline.heads.many import in_groups
+from medfocus_pipeline.heads.prompt_learning import (
+    class_names,
+    descend,
+    image_vectors,
+    prompt_source,
+    with_vectors,
+)
+from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.types import JSON, FloatArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medfocus_pipeline.heads.prompt_learning import Parameters
+
+TOKENS = 8192
+"""That go through the tower at once in prediction, all texts of all images; bounds memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoCoOpHead:
+    """A context shifted by each image; `TrainingSet.prompts` is needed."""
+
+    config: CoCoOpConfig
+
+    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedCoCoOp":
+        """Train context and network on one subset."""
+        return self.fit_many([train], [rng])[0]
+
+    def fit_many(
+        self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+    ) -> list["FittedCoCoOp"]:
+        """Train several subsets at once, side by side where they are as large."""
+        source = prompt_source(trains, head=self.config.name)
+        with single_threaded("torch"):
+            dim = source.open().dim
+            return in_groups(
+                [with_vectors(train, dim=dim) for train in trains],
+                rngs,
+                alike=lambda train: len(train.labels),
+                train=partial(train_networks, source=source, config=self.config),
+            )
+
+
+def train_networks(
+    trains: Sequence[TrainingSet],
+    rngs: Sequence[np.random.Generator],
+    *,
+    source: PromptSource,
+    config: CoCoOpConfig,
+) -> list["FittedCoCoOp"]:
+    """Train R contexts and networks on R sets of as many images, of `image_vectors`."""
+    import torch
+
+    tower = source.open()
+    starts = [initial(tower, config=config, rng=rng) for rng in rngs]
+    start = {name: torch.stack([one[name] for one in starts]) for name in starts[0]}
+    bundle = tower.bundle(class_names(source.phrases), context=start["context"].shape[1])
+    logits = partial(conditional_logits, tower=tower, bundle=bundle)
+    trained = descend(start, logits, trains, rngs, epochs=config.epochs, config=config)
+    return [
+        FittedCoCoOp({name: value[run].numpy() for name, value in trained.items()}, source, {})
+        for run in range(len(trains))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCoCoOp:
+    """A trained context and network; the text tower is opened again to predict.
+
+    Attributes:
+        weights: the arrays of `initial`.
+        source: of the text tower.
+        chosen: nothing.
+    """
+
+    weights: dict[str, FloatArray]
+    source: PromptSource
+    chosen: JSON
+
+    def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
+        """``(m, K) float64``, mean over the views of the softmax.
+
+        Every view of every image sends K texts through the tower, some `TOKENS` at once.
+        """
+        import torch
+
+        with single_threaded("torch"):
+            tower = self.source.open()
+            weights = {name: torch.tensor(value)[None] for name, value in self.weights.items()}
+            bundle = tower.bundle(
+                class_names(self.source.phrases), context=weights["context"].shape[1]
+            )
+            vectors = torch.from_numpy(image_vectors(features, dim=tower.dim)).flatten(0, 1)
+            rows = max(1, TOKENS // len(bundle.mask))
+            with torch.inference_mode():
+                found = [
+                    conditional_logits(weights, part[None], tower=tower, bundle=bundle)[0]
+                    for part in torch.split(vectors, rows)
+                ]
+                logits = torch.cat(found).double().numpy()
+        mean: NDArray[np.float64] = softmax(logits.reshape(*features.shape[:2], -1)).mean(axis=1)
+        return mean
+
+
+def initial(tower: PromptTower, *, config: CoCoOpConfig, rng: np.random.Generator) -> "Parameters":
+    """Parameters of one run, float32.
+
+    Returns:
+        ``context (M, w)`` from words, and h with PyTorch's own start of a linear layer, uniform
+        in +-1 / sqrt(inputs): ``hidden (q, d)``, ``hidden_bias (q,)``, ``shift (w, q)``,
+        ``shift_bias (w,)``, q = d / reduction.
+    """
+    import torch
+
+    def uniform(inputs: int, *shape: int) -> "Tensor":
+        bound = 1 / math.sqrt(inputs)
+        return torch.from_numpy(rng.uniform(-bound, bound, size=shape).astype(np.float32))
+
+    narrow = max(1, tower.dim // config.reduction)
+    return {
+        "context": tower.words(config.initial),
+        "hidden": uniform(tower.dim, narrow, tower.dim),
+        "hidden_bias": uniform(tower.dim, narrow),
+        "shift": uniform(narrow, tower.width, narrow),
+        "shift_bias": uniform(narrow, tower.width),
+    }
+
+
+def conditional_logits(
+    parameters: "Parameters", images: "Tensor", *, tower: PromptTower, bundle: Bundle
+) -> "Tensor":
+    """Cosines over temperature of images with the texts that are their own.
+
+    Args:
+        parameters: `initial`'s of R runs, stacked.
+        images: ``(R, b, d) float32``, see `image_vectors`.
+        tower: frozen.
+        bundle: the class names behind M context tokens.
+
+    Returns:
+        ``(R, b, K) float32``.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    hidden = torch.baddbmm(parameters["hidden_bias"][:, None], images, parameters["hidden"].mT)
+    shift = torch.baddbmm(parameters["shift_bias"][:, None], hidden.relu(), parameters["shift"].mT)
+    context = parameters["context"][:, None] + shift[:, :, None]
+    texts = normalize(tower.encode_bundle(context.flatten(0, 1), bundle), dim=2)
+    cosines = texts @ images.flatten(0, 1)[..., None]
+    return cosines.view(*images.shape[:2], -1) / tower.temperature

@@ -1,0 +1,174 @@
+"""What F of the paper's fusion M = F(T, I) is: image features and class texts to M.
+
+MedFocusCLIP (section III-B) leaves F open. Here it adds to the image what the class texts
+say, in one space of w dimensions that image and texts share:
+
+    x = (I - mean I) B, t = (T - mean T) B    B: (D, w), orthonormal and fixed
+    q = unit(x P), k = unit(t R)              P = R = 1 at first
+    a = softmax(q k^T / tau)                  the zero-shot classifier, at first
+    M = |I| unit(I + (tanh(s) * f) B^T)       s = 0 at first
+
+(Means over the training images and over the classes are taken off, because the cosines of a
+dual encoder differ little beside what they have in common.) tanh(s) (Alayrac et al. 2022,
+"Flamingo", section 2.2) opens the residual gently and bounds it. The variants differ in f:
+
+    attention     f = sigmoid([q, a k] G + b) * a k    texts weighted by likeness, behind a gate
+    concat        f = [q, a k] G + b                   one map of both, no gate
+    gated         f = sigmoid([q, a k] G + b) * a k    with P = R = 1 in f: the texts stay
+                                                       weighted as by the zero-shot classifier
+    similarity    f = (q k^T / tau) V                  the K cosines, mapped back; V = unit(t)
+                                                       at first
+
+So M begins as I whatever the variant. F sees the texts of all classes, never the one of the
+true class. The gate is the elementwise one of gated multimodal units (Arevalo et al. 2017).
+"""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from medfocus_pipeline.types import FloatArray
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+TINY = 1e-12
+"""Keeps the length of an all-zero feature from dividing by zero."""
+
+Weights: TypeAlias = "dict[str, Tensor]"
+"""Of F: ``origin (1, w)`` (mean I) B, ``texts (K, w)`` t, ``image (w, w)`` P, ``text (w, w)`` R,
+``strength (1, w)`` s, and what the variant has of ``map (2w, w)`` G or ``(K, w)`` V and
+``shift (1, w)`` b; of C, which reads M in the space of B: ``head (w, K)``, ``bias (1, K)``.
+All float32. P, R, G and V stand multiplied by the square root of their inputs, so that one
+learning rate suits every width (of P and R, `align` reads the direction alone). Where several
+trainings run side by side, each tensor has one more dimension in front."""
+
+Mix: TypeAlias = "Callable[[Weights, Tensor, float], Tensor]"
+"""f of weights, x + (mean I) B, ``(..., b, w)``, and tau, ``(..., b, w)``."""
+
+
+def attention(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+    """The class texts, weighted by their likeness to the image, behind a learned gate."""
+    query, key = align(weights, x)
+    share = likeness(query, key, temperature)
+    return joint(weights, query, share, key).sigmoid() * (share @ key)
+
+
+def concat(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+    """One learned map of image and texts, the latter weighted by likeness."""
+    query, key = align(weights, x)
+    return joint(weights, query, likeness(query, key, temperature), key)
+
+
+def gated(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+    """The class texts, weighted as by the zero-shot classifier, behind a learned gate."""
+    from torch.nn.functional import normalize
+
+    query = normalize(x - weights["origin"], dim=-1)
+    key = normalize(weights["texts"], dim=-1)
+    share = likeness(query, key, temperature)
+    return joint(weights, query, share, key).sigmoid() * (share @ key)
+
+
+def similarity(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+    """The cosines to the class texts, mapped back into the space."""
+    query, key = align(weights, x)
+    return query @ key.mT @ weights["map"] / (temperature * math.sqrt(key.shape[-2]))
+
+
+VARIANTS: dict[str, Mix] = {
+    "attention": attention,
+    "concat": concat,
+    "gated": gated,
+    "similarity": similarity,
+}
+
+
+def align(weights: Weights, x: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """Unit vectors q, ``(..., b, w)``, of images ``I B`` and k, ``(..., K, w)``, of the texts."""
+    from torch.nn.functional import normalize
+
+    query = (x - weights["origin"]) @ weights["image"]
+    return normalize(query, dim=-1), normalize(weights["texts"] @ weights["text"], dim=-1)
+
+
+def likeness(query: "Tensor", key: "Tensor", temperature: float) -> "Tensor":
+    """The module's a, ``(..., b, K)``."""
+    return (query @ key.mT / temperature).softmax(dim=-1)
+
+
+def joint(weights: Weights, query: "Tensor", share: "Tensor", key: "Tensor") -> "Tensor":
+    """``[q, a k] G + b``; a is narrower than a k, so that k G comes first."""
+    width = query.shape[-1]
+    of_image, of_text = weights["map"].split(width, dim=-2)
+    mapped = query @ of_image + share @ (key @ of_text)
+    return mapped / math.sqrt(2 * width) + weights["shift"]
+
+
+def initial(texts: "Tensor", origin: "Tensor", *, variant: str, generator: "Generator") -> Weights:
+    """Weights with which F is the identity and a the zero-shot classifier.
+
+    Args:
+        texts: ``(K, w)``, t.
+        origin: ``(1, w)``, (mean I) B.
+        variant: a key of `VARIANTS`.
+        generator: draws G.
+    """
+    import torch
+
+    n_classes, width = texts.shape
+    weights = {
+        "origin": origin,
+        "texts": texts,
+        "image": torch.eye(width) * math.sqrt(width),
+        "text": torch.eye(width) * math.sqrt(width),
+        "strength": torch.zeros(1, width),
+        "head": torch.zeros(width, n_classes),
+        "bias": torch.zeros(1, n_classes),
+    }
+    if variant == "similarity":
+        unit = torch.nn.functional.normalize(texts, dim=1)
+        return weights | {"map": unit * math.sqrt(n_classes)}
+    gate = torch.randn((2 * width, width), generator=generator)
+    return weights | {"map": gate, "shift": torch.zeros(1, width)}
+
+
+def residual(weights: Weights, x: "Tensor", *, variant: str, temperature: float) -> "Tensor":
+    """``tanh(s) * f`` of the module's formula, ``(..., b, w)``, for ``I B``, ``(..., b, w)``."""
+    return weights["strength"].tanh() * VARIANTS[variant](weights, x, temperature)
+
+
+def fuse_inside(
+    weights: Weights, x: "Tensor", length: "Tensor", *, variant: str, temperature: float
+) -> "Tensor":
+    """M B, ``(..., b, w)``, of ``I B``, ``(..., b, w)``, and ``|I|``, ``(..., b)``.
+
+    Outside the space of B, M is I but for its length, so that the norm that M has before it
+    gets that of I follows from I B and |I| alone.
+    """
+    moved = x + residual(weights, x, variant=variant, temperature=temperature)
+    squared = length**2 - x.square().sum(dim=-1) + moved.square().sum(dim=-1)
+    return moved * (length / squared.clamp_min(TINY).sqrt())[..., None]
+
+
+def fuse(
+    weights: dict[str, FloatArray],
+    basis: FloatArray,
+    features: FloatArray,
+    *,
+    variant: str,
+    temperature: float,
+) -> FloatArray:
+    """M for ``(n, v, D) float32`` features, of the same shape and dtype; `basis` is B."""
+    import torch
+
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    shared = torch.from_numpy(basis)
+    with torch.inference_mode():
+        images = torch.tensor(features.reshape(-1, len(basis)))
+        moved = residual(tensors, images @ shared, variant=variant, temperature=temperature)
+        fused = images + moved @ shared.T
+        length = images.norm(dim=1, keepdim=True)
+        fused *= length / fused.norm(dim=1, keepdim=True).clamp_min(TINY)
+    array: FloatArray = fused.numpy()
+    return array.reshape(features.shape)

@@ -1,0 +1,158 @@
+"""Training of the fusion, many side by side: on all images of a run or a fold, for any lambda."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medfocus_pipeline.config import FusionConfig
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.heads.fusion_loss import loss
+from medfocus_pipeline.heads.fusion_mix import Weights, initial
+from medfocus_pipeline.heads.fusion_space import Space
+from medfocus_pipeline.types import IntArray
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+SIDE_BY_SIDE = 16
+"""Trainings at a time: more would not fit into a core's cache, fewer would wait for Python."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """One training of F and C.
+
+    Attributes:
+        space: of the run; trainings of one run share it.
+        rows: ``(r,) int64``, the rows of the space to train on.
+        mix: lambda.
+        seed: of the first weights and of the order of the rows: trainings of one run that
+            differ by lambda alone differ by nothing else.
+    """
+
+    space: Space
+    rows: IntArray
+    mix: float
+    seed: int
+
+
+def train_fusions(trainings: Sequence[Training], *, config: FusionConfig) -> Iterator[Weights]:
+    """Weights of each training, in their order; spaces have equal w and K.
+
+    Batches have `config.batch_size` rows whatever the number there is: what one training
+    computes does not depend on those beside it.
+
+    Raises:
+        DataError: a training diverged.
+    """
+    for steps, group in groupby(trainings, key=lambda one: n_steps(len(one.rows), config)):
+        alike = list(group)
+        for first in range(0, len(alike), SIDE_BY_SIDE):
+            weights = train_alike(alike[first : first + SIDE_BY_SIDE], steps=steps, config=config)
+            yield from weights
+
+
+def n_steps(rows: int, config: FusionConfig) -> int:
+    """Steps of the optimiser for a number of rows."""
+    return min(config.epochs * math.ceil(rows / config.batch_size), config.max_steps)
+
+
+def train_alike(
+    trainings: Sequence[Training], *, steps: int, config: FusionConfig
+) -> list[Weights]:
+    """AdamW for so many steps, learning rate falling along a cosine, on all trainings at once."""
+    import torch
+
+    starts, orders = zip(
+        *(prepare(one, steps=steps, config=config) for one in trainings), strict=True
+    )
+    weights = {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
+    fixed = {"origin"} if trainings[0].space.texts is None else {"origin", "texts"}
+    learned = [weights[name].requires_grad_() for name in sorted(weights.keys() - fixed)]
+    optimiser = torch.optim.AdamW(
+        learned, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    mix = torch.tensor([one.mix for one in trainings])
+    pool = Pool.of([one.space for one in trainings])
+    places = torch.stack(orders) + pool.offsets[:, None, None]
+    for step in range(steps):
+        batch = places[:, step]
+        optimiser.zero_grad()
+        losses = loss(
+            weights,
+            pool.x[batch],
+            pool.length[batch],
+            pool.labels[batch],
+            mix=mix,
+            variant=config.variant,
+            temperature=config.temperature,
+        )
+        torch.autograd.backward(losses.sum())
+        optimiser.step()
+        schedule.step()
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise DataError(
+            "The fusion's training diverged: M has values that are not finite. Use a "
+            f"learning_rate below {config.learning_rate:g}."
+        )
+    return [
+        {name: tensor[index].detach().clone() for name, tensor in weights.items()}
+        for index in range(len(trainings))
+    ]
+
+
+def prepare(training: Training, *, steps: int, config: FusionConfig) -> tuple[Weights, "Tensor"]:
+    """First weights, and the rows of each batch, ``(steps, b) int64``."""
+    import torch
+
+    generator = torch.Generator().manual_seed(training.seed)
+    texts, origin = training.space.start(training.rows)
+    weights = initial(texts, origin, variant=config.variant, generator=generator)
+    return weights, torch.from_numpy(training.rows)[
+        order(len(training.rows), shape=(steps, config.batch_size), generator=generator)
+    ]
+
+
+def order(rows: int, *, shape: tuple[int, int], generator: "Generator") -> "Tensor":
+    """Places in 0 .. rows - 1, one permutation of all of them after another."""
+    import torch
+
+    passes = [
+        torch.randperm(rows, generator=generator) for _ in range(math.ceil(math.prod(shape) / rows))
+    ]
+    return torch.cat(passes)[: math.prod(shape)].view(shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The rows of several spaces, each space once.
+
+    Attributes:
+        x, length, labels: of all rows, see `Space`.
+        offsets: ``(trainings,) int64``, where each training's space begins.
+    """
+
+    x: "Tensor"
+    length: "Tensor"
+    labels: "Tensor"
+    offsets: "Tensor"
+
+    @classmethod
+    def of(cls, spaces: Sequence[Space]) -> "Pool":
+        """The pool of each training's space."""
+        import torch
+
+        distinct = list({id(space): space for space in spaces}.values())
+        begins = np.cumsum([0, *(len(space.x) for space in distinct)])
+        begin = {id(space): int(place) for space, place in zip(distinct, begins, strict=False)}
+        return cls(
+            torch.cat([space.x for space in distinct]),
+            torch.cat([space.length for space in distinct]),
+            torch.cat([space.labels for space in distinct]),
+            torch.tensor([begin[id(space)] for space in spaces]),
+        )

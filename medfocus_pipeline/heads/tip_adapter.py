@@ -1,0 +1,276 @@
+"""Tip-Adapter (Zhang et al. 2022, "Tip-Adapter", section 3): a cache of the training images.
+
+    logits = f t^T / T + alpha exp(-beta (1 - f F^T)) L       equations 3 to 5
+
+f is an image feature, t the class texts and T the encoder's temperature; F are the keys, one for
+each training image (the mean over its views), and L their labels, one-hot. Features, texts and
+keys are L2-normalised. Tip-Adapter-F trains the keys, which then need not stay so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
+from medfocus_pipeline.features import normalise
+from medfocus_pipeline.heads.linear import check, folds
+from medfocus_pipeline.heads.many import (
+    Minibatch,
+    adamw,
+    cross_entropy,
+    descend,
+    in_groups,
+    minibatches,
+    steps_per_epoch,
+)
+from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.texts import Texts
+from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.views import mean_probabilities, view_rows
+from medfocus_pipeline.types import JSON, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EPSILON = 1e-4
+"""Of AdamW in Tip-Adapter-F, as published."""
+
+
+@dataclass(frozen=True, slots=True)
+class TipAdapterHead:
+    """The cache as it is; alpha and beta chosen by cross-validation inside the subset."""
+
+    config: TipAdapterConfig
+
+    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedTipAdapter":
+        """Choose alpha and beta with caches of folds, then keep every image."""
+        check(train)
+        texts = Texts.of(train, head="tip_adapter")
+        with single_threaded("sklearn.model_selection"):
+            trials = [
+                Trial(mean_keys(rest), rest, held_out)
+                for rest, held_out in trial_sets(train, config=self.config, rng=rng)
+            ]
+            alpha, beta = choose(trials, texts, config=self.config)
+        return FittedTipAdapter(mean_keys(train), one_hot(train), texts, alpha, beta)
+
+
+@dataclass(frozen=True, slots=True)
+class TipAdapterFHead:
+    """Tip-Adapter-F: the keys trained by AdamW along a cosine at the start alpha and beta.
+
+    A trained cache flatters itself on its own images, so alpha and beta are chosen with keys
+    that are trained on folds, on the images that each fold holds out; the published search
+    reads a validation set. The keys of the whole subset are trained in the same way.
+    """
+
+    config: TipAdapterFConfig
+
+    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedTipAdapter":
+        """Choose and train on one subset."""
+        return self.fit_many([train], [rng])[0]
+
+    def fit_many(
+        self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+    ) -> list["FittedTipAdapter"]:
+        """Choose and train on several subsets side by side."""
+        for train in trains:
+            check(train)
+            Texts.of(train, head="tip_adapter_f")
+        with single_threaded("torch", "sklearn.model_selection"):
+            return in_groups(
+                trains, rngs, alike=lambda one: len(one.labels), train=self.choose_and_train
+            )
+
+    def choose_and_train(
+        self, trains: list[TrainingSet], rngs: list[np.random.Generator]
+    ) -> list["FittedTipAdapter"]:
+        """Fit sets of equal size: first all their folds side by side, then they."""
+        config = self.config
+        splits = [
+            list(trial_sets(train, config=config, rng=rng))
+            for train, rng in zip(trains, rngs, strict=True)
+        ]
+        parts = [part for split in splits for part in split]
+        spawned = [rng.spawn(len(split)) for rng, split in zip(rngs, splits, strict=True)]
+        own = [rng for several in spawned for rng in several]
+        keys = iter(self.trained_keys([rest for rest, _ in parts], own))
+        fitted = []
+        for train, split, kept in zip(trains, splits, self.trained_keys(trains, rngs), strict=True):
+            texts = Texts.of(train, head="tip_adapter_f")
+            trials = [Trial(next(keys), rest, held_out) for rest, held_out in split]
+            alpha, beta = choose(trials, texts, config=config)
+            fitted.append(FittedTipAdapter(kept, one_hot(train), texts, alpha, beta))
+        return fitted
+
+    def trained_keys(
+        self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+    ) -> list[FloatArray]:
+        """Keys of each set, ``(n, D) float32``, after training."""
+        config = self.config
+
+        def train(some: list[TrainingSet], own: list[np.random.Generator]) -> list[FloatArray]:
+            return train_keys(some, own, config=config)
+
+        return in_groups(trains, rngs, alike=lambda one: len(one.labels), train=train)
+
+
+def train_keys(
+    trains: list[TrainingSet], rngs: list[np.random.Generator], *, config: TipAdapterFConfig
+) -> list[FloatArray]:
+    """Keys of sets of equal size, trained at the start alpha and beta."""
+    import torch
+    from torch.nn.functional import normalize
+
+    texts = [Texts.of(train, head="tip_adapter_f") for train in trains]
+    classifier = torch.from_numpy(
+        np.stack([one.vectors.T / np.float32(one.temperature) for one in texts])
+    )
+    values = torch.from_numpy(np.stack([one_hot(train) for train in trains]))
+    keys = torch.from_numpy(np.stack([mean_keys(train) for train in trains])).requires_grad_()
+
+    def loss(batch: Minibatch) -> "Tensor":
+        x = normalize(batch.x, dim=2)
+        cache = torch.exp(config.beta * (x @ keys.transpose(1, 2) - 1)) @ values
+        return cross_entropy(x @ classifier + config.alpha * cache, batch)
+
+    optimiser = adamw(
+        [keys],
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        epsilon=EPSILON,
+    )
+    steps = config.epochs * steps_per_epoch(trains[0], batch_size=config.batch_size)
+    batches = minibatches(trains, rngs, epochs=config.epochs, batch_size=config.batch_size)
+    descend(optimiser, batches, loss, steps=steps)
+    return list(keys.detach().numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class FittedTipAdapter:
+    """A cache and the class texts.
+
+    Attributes:
+        keys: ``(n, D) float32``.
+        values: ``(n, K) float32``, one-hot labels.
+        texts: of the classes.
+        alpha: weight of the cache against the texts.
+        beta: sharpness of the cache.
+    """
+
+    keys: FloatArray
+    values: FloatArray
+    texts: Texts
+    alpha: float
+    beta: float
+
+    @property
+    def chosen(self) -> JSON:
+        """``{"alpha": ..., "beta": ...}``."""
+        return {"alpha": self.alpha, "beta": self.beta}
+
+    def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
+        """``(m, K) float64``, mean over the views."""
+        unit = normalise(view_rows(features))
+        with single_threaded():
+            cache = read(unit @ self.keys.T, self.values, beta=self.beta)
+            logits = self.texts.zero_shot(unit) + self.alpha * cache
+        return mean_probabilities(logits, views=features.shape[1])
+
+
+def mean_keys(train: TrainingSet) -> FloatArray:
+    """F before training, ``(n, D) float32``, L2-normalised: the mean over each image's views."""
+    return normalise(normalise(train.features).mean(axis=1))
+
+
+def one_hot(train: TrainingSet) -> FloatArray:
+    """L, ``(n, K) float32``."""
+    rows: FloatArray = np.eye(train.n_classes, dtype=np.float32)[train.labels]
+    return rows
+
+
+def read(affinity: FloatArray, values: FloatArray, *, beta: float) -> FloatArray:
+    """``exp(-beta (1 - affinity)) L``, ``(..., K)``, for affinities ``(..., n)``."""
+    found: FloatArray = np.exp(np.float32(beta) * (affinity - 1)) @ values
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A cache of some images of the subset, and the images that it is judged by.
+
+    Attributes:
+        keys: ``(n, D) float32``, of `rest`.
+        rest: what the cache has.
+        held_out: what it has not.
+    """
+
+    keys: FloatArray
+    rest: TrainingSet
+    held_out: TrainingSet
+
+
+def trial_sets(
+    train: TrainingSet, *, config: TipAdapterConfig | TipAdapterFConfig, rng: np.random.Generator
+) -> list[tuple[TrainingSet, TrainingSet]]:
+    """(rest, held out) of each stratified fold of images.
+
+    None where there is nothing to choose from, or where some class has fewer than
+    `config.min_images` images; the folds are no more than the smallest class has.
+    """
+    smallest = int(np.unique_counts(train.labels).counts.min())
+    if smallest < config.min_images or len(config.alphas) * len(config.betas) == 1:
+        return []
+    n_folds = min(config.folds, smallest)
+    return [
+        (part(train, rest), part(train, held_out))
+        for rest, held_out in folds(train.labels, n_folds=n_folds, rng=rng)
+    ]
+
+
+def part(train: TrainingSet, images: IntArray) -> TrainingSet:
+    """Some images of a set."""
+    return replace(train, features=train.features[images], labels=train.labels[images])
+
+
+def choose(
+    trials: Sequence[Trial], texts: Texts, *, config: TipAdapterConfig | TipAdapterFConfig
+) -> tuple[float, float]:
+    """The alpha and beta with the most held-out images right.
+
+    Of equals the pair with the least log-loss, then the smaller alpha, then the smaller beta.
+    Without a trial, the start values, or the only pair of the grid.
+    """
+    alphas, betas = sorted(set(config.alphas)), sorted(set(config.betas))
+    if len(alphas) * len(betas) == 1:
+        return alphas[0], betas[0]
+    if not trials:
+        return config.alpha, config.beta
+    scores = np.sum([score(trial, texts, alphas=alphas, betas=betas) for trial in trials], axis=0)
+    pairs = np.stack(np.meshgrid(alphas, betas, indexing="ij"), axis=-1).reshape(-1, 2)
+    wrong, loss = scores.reshape(-1, 2).T
+    best = np.lexsort((pairs[:, 1], pairs[:, 0], loss, wrong))[0]
+    return float(pairs[best, 0]), float(pairs[best, 1])
+
+
+def score(
+    trial: Trial, texts: Texts, *, alphas: Sequence[float], betas: Sequence[float]
+) -> NDArray[np.float64]:
+    """``(len(alphas), len(betas), 2)``: held-out images that are wrong, and their log-loss."""
+    features, truth = trial.held_out.features, trial.held_out.labels
+    unit = normalise(view_rows(features))
+    affinity, zero = unit @ trial.keys.T, texts.zero_shot(unit)
+    values = one_hot(trial.rest)
+    scores = np.zeros((len(alphas), len(betas), 2))
+    for column, beta in enumerate(betas):
+        cache = read(affinity, values, beta=beta)
+        for row, alpha in enumerate(alphas):
+            probabilities = mean_probabilities(zero + alpha * cache, views=features.shape[1])
+            true = probabilities[np.arange(len(truth)), truth]
+            wrong = int((probabilities.argmax(axis=1) != truth).sum())
+            loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny)).sum()
+            scores[row, column] = wrong, loss
+    return scores

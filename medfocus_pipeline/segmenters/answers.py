@@ -1,0 +1,75 @@
+"""What a model answers to points of a grid, and asking it adaptively; see `prompting`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.masks.candidates import Limits
+from medfocus_pipeline.masks.votes import covers
+from medfocus_pipeline.segmenters import prompting
+from medfocus_pipeline.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The masks with a good enough score, prompt by prompt.
+
+    Attributes:
+        masks: ``(m, S, S) bool``.
+        score: ``(m,) float32`` in [0, 1].
+        stability: ``(m,) float32`` in [0, 1].
+        prompt: ``(m,) int64``, number of the prompt, in the order of asking.
+    """
+
+    masks: NDArray[np.bool_]
+    score: FloatArray
+    stability: FloatArray
+    prompt: IntArray
+
+
+Ask = Callable[[IntArray, int], Answers]
+"""Asks some of a grid's points; the prompts are numbered from the second argument."""
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """All answers, one after the other."""
+    return Answers(
+        np.concatenate([part.masks for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.stability for part in parts]),
+        np.concatenate([part.prompt for part in parts]),
+    )
+
+
+def ask_adaptively(
+    ask: Ask, levels: Sequence[FloatArray], *, side: int, limits: Limits
+) -> tuple[IntArray, Answers]:
+    """Asks the quarter of a grid's points that promises most.
+
+    Args:
+        ask: the model.
+        levels: ``(side * side, c) float32`` each, what the grid's points look like.
+        side: of the grid.
+        limits: what a candidate must have that speaks for its surroundings.
+
+    Returns:
+        Which points were asked, ``(p,) int64``, and all answers.
+    """
+    points = prompting.grid(side)
+    features = prompting.describe(levels, points)
+    asked = prompting.coarse_points(side)
+    answers = ask(asked, 0)
+    for count in prompting.rounds(side):
+        sure = limits.met(answers.masks, answers.score, answers.stability)
+        chosen = prompting.next_points(
+            features,
+            asked,
+            covered=covers(answers.masks[sure], points),
+            score=answers.score[sure],
+            count=count,
+        )
+        answers = joined([answers, ask(chosen, len(asked))])
+        asked = np.concatenate([asked, chosen])
+    return asked, answers

@@ -1,0 +1,159 @@
+"""The first SAM (Kirillov et al. 2023) as Hugging Face has it: its files, loading, prompting.
+
+MedSAM is the same network with other weights, SAM-Adapter the same with layers between.
+"""
+
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, hub_weights, unusable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "config.json"
+SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+
+_FILES = (CONFIG, f"{SAFETENSORS}|{PICKLE}")
+
+PACE = {"cpu": 1, "mps": 2, "cuda": 8}
+"""Images encoded together, measured on a CPU, a guess elsewhere."""
+
+TOKENS = {"cpu": 2**14, "mps": 2**16, "cuda": 2**18}
+"""Image tokens decoded together: those of one image times the prompts."""
+
+
+def sam_id(model: str) -> str:
+    """The hub id, or the name of a local folder: never a path."""
+    folder = local_folder(model)
+    return model if folder is None else folder.resolve().name
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that `model` names; None for a hub id (``name`` or ``owner/name``)."""
+    path = Path(model).expanduser()
+    looks_local = model.startswith((".", "~")) or path.is_absolute() or len(path.parts) > 2
+    return path if looks_local or path.is_dir() else None
+
+
+def find_sam(
+    model: str, revision: str | None, hashes: FileHashes, *, download: bool
+) -> Weights | None:
+    """The files of a hub model or of a local folder; see `hub_weights`.
+
+    Raises:
+        WeightsError: the folder lacks a file, or the hub's files cannot be had.
+    """
+    folder = local_folder(model)
+    if folder is not None:
+        return folder_weights(folder, _FILES, hashes=hashes)
+    return hub_weights(model, _FILES, revision=revision, hashes=hashes, download=download)
+
+
+def tensors_file(weights: Weights) -> str:
+    """Which of the model's files has the tensors, as named in the identity."""
+    return SAFETENSORS if SAFETENSORS in weights.paths else PICKLE
+
+
+def load_sam(weights: Weights) -> Any:
+    """A `SamModel` in evaluation mode on the CPU, from local files alone.
+
+    Args:
+        weights: from `find_sam`, other files may be among them.
+
+    Raises:
+        WeightsError: the files are not a SAM of Hugging Face, or are corrupt.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        return _from_pretrained(weights.paths[CONFIG], tensors_file(weights))
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, AttributeError),
+        *(pickle.UnpicklingError, SafetensorError),
+    ) as error:
+        raise unusable(weights, "a SAM of Hugging Face", error) from error
+
+
+def _from_pretrained(config: Path, tensors: str) -> Any:
+    import torch
+    from transformers import SamModel
+
+    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    if kind != "sam":
+        raise ValueError(f"its model_type is {kind!r}, not 'sam'")
+    found: Any = SamModel.from_pretrained(
+        config.parent,
+        dtype=torch.float32,
+        use_safetensors=tensors == SAFETENSORS,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        local_files_only=True,
+    )
+    model, loading = found
+    # transformers fills what is missing or does not fit with random numbers and goes on.
+    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+    if unfit:
+        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
+    return model.eval()
+
+
+def image_size(model: Any) -> int:
+    """Side of the square image that a `SamModel` takes, in pixels."""
+    return int(model.config.vision_config.image_size)
+
+
+def mask_side(model: Any) -> int:
+    """Side of a `SamModel`'s masks, in cells: a quarter of the image size, for patches of 16."""
+    return 4 * (image_size(model) // int(model.config.vision_config.patch_size))
+
+
+def encode(model: Any, pixels: "Tensor") -> "Tensor":
+    """Image embeddings ``(n, c, g, g)`` of ``(n, 3, s, s)``."""
+    embeddings: Tensor = model.vision_encoder(pixels).last_hidden_state
+    return embeddings
+
+
+def decode(
+    model: Any,
+    embeddings: "Tensor",
+    *,
+    points: "Tensor | None" = None,
+    boxes: "Tensor | None" = None,
+    several: bool,
+) -> "tuple[Tensor, Tensor]":
+    """Masks for prompts, or without any.
+
+    Args:
+        embeddings: ``(n, c, g, g)``; of one image where there are prompts.
+        points: ``(p, 2)``, prompts of one point inside each, XY in pixels of the model's image.
+        boxes: ``(p, 4)``, prompts of one box each, XYXY in the same pixels.
+        several: three masks a prompt (of a part, a whole and something between), not one.
+
+    Returns:
+        Logits ``(p, k, m, m)`` and predicted IoU ``(p, k)``, both float32, the latter from a linear
+        layer and so not quite in [0, 1]; p is n without prompts, k is 1 or 3, m is `mask_side`.
+    """
+    import torch
+
+    labels = None if points is None else torch.ones(1, len(points), 1, device=points.device)
+    sparse, dense = model.prompt_encoder(
+        None if points is None else points[None, :, None],
+        labels,
+        None if boxes is None else boxes[None],
+        None,
+    )
+    where = model.get_image_wide_positional_embeddings().expand(len(embeddings), -1, -1, -1)
+    logits, scores = model.mask_decoder(
+        image_embeddings=embeddings,
+        image_positional_embeddings=where,
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=several,
+    )
+    return logits.flatten(0, 1).float(), scores.flatten(0, 1).float()

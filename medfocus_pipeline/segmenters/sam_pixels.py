@@ -1,0 +1,99 @@
+"""Images as the first SAM and MedSAM take them, and their masks in the square frame."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medfocus_pipeline.segmenters.sam2_pixels import MEAN, STD
+from medfocus_pipeline.types import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Extent = tuple[float, float]
+"""Width and height of an image as shares of the model's square one, whose corner it is in."""
+
+WHOLE: Extent = (1.0, 1.0)
+
+
+def letterboxed(
+    images: Sequence[Image], *, side: int, device: str
+) -> "tuple[Tensor, list[Extent]]":
+    """Images with their aspect ratio kept, as SAM was trained: the rest is zero.
+
+    Args:
+        images: of any sizes.
+        side: the model's image size, in pixels.
+        device: where they go before anything is computed.
+
+    Returns:
+        ``(n, 3, side, side) float32``, normalised, and where each image is in it.
+    """
+    import torch
+
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    batch = torch.zeros(len(images), 3, side, side, device=device)
+    extents = []
+    for row, image in zip(batch, images, strict=True):
+        height, width = (max(1, round(x * side / max(image.shape[:2]))) for x in image.shape[:2])
+        row[:, :height, :width] = (_resized(image, (height, width), device) - mean) / std
+        extents.append((width / side, height / side))
+    return batch, extents
+
+
+def stretched(images: Sequence[Image], *, side: int, device: str) -> "Tensor":
+    """Images squeezed to a square, their grey levels spread over [0, 1], as MedSAM was trained.
+
+    Args:
+        images: of any sizes.
+        side: the model's image size, in pixels.
+        device: where they go before anything is computed.
+
+    Returns:
+        ``(n, 3, side, side) float32``; a constant image is zero.
+    """
+    import torch
+
+    batch = []
+    for image in images:
+        pixels = _resized(image, (side, side), device)
+        low, high = pixels.aminmax()
+        batch.append((pixels - low) / (high - low).clamp(min=1e-8))
+    return torch.stack(batch)
+
+
+def in_frame(logits: "Tensor", extent: Extent, *, frame: int) -> "Tensor":
+    """What a model says about its square image, in the frame of the image itself.
+
+    Args:
+        logits: ``(k, m, m) float32``.
+        extent: where the image is.
+        frame: S, side of the frame that the image is squeezed to, in pixels.
+
+    Returns:
+        ``(k, S, S) float32``, interpolated once.
+    """
+    import torch
+    from torch.nn import functional
+
+    if extent == WHOLE and logits.shape[-1] == frame:
+        return logits
+    x, y = extent
+    corner = torch.tensor([[[x, 0, x - 1], [0, y, y - 1]]], device=logits.device)
+    grid = functional.affine_grid(corner, [1, 1, frame, frame], align_corners=False)
+    return functional.grid_sample(
+        logits[None], grid, mode="bilinear", padding_mode="border", align_corners=False
+    )[0]
+
+
+def _resized(image: Image, size: tuple[int, int], device: str) -> "Tensor":
+    """``(3, h, w) float32`` in [0, 1]."""
+    import torch
+    from torch.nn import functional
+
+    writable = np.require(image, np.uint8, ["C", "W"])  # torch warns of anything else
+    pixels = torch.from_numpy(writable).to(device).permute(2, 0, 1).float() / 255
+    if pixels.shape[1:] == size:
+        return pixels
+    return functional.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]

@@ -1,0 +1,181 @@
+"""What stage two will do: the lines of a table, their features and their runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medfocus_pipeline.config import ProbeConfig, ProbeRow
+from medfocus_pipeline.datasets.splits import Split, test_split
+from medfocus_pipeline.encoders.prompt_tower import PromptSource
+from medfocus_pipeline.errors import StoreError, WeightsError
+from medfocus_pipeline.evaluation.sweep import Labelled, Run, plan_runs, to_fit
+from medfocus_pipeline.features import (
+    FeatureKeys,
+    FeatureTable,
+    class_texts,
+    join,
+    text_temperature,
+)
+from medfocus_pipeline.heads import entry
+from medfocus_pipeline.stores.keys import digest
+from stages.locate import Located, Stores, encoder_label, masks_label
+from stages.scan import Dataset
+from stages.settings import Context
+
+_TEST_SHARE = 0.3
+
+_PAPER_METHODS = {
+    ("linear", "original"): "CLIP",
+    ("coop", "original"): "CoOp",
+    ("cocoop", "original"): "CoCoOp",
+    ("fusion", "segmented"): "MedFocusCLIP",
+}
+"""Rows of the paper's tables that ours stand beside."""
+
+NEEDS_DUAL = "needs a dual encoder"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One line of the table: a head on a feature set, and its runs.
+
+    Attributes:
+        context: with the settings that the line is of.
+        stores: of these settings.
+        places: the embedding stores, one for each part of the features.
+        runs: none where the encoder lacks what the head needs.
+    """
+
+    context: Context
+    stores: Stores
+    row: ProbeRow
+    keys: FeatureKeys
+    places: list[Located]
+    runs: list[Run]
+
+    @property
+    def note(self) -> str:
+        """Why there are no runs; empty if there are."""
+        return "" if self.runs else NEEDS_DUAL
+
+    @property
+    def paper(self) -> str:
+        """The method of the paper's tables that the line is; empty if there is none."""
+        return _PAPER_METHODS.get((self.row.head.name, "+".join(self.row.focus)), "")
+
+    @property
+    def label(self) -> str:
+        """``linear on original``."""
+        return f"{self.row.head.name} on {'+'.join(self.row.focus)}"
+
+    def missing(self, done: set[str]) -> list[Run]:
+        """Runs to be fitted."""
+        return to_fit(self.runs, done)
+
+
+def plan(
+    context: Context, dataset: Dataset, stores: Stores, split: Split, config: ProbeConfig
+) -> list[Plan]:
+    """Every run of every line, from the manifest and the stores' keys alone."""
+    ids, labels = dataset.manifest.image_ids, dataset.manifest.labels
+    train, test = (
+        Labelled(tuple(ids[row] for row in rows), labels[rows])
+        for rows in (split.train, split.test)
+    )
+    plans = []
+    for row in config.rows:
+        places = _places(context, stores, row.focus)
+        keys = _keys(context, dataset, stores, row, places)
+        lacks = entry(row.head).needs in {"texts", "text tower"} and stores.texts is None
+        runs = [] if lacks else plan_runs(config, row.head, keys, train=train, test=test)
+        plans.append(Plan(context, stores, row, keys, places, runs))
+    return plans
+
+
+def split_of(dataset: Dataset, config: ProbeConfig) -> Split:
+    """The data set's own split, or the one that is drawn for it."""
+    share = config.test_share or dataset.card.test_share or _TEST_SHARE
+    return test_split(dataset.manifest, test_share=share, seed=config.split_seed)
+
+
+def _places(context: Context, stores: Stores, parts: Sequence[str]) -> list[Located]:
+    """The embedding store of each part; `roi_pooled` is in that of the part before it."""
+    places: list[Located] = []
+    for part in parts:
+        places.append(places[-1] if part == "roi_pooled" else _place(context, stores, part))
+    return places
+
+
+def _place(context: Context, stores: Stores, focus: str) -> Located:
+    modes = list(dict.fromkeys(context.embed.focus))
+    if focus in modes:
+        return stores.embeddings[modes.index(focus)]
+    raise StoreError(
+        f"There are no embeddings of the focus {focus}, only of {', '.join(modes)}. "
+        f'Run: make embed ARGS="--focus {",".join([*modes, focus])}"'
+    )
+
+
+def _keys(
+    context: Context, dataset: Dataset, stores: Stores, row: ProbeRow, places: Sequence[Located]
+) -> FeatureKeys:
+    config = context.embed
+    masked = set(row.focus) != {"original"}
+    masks = stores.masks.store if stores.masks else None
+    texts = stores.texts.store if stores.texts else None
+    parts = zip(row.focus, places, strict=True)
+    return FeatureKeys(
+        segmenter=masks_label(context.masks) if masked else "none",
+        roi=config.configs(auto=dataset.card.roi)[0].roi if masked else "none",
+        focus=row.focus,
+        encoder=encoder_label(config.encoder),
+        masks_key=masks.key if masks and masked else None,
+        embed_keys=tuple(_part_key(part, place) for part, place in parts),
+        text_key=digest([texts.key, dataset.card.prompts()]) if texts else None,
+        prompt_key=digest([texts.key, _phrases(dataset)]) if texts else None,
+    )
+
+
+def _part_key(part: str, place: Located) -> str:
+    key = place.store.key if place.store else ""
+    return f"{key}/{part}" if part == "roi_pooled" else key
+
+
+def _phrases(dataset: Dataset) -> tuple[str, ...]:
+    return tuple(one.prompt for one in dataset.card.classes)
+
+
+def features(dataset: Dataset, split: Split, one: Plan) -> FeatureTable:
+    """The features of a line, from its stores.
+
+    Raises:
+        StoreError: some are missing or do not belong together.
+        WeightsError: the head needs a text tower whose weights are not on this machine.
+    """
+    texts = one.stores.texts.store if one.stores.texts else None
+    return join(
+        dataset.manifest,
+        split,
+        [place.store for place in one.places if place.store],
+        text=class_texts(texts, dataset.card.prompts()) if texts else None,
+        keys=one.keys,
+        temperature=text_temperature(texts) if texts else None,
+        prompts=_prompts(dataset, one),
+    )
+
+
+def _prompts(dataset: Dataset, one: Plan) -> PromptSource | None:
+    """The text tower, for a head that runs it.
+
+    Raises:
+        WeightsError: it is not on this machine.
+    """
+    if entry(one.row.head).needs != "text tower":
+        return None
+    context, weights = one.context, one.places[0].weights
+    if weights is None:
+        raise WeightsError(
+            f"The head {one.row.head.name} runs the text tower of "
+            f"{encoder_label(context.embed.encoder)}, whose weights are not on this machine. "
+            f"Run: medfocus models pull --dataset {context.dataset}, or leave the row out."
+        )
+    return PromptSource(context.embed.encoder, weights, _phrases(dataset))

@@ -1,0 +1,166 @@
+"""``medfocus reproduce``: every row of the paper's table for a data set, in one command."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medfocus_pipeline import reproduction
+from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
+from medfocus_pipeline.reproduction import Row
+from stages import embed, masks, probe
+from stages.doctor import lack
+from stages.locate import Located, Stores, encoder_label, locate_masks, locate_stores
+from stages.planning import Plan, plan, split_of
+from stages.progress import say
+from stages.results_table import Shown, build, show, write
+from stages.scan import Dataset, open_dataset
+from stages.settings import Context
+from stages.train_adapter import default_adapter
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Rows whose features come from one segmenter, ROI rule and encoder.
+
+    Attributes:
+        context: with the settings of these stages.
+        rows: what is fitted on the features.
+    """
+
+    context: Context
+    rows: list[Row]
+
+
+def run(
+    context: Context,
+    *,
+    names: Sequence[str] | None,
+    seeds: int | None,
+    runtime: Runtime,
+    workers: int,
+) -> int:
+    """Run the stages that are missing, fit what is missing, print and write the table.
+
+    Args:
+        names: rows, see `reproduction.rows`; None is all of them.
+        seeds: number of them; None is the profile's.
+        workers: processes that fit.
+
+    Returns:
+        1 if no row can run on this machine, else 0.
+    """
+    started = time.monotonic()
+    dataset = open_dataset(context, images_needed=False)
+    known = reproduction.rows(default_adapter(context.cache, context.dataset))
+    rows = reproduction.chosen(known, names)
+    config = _protocol(context, seeds)
+    split = split_of(dataset, config)
+    plans: dict[str, Plan] = {}
+    notes: dict[str, str] = {}
+    for source in _sources(context, rows):
+        reason = _lacking(source.context)
+        if reason:
+            notes |= {row.name: reason for row in source.rows}
+            continue
+        stores = _stage_one(source.context, dataset, runtime)
+        own = config.model_copy(update={"rows": tuple(map(_probe_row, source.rows))})
+        made = plan(source.context, dataset, stores, split, own)
+        plans |= {row.name: one for row, one in zip(source.rows, made, strict=True)}
+    folder = context.folder / "results"
+    count = probe.fit_missing(dataset, split, list(plans.values()), folder, workers=workers)
+    minutes = (time.monotonic() - started) / 60
+    say(f"reproduce: {count:,} runs fitted, {minutes:.1f} min in all" if count else _DONE)
+    _report(context, dataset, [_shown(row, plans, notes) for row in rows])
+    return int(not plans)
+
+
+_DONE = "reproduce: everything is done, nothing to do"
+
+
+def _protocol(context: Context, seeds: int | None) -> ProbeConfig:
+    """Fractions and seeds of the profile; the rows are put in later."""
+    config = context.profile.probe
+    return config if seeds is None else config.model_copy(update={"seeds": seeds})
+
+
+def _sources(context: Context, rows: Sequence[Row]) -> list[_Source]:
+    """Rows by what their features come from, the focus modes of each together."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        masked = row.focus != ("original",)
+        key = (row.encoder, row.segmenter if masked else None, row.roi if masked else None)
+        groups.setdefault(key, []).append(row)
+    return [_Source(_context(context, own), own) for own in groups.values()]
+
+
+def _context(context: Context, rows: Sequence[Row]) -> Context:
+    first, profile = rows[0], context.profile
+    parts = dict.fromkeys(part for row in rows for part in row.focus if part != "roi_pooled")
+    changes: dict[str, object] = {"focus": tuple(parts)}
+    changes |= {"encoder": first.encoder} if first.encoder else {}
+    changes |= {"roi": first.roi} if first.roi else {}
+    segmenter = {"segmenter": first.segmenter} if first.segmenter else {}
+    settings = context.settings.model_copy(
+        update={
+            "masks": profile.masks.model_copy(update=segmenter),
+            "embed": profile.embed.model_copy(update=changes),
+        }
+    )
+    return replace(context, settings=settings, passing=True)
+
+
+def _needs_masks(context: Context) -> bool:
+    return set(context.embed.focus) != {"original"}
+
+
+def _lacking(context: Context) -> str:
+    """Which weights are missing here and what to type; empty if nothing is."""
+    segmenters = [context.masks.segmenter] if _needs_masks(context) else []
+    hashes = context.hashes()
+    reasons = [lack(config, hashes) for config in (context.embed.encoder, *segmenters)]
+    return next((reason for reason in reasons if reason), "")
+
+
+def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
+    """The stores of these settings, made where they are missing."""
+    if _needs_masks(context):
+        place = locate_masks(context, dataset, context.masks)
+        if _incomplete(place):
+            masks.run(context, context.masks, runtime, strict=False)
+    configs = context.embed.configs(auto=dataset.card.roi)
+    stores = locate_stores(context, dataset, configs)
+    if any(map(_incomplete, stores.all())):
+        embed.run(context, context.embed, runtime, strict=False)
+        stores = locate_stores(context, dataset, configs)
+    return stores
+
+
+def _incomplete(place: Located) -> bool:
+    return place.store is None or bool(place.missing())
+
+
+def _probe_row(row: Row) -> ProbeRow:
+    return ProbeRow(head=row.head, focus=row.focus)
+
+
+def _shown(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> Shown:
+    one = plans.get(row.name)
+    note = one.note if one else notes[row.name]
+    runs = one.runs if one else []
+    return Shown(row.label, runs, note, group=row.group, method=row.method)
+
+
+def _report(context: Context, dataset: Dataset, shown: Sequence[Shown]) -> None:
+    reference = next(
+        (row.label for row in reproduction.rows(Path()) if row.name == reproduction.REFERENCE), None
+    )
+    title = (
+        f"{dataset.card.title}, profile {context.profile_name}: "
+        f"{encoder_label(context.profile.embed.encoder)}"
+    )
+    folder = context.folder / "results"
+    table = build(title, shown, folder, paper=dataset.card.paper, reference=reference)
+    show(table)
+    for path in write(table, folder):
+        say(f"written: {path}")

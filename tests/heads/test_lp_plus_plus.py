@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from medfocus_pipeline.config import LpPlusPlusConfig
+from medfocus_pipeline.heads.lp_plus_plus import (
+    LpPlusPlusHead,
+    Problem,
+    descend,
+    residual,
+    start,
+    steps,
+)
+from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.texts import Texts
+from tests.heads.sets import clip_like, take
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def posed(*trains: TrainingSet) -> tuple[Problem, list[Texts]]:
+    texts = [Texts.of(train, head="lp_plus_plus") for train in trains]
+    return Problem.of(trains, texts), texts
+
+
+def loss(problem: Problem, w: np.ndarray, alpha: np.ndarray) -> float:
+    logits = problem.rows @ w + alpha * problem.cosines
+    high = logits.max(axis=2, keepdims=True)
+    total = (high + np.log(np.exp(logits - high).sum(axis=2, keepdims=True)))[..., 0]
+    return float((total - (logits * problem.truth).sum(axis=2)).mean())
+
+
+def test_the_start_is_the_class_means_and_the_published_blend() -> None:
+    train = clip_like(images=10, seed=0)
+    w, alpha = start(*posed(train))
+    own = []
+    for k in range(4):
+        rows = train.features[train.labels == k].reshape(-1, 32)
+        np.testing.assert_allclose(w[0, :, k], rows.mean(axis=0), atol=1e-6)
+        own.append((rows @ train.text[k]).mean())
+    np.testing.assert_allclose(alpha, 2.5 / 0.05 * np.mean(own), rtol=1e-5)
+    assert alpha.shape == (1, 1, 4)
+
+
+def test_a_class_without_images_starts_at_zero_and_moves_no_other() -> None:
+    train = clip_like(images=20, seed=0)
+    rest = take(train, np.flatnonzero(train.labels != 2))
+    w, alpha = start(*posed(rest))
+    assert (w[0, :, 2] == 0).all()
+    own = [(rest.features[rest.labels == k] @ rest.text[k]).mean() for k in (0, 1, 3)]
+    np.testing.assert_allclose(alpha, 2.5 / 0.05 * np.mean(own), rtol=1e-5)
+
+
+@pytest.mark.parametrize("images", [6, 40], ids=["rows < dimensions", "rows > dimensions"])
+def test_step_sizes_come_from_the_data(images: int) -> None:
+    train = clip_like(images=images, seed=0)
+    problem, _ = posed(train)
+    rows = train.features.reshape(-1, 32).astype(np.float64)
+    step_w, step_alpha = steps(problem)
+    assert step_w.item() == pytest.approx(
+        2 * len(rows) / np.linalg.norm(rows, ord=2) ** 2, rel=1e-4
+    )
+    sums = [sum(float(row @ t) ** 2 for row in rows) for t in train.text]
+    assert step_alpha.item() == pytest.approx(2 * len(rows) / max(sums), rel=1e-4)
+
+
+def test_the_residual_is_the_gradient_of_the_loss() -> None:
+    problem, texts = posed(clip_like(images=8, seed=0))
+    w, alpha = (array.astype(np.float64) for array in start(problem, texts))
+    error = residual(problem, problem.rows @ w + alpha * problem.cosines)
+    tiny = 1e-6
+    for place in ((0, 3, 1), (0, 20, 2)):
+        moved = w.copy()
+        moved[place] += tiny
+        slope = (loss(problem, moved, alpha) - loss(problem, w, alpha)) / tiny
+        gradient = (problem.rows.transpose(0, 2, 1) @ error)[place]
+        assert slope == pytest.approx(gradient, abs=1e-4)
+
+
+def test_one_iteration_by_hand() -> None:
+    train = clip_like(images=8, seed=0)
+    problem, texts = posed(train)
+    w, alpha = start(problem, texts)
+    found_w, found_alpha = descend(problem, w, alpha, config=LpPlusPlusConfig(iterations=1))
+    rows, s = train.features.reshape(-1, 32).astype(np.float64), problem.cosines[0]
+    truth = np.eye(4)[np.repeat(train.labels, 2)]
+
+    def error(w: np.ndarray) -> np.ndarray:
+        powers = np.exp(rows @ w + alpha[0] * s)
+        return (powers / powers.sum(axis=1, keepdims=True) - truth) / len(rows)
+
+    next_w = w[0] - 2 * len(rows) / np.linalg.norm(rows, ord=2) ** 2 * rows.T @ error(w[0])
+    rate = 2 * len(rows) / (s**2).sum(axis=0).max()
+    next_alpha = alpha[0] - rate * (error(next_w) * s).sum(axis=0)
+    np.testing.assert_allclose(found_w[0], next_w, atol=1e-4)
+    np.testing.assert_allclose(found_alpha[0], next_alpha, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_momentum_the_loss_never_rises(seed: int) -> None:
+    problem, texts = posed(clip_like(images=30, seed=seed))
+    w, alpha = start(problem, texts)
+    losses = [loss(problem, w, alpha)]
+    for _ in range(30):
+        w, alpha = descend(problem, w, alpha, config=LpPlusPlusConfig(iterations=1, momentum=0))
+        losses.append(loss(problem, w, alpha))
+    assert (np.diff(losses) <= 1e-6).all()
+    assert losses[-1] < losses[0]
+
+
+def test_momentum_is_faster() -> None:
+    problem, texts = posed(clip_like(images=30, seed=0))
+    w, alpha = start(problem, texts)
+    plain, heavy = (
+        loss(problem, *descend(problem, w, alpha, config=LpPlusPlusConfig(momentum=momentum)))
+        for momentum in (0, 0.9)
+    )
+    assert heavy < plain
+
+
+def test_probabilities_are_those_of_the_blended_logits() -> None:
+    train, test = clip_like(images=16, seed=0), clip_like(images=5, seed=1)
+    config = LpPlusPlusConfig(iterations=5)
+    fitted = LpPlusPlusHead(config).fit(train, rng())
+    problem, texts = posed(train)
+    w, alpha = descend(problem, *start(problem, texts), config=config)
+    logits = test.features @ w[0] + alpha[0] * (test.features @ train.text.T)
+    powers = np.exp(logits.astype(np.float64))
+    expected = (powers / powers.sum(axis=2, keepdims=True)).mean(axis=1)
+    np.testing.assert_allclose(fitted.predict_proba(test.features), expected, atol=1e-5)

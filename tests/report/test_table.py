@@ -1,0 +1,109 @@
+"""The results table and its writers."""
+
+import csv
+import io
+import math
+
+from medfocus_pipeline.report.table import (
+    Entry,
+    Line,
+    ResultsTable,
+    comma_separated,
+    latex,
+    markdown,
+)
+
+FIVE, ALL = ("fraction", 5.0), ("fraction", 100.0)
+
+
+def entry(mean: float, *, mark: str = "") -> Entry:
+    return Entry(
+        mean=mean,
+        spread=0.0123,
+        low=mean - 0.01,
+        high=mean + 0.01,
+        clean=mean - 0.1,
+        clean_spread=0.02,
+        runs=10,
+        mark=mark,
+    )
+
+
+def table() -> ResultsTable:
+    return ResultsTable(
+        title="brain_set & co",
+        budgets=[FIVE, ALL],
+        lines=[
+            Line(
+                label="linear on original",
+                entries={FIVE: entry(0.5), ALL: entry(0.875)},
+                group="paper",
+                area=0.7,
+                paper={5.0: 68.57},
+                method="CLIP",
+                clean=(9, 10),
+            ),
+            Line(label="fusion", entries={ALL: entry(0.9, mark=" ▲")}, group="ours", clean=(9, 9)),
+            Line(label="coop", note="needs a dual encoder", group="ours"),
+        ],
+        notes=["about marks"],
+    )
+
+
+def test_ours_and_the_papers_stand_side_by_side() -> None:
+    assert table().header() == ["accuracy, %", "5 %", "100 %", "area", "paper 5 %"]
+    rows = [cells for _, cells in table().rows()]
+    assert rows[0] == ["linear on original", "50.0 ± 1.2", "87.5 ± 1.2", "0.700", "68.57"]
+
+
+def test_a_clean_row_is_there_only_where_test_images_leak() -> None:
+    labels = [cells[0] for _, cells in table().rows()]
+    assert labels == [
+        "linear on original",
+        "  clean (9 of 10 test images)",
+        "fusion",
+        "coop",
+    ]
+
+
+def test_a_row_that_cannot_run_says_why_in_its_cells() -> None:
+    assert table().rows()[-1][1] == ["coop", "needs a dual encoder", "", "", ""]
+
+
+def test_a_missing_budget_is_a_dash_and_a_mark_stands_behind_its_cell() -> None:
+    assert table().rows()[2][1] == ["fusion", "-", "90.0 ± 1.2 ▲", "", ""]
+
+
+def test_every_row_has_as_many_cells_as_the_header() -> None:
+    assert {len(cells) for _, cells in table().rows()} == {len(table().header())}
+
+
+def test_markdown_has_a_table_for_each_group() -> None:
+    text = markdown(table())
+    assert text.count("| accuracy, % |") == 2
+    assert "**ours**" in text
+    assert "about marks" in text
+
+
+def test_csv_has_every_number_in_full_and_nothing_where_there_is_none() -> None:
+    rows = list(csv.DictReader(io.StringIO(comma_separated(table()))))
+    assert len(rows) == 6
+    assert rows[0]["mean"] == "50.0000"
+    assert rows[0]["paper"] == "68.57"
+    assert rows[1]["low"] == "86.5000"
+    assert rows[2]["mean"] == ""
+    assert rows[5]["note"] == "needs a dual encoder"
+
+
+def test_an_undefined_interval_is_empty_in_csv() -> None:
+    one = Entry(0.5, 0, math.nan, math.nan, math.nan, math.nan, 1)
+    rows = comma_separated(ResultsTable("t", [ALL], [Line("linear", {ALL: one})]))
+    assert rows.splitlines()[1].startswith(",linear,100 %,50.0000,0.0000,,,,,1,")
+
+
+def test_latex_escapes_what_a_name_may_hold() -> None:
+    lines = [Line("a_b & 50 % {x} \\ ~^", {ALL: entry(0.5)})]
+    text = latex(ResultsTable("t", [ALL], lines))
+    assert r"a\_b \& 50 \% \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}" in text
+    assert r"$\pm$" in text
+    assert text.count(r"\\") == 2

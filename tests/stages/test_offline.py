@@ -1,0 +1,122 @@
+"""The offline profile from drawn images to the paper's table, with the models that come along."""
+
+import json
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.stages.conftest import Medfocus, call
+
+OFFLINE = ("phantom-brain", "--data", "phantoms", "--profile", "offline")
+ROWS = "clip,coop,medfocusclip,zeroshot,linear:original+segmented+roi_pooled,swin,sam_adapter"
+REPRODUCE = ("reproduce", *OFFLINE, "--rows", ROWS, "--seeds", "2", "--workers", "1")
+LIMIT = 120.0
+"""Seconds for all of the pipeline on 40 phantoms."""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder where 40 phantoms were drawn, segmented, embedded and probed, and what it said."""
+    folder = tmp_path_factory.mktemp("offline")
+    run = partial(call, cwd=folder)
+    started = time.process_time()
+    answers = [
+        run("phantom", "brain", "--train", "24", "--test", "16", "--data", "phantoms"),
+        run("masks", *OFFLINE),
+        run("embed", "--views", "identity"),
+        run(
+            *("probe", "--fractions", "100", "--seeds", "2", "--workers", "1"),
+            *("--row", "linear:original", "--row", "fusion:segmented", "--row", "zeroshot:overlay"),
+        ),
+    ]
+    assert [answer.code for answer in answers] == [0, 0, 0, 0], answers
+    assert time.process_time() - started < LIMIT
+    return folder, answers[-1].out
+
+
+@pytest.fixture
+def medfocus(done: tuple[Path, str], tmp_path: Path) -> Medfocus:
+    """The command line in a copy of that folder."""
+    shutil.copytree(done[0], tmp_path, dirs_exist_ok=True)
+    return partial(call, cwd=tmp_path)
+
+
+def test_40_phantoms_go_through_the_whole_pipeline_with_three_classes_of_head(
+    done: tuple[Path, str],
+) -> None:
+    folder, table = done
+    for row in ("linear on original", "fusion on segmented", "zeroshot on overlay"):
+        assert row in table
+    results = pd.read_parquet(folder / "cache/phantom-brain/results/results.parquet")
+    assert set(results["head"]) == {"linear", "fusion", "zeroshot"}
+    assert results.groupby("head")["accuracy"].mean().min() > 0.4  # of four classes
+
+
+def test_the_split_and_the_subsets_are_published(done: tuple[Path, str]) -> None:
+    splits = done[0] / "cache/phantom-brain/splits"
+    split = json.loads((splits / "split.json").read_text())
+    assert (len(split["train"]), len(split["test"])) == (24, 16)
+    whole = json.loads((splits / "fraction-100.json").read_text())
+    assert whole == {"0": sorted(split["train"]), "1": sorted(split["train"])}
+    results = done[0] / "cache/phantom-brain/results"
+    stored = pd.read_parquet(results / "subsets.parquet")["image_ids"]
+    assert {tuple(sorted(ids)) for ids in stored} == {tuple(whole["0"])}
+
+
+def test_reproduce_fills_the_table_and_says_what_a_row_lacks(medfocus: Medfocus) -> None:
+    first = medfocus(*REPRODUCE)
+    assert first.code == 0, first
+    for row in ("linear on original", "CoOp", "fusion on segmented (MedFocusCLIP)"):
+        assert row in first.out
+    assert "medfocus models pull timm/swin_base_patch4_window7_224" in first.out
+    assert "medfocus train-adapter" in first.out
+    folder = Path("cache/phantom-brain/results")
+    table = pd.read_csv(folder / "table.csv")
+    assert set(table.loc[table["row"] == "CoOp", "runs"]) == {2}
+    assert table.loc[table["row"] == "Swin-B, linear", "mean"].isna().all()
+    written = [(folder / f"table.{kind}").read_bytes() for kind in ("md", "csv", "tex")]
+
+    second = medfocus(*REPRODUCE)
+    assert "nothing to do" in second.out
+    assert "fitting" not in second.err
+    again = [(folder / f"table.{kind}").read_bytes() for kind in ("md", "csv", "tex")]
+    assert again == written
+
+
+def test_equal_tables_whatever_the_batch_size_and_the_number_of_workers(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    rows = ("--rows", "clip,medfocusclip,coop,tip_adapter_f,lp_plus_plus,mlp", "--seeds", "6")
+    tables = []
+    for cache, workers, batch in (("one", "1", "8"), ("two", "2", "5")):
+        (tmp_path / cache).mkdir()
+        options = ("--cache", cache, "--workers", workers, "--batch-size", batch)
+        answer = medfocus("reproduce", *OFFLINE, *rows, *options)
+        assert answer.code == 0, answer
+        tables.append((tmp_path / cache / "phantom-brain/results/table.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_test_labels_change_no_choice(medfocus: Medfocus) -> None:
+    """No selection reads the test split."""
+    rows = ("linear:original", "fusion:segmented", "tip_adapter:original", "lp_plus_plus:original")
+    options = [part for row in rows for part in ("--row", row)]
+    probe = ("probe", "--fractions", "50,100", "--seeds", "1", "--workers", "1", *options)
+    results = Path("cache/phantom-brain/results/results.parquet")
+    assert medfocus(*probe).code == 0
+    chosen = pd.read_parquet(results)[["head", "fraction", "chosen"]]
+    classes = sorted(path.name for path in Path("phantoms/Testing").iterdir() if path.is_dir())
+    images = sorted(Path("phantoms/Testing").glob("*/*.png"))
+    order = np.random.default_rng(0).permutation(len(images))
+    for number, image in enumerate(images):
+        label = classes[order[number] % len(classes)]
+        image.rename(Path("phantoms/Testing") / label / f"moved {image.name}")
+    assert medfocus(*probe).code == 0
+    again = pd.read_parquet(results)[["head", "fraction", "chosen"]]
+    merged = set(map(tuple, chosen.values)), set(map(tuple, again.values))
+    assert merged[0] == merged[1]
