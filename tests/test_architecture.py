@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("features",),
     ("heads",),
     ("evaluation",),
-    ("report", "training"),
+    ("report", "training", "reproduction"),
 )
 LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 

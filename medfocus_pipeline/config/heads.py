@@ -173,12 +173,14 @@ class ClipAdapterConfig(Frozen):
         ratio: share of the adapted feature in the residual sum.
         epochs, learning_rate, batch_size: of AdamW, along a cosine; an epoch shows each image
             by one of its views.
+        least_steps: so many are taken where the epochs of a small subset have fewer.
     """
 
     name: Literal["clip_adapter"] = "clip_adapter"
     reduction: int = Field(default=4, ge=1)
     ratio: float = Field(default=0.2, ge=0, le=1)
-    epochs: int = Field(default=40, ge=1)
+    epochs: int = Field(default=32, ge=1)
+    least_steps: int = Field(default=160, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=128, ge=1)
 
@@ -203,11 +205,13 @@ class MlpConfig(Frozen):
         widths: of the two hidden layers.
         epochs, learning_rate, weight_decay, batch_size: of AdamW, along a cosine; an epoch shows
             each image by one of its views.
+        least_steps: so many are taken where the epochs of a small subset have fewer.
     """
 
     name: Literal["mlp"] = "mlp"
     widths: tuple[int, int] = (256, 128)
     epochs: int = Field(default=60, ge=1)
+    least_steps: int = Field(default=160, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     batch_size: int = Field(default=64, ge=1)

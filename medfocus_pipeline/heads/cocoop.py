@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import CoCoOpConfig
-from medfocus_pipeline.encoders.prompt_tower import Bundle, PromptSource, PromptTower
+from medfocus_pipeline.encoders.prompt_tower import PromptSource
+from medfocus_pipeline.encoders.text_transformer import Bundle, PromptTower
 from medfocus_pipeline.heads.linear import softmax
 from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.prompt_learning import (
@@ -167,11 +168,11 @@ def conditional_logits(
     Returns:
         ``(R, b, K) float32``.
     """
-    import torch
     from torch.nn.functional import normalize
 
-    hidden = torch.baddbmm(parameters["hidden_bias"][:, None], images, parameters["hidden"].mT)
-    shift = torch.baddbmm(parameters["shift_bias"][:, None], hidden.relu(), parameters["shift"].mT)
+    # Weights first: a product with their transpose would copy them.
+    hidden = (parameters["hidden"] @ images.mT + parameters["hidden_bias"][..., None]).relu()
+    shift = (parameters["shift"] @ hidden).mT + parameters["shift_bias"][:, None]
     context = parameters["context"][:, None] + shift[:, :, None]
     texts = normalize(tower.encode_bundle(context.flatten(0, 1), bundle), dim=2)
     cosines = texts @ images.flatten(0, 1)[..., None]

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import CoOpConfig
-from medfocus_pipeline.encoders.prompt_tower import PromptSource, PromptTower
+from medfocus_pipeline.encoders.prompt_tower import PromptSource
+from medfocus_pipeline.encoders.text_transformer import PromptTower
 from medfocus_pipeline.heads.linear import softmax
 from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.prompt_learning import (

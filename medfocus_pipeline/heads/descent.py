@@ -68,20 +68,22 @@ class Problems:
     def slopes(self, residuals: Matrix) -> Matrix:
         """Gradient of the mean loss, ``(B, K, r)``, from residuals ``(B, K, N)``."""
         b, k, n = residuals.shape
-        sums = (residuals.reshape(b * k, n) @ self.rows).reshape(b, k, -1)
-        return sums / self.counts
+        slopes: Matrix = (residuals.reshape(b * k, n) @ self.rows).reshape(b, k, -1)
+        slopes /= self.counts
+        return slopes
 
     @property
     def counts(self) -> Matrix:
         """``(B, 1, 1)``, rows of each problem."""
-        return self.masks.sum(axis=2, keepdims=True)
+        counts: Matrix = self.masks.sum(axis=2, keepdims=True)
+        return counts
 
     def residuals(self, logits: Matrix) -> Matrix:
         """Probability minus truth, ``(B, K, N)``; 0 for rows that a problem lacks.
 
         The true class's is minus the sum of the others, which loses nothing where it is tiny.
         """
-        others = logits - logits.max(axis=1, keepdims=True)
+        others: Matrix = logits - logits.max(axis=1, keepdims=True)
         np.exp(others, out=others)
         others *= self.masks / others.sum(axis=1, keepdims=True)
         others *= 1 - self.truth

@@ -37,8 +37,9 @@ TINY = 1e-12
 
 Weights: TypeAlias = "dict[str, Tensor]"
 """Of F: ``origin (1, w)`` (mean I) B, ``texts (K, w)`` t, ``image (w, w)`` P, ``text (w, w)`` R,
-``strength (1, w)`` s, and what the variant has of ``map (2w, w)`` G or ``(K, w)`` V and
-``shift (1, w)`` b; of C, which reads M in the space of B: ``head (w, K)``, ``bias (1, K)``.
+``strength (1, w)`` s, and what the variant has of ``map_image (w, w)`` and ``map_text (w, w)``,
+the halves of G, ``shift (1, w)`` b and ``back (K, w)`` V; of C, which reads M in the space of
+B: ``head (w, K)``, ``bias (1, K)``.
 All float32. P, R, G and V stand multiplied by the square root of their inputs, so that one
 learning rate suits every width (of P and R, `align` reads the direction alone). Where several
 trainings run side by side, each tensor has one more dimension in front."""
@@ -73,7 +74,7 @@ def gated(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
 def similarity(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
     """The cosines to the class texts, mapped back into the space."""
     query, key = align(weights, x)
-    return query @ key.mT @ weights["map"] / (temperature * math.sqrt(key.shape[-2]))
+    return query @ key.mT @ weights["back"] / (temperature * math.sqrt(key.shape[-2]))
 
 
 VARIANTS: dict[str, Mix] = {
@@ -99,10 +100,8 @@ def likeness(query: "Tensor", key: "Tensor", temperature: float) -> "Tensor":
 
 def joint(weights: Weights, query: "Tensor", share: "Tensor", key: "Tensor") -> "Tensor":
     """``[q, a k] G + b``; a is narrower than a k, so that k G comes first."""
-    width = query.shape[-1]
-    of_image, of_text = weights["map"].split(width, dim=-2)
-    mapped = query @ of_image + share @ (key @ of_text)
-    return mapped / math.sqrt(2 * width) + weights["shift"]
+    mapped = query @ weights["map_image"] + share @ (key @ weights["map_text"])
+    return mapped / math.sqrt(2 * query.shape[-1]) + weights["shift"]
 
 
 def initial(texts: "Tensor", origin: "Tensor", *, variant: str, generator: "Generator") -> Weights:
@@ -128,9 +127,12 @@ def initial(texts: "Tensor", origin: "Tensor", *, variant: str, generator: "Gene
     }
     if variant == "similarity":
         unit = torch.nn.functional.normalize(texts, dim=1)
-        return weights | {"map": unit * math.sqrt(n_classes)}
-    gate = torch.randn((2 * width, width), generator=generator)
-    return weights | {"map": gate, "shift": torch.zeros(1, width)}
+        return weights | {"back": unit * math.sqrt(n_classes)}
+    return weights | {
+        "map_image": torch.randn((width, width), generator=generator),
+        "map_text": torch.randn((width, width), generator=generator),
+        "shift": torch.zeros(1, width),
+    }
 
 
 def residual(weights: Weights, x: "Tensor", *, variant: str, temperature: float) -> "Tensor":

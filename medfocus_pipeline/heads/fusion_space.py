@@ -73,7 +73,7 @@ class Space:
         texts = self.texts
         if texts is None:
             texts = origin.repeat(self.n_classes, 1)
-            for label in labels.unique().tolist():
+            for label in np.unique(labels.numpy()):
                 texts[label] = x[labels == label].mean(dim=0)
         return texts - texts.mean(dim=0), origin
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 16
 """Trainings at a time: more would not fit into a core's cache, fewer would wait for Python."""
 
+VECTOR = 32
+"""Numbers that a core may handle at once. The last few of a tensor are computed one by one, and
+rounded otherwise; so each training's part of what is learned fills whole vectors, lest its
+bytes depend on how many trainings stand beside it. With `width` a multiple of this they do not."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
@@ -72,9 +77,11 @@ def train_alike(
     )
     weights = {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
     fixed = {"origin"} if trainings[0].space.texts is None else {"origin", "texts"}
-    learned = [weights[name].requires_grad_() for name in sorted(weights.keys() - fixed)]
+    learned = {
+        name: padded(weights[name]).requires_grad_() for name in sorted(weights.keys() - fixed)
+    }
     optimiser = torch.optim.AdamW(
-        learned, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        learned.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
     mix = torch.tensor([one.mix for one in trainings])
@@ -82,6 +89,7 @@ def train_alike(
     places = torch.stack(orders) + pool.offsets[:, None, None]
     for step in range(steps):
         batch = places[:, step]
+        weights |= {name: unpadded(flat, weights[name]) for name, flat in learned.items()}
         optimiser.zero_grad()
         losses = loss(
             weights,
@@ -95,7 +103,7 @@ def train_alike(
         torch.autograd.backward(losses.sum())
         optimiser.step()
         schedule.step()
-    if not all(tensor.isfinite().all() for tensor in weights.values()):
+    if not all(flat.isfinite().all() for flat in learned.values()):
         raise DataError(
             "The fusion's training diverged: M has values that are not finite. Use a "
             f"learning_rate below {config.learning_rate:g}."
@@ -104,6 +112,20 @@ def train_alike(
         {name: tensor[index].detach().clone() for name, tensor in weights.items()}
         for index in range(len(trainings))
     ]
+
+
+def padded(tensor: "Tensor") -> "Tensor":
+    """``(B, ...)`` as ``(B, p)``, p the next multiple of `VECTOR`, filled up with zeros."""
+    from torch.nn.functional import pad
+
+    flat = tensor.flatten(1)
+    return pad(flat, (0, -flat.shape[1] % VECTOR))
+
+
+def unpadded(flat: "Tensor", like: "Tensor") -> "Tensor":
+    """``(B, p)`` in the shape that it had before `padded`."""
+    size = math.prod(like.shape[1:])
+    return (flat if flat.shape[1] == size else flat[:, :size]).view(like.shape)
 
 
 def prepare(training: Training, *, steps: int, config: FusionConfig) -> tuple[Weights, "Tensor"]:

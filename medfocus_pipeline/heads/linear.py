@@ -19,6 +19,9 @@ TOLERANCE = 1e-6
 TRIAL_TOLERANCE = 1e-4
 """Of the fits that only rank Cs."""
 
+NOTHING = 1e-13
+"""Part of the greatest variance below which a direction is rounding; float32 has 1e-14."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
@@ -32,7 +35,7 @@ class LinearHead:
     def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedLinear":
         """Choose C by cross-validation inside the subset, then fit all of it."""
         check(train)
-        with single_threaded("sklearn.linear_model"):
+        with single_threaded():
             space = RowSpace.of(train.features)
             c = choose_c(space.rows, train.labels, config=self.config, rng=rng)
             return fit_rows(space, train, c=c)
@@ -75,7 +78,7 @@ class RowSpace:
     Attributes:
         rows: ``(n, v, r) float64``, r = min(n * v, d).
         origin: ``(d,) float64``, the mean that was taken off.
-        basis: ``(d, r) float64`` with orthonormal columns.
+        basis: ``(d, r) float64`` with orthonormal columns; zeros for a direction without rows.
     """
 
     rows: Matrix
@@ -91,10 +94,13 @@ class RowSpace:
         flat -= origin
         if len(flat) >= dim:
             _, basis = np.linalg.eigh(flat.T @ flat)
-            return cls((flat @ basis).reshape(n, views, -1), origin, basis)
-        span, triangle = np.linalg.qr(flat.T)
-        _, axes = np.linalg.eigh(triangle @ triangle.T)
-        return cls((triangle.T @ axes).reshape(n, views, -1), origin, span @ axes)
+            return cls((flat @ basis).reshape(n, views, dim), origin, basis)
+        squares, axes = np.linalg.eigh(flat @ flat.T)
+        lengths = np.sqrt(np.maximum(squares, 0))
+        seen = squares > NOTHING * squares[-1]
+        scale = np.divide(1, lengths, out=np.zeros_like(lengths), where=seen)
+        rows = axes * np.where(seen, lengths, 0)
+        return cls(rows.reshape(n, views, -1), origin, flat.T @ (axes * scale))
 
     def restore(self, coef: Matrix, intercept: Matrix) -> tuple[Matrix, Matrix]:
         """Weights ``(K, r)`` and ``(K,)`` for the features as they came: ``(K, d), (K,)``."""

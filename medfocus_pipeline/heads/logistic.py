@@ -113,12 +113,12 @@ class Shared:
         """Weights ``(C, P, k, r + 1)``, from starts of that shape."""
         moments = np.square(self.rows).mean(axis=0)
         strength = 2.0 if len(self.classes) == 2 else 1.0
-        decay = np.zeros((len(cs), len(self.masks), 1, len(moments)))
+        decay: Matrix = np.zeros((len(cs), len(self.masks), 1, len(moments)))
         counts = self.masks.sum(axis=2)
         decay[..., :-1] = strength / (np.reshape(cs, (-1, 1, 1, 1)) * counts[:, :, None])
-        masks = np.broadcast_to(self.masks, (len(cs), *self.masks.shape))
         problems = len(cs) * len(self.masks)
-        masks, decay = masks.reshape(problems, 1, -1), decay.reshape(problems, 1, -1)
+        decay = decay.reshape(problems, 1, -1)
+        masks = np.tile(self.masks, (len(cs), 1, 1))
         start = starts.reshape(problems, *self.start.shape[1:])
         size = max(1, MAX_LOGITS // self.truth.size)
         found = [

@@ -79,6 +79,11 @@ def steps_per_epoch(train: TrainingSet, *, batch_size: int) -> int:
     return math.ceil(len(train.labels) / batch_size)
 
 
+def enough_epochs(train: TrainingSet, *, epochs: int, least_steps: int, batch_size: int) -> int:
+    """`epochs`, or as many as `least_steps` take: a small subset is shown more often."""
+    return max(epochs, math.ceil(least_steps / steps_per_epoch(train, batch_size=batch_size)))
+
+
 def minibatches(
     trains: Sequence[TrainingSet],
     rngs: Sequence[np.random.Generator],

@@ -24,6 +24,7 @@ from medfocus_pipeline.heads.many import (
     cross_entropy,
     descend,
     drawn,
+    enough_epochs,
     in_groups,
     minibatches,
     steps_per_epoch,
@@ -86,8 +87,12 @@ class MlpHead:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         )
-        steps = config.epochs * steps_per_epoch(trains[0], batch_size=config.batch_size)
-        batches = minibatches(trains, rngs, epochs=config.epochs, batch_size=config.batch_size)
+        size = config.batch_size
+        epochs = enough_epochs(
+            trains[0], epochs=config.epochs, least_steps=config.least_steps, batch_size=size
+        )
+        steps = epochs * steps_per_epoch(trains[0], batch_size=size)
+        batches = minibatches(trains, rngs, epochs=epochs, batch_size=size)
         descend(optimiser, batches, loss, steps=steps)
         learned = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers]
         return [

@@ -12,7 +12,7 @@ from rich.table import Table
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.types import JSON
-from stages.bench import sam2, stage_one, sweep, whole
+from stages.bench import logistic, sam2, stage_one, sweep, whole
 from stages.progress import err, out, say
 
 
@@ -44,6 +44,16 @@ def run(output: Path, *, quick: bool) -> None:
     )
     err.print("the sweep of stage two")
     results["sweep"] = sweep.measure(images=110 if quick else 1100, seeds=2 if quick else 10)
+    err.print("the batched logistic regression and a loop over scikit-learn's")
+    results["logistic"] = {
+        f"{threads} thread{'s' if threads > 1 else ''}": logistic.measure(
+            images=560 if quick else 5600,
+            seeds=2 if quick else 10,
+            values=5 if quick else 20,
+            threads=threads,
+        )
+        for threads in (1, 2)
+    }
     with replacing(output) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     _print(results)

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,8 @@ import torch
 from medfocus_pipeline.config import ClipConfig, EncoderConfig, LiteClipConfig, Runtime, TimmConfig
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.encoders.clip import ClipEncoder
-from medfocus_pipeline.encoders.prompt_tower import (
-    PromptSource,
-    PromptTower,
-    has_prompt_tower,
-    open_tower,
-)
+from medfocus_pipeline.encoders.prompt_tower import PromptSource, has_prompt_tower, open_tower
+from medfocus_pipeline.encoders.text_transformer import PromptTower
 from medfocus_pipeline.errors import ConfigError, DataError, WeightsError
 from medfocus_pipeline.weights import FileHashes, Weights
 from tests.encoders.models import TEXT_LENGTH, save_clip, save_siglip
@@ -152,7 +149,7 @@ def test_a_slope_is_the_finite_difference(clip: ClipConfig) -> None:
     )
 
 
-def doubled(value):  # type: ignore[no-untyped-def]
+def doubled(value: Any) -> Any:
     """The same value with float64 in place of float32."""
     if isinstance(value, torch.Tensor):
         return value.double() if value.is_floating_point() else value

@@ -22,13 +22,18 @@ from medfocus_pipeline.heads.tip_adapter import TipAdapterFHead, TipAdapterHead
 from medfocus_pipeline.heads.zeroshot import ZeroShotHead
 from tests.heads.sets import accuracy, clip_like, made_up, separable, take
 
+GRID = {"alphas": (0.1, 1.0, 10.0), "betas": (1.0, 5.5)}
 HEADS: dict[str, Head] = {
     "zeroshot": ZeroShotHead(ZeroShotConfig()),
-    "tip_adapter": TipAdapterHead(TipAdapterConfig()),
-    "tip_adapter_f": TipAdapterFHead(TipAdapterFConfig(batch_size=16)),
-    "clip_adapter": ClipAdapterHead(ClipAdapterConfig(batch_size=16)),
-    "lp_plus_plus": LpPlusPlusHead(LpPlusPlusConfig(iterations=100)),
-    "mlp": MlpHead(MlpConfig(widths=(16, 8), batch_size=16)),
+    "tip_adapter": TipAdapterHead(TipAdapterConfig(**GRID)),
+    "tip_adapter_f": TipAdapterFHead(TipAdapterFConfig(batch_size=16, epochs=10, **GRID)),
+    "clip_adapter": ClipAdapterHead(
+        ClipAdapterConfig(batch_size=16, epochs=10, least_steps=60, ratio=0.5)
+    ),
+    "lp_plus_plus": LpPlusPlusHead(LpPlusPlusConfig(iterations=60)),
+    "mlp": MlpHead(
+        MlpConfig(widths=(16, 8), batch_size=16, epochs=20, least_steps=60, learning_rate=0.01)
+    ),
 }
 LEARNING = {name: head for name, head in HEADS.items() if name != "zeroshot"}
 MANY = {name: head for name, head in HEADS.items() if isinstance(head, ManyHead)}
@@ -139,7 +144,7 @@ def test_runs_side_by_side_are_as_alone(name: str) -> None:
         np.testing.assert_allclose(fitted.predict_proba(test), alone.predict_proba(test), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", ["clip_adapter", "lp_plus_plus", "tip_adapter_f"])
 def test_labels_tell_more_than_the_texts_alone(name: str) -> None:
     train, test = clip_like(images=200, seed=0, dim=128), clip_like(images=200, seed=1, dim=128)
     zero_shot = HEADS["zeroshot"].fit(train, rng()).predict_proba(test.features)

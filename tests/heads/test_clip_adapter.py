@@ -30,7 +30,7 @@ def by_hand(fitted: FittedClipAdapter, f: np.ndarray) -> np.ndarray:
 
 def test_probabilities_are_those_of_the_formula() -> None:
     train, test = clip_like(images=16, seed=0), clip_like(images=5, seed=1)
-    fitted = fit(train, ClipAdapterConfig(epochs=2, ratio=0.6))
+    fitted = fit(train, ClipAdapterConfig(epochs=2, least_steps=1, ratio=0.6))
     assert fitted.down.shape == (32, 8)
     assert fitted.up.shape == (8, 32)
     expected = [np.mean([by_hand(fitted, f) for f in views], axis=0) for views in test.features]
@@ -39,7 +39,7 @@ def test_probabilities_are_those_of_the_formula() -> None:
 
 def test_with_ratio_0_it_is_the_zero_shot_classifier() -> None:
     train = clip_like(images=16, seed=0)
-    fitted = fit(train, ClipAdapterConfig(epochs=2, ratio=0))
+    fitted = fit(train, ClipAdapterConfig(epochs=2, least_steps=1, ratio=0))
     zero_shot = ZeroShotHead(ZeroShotConfig()).fit(train, rng())
     np.testing.assert_allclose(
         fitted.predict_proba(train.features), zero_shot.predict_proba(train.features), atol=1e-5
@@ -50,7 +50,7 @@ def test_one_step_is_that_of_adamw_on_the_formula() -> None:
     train = replace(
         clip_like(images=6, seed=0), features=clip_like(images=6, seed=0).features[:, :1]
     )
-    fitted = fit(train, ClipAdapterConfig(epochs=1, batch_size=6, ratio=0.5))
+    fitted = fit(train, ClipAdapterConfig(epochs=1, least_steps=1, batch_size=6, ratio=0.5))
     down, up = (
         weight.detach()[0].double().requires_grad_() for weight in initial([rng()], 32, reduction=4)
     )
@@ -73,13 +73,13 @@ def test_one_step_is_that_of_adamw_on_the_formula() -> None:
 def test_training_lowers_the_loss_and_leaves_the_texts_alone() -> None:
     train = clip_like(images=32, seed=0)
 
-    def loss(epochs: int) -> float:
-        fitted = fit(train, ClipAdapterConfig(epochs=epochs, ratio=0.5))
+    def loss(least_steps: int) -> float:
+        fitted = fit(train, ClipAdapterConfig(least_steps=least_steps, epochs=1, ratio=0.5))
         np.testing.assert_allclose(fitted.texts.vectors, train.text, atol=1e-6)
         found = fitted.predict_proba(train.features)
         return float(-np.log(found[np.arange(32), train.labels]).mean())
 
-    assert loss(30) < 0.7 * loss(1)
+    assert loss(100) < 0.9 * loss(1)
 
 
 @pytest.mark.parametrize("reduction", [1, 4, 1000])

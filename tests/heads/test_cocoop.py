@@ -106,8 +106,7 @@ def test_the_network_starts_as_pytorchs_own_layers() -> None:
     wide = initial(
         tiny_source().open(), config=CoCoOpConfig(reduction=1), rng=np.random.default_rng(0)
     )
-    layer = torch.nn.Linear(DIM, DIM)
-    assert wide["hidden"].std() == pytest.approx(float(layer.weight.std()), rel=0.15)
+    assert wide["hidden"].std() == pytest.approx(1 / math.sqrt(3 * DIM), rel=0.1)
 
 
 def test_only_context_and_network_learn() -> None:
@@ -129,15 +128,18 @@ def test_what_can_be_told_apart_is_told_apart() -> None:
 
 
 def test_shuffled_labels_teach_nothing() -> None:
-    scores = []
-    for seed in range(4):
-        train = separable(images=48, seed=seed, noise=0.5)
-        rng = np.random.default_rng(seed)
-        other = separable(images=90, seed=100 + seed, noise=0.5)
-        shuffled = replace(train, labels=rng.permutation(train.labels))
-        fitted = fit(shuffled, QUICK, seed=seed)
-        scores.append(accuracy(fitted.predict_proba(other.features), other.labels))
-    assert np.mean(scores) == pytest.approx(1 / 3, abs=0.15)
+    rngs = [np.random.default_rng(seed) for seed in range(6)]
+    sets = [separable(images=24, seed=seed, noise=0.5) for seed in range(6)]
+    shuffled = [
+        replace(train, labels=rng.permutation(train.labels))
+        for train, rng in zip(sets, rngs, strict=True)
+    ]
+    other = separable(images=90, seed=100, noise=0.5)
+    scores = [
+        accuracy(fitted.predict_proba(other.features), other.labels)
+        for fitted in CoCoOpHead(QUICK).fit_many(shuffled, rngs)
+    ]
+    assert np.mean(scores) == pytest.approx(1 / 3, abs=0.12)
 
 
 def test_runs_side_by_side_are_what_they_are_alone() -> None:

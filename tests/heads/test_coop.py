@@ -29,7 +29,7 @@ from tests.heads.prompt_sets import (
 from tests.heads.sets import accuracy, made_up, take
 
 SMALL = CoOpConfig(context=3, epochs=(2, 2, 2))
-QUICK = CoOpConfig(context=3, epochs=(60, 60, 60), learning_rate=0.2)
+QUICK = CoOpConfig(context=4, epochs=(60, 60, 60), learning_rate=0.02)
 
 
 def fit(train: TrainingSet, config: CoOpConfig = SMALL, *, seed: int = 0) -> FittedCoOp:
@@ -73,7 +73,7 @@ def test_steps_are_those_of_sgd_on_the_formula(parts: int) -> None:
         speed = 0.9 * speed + slope
         context = (context.detach() - rate * speed).requires_grad_()
     found = fit(train, config).context
-    moved = float((context - drawn(config)).abs().max())
+    moved = float((context.detach() - drawn(config)).abs().max())
     np.testing.assert_allclose(found, context.detach(), atol=1e-3 * moved)
 
 
@@ -95,15 +95,18 @@ def test_what_can_be_told_apart_is_told_apart() -> None:
 
 
 def test_shuffled_labels_teach_nothing() -> None:
-    scores = []
-    for seed in range(4):
-        train = separable(images=48, seed=seed, noise=0.5)
-        rng = np.random.default_rng(seed)
-        other = separable(images=90, seed=100 + seed, noise=0.5)
-        shuffled = replace(train, labels=rng.permutation(train.labels))
-        fitted = fit(shuffled, QUICK, seed=seed)
-        scores.append(accuracy(fitted.predict_proba(other.features), other.labels))
-    assert np.mean(scores) == pytest.approx(1 / 3, abs=0.15)
+    rngs = [np.random.default_rng(seed) for seed in range(6)]
+    sets = [separable(images=24, seed=seed, noise=0.5) for seed in range(6)]
+    shuffled = [
+        replace(train, labels=rng.permutation(train.labels))
+        for train, rng in zip(sets, rngs, strict=True)
+    ]
+    other = separable(images=90, seed=100, noise=0.5)
+    scores = [
+        accuracy(fitted.predict_proba(other.features), other.labels)
+        for fitted in CoOpHead(QUICK).fit_many(shuffled, rngs)
+    ]
+    assert np.mean(scores) == pytest.approx(1 / 3, abs=0.12)
 
 
 def test_runs_side_by_side_are_what_they_are_alone() -> None:

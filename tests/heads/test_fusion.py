@@ -11,8 +11,8 @@ from medfocus_pipeline.heads import make_head
 from medfocus_pipeline.heads.fusion import FittedFusion, FusionHead
 from medfocus_pipeline.heads.fusion_mix import VARIANTS
 from medfocus_pipeline.heads.linear import LinearHead
-from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
-from tests.heads.sets import accuracy, dual_encoder, made_up, take
+from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
+from tests.heads.sets import dual_encoder, made_up, take
 
 CLASSIFIER = LinearConfig(c_grid=(10.0,))
 SMALL = FusionConfig(width=8, epochs=3, loss_mix=0.5, classifier=CLASSIFIER)
@@ -27,6 +27,10 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def fit(train: TrainingSet, config: FusionConfig = SMALL, *, seed: int = 0) -> FittedFusion:
     return FusionHead(config).fit(train, rng(seed))
+
+
+def accuracy(fitted: FittedHead, test: TrainingSet) -> float:
+    return float((fitted.predict_proba(test.features).argmax(axis=1) == test.labels).mean())
 
 
 @every_variant
@@ -45,10 +49,7 @@ def test_fusion_learns_from_the_class_texts_what_a_few_labels_do_not_tell() -> N
     test = dual_encoder(images=400, seed=99)
     trains, rngs = [dual_encoder(images=24, seed=seed) for seed in range(3)], [rng()] * 3
     gains = [
-        accuracy(fused.predict_proba(test.features), test.labels)
-        - accuracy(
-            LinearHead(CLASSIFIER).fit(train, rng()).predict_proba(test.features), test.labels
-        )
+        accuracy(fused, test) - accuracy(LinearHead(CLASSIFIER).fit(train, rng()), test)
         for train, fused in zip(trains, FusionHead(config).fit_many(trains, rngs), strict=True)
     ]
     assert np.mean(gains) > 0.1
@@ -62,7 +63,7 @@ def test_features_that_tell_the_class_are_learned_fully(variant: str, with_text:
     text = np.eye(3, 6, dtype=np.float32) if with_text else None
     train = TrainingSet(features, labels, 3, text)
     config = CHOOSING.model_copy(update={"variant": variant})
-    assert accuracy(fit(train, config).predict_proba(features), labels) == 1
+    assert accuracy(fit(train, config), train) == 1
 
 
 def test_labels_without_a_meaning_give_chance() -> None:
@@ -70,8 +71,7 @@ def test_labels_without_a_meaning_give_chance() -> None:
     trains = [dual_encoder(images=40, seed=seed) for seed in range(4)]
     shuffled = [replace(train, labels=rng(1).permutation(train.labels)) for train in trains]
     fits = FusionHead(CHOOSING).fit_many(shuffled, [rng(seed) for seed in range(4)])
-    scores = [accuracy(fitted.predict_proba(test.features), test.labels) for fitted in fits]
-    assert np.mean(scores) == pytest.approx(1 / 4, abs=0.12)
+    assert np.mean([accuracy(fitted, test) for fitted in fits]) == pytest.approx(1 / 4, abs=0.12)
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
@@ -107,6 +107,15 @@ def test_runs_side_by_side_are_the_runs_alone(variant: str) -> None:
         np.testing.assert_allclose(
             beside.predict_proba(train.features), alone.predict_proba(train.features), atol=1e-4
         )
+
+
+def test_company_changes_no_byte_where_the_width_fills_vectors() -> None:
+    config = CHOOSING.model_copy(update={"width": 32})
+    trains = [dual_encoder(images=24, seed=seed) for seed in range(3)]
+    together = FusionHead(config).fit_many(trains, [rng(seed) for seed in range(3)])
+    for seed, (train, beside) in enumerate(zip(trains, together, strict=True)):
+        alone = fit(train, config, seed=seed).predict_proba(train.features)
+        assert beside.predict_proba(train.features).tobytes() == alone.tobytes()
 
 
 def test_the_head_trains_many_runs() -> None:

@@ -9,6 +9,7 @@ from medfocus_pipeline.heads import fusion_lambda as module
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve, Run, Trial, curves
 from medfocus_pipeline.heads.fusion_mix import Weights
+from medfocus_pipeline.heads.fusion_train import train_fusions
 from medfocus_pipeline.heads.protocol import TrainingSet
 from tests.heads.sets import dual_encoder, made_up, take
 
@@ -77,7 +78,7 @@ def test_a_fold_is_judged_without_its_labels() -> None:
     other[held_out] = (other[held_out] + 1) % 4
     poisoned = TrainingSet(train.features, other, 4, train.text)
     weights = [
-        next(iter(module.train_fusions([one.training(images, mix=0.5)], config=CONFIG)))
+        next(iter(train_fusions([one.training(images, mix=0.5)], config=CONFIG)))
         for one in (run, FusionHead(CONFIG)._run(poisoned, rng()))
     ]
     for name, tensor in weights[0].items():

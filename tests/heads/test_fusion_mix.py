@@ -1,3 +1,4 @@
+import math
 from typing import get_args
 
 import numpy as np
@@ -82,11 +83,15 @@ def test_each_variant_is_its_formula() -> None:
     space, weights = opened(dual_encoder(images=24, seed=0), variant="concat")
     query, key = align(weights, space.x)
     share = likeness(query, key, 0.07)
-    mapped = torch.cat([query, share @ key], dim=1) @ weights["map"] / 4 + weights["shift"]
+    joined, both = (
+        torch.cat([query, share @ key], dim=1),
+        [weights["map_image"], weights["map_text"]],
+    )
+    mapped = joined @ torch.cat(both) / math.sqrt(16) + weights["shift"]
     close = torch.testing.assert_close
     close(VARIANTS["concat"](weights, space.x, 0.07), mapped)
     close(VARIANTS["attention"](weights, space.x, 0.07), torch.sigmoid(mapped) * (share @ key))
-    back = {**weights, "map": key * 2}
+    back = {**weights, "back": key * 2}
     close(VARIANTS["similarity"](back, space.x, 0.07), query @ key.T @ key / 0.07)
 
 

@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -10,9 +10,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.heads import descent, make_head
 from medfocus_pipeline.heads import linear as module
-from medfocus_pipeline.heads import make_head
 from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, RowSpace, choose_c, folds
+from medfocus_pipeline.heads.logistic import Fits
 from medfocus_pipeline.heads.protocol import TrainingSet
 from tests.heads.sets import made_up, take
 
@@ -182,10 +183,8 @@ def test_features_and_labels_of_different_length_are_refused() -> None:
 
 
 def test_a_fit_that_does_not_converge_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sklearn.exceptions import ConvergenceWarning
-
-    monkeypatch.setattr(module, "MAX_ITERATIONS", 1)
-    with pytest.raises(ConvergenceWarning):
+    monkeypatch.setattr(descent, "MAX_ITERATIONS", 1)
+    with pytest.raises(DataError, match="did not converge within 1 iterations"):
         fit(made_up())
 
 
@@ -245,6 +244,7 @@ def test_restored_weights_give_the_logits_of_the_row_space(
     dim=st.integers(1, 40),
     seed=st.integers(0, 50),
 )
+@settings(max_examples=25)
 def test_probabilities_are_probabilities(images: int, classes: int, dim: int, seed: int) -> None:
     train = made_up(images=images, classes=classes, dim=dim, seed=seed)
     config = LinearConfig(c_grid=(0.1, 10.0))
@@ -255,12 +255,56 @@ def test_probabilities_are_probabilities(images: int, classes: int, dim: int, se
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
-def test_the_climb_ends_where_the_held_out_loss_rises(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-    losses = {0.1: 3.0, 1.0: 2.0, 10.0: 2.5, 100.0: 1.0}
-    monkeypatch.setattr(module.Trial, "loss", lambda trial, c: tried.append(c) or losses[c])
+def test_the_first_minimum_of_the_held_out_loss_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = [3.0, 2.0, 2.5, 1.0]
+    monkeypatch.setattr(module, "held_out_loss", lambda *args, place, part: losses[place])
     train = made_up()
-    config = LinearConfig(c_grid=tuple(losses), folds=2)
+    config = LinearConfig(c_grid=(0.1, 1.0, 10.0, 100.0), folds=2)
     chosen = choose_c(train.features.astype(np.float64), train.labels, config=config, rng=rng())
     assert chosen == 1.0
-    assert sorted(set(tried)) == [0.1, 1.0, 10.0]
+
+
+def test_folds_are_fitted_side_by_side_on_what_they_do_not_hold_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+    solve = module.solve
+
+    def spy(
+        rows: np.ndarray,
+        labels: np.ndarray,
+        cs: list[float],
+        *,
+        tolerance: float,
+        parts: np.ndarray,
+    ) -> Fits:
+        calls.append(parts)
+        return solve(rows, labels, cs, tolerance=tolerance, parts=parts)
+
+    monkeypatch.setattr(module, "solve", spy)
+    train = made_up(images=30, views=2)
+    choose_c(RowSpace.of(train.features).rows, train.labels, config=LinearConfig(), rng=rng())
+    (parts,) = calls
+    assert parts.shape == (3, 60)
+    assert (parts[:, ::2] == parts[:, 1::2]).all(), "views of an image are on one side"
+    assert ((~parts).sum(axis=0) == 1).all(), "each row is held out once"
+
+
+def test_the_row_space_of_equal_rows_is_empty() -> None:
+    space = RowSpace.of(np.ones((2, 2, 9), np.float32))
+    assert (space.rows == 0).all()
+    assert np.isfinite(space.basis).all()
+
+
+@pytest.mark.parametrize("images", [5, 40], ids=["rows < dimensions", "rows > dimensions"])
+def test_the_axes_of_the_row_space_are_uncorrelated(images: int) -> None:
+    space = RowSpace.of(made_up(images=images, dim=20).features)
+    rows = space.rows.reshape(-1, space.rows.shape[2])
+    products = rows.T @ rows
+    np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-10)
+    used = np.diag(products) > 0
+    np.testing.assert_allclose(
+        space.basis.T[used] @ space.basis[:, used], np.eye(used.sum()), atol=1e-6
+    )

@@ -10,6 +10,7 @@ from medfocus_pipeline.heads.many import (
     cross_entropy,
     descend,
     drawn,
+    enough_epochs,
     gather,
     in_groups,
     minibatches,
@@ -164,3 +165,9 @@ def test_draws_are_each_runs_own_and_uniform() -> None:
     assert abs(float(both.mean())) < 0.05
     assert float(both.abs().max()) <= 1
     assert float(both.std()) == pytest.approx(3**-0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(3, 100), (8, 50), (9, 34), (80, 20)])
+def test_a_small_subset_is_shown_more_often(images: int, epochs: int) -> None:
+    train = numbered(images)
+    assert enough_epochs(train, epochs=20, least_steps=100, batch_size=4) == epochs

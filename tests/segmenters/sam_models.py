@@ -29,6 +29,7 @@ def random_sam(*, seed: int = 0, width: int = 32) -> Any:
         global_attn_indexes=[1],
         mlp_dim=64,
         num_pos_feats=16,
+        initializer_range=0.05,  # the default is 1e-10
     )
     prompts = SamPromptEncoderConfig(hidden_size=32, image_size=IMAGE_SIZE, patch_size=16)
     decoder = SamMaskDecoderConfig(

@@ -24,14 +24,14 @@ pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
 
 LITE = Sam2Config(size="lite", precision="fp32")
 
-TRAINED_SHA256 = "1bdd370ae366b794bf538d9d8df9e28fe24d882b13f46b6f28dbfab5a68992dd"
+TRAINED_SHA256 = "7f45d11fcd20997060315b10e5f47e864e3db35cd2626617daa745f35ca29969"
 
 FLOORS = {
-    "brain": (0.45, 0.66),
-    "breast": (0.76, 0.79),
-    "covid": (0.63, 0.81),
-    "lungs": (0.58, 0.73),
-    "pictures": (0.73, 0.71),
+    "brain": (0.49, 0.69),
+    "breast": (0.78, 0.81),
+    "covid": (0.68, 0.84),
+    "lungs": (0.60, 0.78),
+    "pictures": (0.80, 0.77),
 }
 """Least mean IoU of a click and of a box on ten held-out phantoms of each kind: what was measured
 when these weights were made, less 0.05."""

@@ -11,10 +11,11 @@ from PIL import Image
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.segmenters.sam_adapter import new_adapted, read_metadata
 from medfocus_pipeline.segmenters.sam_model import find_sam, load_sam
-from medfocus_pipeline.training import sam_adapter
-from medfocus_pipeline.training.sam_adapter import COLUMNS, LOG, SamAdapterTraining, train
+from medfocus_pipeline.training import sam_adapter, sam_adapter_run
+from medfocus_pipeline.training.sam_adapter import LOG, SamAdapterTraining, train
 from medfocus_pipeline.training.sam_adapter_data import Example, batch, hold_out
 from medfocus_pipeline.training.sam_adapter_losses import losses
+from medfocus_pipeline.training.sam_adapter_run import COLUMNS
 from medfocus_pipeline.weights import FileHashes, Weights
 from tests.segmenters.sam_models import IMAGE_SIZE, MASK_SIDE, write_sam
 
@@ -65,13 +66,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_the_loss_falls_and_held_out_iou_rises(
     weights: Weights, examples: list[Example], tmp_path: Path
 ) -> None:
-    config = changed(steps=80, batch_size=6, learning_rate=5e-3, log_every=10, save_every=80)
+    config = changed(steps=50, batch_size=6, learning_rate=5e-3, log_every=10, save_every=50)
     done = train(config, examples, weights, tmp_path, advance=nothing)
     assert (done.images, done.held_out) == (18, 6)
     found = rows(tmp_path)
     assert list(found[0]) == list(COLUMNS)
-    assert [int(row["step"]) for row in found] == list(range(10, 81, 10))
-    assert float(found[-1]["loss"]) < 0.7 * float(found[0]["loss"])
+    assert [int(row["step"]) for row in found] == list(range(10, 51, 10))
+    assert float(found[-1]["loss"]) < 0.5 * float(found[0]["loss"])
     assert done.after > max(0.5, done.before + 0.2)
     assert float(found[-1]["held_out_iou"]) == pytest.approx(done.after, abs=1e-4)
     said = read_metadata(done.adapter)
@@ -87,14 +88,14 @@ def test_a_training_that_was_stopped_ends_with_the_same_bytes(
 ) -> None:
     whole = train(SMALL, examples, weights, tmp_path / "whole", advance=nothing)
     told: list[int] = []
-    real = sam_adapter.batch
+    real = sam_adapter_run.batch
 
     def stopping(*arguments: Any, **options: Any) -> Any:
         if len(told) == 4:  # 0 at the start, then three steps: the last is not saved
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(sam_adapter, "batch", stopping)
+    monkeypatch.setattr(sam_adapter_run, "batch", stopping)
     with pytest.raises(KeyboardInterrupt):
         train(SMALL, examples, weights, tmp_path / "parts", advance=told.append)
     monkeypatch.undo()
@@ -129,7 +130,7 @@ def test_sam_itself_is_not_changed(
     same = {name: torch.equal(own[name], new) for name, new in sam.model.state_dict().items()}
     assert all(same[name] for name in same if not name.startswith("mask_decoder."))
     assert not all(same.values())
-    assert float(sam.layers["up"].weight.abs().max()) > 0
+    assert bool(sam.layers["up"].weight.any())
 
 
 def test_a_checkpoint_of_another_training_is_refused(

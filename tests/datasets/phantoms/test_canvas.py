@@ -1,26 +1,8 @@
 import numpy as np
-import pytest
+from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms import canvas
 from medfocus_pipeline.seeding import generator
-
-
-@pytest.mark.parametrize("grain", [0.02, 0.1, 0.5, 1.5])
-def test_noise_has_unit_spread_at_every_grain_and_size(grain: float) -> None:
-    rng = generator("noise", str(grain))
-    for size in (64, 224):
-        fields = np.stack([canvas.noise(rng, size, grain=grain, octaves=2) for _ in range(30)])
-        assert fields.dtype == np.float32
-        assert fields.std() == pytest.approx(1, abs=0.2)
-        assert abs(fields.mean()) < 0.25
-
-
-def test_a_shape_covers_the_same_share_at_every_size() -> None:
-    shares = [
-        (canvas.ellipse(canvas.flat(size), (0.1, -0.2), (0.5, 0.3), angle=0.4) > 0).mean()
-        for size in (64, 224, 256)
-    ]
-    assert shares == pytest.approx([np.pi * 0.5 * 0.3 / 4] * 3, abs=0.002)
 
 
 def test_a_pose_without_spread_is_the_pictures_own_frame() -> None:
@@ -29,17 +11,45 @@ def test_a_pose_without_spread_is_the_pictures_own_frame() -> None:
     np.testing.assert_allclose(still.y, canvas.flat(64).y, atol=1e-6)
 
 
-def test_a_blob_without_wobble_is_an_ellipse() -> None:
-    frame = canvas.flat(96)
-    blob = canvas.blob(generator(0), frame, (0.1, 0.0), (0.4, 0.2), angle=0.3, wobble=0.0)
-    np.testing.assert_allclose(
-        blob, canvas.ellipse(frame, (0.1, 0.0), (0.4, 0.2), angle=0.3), atol=1e-4
-    )
-
-
 def test_an_edge_is_half_on_the_outline_and_full_beyond_its_width() -> None:
     field = np.array([[-1.0, -0.1, 0.0, 0.1, 1.0]], np.float32)
     np.testing.assert_allclose(canvas.edge(field, 0.1), [[0, 0, 0.5, 1, 1]], atol=1e-6)
+
+
+def test_a_window_holds_every_pixel_of_its_square() -> None:
+    frame = canvas.posed(generator(3), 97)
+    squares = [(0.3, -0.4, 0.2), (-0.9, 0.9, 0.05), (5.0, 5.0, 0.1)]
+    for (x, y, reach), there in zip(squares, canvas.windows(frame, squares), strict=True):
+        inside = (np.abs(frame.x - x) < reach) & (np.abs(frame.y - y) < reach)
+        assert inside[there].sum() == inside.sum()
+        assert inside[there].size < 0.3 * inside.size
+
+
+def test_what_is_mixed_in_shows_by_its_amount_and_only_in_the_window() -> None:
+    picture = np.full((3, 8, 8), 0.5, np.float32)
+    amount = np.full((2, 2), 0.25, np.float32)
+    canvas.mix(picture, (slice(0, 2), slice(3, 5)), amount, 1.0)
+    np.testing.assert_allclose(picture[:, :2, 3:5], 0.625)
+    assert (picture == 0.5).sum() == 3 * (64 - 4)
+
+
+def test_pieces_are_told_apart_and_the_small_ones_left_out() -> None:
+    mask = np.zeros((20, 20), np.bool_)
+    mask[1:4, 1:4] = mask[10:15, 10:15] = mask[18, 18] = True
+    pieces = canvas.pieces(mask, 2)
+    assert [int(piece.sum()) for piece in pieces] == [9, 25]
+    assert not canvas.pieces(np.zeros((5, 5), np.bool_), 1)
+
+
+def test_holes_are_filled_in_every_piece_but_not_bays() -> None:
+    mask = np.zeros((20, 20), np.bool_)
+    mask[1:6, 1:6] = mask[10:16, 10:20] = True
+    filled = mask.copy()
+    mask[3, 3] = mask[12:14, 12:14] = False
+    mask[12, 19] = filled[12, 19] = False
+    np.testing.assert_array_equal(canvas.without_holes(mask), filled)
+    np.testing.assert_array_equal(filled, ndimage.binary_fill_holes(mask))
+    assert not canvas.without_holes(np.zeros((5, 5), np.bool_)).any()
 
 
 def test_whole_keeps_the_largest_piece_and_fills_its_holes() -> None:
@@ -57,11 +67,3 @@ def test_a_bay_at_the_border_of_a_piece_is_no_hole() -> None:
     mask[0:6, 0:6] = True
     mask[0:3, 2] = False
     np.testing.assert_array_equal(canvas.whole(mask), mask)
-
-
-def test_an_exposure_is_grey_and_uses_the_range() -> None:
-    image = canvas.expose(generator(1), np.full((64, 64), 0.5, np.float32), grain=0.05)
-    assert image.shape == (64, 64, 3)
-    assert image.dtype == np.uint8
-    assert (image == image[..., :1]).all()
-    assert 60 < image.mean() < 200
