@@ -201,6 +201,7 @@ def _ablations(adapter: Path) -> list[Row]:
             "sam_adapter",
             "SAM-Adapter, not SAM2",
             segmenter=SamAdapterConfig(adapter=adapter),
+            roi="best",
             source="the paper's ablation; Chen et al. 2023",
         ),
         row("sam", "SAM, not SAM2", segmenter=SamConfig(), source="Kirillov et al. 2023"),

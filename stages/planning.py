@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Split, test_split
-from medfocus_pipeline.encoders.prompt_tower import PromptSource
+from medfocus_pipeline.encoders import has_text
+from medfocus_pipeline.encoders.prompt_tower import PromptSource, has_prompt_tower
 from medfocus_pipeline.errors import StoreError, WeightsError
 from medfocus_pipeline.evaluation.sweep import Labelled, Run, plan_runs, to_fit
 from medfocus_pipeline.features import (
@@ -85,10 +86,25 @@ def plan(
     for row in config.rows:
         places = _places(context, stores, row.focus)
         keys = _keys(context, dataset, stores, row, places)
-        lacks = entry(row.head).needs in {"texts", "text tower"} and stores.texts is None
+        lacks = _lacks_texts(context, row, places)
         runs = [] if lacks else plan_runs(config, row.head, keys, train=train, test=test)
         plans.append(Plan(context, stores, row, keys, places, runs))
     return plans
+
+
+def _lacks_texts(context: Context, row: ProbeRow, places: Sequence[Located]) -> bool:
+    """Whether the encoder lacks the texts, or the kind of text tower, that the head needs."""
+    config, weights = context.embed.encoder, places[0].weights
+    match entry(row.head).needs:
+        case "texts":
+            return not has_text(config)
+        case "text tower":
+            # Without the weights it is not known; they are asked for when the row is fitted.
+            if weights is None:
+                return not has_text(config)
+            return not has_prompt_tower(config, weights)
+        case _:
+            return False
 
 
 def split_of(dataset: Dataset, config: ProbeConfig) -> Split:

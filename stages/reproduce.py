@@ -52,7 +52,7 @@ def run(
     """
     started = time.monotonic()
     dataset = open_dataset(context, images_needed=False)
-    known = reproduction.rows(default_adapter(context.cache, context.dataset))
+    known = reproduction.rows(default_adapter(context))
     rows = reproduction.chosen(known, names)
     config = _protocol(context, seeds)
     split = split_of(dataset, config)
@@ -146,9 +146,14 @@ def _probe_row(row: Row) -> ProbeRow:
 
 def _shown(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> Shown:
     one = plans.get(row.name)
-    note = one.note if one else notes[row.name]
-    runs = one.runs if one else []
-    return Shown(row.label, runs, note, group=row.group, method=row.method)
+    return Shown(
+        row.label,
+        one.runs if one else [],
+        one.note if one else "needs weights",
+        "" if one else notes[row.name],
+        row.group,
+        row.method,
+    )
 
 
 def _report(context: Context, dataset: Dataset, shown: Sequence[Shown]) -> None:

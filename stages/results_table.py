@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from medfocus_pipeline.datasets.audit import leak_warning
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
@@ -30,13 +31,14 @@ class Shown:
     """One row of the table to be.
 
     Attributes:
-        runs: none where `note` says why.
+        runs: none where `note` says why, in a word or two, and `detail` in full.
         method: its name in the paper's tables; empty if it is not there.
     """
 
     label: str
     runs: Sequence[Run]
     note: str = ""
+    detail: str = ""
     group: str = ""
     method: str = ""
 
@@ -68,7 +70,9 @@ def build(
         _line(one, rows.get(one.label, []), compared, paper.get(one.method, {})) for one in shown
     ]
     budgets = list(dict.fromkeys(run.budget for one in shown for run in one.runs))
-    return ResultsTable(title, budgets, lines, _notes(lines, rows, compared, reference))
+    details = [f"{one.label}: {one.detail}" for one in shown if one.detail]
+    notes = _notes(lines, rows, compared, reference)
+    return ResultsTable(title, budgets, lines, [*notes, *details])
 
 
 def _distinct(shown: Sequence[Shown]) -> list[Shown]:
@@ -139,8 +143,11 @@ def _notes(
             f"▲ better, ▼ worse than {reference}: McNemar's test over all answers and over images, "
             "and the bootstrap over seeds, each below .05 after Holm's correction."
         )
-    if any(line.leaks for line in lines):
-        notes.append(CLEAN)
+    leaking = next((line for line in lines if line.leaks), None)
+    if leaking:
+        clean, tested = leaking.clean
+        [row, *_] = rows[leaking.label]
+        notes += [CLEAN, leak_warning(row["dataset"], leaked=tested - clean, tested=tested)]
     if any('"text": "learned"' in row["chosen"] for own in rows.values() for row in own):
         notes.append(LEARNED)
     if any(line.paper for line in lines):

@@ -50,7 +50,7 @@ def run(
     context.remember(card=dataset.card_path)
     examples = _examples(context, dataset)
     weights = _weights(context, config)
-    folder = work or context.cache / "training" / f"sam-adapter-{context.dataset}"
+    folder = work or default_adapter(context).parent
     started = time.monotonic()
     try:
         with writing(folder), bar("training the adapter", config.steps) as advance:
@@ -69,6 +69,11 @@ def run(
     say(f"adapter: {done.adapter}, {human(done.adapter.stat().st_size)}")
     say(f"use: {_next(context, config, done.adapter)}")
     return 0
+
+
+def default_adapter(context: Context) -> Path:
+    """Where the adapter of a data set is, if its training was given no folder."""
+    return context.cache / "training" / f"sam-adapter-{context.dataset}" / sam_adapter.ADAPTER
 
 
 def _examples(context: Context, dataset: Dataset) -> list[Example]:

@@ -44,13 +44,13 @@ class FusionConfig(Frozen):
     variant: Literal["attention", "concat", "gated", "similarity"] = "attention"
     loss_mix: float | None = Field(default=None, ge=0, le=1)
     loss_mix_grid: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
-        default=(0.1, 0.3, 0.5, 0.7, 0.9), min_length=1
+        default=(0.1, 0.5, 0.9), min_length=1
     )
     default_loss_mix: float = Field(default=0.5, ge=0, le=1)
     width: int = Field(default=128, ge=1)
     temperature: float = Field(default=0.07, gt=0)
     epochs: int = Field(default=40, ge=1)
-    max_steps: int = Field(default=200, ge=1)
+    max_steps: int = Field(default=100, ge=1)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-2, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -179,8 +179,8 @@ class ClipAdapterConfig(Frozen):
     name: Literal["clip_adapter"] = "clip_adapter"
     reduction: int = Field(default=4, ge=1)
     ratio: float = Field(default=0.2, ge=0, le=1)
-    epochs: int = Field(default=32, ge=1)
-    least_steps: int = Field(default=160, ge=1)
+    epochs: int = Field(default=24, ge=1)
+    least_steps: int = Field(default=120, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=128, ge=1)
 
@@ -190,7 +190,7 @@ class LpPlusPlusConfig(Frozen):
 
     Attributes:
         iterations: of its full-batch block descent.
-        momentum: of the block w; 0 is the plain descent, whose loss never rises.
+        momentum: of the block w; 0 is plain descent, whose loss never rises.
     """
 
     name: Literal["lp_plus_plus"] = "lp_plus_plus"
@@ -214,7 +214,7 @@ class MlpConfig(Frozen):
     least_steps: int = Field(default=160, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=128, ge=1)
 
 
 HeadConfig = Annotated[

@@ -1,10 +1,10 @@
 """CLIP-Adapter (Gao et al. 2021, "CLIP-Adapter", section 3): a bottleneck beside the feature.
 
     a = relu(relu(f W1) W2)                     W1: (D, D / reduction), W2 back; no biases
-    f' = unit(ratio * a + (1 - ratio) * f)      equation 6
+    f' = unit(ratio * a + (1 - ratio) * f)
     logits = f' t^T / T                         t the class texts, T the encoder's temperature
 
-f is the image feature, L2-normalised. Only the image side is adapted, as the paper recommends.
+f is the image feature, L2-normalised. Only the image side is adapted.
 """
 
 import math

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
-from medfocus_pipeline.heads.fusion_mix import Weights, fuse_inside
+from medfocus_pipeline.heads.fusion_mix import Weights, fuse_inside, keys
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.fusion_train import Training, train_fusions
 from medfocus_pipeline.heads.linear import RowSpace, fit_rows
@@ -141,6 +141,7 @@ def judge(run: Run, trial: Trial, weights: Weights, *, config: FusionConfig) -> 
     with torch.inference_mode():
         fused = fuse_inside(
             weights,
+            keys(weights),
             run.space.x,
             run.space.length,
             variant=config.variant,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.heads.fusion_mix import Weights, align, fuse_inside
+from medfocus_pipeline.heads.fusion_mix import Weights, fuse_inside, keys, queries
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,9 +32,9 @@ def loss(
         variant: of F.
         temperature: of its attention and of L_c.
     """
-    fused = fuse_inside(weights, x, length, variant=variant, temperature=temperature)
-    query, key = align(weights, fused)
-    contrastive = contrast(query @ key.mT / temperature, labels)
+    key = keys(weights)
+    fused = fuse_inside(weights, key, x, length, variant=variant, temperature=temperature)
+    contrastive = contrast(queries(weights, fused) @ key.mT / temperature, labels)
     entropy = cross_entropy(fused @ weights["head"] + weights["bias"], labels)
     return mix * contrastive + (1 - mix) * entropy
 

@@ -41,40 +41,37 @@ Weights: TypeAlias = "dict[str, Tensor]"
 the halves of G, ``shift (1, w)`` b and ``back (K, w)`` V; of C, which reads M in the space of
 B: ``head (w, K)``, ``bias (1, K)``.
 All float32. P, R, G and V stand multiplied by the square root of their inputs, so that one
-learning rate suits every width (of P and R, `align` reads the direction alone). Where several
+learning rate suits every width (of what P and R give, only the direction is read). Where several
 trainings run side by side, each tensor has one more dimension in front."""
 
-Mix: TypeAlias = "Callable[[Weights, Tensor, float], Tensor]"
-"""f of weights, x + (mean I) B, ``(..., b, w)``, and tau, ``(..., b, w)``."""
+Mix: TypeAlias = "Callable[[Weights, Tensor, Tensor, float], Tensor]"
+"""f, ``(..., b, w)``, of weights, k, I B ``(..., b, w)`` and tau."""
 
 
-def attention(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+def attention(weights: Weights, key: "Tensor", x: "Tensor", temperature: float) -> "Tensor":
     """The class texts, weighted by their likeness to the image, behind a learned gate."""
-    query, key = align(weights, x)
+    query = queries(weights, x)
     share = likeness(query, key, temperature)
     return joint(weights, query, share, key).sigmoid() * (share @ key)
 
 
-def concat(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+def concat(weights: Weights, key: "Tensor", x: "Tensor", temperature: float) -> "Tensor":
     """One learned map of image and texts, the latter weighted by likeness."""
-    query, key = align(weights, x)
+    query = queries(weights, x)
     return joint(weights, query, likeness(query, key, temperature), key)
 
 
-def gated(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+def gated(weights: Weights, _: "Tensor", x: "Tensor", temperature: float) -> "Tensor":
     """The class texts, weighted as by the zero-shot classifier, behind a learned gate."""
-    from torch.nn.functional import normalize
-
-    query = normalize(x - weights["origin"], dim=-1)
-    key = normalize(weights["texts"], dim=-1)
+    query, key = unit(x - weights["origin"]), unit(weights["texts"])
     share = likeness(query, key, temperature)
     return joint(weights, query, share, key).sigmoid() * (share @ key)
 
 
-def similarity(weights: Weights, x: "Tensor", temperature: float) -> "Tensor":
+def similarity(weights: Weights, key: "Tensor", x: "Tensor", temperature: float) -> "Tensor":
     """The cosines to the class texts, mapped back into the space."""
-    query, key = align(weights, x)
-    return query @ key.mT @ weights["back"] / (temperature * math.sqrt(key.shape[-2]))
+    cosine = queries(weights, x) @ key.mT
+    return cosine @ weights["back"] / (temperature * math.sqrt(key.shape[-2]))
 
 
 VARIANTS: dict[str, Mix] = {
@@ -85,12 +82,19 @@ VARIANTS: dict[str, Mix] = {
 }
 
 
-def align(weights: Weights, x: "Tensor") -> tuple["Tensor", "Tensor"]:
-    """Unit vectors q, ``(..., b, w)``, of images ``I B`` and k, ``(..., K, w)``, of the texts."""
-    from torch.nn.functional import normalize
+def queries(weights: Weights, x: "Tensor") -> "Tensor":
+    """Unit vectors q, ``(..., b, w)``, of images ``I B``."""
+    return unit((x - weights["origin"]) @ weights["image"])
 
-    query = (x - weights["origin"]) @ weights["image"]
-    return normalize(query, dim=-1), normalize(weights["texts"] @ weights["text"], dim=-1)
+
+def keys(weights: Weights) -> "Tensor":
+    """Unit vectors k, ``(..., K, w)``, of the class texts."""
+    return unit(weights["texts"] @ weights["text"])
+
+
+def unit(vectors: "Tensor") -> "Tensor":
+    """Vectors of length 1; those of length 0 stay. Its gradient costs less than `normalize`'s."""
+    return vectors * (vectors.square().sum(dim=-1, keepdim=True) + TINY).rsqrt()
 
 
 def likeness(query: "Tensor", key: "Tensor", temperature: float) -> "Tensor":
@@ -126,8 +130,7 @@ def initial(texts: "Tensor", origin: "Tensor", *, variant: str, generator: "Gene
         "bias": torch.zeros(1, n_classes),
     }
     if variant == "similarity":
-        unit = torch.nn.functional.normalize(texts, dim=1)
-        return weights | {"back": unit * math.sqrt(n_classes)}
+        return weights | {"back": unit(texts) * math.sqrt(n_classes)}
     return weights | {
         "map_image": torch.randn((width, width), generator=generator),
         "map_text": torch.randn((width, width), generator=generator),
@@ -135,20 +138,28 @@ def initial(texts: "Tensor", origin: "Tensor", *, variant: str, generator: "Gene
     }
 
 
-def residual(weights: Weights, x: "Tensor", *, variant: str, temperature: float) -> "Tensor":
-    """``tanh(s) * f`` of the module's formula, ``(..., b, w)``, for ``I B``, ``(..., b, w)``."""
-    return weights["strength"].tanh() * VARIANTS[variant](weights, x, temperature)
+def residual(
+    weights: Weights, key: "Tensor", x: "Tensor", *, variant: str, temperature: float
+) -> "Tensor":
+    """``tanh(s) * f`` of the module's formula, ``(..., b, w)``, for k and ``I B``."""
+    return weights["strength"].tanh() * VARIANTS[variant](weights, key, x, temperature)
 
 
 def fuse_inside(
-    weights: Weights, x: "Tensor", length: "Tensor", *, variant: str, temperature: float
+    weights: Weights,
+    key: "Tensor",
+    x: "Tensor",
+    length: "Tensor",
+    *,
+    variant: str,
+    temperature: float,
 ) -> "Tensor":
-    """M B, ``(..., b, w)``, of ``I B``, ``(..., b, w)``, and ``|I|``, ``(..., b)``.
+    """M B, ``(..., b, w)``, of k, ``I B``, ``(..., b, w)``, and ``|I|``, ``(..., b)``.
 
     Outside the space of B, M is I but for its length, so that the norm that M has before it
     gets that of I follows from I B and |I| alone.
     """
-    moved = x + residual(weights, x, variant=variant, temperature=temperature)
+    moved = x + residual(weights, key, x, variant=variant, temperature=temperature)
     squared = length**2 - x.square().sum(dim=-1) + moved.square().sum(dim=-1)
     return moved * (length / squared.clamp_min(TINY).sqrt())[..., None]
 
@@ -168,7 +179,8 @@ def fuse(
     shared = torch.from_numpy(basis)
     with torch.inference_mode():
         images = torch.tensor(features.reshape(-1, len(basis)))
-        moved = residual(tensors, images @ shared, variant=variant, temperature=temperature)
+        x, key = images @ shared, keys(tensors)
+        moved = residual(tensors, key, x, variant=variant, temperature=temperature)
         fused = images + moved @ shared.T
         length = images.norm(dim=1, keepdim=True)
         fused *= length / fused.norm(dim=1, keepdim=True).clamp_min(TINY)

@@ -156,8 +156,18 @@ def choose_c(
         return config.default_c
     if len(grid) == 1:
         return grid[0]
-    n, views, dim = rows.shape
     splits = list(folds(labels, n_folds=min(config.folds, smallest), rng=rng))
+    losses = held_out_losses(rows, labels, grid, splits)
+    rises = np.flatnonzero(np.diff(losses) > 0)
+    climbed = losses[: rises[0] + 1] if len(rises) else losses
+    return grid[int(climbed.argmin())]
+
+
+def held_out_losses(
+    rows: Matrix, labels: IntArray, grid: list[float], splits: list[tuple[IntArray, IntArray]]
+) -> Matrix:
+    """Mean log-loss of the held-out images for each C, ``(C,)``, its mean over the folds."""
+    n, views, dim = rows.shape
     parts = np.zeros((len(splits), n), np.bool_)
     for part, (train, _) in zip(parts, splits, strict=True):
         part[train] = True
@@ -168,21 +178,15 @@ def choose_c(
         tolerance=TRIAL_TOLERANCE,
         parts=np.repeat(parts, views, axis=1),
     )
-    best, least = grid[0], np.inf
-    for place, c in enumerate(grid):
-        loss = float(
-            np.mean(
-                [
-                    held_out_loss(fits, rows[held_out], labels[held_out], place=place, part=part)
-                    for part, (_, held_out) in enumerate(splits)
-                ]
-            )
-        )
-        if loss > least:
-            break
-        if loss < least:
-            best, least = c, loss
-    return best
+    losses = [
+        [
+            held_out_loss(fits, rows[held_out], labels[held_out], place=place, part=part)
+            for part, (_, held_out) in enumerate(splits)
+        ]
+        for place in range(len(grid))
+    ]
+    means: Matrix = np.mean(losses, axis=1)
+    return means
 
 
 def folds(

@@ -1,6 +1,6 @@
 """LP++ (Huang et al. 2024, "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP").
 
-    logits_k = f (w_k + alpha_k t_k)                 section 3; t the class texts
+    logits_k = f (w_k + alpha_k t_k)                 t the class texts
     L = mean cross-entropy over all rows             no temperature, no penalty
 
 Block majorise-minimise over all rows at once: the blocks w and alpha take turns, each at the
@@ -9,12 +9,15 @@ step 1 / (its Lipschitz constant), which the data give,
     w:      lambda_max(F^T F) / (2 N)                F: (N, D), N rows
     alpha:  max_k sum_i (f_i t_k)^2 / (2 N)
 
-The paper's constants have 1/4 in the place of 1/2 and hold for one class at a time; here all
-classes move at once, for which 1/2 is the bound (Böhning 1992, "Multinomial Logistic Regression
-Algorithm"). The start is the paper's as well: w_k is the mean feature of class k, and every
-alpha is the mean over the classes of 250 times the mean of f_i t_k over the class's rows. The
-number is 2.5 times the logit scale of the CLIPs that it was found for, and for other encoders it
-is 2.5 times theirs. The published implementation gives w a momentum of 0.9.
+One class at a time, 1/4 would do in the place of 1/2; here all classes move at once, for which
+1/2 is the bound (Böhning 1992, "Multinomial Logistic Regression Algorithm"). w_k starts as the
+mean feature of class k, and every alpha as the mean over the classes of 250 times the mean of
+f_i t_k over the class's rows. 250 is the number of the authors' implementation, where the logit
+scale is CLIP's 100; for other encoders it is 2.5 times theirs. w has a momentum of 0.9, as there.
+
+What differs from that implementation: it starts w at class sums, steps w by twice as much and
+alpha by an eighth at every tenth iteration, has a bias, and picks the iteration on a validation
+set; here the last one counts.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 MOST_BYTES = 512 * 2**20
-"""Of features that train side by side; beyond it more company saves no time."""
+"""Of features that train side by side, which bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def adamw(
     weight_decay: float,
     epsilon: float = 1e-8,
 ) -> "Optimizer":
-    """AdamW (Loshchilov and Hutter 2019), in one pass over the weights: 7 times as fast."""
+    """AdamW (Loshchilov and Hutter 2019), in one pass over the weights."""
     import torch
 
     return torch.optim.AdamW(

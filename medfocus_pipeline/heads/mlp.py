@@ -129,7 +129,7 @@ def initial(
     """Weights ``(B, inputs, outputs)`` and biases ``(B, 1, outputs)`` before training.
 
     Uniform with the deviation sqrt(2 / inputs), biases 0 (He et al. 2015, "Delving Deep into
-    Rectifiers", equation 10).
+    Rectifiers").
     """
     import torch
 

@@ -1,6 +1,6 @@
 """Tip-Adapter (Zhang et al. 2022, "Tip-Adapter", section 3): a cache of the training images.
 
-    logits = f t^T / T + alpha exp(-beta (1 - f F^T)) L       equations 3 to 5
+    logits = f t^T / T + alpha exp(-beta (1 - f F^T)) L
 
 f is an image feature, t the class texts and T the encoder's temperature; F are the keys, one for
 each training image (the mean over its views), and L their labels, one-hot. Features, texts and
@@ -8,7 +8,7 @@ keys are L2-normalised. Tip-Adapter-F trains the keys, which then need not stay 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
 from medfocus_pipeline.features import normalise
-from medfocus_pipeline.heads.linear import check, folds
+from medfocus_pipeline.heads.linear import check
 from medfocus_pipeline.heads.many import (
     Minibatch,
     adamw,
@@ -29,8 +29,9 @@ from medfocus_pipeline.heads.many import (
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.tip_cache import Trial, choose, mean_keys, one_hot, read, trial_sets
 from medfocus_pipeline.heads.views import mean_probabilities, view_rows
-from medfocus_pipeline.types import JSON, FloatArray, IntArray
+from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,11 +131,12 @@ def train_keys(
         np.stack([one.vectors.T / np.float32(one.temperature) for one in texts])
     )
     values = torch.from_numpy(np.stack([one_hot(train) for train in trains]))
-    keys = torch.from_numpy(np.stack([mean_keys(train) for train in trains])).requires_grad_()
+    first = np.stack([np.ascontiguousarray(mean_keys(train).T) for train in trains])
+    keys = torch.from_numpy(first).requires_grad_()
 
     def loss(batch: Minibatch) -> "Tensor":
         x = normalize(batch.x, dim=2)
-        cache = torch.exp(config.beta * (x @ keys.transpose(1, 2) - 1)) @ values
+        cache = torch.exp(config.beta * (x @ keys - 1)) @ values
         return cross_entropy(x @ classifier + config.alpha * cache, batch)
 
     optimiser = adamw(
@@ -146,7 +148,7 @@ def train_keys(
     steps = config.epochs * steps_per_epoch(trains[0], batch_size=config.batch_size)
     batches = minibatches(trains, rngs, epochs=config.epochs, batch_size=config.batch_size)
     descend(optimiser, batches, loss, steps=steps)
-    return list(keys.detach().numpy())
+    return [np.ascontiguousarray(one.T) for one in keys.detach().numpy()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,98 +181,3 @@ class FittedTipAdapter:
             cache = read(unit @ self.keys.T, self.values, beta=self.beta)
             logits = self.texts.zero_shot(unit) + self.alpha * cache
         return mean_probabilities(logits, views=features.shape[1])
-
-
-def mean_keys(train: TrainingSet) -> FloatArray:
-    """F before training, ``(n, D) float32``, L2-normalised: the mean over each image's views."""
-    return normalise(normalise(train.features).mean(axis=1))
-
-
-def one_hot(train: TrainingSet) -> FloatArray:
-    """L, ``(n, K) float32``."""
-    rows: FloatArray = np.eye(train.n_classes, dtype=np.float32)[train.labels]
-    return rows
-
-
-def read(affinity: FloatArray, values: FloatArray, *, beta: float) -> FloatArray:
-    """``exp(-beta (1 - affinity)) L``, ``(..., K)``, for affinities ``(..., n)``."""
-    found: FloatArray = np.exp(np.float32(beta) * (affinity - 1)) @ values
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A cache of some images of the subset, and the images that it is judged by.
-
-    Attributes:
-        keys: ``(n, D) float32``, of `rest`.
-        rest: what the cache has.
-        held_out: what it has not.
-    """
-
-    keys: FloatArray
-    rest: TrainingSet
-    held_out: TrainingSet
-
-
-def trial_sets(
-    train: TrainingSet, *, config: TipAdapterConfig | TipAdapterFConfig, rng: np.random.Generator
-) -> list[tuple[TrainingSet, TrainingSet]]:
-    """(rest, held out) of each stratified fold of images.
-
-    None where there is nothing to choose from, or where some class has fewer than
-    `config.min_images` images; the folds are no more than the smallest class has.
-    """
-    smallest = int(np.unique_counts(train.labels).counts.min())
-    if smallest < config.min_images or len(config.alphas) * len(config.betas) == 1:
-        return []
-    n_folds = min(config.folds, smallest)
-    return [
-        (part(train, rest), part(train, held_out))
-        for rest, held_out in folds(train.labels, n_folds=n_folds, rng=rng)
-    ]
-
-
-def part(train: TrainingSet, images: IntArray) -> TrainingSet:
-    """Some images of a set."""
-    return replace(train, features=train.features[images], labels=train.labels[images])
-
-
-def choose(
-    trials: Sequence[Trial], texts: Texts, *, config: TipAdapterConfig | TipAdapterFConfig
-) -> tuple[float, float]:
-    """The alpha and beta with the most held-out images right.
-
-    Of equals the pair with the least log-loss, then the smaller alpha, then the smaller beta.
-    Without a trial, the start values, or the only pair of the grid.
-    """
-    alphas, betas = sorted(set(config.alphas)), sorted(set(config.betas))
-    if len(alphas) * len(betas) == 1:
-        return alphas[0], betas[0]
-    if not trials:
-        return config.alpha, config.beta
-    scores = np.sum([score(trial, texts, alphas=alphas, betas=betas) for trial in trials], axis=0)
-    pairs = np.stack(np.meshgrid(alphas, betas, indexing="ij"), axis=-1).reshape(-1, 2)
-    wrong, loss = scores.reshape(-1, 2).T
-    best = np.lexsort((pairs[:, 1], pairs[:, 0], loss, wrong))[0]
-    return float(pairs[best, 0]), float(pairs[best, 1])
-
-
-def score(
-    trial: Trial, texts: Texts, *, alphas: Sequence[float], betas: Sequence[float]
-) -> NDArray[np.float64]:
-    """``(len(alphas), len(betas), 2)``: held-out images that are wrong, and their log-loss."""
-    features, truth = trial.held_out.features, trial.held_out.labels
-    unit = normalise(view_rows(features))
-    affinity, zero = unit @ trial.keys.T, texts.zero_shot(unit)
-    values = one_hot(trial.rest)
-    scores = np.zeros((len(alphas), len(betas), 2))
-    for column, beta in enumerate(betas):
-        cache = read(affinity, values, beta=beta)
-        for row, alpha in enumerate(alphas):
-            probabilities = mean_probabilities(zero + alpha * cache, views=features.shape[1])
-            true = probabilities[np.arange(len(truth)), truth]
-            wrong = int((probabilities.argmax(axis=1) != truth).sum())
-            loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny)).sum()
-            scores[row, column] = wrong, loss
-    return scores

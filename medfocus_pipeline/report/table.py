@@ -61,7 +61,7 @@ class Line:
 
     Attributes:
         group: heading that rows of one kind stand under; may be empty.
-        note: why there are no entries.
+        note: why there are no entries, in a word or two.
         area: area under the learning curve, in [0, 1]; None if it is not measured.
         paper: percent of the training images -> the paper's accuracy, in percent.
         method: what the paper calls it; empty if it is not in the paper.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.masks.candidates import Limits
-from medfocus_pipeline.masks.votes import covers
+from medfocus_pipeline.masks.votes import Votes, covers, support
 from medfocus_pipeline.segmenters import prompting
 from medfocus_pipeline.types import FloatArray, IntArray
 
@@ -62,14 +62,17 @@ def ask_adaptively(
     asked = prompting.coarse_points(side)
     answers = ask(asked, 0)
     for count in prompting.rounds(side):
-        sure = limits.met(answers.masks, answers.score, answers.stability)
-        chosen = prompting.next_points(
-            features,
-            asked,
-            covered=covers(answers.masks[sure], points),
-            score=answers.score[sure],
-            count=count,
-        )
+        covered = covers(_confident(answers, points[asked], limits), points)
+        chosen = prompting.next_points(features, asked, covered=covered, count=count)
         answers = joined([answers, ask(chosen, len(asked))])
         asked = np.concatenate([asked, chosen])
     return asked, answers
+
+
+def _confident(answers: Answers, asked: FloatArray, limits: Limits) -> NDArray[np.bool_]:
+    """``(m, S, S) bool``, the masks that are good enough and that other prompts support."""
+    good = np.flatnonzero(limits.met(answers.masks, answers.score, answers.stability))
+    votes = Votes(asked, answers.prompt)
+    agreed = support(answers.masks, of=good, among=good, votes=votes) >= prompting.AGREED
+    confident: NDArray[np.bool_] = answers.masks[good[agreed]]
+    return confident

@@ -1,12 +1,11 @@
 """Adaptive prompting: which few points of a grid to ask, since prompts are what SAM 2 costs.
 
-At most a quarter of the points are asked. First a coarse grid; then, in rounds, points of two
-kinds. Most explore: an image is explained where its features are those that a confident
-candidate has on average over the points it covers, or those of a point already asked; the next
-point is the one that is farthest from every such explanation. Position counts among the
-features, so that a candidate explains what is near, and a small one more than a huge one. The
-others confirm: they stand in confident candidates of which little was asked yet, smaller ones
-first, and either vote for them (see `masks.votes`) or find something better.
+At most a quarter of the points are asked: first a coarse grid, then, in rounds, points that
+nothing explains yet. A point is explained by one that was asked if the two look alike, and by a
+confident candidate that covers it if it looks like what the candidate covers on average; the
+next point is the one farthest from every explanation. Position counts among the looks, so that
+a small candidate explains more of what it covers than a huge one, and the grid is covered
+evenly where everything looks alike.
 """
 
 from collections.abc import Sequence
@@ -24,11 +23,8 @@ _COARSE = 3
 
 _ROUNDS = 2
 
-_CONFIRMING = 4
-"""One of this many points confirms, the others explore."""
-
-_REACH = 2.0
-"""A point this far from the asked ones, in steps of the grid, is as good as one farther away."""
+AGREED = 0.5
+"""Least support of a confident candidate: as if one other prompt gave the very same mask."""
 
 
 def grid(side: int) -> FloatArray:
@@ -70,51 +66,19 @@ def describe(levels: Sequence[FloatArray], points: FloatArray) -> FloatArray:
 
 
 def next_points(
-    features: FloatArray,
-    asked: IntArray,
-    *,
-    covered: NDArray[np.bool_],
-    score: FloatArray,
-    count: int,
+    features: FloatArray, asked: IntArray, *, covered: NDArray[np.bool_], count: int
 ) -> IntArray:
-    """The points to ask next.
+    """The points to ask next: the least explained, one after the other.
 
     Args:
         features: ``(n, d) float32``, of all n points of a grid, from `describe`.
         asked: ``(p,) int64``, those that were asked before, at least one.
         covered: ``(m, n) bool``, which points each confident candidate covers.
-        score: ``(m,) float32`` in [0, 1], of these candidates.
         count: how many, at most n - p.
 
     Returns:
         ``(count,) int64``, none of them asked before, none twice.
     """
-    worth = score * (1 - covered.mean(axis=1))
-    confirming = _confirm(asked, (covered * worth[:, None]).max(axis=0, initial=0), count)
-    known = np.concatenate([asked, confirming])
-    exploring = _explore(features, known, covered, count - len(confirming))
-    return np.concatenate([confirming, exploring])
-
-
-def _confirm(asked: IntArray, worth: FloatArray, count: int) -> IntArray:
-    """Points of worth ``(n,)``, one after the other, away from those asked."""
-    side = round(np.sqrt(len(worth)))
-    place = np.stack(np.divmod(np.arange(len(worth)), side), axis=1).astype(np.float32)
-    away = _distances(place[asked], place).min(axis=0).clip(max=_REACH)
-    found: list[int] = []
-    for _ in range(count // _CONFIRMING):
-        best = int((worth * away).argmax())
-        if worth[best] * away[best] <= 0:
-            break
-        found.append(best)
-        away = np.minimum(away, _distances(place[[best]], place)[0])
-    return np.array(found, dtype=np.int64)
-
-
-def _explore(
-    features: FloatArray, asked: IntArray, covered: NDArray[np.bool_], count: int
-) -> IntArray:
-    """The least explained points, one after the other; each explains those like it."""
     some = covered[covered.any(axis=1)].astype(np.float32)
     means = some @ features / some.sum(axis=1, keepdims=True)
     by_candidates = np.where(some > 0, _distances(means, features), np.inf)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.devices import autocast
 from medfocus_pipeline.masks.candidates import Limits, select, stability
-from medfocus_pipeline.masks.votes import Votes, covers
+from medfocus_pipeline.masks.votes import Votes
 from medfocus_pipeline.segmenters import prompting
+from medfocus_pipeline.segmenters.answers import Answers, ask_adaptively, joined
 from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
 from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
@@ -42,23 +42,6 @@ _PACE = {
     "cuda": _Pace(images=8, tokens=2**18),
     "mps": _Pace(images=2, tokens=2**16),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """The masks with a good enough score, prompt by prompt.
-
-    Attributes:
-        masks: ``(m, S, S) bool``.
-        score: ``(m,) float32`` in [0, 1].
-        stability: ``(m,) float32`` in [0, 1].
-        prompt: ``(m,) int64``, number of the prompt, in the order of asking.
-    """
-
-    masks: NDArray[np.bool_]
-    score: FloatArray
-    stability: FloatArray
-    prompt: IntArray
 
 
 class Sam2Segmenter:
@@ -141,11 +124,17 @@ class Sam2Segmenter:
     def _candidates(self, levels: "list[Tensor]", image: Image) -> Candidates:
         """The best masks of one image, from its feature maps."""
         tokens = self._decoder.image_tokens(levels)
+
+        def ask(points: IntArray, first: int) -> Answers:
+            return self._ask(tokens, points, first=first)
+
         if self._config.prompting == "grid":
             asked = np.arange(len(self._points))
-            answers = self._ask(tokens, asked)
+            answers = ask(asked, 0)
         else:
-            asked, answers = self._ask_adaptively(tokens, levels)
+            side = self._config.points_per_side
+            sampled = self._sample(levels)
+            asked, answers = ask_adaptively(ask, sampled, side=side, limits=self._limits)
         return select(
             answers.masks,
             answers.score,
@@ -156,27 +145,6 @@ class Sam2Segmenter:
             max_candidates=self._max_candidates,
             votes=Votes(self._points[asked], answers.prompt),
         )
-
-    def _ask_adaptively(
-        self, image: ImageTokens, levels: "list[Tensor]"
-    ) -> tuple[IntArray, _Answers]:
-        """Which points were asked, and all answers."""
-        side = self._config.points_per_side
-        features = prompting.describe(self._sample(levels), self._points)
-        asked = prompting.coarse_points(side)
-        answers = self._ask(image, asked)
-        for count in prompting.rounds(side):
-            sure = self._limits.met(answers.masks, answers.score, answers.stability)
-            points = prompting.next_points(
-                features,
-                asked,
-                covered=covers(answers.masks[sure], self._points),
-                score=answers.score[sure],
-                count=count,
-            )
-            answers = _joined([answers, self._ask(image, points, first=len(asked))])
-            asked = np.concatenate([asked, points])
-        return asked, answers
 
     def _sample(self, levels: "list[Tensor]") -> list[FloatArray]:
         """``(p, c') float32``, each level's mean around the grid's points."""
@@ -192,7 +160,7 @@ class Sam2Segmenter:
             sampled.append(small[0].flatten(1).mT.cpu().numpy())
         return sampled
 
-    def _ask(self, image: ImageTokens, points: IntArray, *, first: int = 0) -> _Answers:
+    def _ask(self, image: ImageTokens, points: IntArray, *, first: int) -> Answers:
         """The answers to some of the grid's points, whose prompts are numbered from `first`."""
         from torch.nn import functional
 
@@ -208,21 +176,11 @@ class Sam2Segmenter:
                 logits = functional.interpolate(logits[:, None], size=frame, mode="bilinear")[:, 0]
             drawings = logits.cpu().numpy()
             parts.append(
-                _Answers(
+                Answers(
                     masks=drawings > 0,
                     score=sketches.score[good].cpu().numpy(),
                     stability=stability(drawings, offset=self._config.stability_offset),
                     prompt=first + start + good.nonzero()[:, 0].cpu().numpy(),
                 )
             )
-        return _joined(parts)
-
-
-def _joined(parts: Sequence[_Answers]) -> _Answers:
-    """All answers, one after the other."""
-    return _Answers(
-        np.concatenate([part.masks for part in parts]),
-        np.concatenate([part.score for part in parts]),
-        np.concatenate([part.stability for part in parts]),
-        np.concatenate([part.prompt for part in parts]),
-    )
+        return joined(parts)

@@ -47,9 +47,9 @@ def run(output: Path, *, quick: bool) -> None:
     err.print("the batched logistic regression and a loop over scikit-learn's")
     results["logistic"] = {
         f"{threads} thread{'s' if threads > 1 else ''}": logistic.measure(
-            images=560 if quick else 5600,
+            images=280 if quick else 5600,
             seeds=2 if quick else 10,
-            values=5 if quick else 20,
+            values=20,
             threads=threads,
         )
         for threads in (1, 2)

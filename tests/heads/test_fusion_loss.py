@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medfocus_pipeline.heads.fusion_loss import contrast, cross_entropy, loss
-from medfocus_pipeline.heads.fusion_mix import VARIANTS, Weights, align, fuse, initial
+from medfocus_pipeline.heads.fusion_mix import VARIANTS, Weights, fuse, initial, keys, queries
 from medfocus_pipeline.heads.fusion_space import Space
 from tests.heads.sets import dual_encoder
 
@@ -45,8 +45,8 @@ def test_contrast_of_several_images_to_a_text_is_the_one_computed_by_hand() -> N
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_lambda_zero_is_the_entropy_alone_and_lambda_one_the_contrast(variant: str) -> None:
     weights = start(variant)
-    query, key = align(weights, SPACE.x)
-    contrastive = contrast(query @ key.T / 0.07, LABELS)
+    cosine = queries(weights, SPACE.x) @ keys(weights).T
+    contrastive = contrast(cosine / 0.07, LABELS)
     torch.testing.assert_close(found(weights, 0.0, variant=variant), torch.tensor(math.log(4)))
     torch.testing.assert_close(found(weights, 1.0, variant=variant), contrastive)
     both = 0.3 * contrastive + 0.7 * math.log(4)

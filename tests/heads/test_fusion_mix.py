@@ -10,11 +10,12 @@ from medfocus_pipeline.config import FusionConfig
 from medfocus_pipeline.heads.fusion_mix import (
     VARIANTS,
     Weights,
-    align,
     fuse,
     fuse_inside,
     initial,
+    keys,
     likeness,
+    queries,
 )
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.protocol import TrainingSet
@@ -61,11 +62,11 @@ def test_attention_begins_as_the_zero_shot_classifier() -> None:
     train = dual_encoder(images=40, seed=0)
     assert train.text is not None
     space, weights = start(train)
-    query, key = align(weights, torch.tensor(train.features[:, 0]) @ space.basis)
+    cosines = queries(weights, torch.tensor(train.features[:, 0]) @ space.basis) @ keys(weights).T
     images = train.features[:, 0] - train.features.mean(axis=(0, 1))
     texts = train.text - train.text.mean(axis=0)
     cosine = images @ texts.T / np.linalg.norm(texts, axis=1)
-    ranks = np.argsort((query @ key.T).numpy(), axis=1)
+    ranks = np.argsort(cosines.numpy(), axis=1)
     assert (ranks == np.argsort(cosine, axis=1)).all()
 
 
@@ -81,7 +82,7 @@ def test_an_attention_that_has_not_learned_mixes_as_the_gated_variant() -> None:
 
 def test_each_variant_is_its_formula() -> None:
     space, weights = opened(dual_encoder(images=24, seed=0), variant="concat")
-    query, key = align(weights, space.x)
+    query, key = queries(weights, space.x), keys(weights)
     share = likeness(query, key, 0.07)
     joined, both = (
         torch.cat([query, share @ key], dim=1),
@@ -89,10 +90,10 @@ def test_each_variant_is_its_formula() -> None:
     )
     mapped = joined @ torch.cat(both) / math.sqrt(16) + weights["shift"]
     close = torch.testing.assert_close
-    close(VARIANTS["concat"](weights, space.x, 0.07), mapped)
-    close(VARIANTS["attention"](weights, space.x, 0.07), torch.sigmoid(mapped) * (share @ key))
+    close(VARIANTS["concat"](weights, key, space.x, 0.07), mapped)
+    close(VARIANTS["attention"](weights, key, space.x, 0.07), torch.sigmoid(mapped) * (share @ key))
     back = {**weights, "back": key * 2}
-    close(VARIANTS["similarity"](back, space.x, 0.07), query @ key.T @ key / 0.07)
+    close(VARIANTS["similarity"](back, key, space.x, 0.07), query @ key.T @ key / 0.07)
 
 
 @every_variant
@@ -114,7 +115,9 @@ def test_m_inside_the_space_is_m_projected(variant: str) -> None:
     train = dual_encoder(images=24, seed=0)
     space, weights = opened(train, variant=variant)
     whole = m(space, weights, train.features, variant=variant)
-    inside = fuse_inside(weights, space.x, space.length, variant=variant, temperature=0.07)
+    inside = fuse_inside(
+        weights, keys(weights), space.x, space.length, variant=variant, temperature=0.07
+    )
     projected = torch.tensor(whole).flatten(0, 1) @ space.basis
     torch.testing.assert_close(inside, projected, atol=1e-6, rtol=1e-4)
 

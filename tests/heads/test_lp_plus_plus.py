@@ -31,7 +31,7 @@ def loss(problem: Problem, w: np.ndarray, alpha: np.ndarray) -> float:
     return float((total - (logits * problem.truth).sum(axis=2)).mean())
 
 
-def test_the_start_is_the_class_means_and_the_published_blend() -> None:
+def test_the_start_is_the_class_means_and_the_blend_of_the_encoders_scale() -> None:
     train = clip_like(images=10, seed=0)
     w, alpha = start(*posed(train))
     own = []

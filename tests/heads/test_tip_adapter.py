@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
-from medfocus_pipeline.heads import tip_adapter as module
+from medfocus_pipeline.heads import tip_adapter, tip_cache
 from medfocus_pipeline.heads.linear import folds
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.tip_adapter import (
     FittedTipAdapter,
     TipAdapterFHead,
     TipAdapterHead,
-    mean_keys,
     train_keys,
 )
+from medfocus_pipeline.heads.tip_cache import Trial, mean_keys
 from tests.heads.sets import clip_like, take
 
 FEW = TipAdapterFConfig(epochs=2, batch_size=16)
@@ -134,9 +134,9 @@ def test_trained_keys_are_judged_by_images_that_they_have_not_seen(
 ) -> None:
     train = clip_like(images=24, seed=0)
     judged, seen = [], []
-    score, train_some = module.score, module.train_keys
+    score, train_some = tip_cache.score, tip_adapter.train_keys
 
-    def spy(trial: module.Trial, *args: object, **options: object) -> object:
+    def spy(trial: Trial, *args: object, **options: object) -> object:
         judged.append(trial)
         return score(trial, *args, **options)
 
@@ -144,8 +144,8 @@ def test_trained_keys_are_judged_by_images_that_they_have_not_seen(
         seen.extend(len(one.labels) for one in trains)
         return train_some(trains, *args, **options)
 
-    monkeypatch.setattr(module, "score", spy)
-    monkeypatch.setattr(module, "train_keys", spy_training)
+    monkeypatch.setattr(tip_cache, "score", spy)
+    monkeypatch.setattr(tip_adapter, "train_keys", spy_training)
     TipAdapterFHead(FEW).fit(train, rng())
     assert sorted(seen) == [16, 16, 16, 24]
     assert sum(len(trial.held_out.labels) for trial in judged) == 24

@@ -14,7 +14,6 @@ from medfocus_pipeline.segmenters.prompting import (
 SIDE = 12
 POINTS = grid(SIDE)
 NOTHING = np.zeros((0, SIDE * SIDE), dtype=np.bool_)
-NO_SCORE = np.zeros(0, dtype=np.float32)
 
 
 def looks(*spots: int) -> np.ndarray:
@@ -67,7 +66,6 @@ def test_no_point_is_asked_twice(seed, count, candidates):
         describe([rng.normal(size=(SIDE * SIDE, 5)).astype(np.float32)], POINTS),
         asked,
         covered=covered,
-        score=rng.random(candidates).astype(np.float32),
         count=count,
     )
     assert new.dtype == np.int64
@@ -78,15 +76,13 @@ def test_no_point_is_asked_twice(seed, count, candidates):
 
 
 def test_what_looks_like_nothing_asked_before_is_asked():
-    new = next_points(looks(50, 101), np.array([77]), covered=NOTHING, score=NO_SCORE, count=1)
+    new = next_points(looks(50, 101), np.array([77]), covered=NOTHING, count=1)
     assert new.tolist() in ([50], [101])
 
 
 def test_what_looks_alike_is_asked_where_it_is_far_away():
     blank = np.zeros((SIDE * SIDE, 1), dtype=np.float32)
-    new = next_points(
-        describe([blank], POINTS), np.array([0]), covered=NOTHING, score=NO_SCORE, count=3
-    )
+    new = next_points(describe([blank], POINTS), np.array([0]), covered=NOTHING, count=3)
     assert set(new.tolist()) == {SIDE - 1, SIDE * (SIDE - 1), SIDE * SIDE - 1}
 
 
@@ -95,28 +91,22 @@ def test_a_candidate_explains_what_it_covers_if_it_looks_like_that():
     features = looks(*np.flatnonzero(spot | other))
     asked = np.array([SIDE * 6 + 5])
     for mask, rest in ((spot, other), (other, spot)):
-        new = next_points(features, asked, covered=mask[None], score=np.float32([1]), count=1)
+        new = next_points(features, asked, covered=mask[None], count=1)
         assert rest[new].all()
 
 
 def test_a_candidate_does_not_explain_a_part_that_looks_otherwise():
     head = patch(row=1, column=1, side=10)
     lesion = SIDE * 7 + 7
-    new = next_points(
-        looks(lesion), np.array([SIDE * 3 + 3]), covered=head[None], score=np.float32([1]), count=1
-    )
+    new = next_points(looks(lesion), np.array([SIDE * 3 + 3]), covered=head[None], count=1)
     assert new.tolist() == [lesion]
 
 
-def test_one_point_of_four_confirms_the_best_candidate_that_is_not_huge():
-    small, huge = patch(row=4, column=4, side=3), patch(row=0, column=0, side=12)
-    poor = patch(row=9, column=9, side=3)
-    new = next_points(
-        looks(),
-        np.array([SIDE * 4 + 4]),
-        covered=np.stack([huge, small, poor]),
-        score=np.float32([1, 0.9, 0.3]),
-        count=8,
-    )
-    assert small[new[:2]].all()
-    assert not small[new[2:]].any()
+def test_a_small_candidate_explains_more_of_what_it_covers_than_a_huge_one():
+    small, huge = patch(row=7, column=7, side=4), patch(row=0, column=0, side=12)
+    asked, features = np.array([0]), looks()
+    inside = [
+        np.count_nonzero(small[next_points(features, asked, covered=mask[None], count=40)])
+        for mask in (small, huge)
+    ]
+    assert inside[0] < inside[1]

@@ -1,0 +1,113 @@
+"""The cache of Tip-Adapter: keys, values, and the choice of its alpha and beta.
+
+The formula is in `heads.tip_adapter`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
+from medfocus_pipeline.features import normalise
+from medfocus_pipeline.heads.linear import folds
+from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.texts import Texts
+from medfocus_pipeline.heads.views import mean_probabilities, view_rows
+from medfocus_pipeline.types import FloatArray, IntArray
+
+
+def mean_keys(train: TrainingSet) -> FloatArray:
+    """F before training, ``(n, D) float32``, L2-normalised: the mean over each image's views."""
+    return normalise(normalise(train.features).mean(axis=1))
+
+
+def one_hot(train: TrainingSet) -> FloatArray:
+    """L, ``(n, K) float32``."""
+    rows: FloatArray = np.eye(train.n_classes, dtype=np.float32)[train.labels]
+    return rows
+
+
+def read(affinity: FloatArray, values: FloatArray, *, beta: float) -> FloatArray:
+    """``exp(-beta (1 - affinity)) L``, ``(..., K)``, for affinities ``(..., n)``."""
+    found: FloatArray = np.exp(np.float32(beta) * (affinity - 1)) @ values
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A cache of some images of the subset, and the images that it is judged by.
+
+    Attributes:
+        keys: ``(n, D) float32``, of `rest`.
+        rest: what the cache has.
+        held_out: what it has not.
+    """
+
+    keys: FloatArray
+    rest: TrainingSet
+    held_out: TrainingSet
+
+
+def trial_sets(
+    train: TrainingSet, *, config: TipAdapterConfig | TipAdapterFConfig, rng: np.random.Generator
+) -> list[tuple[TrainingSet, TrainingSet]]:
+    """(rest, held out) of each stratified fold of images.
+
+    None where there is nothing to choose from, or where some class has fewer than
+    `config.min_images` images; the folds are no more than the smallest class has.
+    """
+    smallest = int(np.unique_counts(train.labels).counts.min())
+    if smallest < config.min_images or len(config.alphas) * len(config.betas) == 1:
+        return []
+    n_folds = min(config.folds, smallest)
+    return [
+        (part(train, rest), part(train, held_out))
+        for rest, held_out in folds(train.labels, n_folds=n_folds, rng=rng)
+    ]
+
+
+def part(train: TrainingSet, images: IntArray) -> TrainingSet:
+    """Some images of a set."""
+    return replace(train, features=train.features[images], labels=train.labels[images])
+
+
+def choose(
+    trials: Sequence[Trial], texts: Texts, *, config: TipAdapterConfig | TipAdapterFConfig
+) -> tuple[float, float]:
+    """The alpha and beta with the most held-out images right.
+
+    Of equals the pair with the least log-loss, then the smaller alpha, then the smaller beta.
+    Without a trial, the start values, or the only pair of the grid.
+    """
+    alphas, betas = sorted(set(config.alphas)), sorted(set(config.betas))
+    if len(alphas) * len(betas) == 1:
+        return alphas[0], betas[0]
+    if not trials:
+        return config.alpha, config.beta
+    scores = np.sum([score(trial, texts, alphas=alphas, betas=betas) for trial in trials], axis=0)
+    pairs = np.stack(np.meshgrid(alphas, betas, indexing="ij"), axis=-1).reshape(-1, 2)
+    wrong, loss = scores.reshape(-1, 2).T
+    best = np.lexsort((pairs[:, 1], pairs[:, 0], loss, wrong))[0]
+    return float(pairs[best, 0]), float(pairs[best, 1])
+
+
+def score(
+    trial: Trial, texts: Texts, *, alphas: Sequence[float], betas: Sequence[float]
+) -> NDArray[np.float64]:
+    """``(len(alphas), len(betas), 2)``: held-out images that are wrong, and their log-loss."""
+    features, truth = trial.held_out.features, trial.held_out.labels
+    unit = normalise(view_rows(features))
+    affinity, zero = unit @ trial.keys.T, texts.zero_shot(unit)
+    values = one_hot(trial.rest)
+    scores = np.zeros((len(alphas), len(betas), 2))
+    for column, beta in enumerate(betas):
+        cache = read(affinity, values, beta=beta)
+        for row, alpha in enumerate(alphas):
+            probabilities = mean_probabilities(zero + alpha * cache, views=features.shape[1])
+            true = probabilities[np.arange(len(truth)), truth]
+            wrong = int((probabilities.argmax(axis=1) != truth).sum())
+            loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny)).sum()
+            scores[row, column] = wrong, loss
+    return scores
