@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     """``(n, 3, s, s) float32`` -> pooled ``(n, d)`` and tokens ``(n, gh * gw, d)``."""
 
 
+_CPU_PICTURES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class ImageTower:
     """An `Encoder` made of a model's own preprocessing and its forward pass.
@@ -67,7 +70,25 @@ class ImageTower:
         return cell_means(cover.astype(np.float32) / np.float32(255), self.token_grid)
 
     def encode(self, pictures: NDArray[Any]) -> Encoded:
-        """Embeddings of prepared pictures, ``(n, s, s, 3) uint8``."""
+        """Embeddings of prepared pictures, ``(n, s, s, 3) uint8``.
+
+        On a CPU they go through the model four by four, which is as fast, and makes the answers
+        the same to the last bit however many come together.
+        """
+        if self.mean.device.type != "cpu":
+            return self._forward(pictures)
+        parts = []
+        for start in range(0, len(pictures), _CPU_PICTURES):
+            part = pictures[start : start + _CPU_PICTURES]
+            filled = np.concatenate([part, np.repeat(part[-1:], _CPU_PICTURES - len(part), axis=0)])
+            found = self._forward(filled)
+            tokens = None if found.tokens is None else found.tokens[: len(part)]
+            parts.append(Encoded(found.pooled[: len(part)], tokens))
+        every = [part.tokens for part in parts if part.tokens is not None]
+        pooled = np.concatenate([part.pooled for part in parts])
+        return Encoded(pooled, np.concatenate(every) if every else None)
+
+    def _forward(self, pictures: NDArray[Any]) -> Encoded:
         import torch
 
         writable = np.require(pictures, np.uint8, ["C", "W"])  # torch warns of anything else

@@ -18,7 +18,7 @@ from medfocus_pipeline.types import IntArray
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-SIDE_BY_SIDE = 16
+SIDE_BY_SIDE = 32
 """Trainings at a time: more would not fit into a core's cache, fewer would wait for Python."""
 
 VECTOR = 32

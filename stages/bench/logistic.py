@@ -29,24 +29,15 @@ _SAMPLE = slice(1, None, 4)
 Clock = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Subset:
-    """Training images of one fraction and seed, ``(n, d) float32`` and ``(n,) int64``."""
-
-    fraction: float
-    features: FloatArray
-    labels: IntArray
-
-
 def measure(
     *, images: int, seeds: int, values: int, threads: int, clock: Clock = time.perf_counter
 ) -> JSON:
     """Fits per second of both on 5 fractions of the same features, and how they differ.
 
-    scikit-learn's loop runs on all subsets of the first seed, for every fourth C. 100 % is the
-    same subset for every seed: solved for each of them in ``fits_per_second``, and once, as a
-    sweep does, in ``shared_fits_per_second``. Differences are those of the probabilities of
-    all images, the greatest.
+    Both in turn on each subset; scikit-learn's loop on those of the first seed alone, for every
+    fourth C. 100 % is the same subset for every seed: solved for each of them in
+    ``fits_per_second``, and once, as a sweep does, in ``shared_fits_per_second``.
+    ``difference`` is the greatest between probabilities of all images.
 
     Args:
         images: n, all of them training images.
@@ -57,81 +48,83 @@ def measure(
     """
     cs = np.geomspace(0.1, 1e4, values).tolist()
     features, labels = _features(images)
+    seconds, whole = 0.0, 0.0
+    loops = {"default": Loop(_DEFAULT), "equal": Loop(_EQUAL)}
     with threadpool_limits(threads):
-        ours, seconds, whole = _batched(features, labels, cs, seeds=seeds, clock=clock)
-        loops = {
-            name: _loop(features, labels, cs[_SAMPLE], tolerance=tolerance, clock=clock)
-            for name, tolerance in (("default", _DEFAULT), ("equal", _EQUAL))
-        }
+        for seed in range(seeds):
+            for fraction, subset in _subsets(labels, seed):
+                rows, truth = features[subset], labels[subset]
+                started = clock()
+                weights = _batched(rows, truth, cs)
+                took = clock() - started
+                seconds += took
+                whole += took if fraction == 100 else 0.0
+                for loop in loops.values() if seed == 0 else ():
+                    loop.run(rows, truth, cs[_SAMPLE], weights[_SAMPLE], features, clock)
     fits = seeds * len(_FRACTIONS) * values
     rate, shared = fits / seconds, fits / (seconds - whole * (seeds - 1) / seeds)
     figures: JSON = {
         "images": images,
         "fits": fits,
-        "threads": threads,
         "fits_per_second": rate,
         "shared_fits_per_second": shared,
     }
-    for name, (probabilities, loop_rate) in loops.items():
+    for name, loop in loops.items():
+        alone = loop.fits / loop.seconds
         figures[f"sklearn_{name}"] = {
-            "fits_per_second": loop_rate,
-            "ratio": rate / loop_rate,
-            "shared_ratio": shared / loop_rate,
-            "difference": float(np.abs(probabilities - ours[:, _SAMPLE]).max()),
+            "fits_per_second": alone,
+            "ratio": rate / alone,
+            "shared_ratio": shared / alone,
+            "difference": loop.difference,
         }
     return figures
 
 
-def _subsets(features: FloatArray, labels: IntArray, seed: int) -> Iterator[Subset]:
+def _subsets(labels: IntArray, seed: int) -> Iterator[tuple[float, IntArray]]:
     ids = tuple(f"{number:06d}" for number in range(len(labels)))
     drawn = nested_subsets(ids, labels, fractions=_FRACTIONS, shots=(), seed=seed)
-    for fraction, rows in zip(_FRACTIONS, drawn.values(), strict=True):
-        yield Subset(fraction, features[rows], labels[rows])
+    yield from zip(_FRACTIONS, drawn.values(), strict=True)
 
 
-def _batched(
-    features: FloatArray, labels: IntArray, cs: list[float], *, seeds: int, clock: Clock
-) -> tuple[Matrix, float, float]:
-    """Probabilities of the first seed's fits, ``(5, C, n, K)``; seconds of all, and of 100 %."""
-    found, seconds, whole = [], 0.0, 0.0
-    for seed in range(seeds):
-        for subset in _subsets(features, labels, seed):
+def _batched(rows: FloatArray, labels: IntArray, cs: list[float]) -> list[tuple[Matrix, Matrix]]:
+    """Weights and intercepts for each C, in the coordinates of the features."""
+    space = RowSpace.of(rows[:, None])
+    fits = solve(space.rows[:, 0], labels, cs, tolerance=_TOLERANCE)
+    return [
+        space.restore(fits.coef[place, 0], fits.intercept[place, 0]) for place in range(len(cs))
+    ]
+
+
+@dataclass(slots=True)
+class Loop:
+    """A loop over scikit-learn's fits: how many, how long, and how far ours are from them."""
+
+    tolerance: float
+    fits: int = 0
+    seconds: float = 0.0
+    difference: float = 0.0
+
+    def run(
+        self,
+        rows: FloatArray,
+        labels: IntArray,
+        cs: list[float],
+        ours: list[tuple[Matrix, Matrix]],
+        features: FloatArray,
+        clock: Clock,
+    ) -> None:
+        """Fit each C on one subset and compare the probabilities of all images."""
+        from sklearn.linear_model import LogisticRegression
+
+        wide, everything = rows.astype(np.float64), features.astype(np.float64)
+        for c, (coef, intercept) in zip(cs, ours, strict=True):
+            model = LogisticRegression(C=c, tol=self.tolerance, max_iter=100_000)
             started = clock()
-            space = RowSpace.of(subset.features[:, None])
-            fits = solve(space.rows[:, 0], subset.labels, cs, tolerance=_TOLERANCE)
-            weights = [
-                space.restore(fits.coef[place, 0], fits.intercept[place, 0])
-                for place in range(len(cs))
-            ]
-            took = clock() - started
-            seconds += took
-            whole += took if subset.fraction == 100 else 0.0
-            if seed == 0:
-                found += [softmax(features @ coef.T + intercept) for coef, intercept in weights]
-    return _by_subset(found), seconds, whole
-
-
-def _loop(
-    features: FloatArray, labels: IntArray, cs: list[float], *, tolerance: float, clock: Clock
-) -> tuple[Matrix, float]:
-    """Probabilities of the first seed's fits, ``(5, C, n, K)``, and fits per second."""
-    from sklearn.linear_model import LogisticRegression
-
-    found, seconds = [], 0.0
-    for subset in _subsets(features, labels, 0):
-        rows = subset.features.astype(np.float64)
-        for c in cs:
-            started = clock()
-            model = LogisticRegression(C=c, tol=tolerance, max_iter=100_000)
-            model.fit(rows, subset.labels)
-            seconds += clock() - started
-            found.append(model.predict_proba(features.astype(np.float64)))
-    return _by_subset(found), len(found) / seconds
-
-
-def _by_subset(found: list[Matrix]) -> Matrix:
-    stacked = np.stack(found)
-    return stacked.reshape(len(_FRACTIONS), -1, *stacked.shape[1:])
+            model.fit(wide, labels)
+            self.seconds += clock() - started
+            self.fits += 1
+            off = model.predict_proba(everything) - softmax(everything @ coef.T + intercept)
+            self.difference = max(self.difference, float(np.abs(off).max()))
 
 
 def _features(images: int) -> tuple[FloatArray, IntArray]:

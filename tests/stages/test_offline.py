@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from medfocus_pipeline.profiles import load_profile
 from tests.stages.conftest import Medfocus, call
 
 OFFLINE = ("phantom-brain", "--data", "phantoms", "--profile", "offline")
@@ -68,14 +70,16 @@ def test_the_split_and_the_subsets_are_published(done: tuple[Path, str]) -> None
     assert {tuple(sorted(ids)) for ids in stored} == {tuple(whole["0"])}
 
 
-def test_reproduce_fills_the_table_and_says_what_a_row_lacks(medfocus: Medfocus) -> None:
+def test_reproduce_fills_the_table_and_says_what_a_row_lacks(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
     first = medfocus(*REPRODUCE)
     assert first.code == 0, first
     for row in ("linear on original", "CoOp", "fusion on segmented (MedFocusCLIP)"):
         assert row in first.out
     assert "medfocus models pull timm/swin_base_patch4_window7_224" in first.out
     assert "medfocus train-adapter" in first.out
-    folder = Path("cache/phantom-brain/results")
+    folder = tmp_path / "cache/phantom-brain/results"
     table = pd.read_csv(folder / "table.csv")
     assert set(table.loc[table["row"] == "CoOp", "runs"]) == {2}
     assert table.loc[table["row"] == "Swin-B, linear", "mean"].isna().all()
@@ -91,31 +95,36 @@ def test_reproduce_fills_the_table_and_says_what_a_row_lacks(medfocus: Medfocus)
 def test_equal_tables_whatever_the_batch_size_and_the_number_of_workers(
     medfocus: Medfocus, tmp_path: Path
 ) -> None:
-    rows = ("--rows", "clip,medfocusclip,coop,tip_adapter_f,lp_plus_plus,mlp", "--seeds", "6")
+    short = load_profile("offline").model_dump(mode="json")
+    short["probe"]["fractions"] = [50, 100]
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(short))
+    rows = ("--rows", "clip,medfocusclip,tip_adapter_f,lp_plus_plus,mlp", "--seeds", "6")
     tables = []
     for cache, workers, batch in (("one", "1", "8"), ("two", "2", "5")):
-        (tmp_path / cache).mkdir()
+        shutil.copytree(tmp_path / "cache", tmp_path / cache)
+        shutil.rmtree(tmp_path / cache / "phantom-brain/embeddings")
         options = ("--cache", cache, "--workers", workers, "--batch-size", batch)
-        answer = medfocus("reproduce", *OFFLINE, *rows, *options)
+        answer = medfocus("reproduce", *OFFLINE[:3], "--profile", "short.yaml", *rows, *options)
         assert answer.code == 0, answer
-        tables.append((tmp_path / cache / "phantom-brain/results/table.csv").read_bytes())
+        tables.append((tmp_path / cache / "phantom-brain/results/table.csv").read_text())
     assert tables[0] == tables[1]
 
 
-def test_test_labels_change_no_choice(medfocus: Medfocus) -> None:
+def test_test_labels_change_no_choice(medfocus: Medfocus, tmp_path: Path) -> None:
     """No selection reads the test split."""
     rows = ("linear:original", "fusion:segmented", "tip_adapter:original", "lp_plus_plus:original")
     options = [part for row in rows for part in ("--row", row)]
     probe = ("probe", "--fractions", "50,100", "--seeds", "1", "--workers", "1", *options)
-    results = Path("cache/phantom-brain/results/results.parquet")
+    results = tmp_path / "cache/phantom-brain/results/results.parquet"
     assert medfocus(*probe).code == 0
     chosen = pd.read_parquet(results)[["head", "fraction", "chosen"]]
-    classes = sorted(path.name for path in Path("phantoms/Testing").iterdir() if path.is_dir())
-    images = sorted(Path("phantoms/Testing").glob("*/*.png"))
+    testing = tmp_path / "phantoms/Testing"
+    classes = sorted(path.name for path in testing.iterdir() if path.is_dir())
+    images = sorted(testing.glob("*/*.png"))
     order = np.random.default_rng(0).permutation(len(images))
     for number, image in enumerate(images):
         label = classes[order[number] % len(classes)]
-        image.rename(Path("phantoms/Testing") / label / f"moved {image.name}")
+        image.rename(testing / label / f"moved {image.name}")
     assert medfocus(*probe).code == 0
     again = pd.read_parquet(results)[["head", "fraction", "chosen"]]
     merged = set(map(tuple, chosen.values)), set(map(tuple, again.values))
