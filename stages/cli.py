@@ -195,6 +195,9 @@ def probe_command(
     fractions: Annotated[str | None, typer.Option(help="Percent of the training images.")] = None,
     shots: Annotated[str | None, typer.Option(help="Images a class, e.g. 1,2,4,8,16.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
+    lambdas: Annotated[
+        bool, typer.Option("--lambda-sweep", help="Show the curve of fusion's lambda instead.")
+    ] = False,
     set_: Assignments = None,
     workers: Annotated[
         int | None,
@@ -202,7 +205,7 @@ def probe_command(
     ] = None,
 ) -> None:
     """Fit heads over fractions and seeds, print the table."""
-    from stages import probe
+    from stages import lambda_sweep, probe
 
     context = _open(dataset, data, cache_, profile)
     options = {
@@ -212,6 +215,8 @@ def probe_command(
         "seeds": seeds,
     }
     config = changed(_base(context, context.probe, context.profile.probe), options, set_)
+    if lambdas:
+        raise typer.Exit(lambda_sweep.run(context, config))
     processes = workers or cores()
     raise typer.Exit(probe.run(context, config, workers=processes))
 

@@ -218,7 +218,7 @@ def fit(table: FeatureTable, runs: Sequence[Run]) -> Sequence[FittedHead]:
     """Train on the runs' subsets; sees no test image."""
     head = make_head(runs[0].head)
     trains = [training_set(table, run) for run in runs]
-    rngs = [_generator(run) for run in runs]
+    rngs = [run_generator(run) for run in runs]
     if isinstance(head, ManyHead):
         return head.fit_many(trains, rngs)
     return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
@@ -240,7 +240,8 @@ def training_set(table: FeatureTable, run: Run) -> TrainingSet:
     )
 
 
-def _generator(run: Run) -> np.random.Generator:
+def run_generator(run: Run) -> np.random.Generator:
+    """The random numbers of a run's fit."""
     seed = (run.seed,) if entry(run.head).seeded else ()
     return generator(run.head.name, run.subset_key, *seed)
 

@@ -129,3 +129,17 @@ def test_test_labels_change_no_choice(medfocus: Medfocus, tmp_path: Path) -> Non
     again = pd.read_parquet(results)[["head", "fraction", "chosen"]]
     merged = set(map(tuple, chosen.values)), set(map(tuple, again.values))
     assert merged[0] == merged[1]
+
+
+def test_the_lambda_sweep_shows_a_curve_without_a_test_image(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    sweep = ("probe", "--lambda-sweep", "--fractions", "100", "--row", "fusion:segmented")
+    answer = medfocus(*sweep)
+    assert answer.code == 0, answer
+    assert "fusion on segmented" in answer.out
+    curve = pd.read_csv(tmp_path / "cache/phantom-brain/results/lambda.csv")
+    assert curve["lambda"].tolist() == [step / 10 for step in range(11)]
+    assert curve["accuracy"].between(0, 1).all()
+    refused = medfocus(*sweep[:4], "--row", "linear:segmented")
+    assert "add one, --row fusion:segmented" in refused.err
