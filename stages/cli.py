@@ -104,7 +104,9 @@ def masks_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
-    segmenter: Annotated[str | None, typer.Option(help="sam2 or threshold.")] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="sam2, sam, medsam, sam_adapter or threshold.")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="SAM2: lite, tiny, small, base_plus, large.")
     ] = None,

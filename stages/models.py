@@ -11,6 +11,7 @@ from medfocus_pipeline.config import (
     ClipConfig,
     EfficientNetLiteConfig,
     EncoderConfig,
+    LiteClipConfig,
     MedSamConfig,
     Sam2Config,
     SamAdapterConfig,
@@ -50,6 +51,7 @@ KNOWN: tuple[ModelConfig, ...] = (
     ClipConfig(),
     *(TimmConfig(model=name) for name in _PAPER_TIMM),
     EfficientNetLiteConfig(),
+    LiteClipConfig(),
 )
 
 
@@ -66,12 +68,22 @@ def list_command(
     others = [config for config in KNOWN if model_id(config) not in map(model_id, used)]
     table = Table("model", "used by", "on this machine", "size", box=None)
     for config in [*used, *others]:
-        weights = find_weights(config, hashes, download=False)
-        size = sum(path.stat().st_size for path in weights.paths.values()) if weights else 0
-        revision = (weights.identity.revision or "installed")[:8] if weights else "no"
-        table.add_row(model_id(config), config.name, revision, human(size) if weights else "")
+        table.add_row(model_id(config), config.name, *_state(config, hashes))
     out.print(table)
     say("Any other CLIP, SigLIP or timm model: medfocus models pull <id>")
+
+
+def _state(config: ModelConfig, hashes: FileHashes) -> tuple[str, str]:
+    """Revision and size of a model's weights, or why there are none."""
+    try:
+        weights = find_weights(config, hashes, download=False)
+    except WeightsError as error:
+        return f"no: {error}", ""
+    if weights is None:
+        return "no", ""
+    size = sum(path.stat().st_size for path in weights.paths.values())
+    revision = weights.identity.revision
+    return revision[:8] if revision else "installed", human(size)
 
 
 @app.command("pull", epilog="Example: medfocus models pull facebook/sam2.1-hiera-tiny")

@@ -8,7 +8,7 @@ from pathlib import Path
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
 from medfocus_pipeline.reproduction import Row
-from stages import embed, masks, probe
+from stages import diagnosis, embed, masks, probe
 from stages.doctor import lack
 from stages.locate import Located, Stores, encoder_label, locate_masks, locate_stores
 from stages.planning import Plan, plan, split_of
@@ -167,5 +167,7 @@ def _report(context: Context, dataset: Dataset, shown: Sequence[Shown]) -> None:
     folder = context.folder / "results"
     table = build(title, shown, folder, paper=dataset.card.paper, reference=reference)
     show(table)
-    for path in write(table, folder):
+    lines = {one.label: one.runs for one in shown}
+    measured = diagnosis.write(folder, lines, classes=dataset.manifest.classes)
+    for path in (*write(table, folder), measured):
         say(f"written: {path}")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -50,6 +51,7 @@ def measure(
     features, labels = _features(images)
     seconds, whole = 0.0, 0.0
     loops = {"default": Loop(_DEFAULT), "equal": Loop(_EQUAL)}
+    import_module("sklearn.linear_model")  # only libraries that are loaded can be limited
     with threadpool_limits(threads):
         for seed in range(seeds):
             for fraction, subset in _subsets(labels, seed):

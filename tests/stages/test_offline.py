@@ -83,6 +83,9 @@ def test_reproduce_fills_the_table_and_says_what_a_row_lacks(
     table = pd.read_csv(folder / "table.csv")
     assert set(table.loc[table["row"] == "CoOp", "runs"]) == {2}
     assert table.loc[table["row"] == "Swin-B, linear", "mean"].isna().all()
+    cell = json.loads((folder / "diagnostics.json").read_text())["CoOp"]["100 %"]
+    assert np.sum(cell["confusion"]) == 2 * 16
+    assert set(cell["recall"]) == {"glioma", "meningioma", "notumor", "pituitary"}
     written = [(folder / f"table.{kind}").read_bytes() for kind in ("md", "csv", "tex")]
 
     second = medfocus(*REPRODUCE)
