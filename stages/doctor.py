@@ -70,11 +70,8 @@ def run(dataset: str | None, *, data: Path | None, cache: Path, profile: str | N
 def missing(profile: Profile, cache: Path) -> list[str]:
     """What a profile needs and this machine does not have, each with what to type."""
     hashes = FileHashes(cache / "weights.json")
-    return [
-        f"{model_id(config)}: {lack}"
-        for config in models_of(profile)
-        if (lack := lack(config, hashes))
-    ]
+    reasons = ((config, lack(config, hashes)) for config in models_of(profile))
+    return [f"{model_id(config)}: {reason}" for config, reason in reasons if reason]
 
 
 def models_of(profile: Profile) -> tuple[ModelConfig, ...]:

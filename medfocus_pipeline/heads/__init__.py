@@ -7,6 +7,7 @@ from medfocus_pipeline.config import (
     ClipAdapterConfig,
     CoCoOpConfig,
     CoOpConfig,
+    Frozen,
     FusionConfig,
     HeadConfig,
     LinearConfig,
@@ -50,7 +51,7 @@ class Entry(NamedTuple):
     source: str
 
 
-HEADS: dict[type, Entry] = {
+HEADS: dict[type[Frozen], Entry] = {
     ZeroShotConfig: Entry(
         ZeroShotHead, "texts", False, "cosine with the class texts", "Radford et al. 2021"
     ),
