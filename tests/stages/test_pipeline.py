@@ -30,7 +30,7 @@ def test_three_commands_lead_from_a_folder_to_a_table(medfocus: Medfocus, images
     third = medfocus(*PROBE)
     for line in ("linear on original", "linear on segmented", "fusion on original+segmented"):
         assert line in third.out
-    assert "clean (16 of 16 test images)" in third.out
+    assert "clean (" not in third.out  # no test image is also a training image
     assert "class embeddings were learned" in third.out
     assert [first.code, second.code, third.code] == [0, 0, 0]
 
