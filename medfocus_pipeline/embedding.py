@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import EmbedConfig
+from medfocus_pipeline.datasets.similarity import pixel_sha256
 from medfocus_pipeline.encoders.pooling import roi_pool
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.masks.focus import focus, focus_mask, view
@@ -97,9 +98,9 @@ def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder
         weights = np.stack(
             [encoder.prepare_mask(view(mask, name)).ravel() for name in config.views]
         )
-    pixels = hashlib.sha256(f"{image.shape}".encode())
-    pixels.update(np.ascontiguousarray(image).data)
-    return Prepared(pictures, weights, whole.fallback, float(whole.mask.mean()), pixels.hexdigest())
+    return Prepared(
+        pictures, weights, whole.fallback, float(whole.mask.mean()), pixel_sha256(image)
+    )
 
 
 def job(

@@ -31,6 +31,17 @@ def replacing(path: Path) -> Iterator[Path]:
     flush(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all; a file that has it is left alone.
+
+    A shared cache may be read-only, and a command with nothing to do writes nothing.
+    """
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def flush(path: Path) -> None:
     """Ask the disk for a file's data, or for a folder's names."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -8,10 +8,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.files import replacing, sha256
 from medfocus_pipeline.types import ModelIdentity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -262,3 +266,30 @@ def _reason(error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that `model` names; None for a hub id (``name`` or ``owner/name``)."""
+    path = Path(model).expanduser()
+    looks_local = model.startswith((".", "~")) or path.is_absolute() or len(path.parts) > 2
+    return path if looks_local or path.is_dir() else None
+
+
+def write_tensors(
+    path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes what was trained as safetensors, whole or not at all.
+
+    Raises:
+        WeightsError: a weight is not finite.
+    """
+    from safetensors.torch import save
+
+    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise WeightsError(
+            f"Weights are not finite ({', '.join(wrong[:3])}): the training diverged. Train anew "
+            "in another folder (--work) with a smaller learning rate (--set learning_rate=...)."
+        )
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(dict(tensors), dict(metadata) if metadata else None))

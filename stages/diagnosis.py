@@ -19,7 +19,7 @@ from medfocus_pipeline.evaluation.diagnostics import (
 )
 from medfocus_pipeline.evaluation.statistics import budget_of
 from medfocus_pipeline.evaluation.sweep import Run
-from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.types import JSON
 
@@ -43,8 +43,8 @@ def write(folder: Path, lines: Mapping[str, Sequence[Run]], *, classes: Sequence
         if runs
     }
     path = folder / FILE
-    with disk_errors(folder), replacing(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    with disk_errors(folder):
+        write_text(path, json.dumps(found, indent=1) + "\n")
     return path
 
 

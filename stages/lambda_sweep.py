@@ -9,7 +9,7 @@ from rich.table import Table
 from medfocus_pipeline.config import FusionConfig, ProbeConfig
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.evaluation.sweep import run_generator, training_set
-from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve
 from medfocus_pipeline.report.table import heading
@@ -85,7 +85,5 @@ def _write(curves: dict[tuple[str, str], LambdaCurve], path: Path) -> None:
         for point in zip(curve.lambdas, curve.log_losses, curve.accuracies, strict=True):
             writer.writerow([label, budget, *(f"{value:.6g}" for value in point)])
     with disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
+        write_text(path, text.getvalue())
     say(f"written: {path}")

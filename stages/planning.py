@@ -73,6 +73,11 @@ class Plan:
         return to_fit(self.runs, done)
 
 
+def has_region(parts: Sequence[str]) -> bool:
+    """Whether any part of the features looks at the ROI."""
+    return set(parts) != {"original"}
+
+
 def plan(
     context: Context, dataset: Dataset, stores: Stores, split: Split, config: ProbeConfig
 ) -> list[Plan]:
@@ -135,7 +140,7 @@ def _keys(
     context: Context, dataset: Dataset, stores: Stores, row: ProbeRow, places: Sequence[Located]
 ) -> FeatureKeys:
     config = context.embed
-    masked = set(row.focus) != {"original"}
+    masked = has_region(row.focus)
     masks = stores.masks.store if stores.masks else None
     texts = stores.texts.store if stores.texts else None
     parts = zip(row.focus, places, strict=True)

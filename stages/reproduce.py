@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
@@ -11,7 +10,7 @@ from medfocus_pipeline.reproduction import Row
 from stages import diagnosis, embed, masks, probe
 from stages.doctor import lack
 from stages.locate import Located, Stores, encoder_label, locate_masks, locate_stores
-from stages.planning import Plan, plan, split_of
+from stages.planning import Plan, has_region, plan, split_of
 from stages.progress import say
 from stages.results_table import Shown, build, show, write
 from stages.scan import Dataset, open_dataset
@@ -71,7 +70,8 @@ def run(
     count = probe.fit_missing(dataset, split, list(plans.values()), folder, workers=workers)
     minutes = (time.monotonic() - started) / 60
     say(f"reproduce: {count:,} runs fitted, {minutes:.1f} min in all" if count else _DONE)
-    _report(context, dataset, [_shown(row, plans, notes) for row in rows])
+    reference = next((row.label for row in rows if row.name == reproduction.REFERENCE), None)
+    _report(context, dataset, [_shown(row, plans, notes) for row in rows], reference)
     return int(not plans)
 
 
@@ -88,7 +88,7 @@ def _sources(context: Context, rows: Sequence[Row]) -> list[_Source]:
     """Rows by what their features come from, the focus modes of each together."""
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        masked = row.focus != ("original",)
+        masked = has_region(row.focus)
         key = (row.encoder, row.segmenter if masked else None, row.roi if masked else None)
         groups.setdefault(key, []).append(row)
     return [_Source(_context(context, own), own) for own in groups.values()]
@@ -110,13 +110,9 @@ def _context(context: Context, rows: Sequence[Row]) -> Context:
     return replace(context, settings=settings, passing=True)
 
 
-def _needs_masks(context: Context) -> bool:
-    return set(context.embed.focus) != {"original"}
-
-
 def _lacking(context: Context) -> str:
     """Which weights are missing here and what to type; empty if nothing is."""
-    segmenters = [context.masks.segmenter] if _needs_masks(context) else []
+    segmenters = [context.masks.segmenter] if has_region(context.embed.focus) else []
     hashes = context.hashes()
     reasons = [lack(config, hashes) for config in (context.embed.encoder, *segmenters)]
     return next((reason for reason in reasons if reason), "")
@@ -124,7 +120,7 @@ def _lacking(context: Context) -> str:
 
 def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
     """The stores of these settings, made where they are missing."""
-    if _needs_masks(context):
+    if has_region(context.embed.focus):
         place = locate_masks(context, dataset, context.masks)
         if _incomplete(place):
             masks.run(context, context.masks, runtime, strict=False)
@@ -156,10 +152,9 @@ def _shown(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> Shown:
     )
 
 
-def _report(context: Context, dataset: Dataset, shown: Sequence[Shown]) -> None:
-    reference = next(
-        (row.label for row in reproduction.rows(Path()) if row.name == reproduction.REFERENCE), None
-    )
+def _report(
+    context: Context, dataset: Dataset, shown: Sequence[Shown], reference: str | None
+) -> None:
     title = (
         f"{dataset.card.title}, profile {context.profile_name}: "
         f"{encoder_label(context.profile.embed.encoder)}"

@@ -17,7 +17,7 @@ from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
 from medfocus_pipeline.evaluation.statistics import curve_areas, scores_by_budget, t_interval
 from medfocus_pipeline.evaluation.sweep import Run
-from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report import table as report
 from medfocus_pipeline.report.table import Entry, Line, ResultsTable
 from stages.progress import out, say
@@ -184,8 +184,6 @@ def write(table: ResultsTable, folder: Path) -> list[Path]:
         "table.tex": report.latex(table),
     }
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
     return [folder / name for name in texts]

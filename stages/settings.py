@@ -7,7 +7,7 @@ from pathlib import Path
 from medfocus_pipeline.config import Frozen, MasksConfig, ProbeConfig
 from medfocus_pipeline.datasets.card import check_name
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
 from medfocus_pipeline.weights import FileHashes
 
@@ -88,8 +88,8 @@ class Context:
         changes = {name: value for name, value in given.items() if value is not None}
         settings = self.settings.model_copy(update=changes)
         with disk_errors(self.cache):
-            _write(self.folder / "settings.json", settings.model_dump_json(indent=2))
-            _write(self.cache / "last.json", json.dumps({"dataset": self.dataset}))
+            write_text(self.folder / "settings.json", settings.model_dump_json(indent=2) + "\n")
+            write_text(self.cache / "last.json", json.dumps({"dataset": self.dataset}) + "\n")
 
 
 def open_context(
@@ -155,10 +155,3 @@ def _read(path: Path) -> Settings | None:
             f"{path} is damaged or of another version: {error}. Remove it, and name --data and "
             "--profile once more; no store is lost."
         ) from error
-
-
-def _write(path: Path, text: str) -> None:
-    if path.exists() and path.read_text(encoding="utf-8") == text + "\n":
-        return  # a shared cache may be read-only
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")

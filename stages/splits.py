@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medfocus_pipeline.datasets.splits import Budget, Split
 from medfocus_pipeline.evaluation.sweep import Run
-from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.types import JSON
 from stages.scan import Dataset
 
@@ -31,19 +31,11 @@ def publish(folder: Path, dataset: Dataset, split: Split, runs: Sequence[Run]) -
         subset = [ids[row] for row in split.train[run.subset]]
         texts.setdefault(budget_name(run.budget), {})[str(run.seed)] = sorted(subset)
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         for name, value in texts.items():
-            _write(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
+            write_text(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
 
 
 def budget_name(budget: Budget) -> str:
     """``fraction-5`` or ``shots-4``."""
     kind, amount = budget
     return f"{kind}-{amount:g}"
-
-
-def _write(path: Path, text: str) -> None:
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return  # a shared cache may be read-only
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

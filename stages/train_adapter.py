@@ -7,18 +7,19 @@ from pathlib import Path
 
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_image
-from medfocus_pipeline.errors import DataError, StoreError, WeightsError
-from medfocus_pipeline.segmenters.sam_model import find_sam, local_folder
+from medfocus_pipeline.errors import DataError, WeightsError
+from medfocus_pipeline.segmenters.sam_model import find_sam
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.training import sam_adapter
 from medfocus_pipeline.training.sam_adapter import SamAdapterTraining
 from medfocus_pipeline.training.sam_adapter_data import Example
-from medfocus_pipeline.weights import Weights
+from medfocus_pipeline.weights import Weights, local_folder
 from stages.options import changed
 from stages.planning import split_of
 from stages.progress import bar, human, say
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
+from stages.train_offline import work_errors
 
 
 def run(
@@ -52,14 +53,12 @@ def run(
     weights = _weights(context, config)
     folder = work or default_adapter(context).parent
     started = time.monotonic()
-    try:
-        with writing(folder), bar("training the adapter", config.steps) as advance:
-            done = sam_adapter.train(config, examples, weights, folder, advance=advance)
-    except OSError as error:
-        raise StoreError(
-            f"Writing in {folder} failed: {error.strerror or error}. Free some space, or name "
-            "another folder with --work; the same command goes on from the last checkpoint."
-        ) from error
+    with (
+        work_errors(folder),
+        writing(folder),
+        bar("training the adapter", config.steps) as advance,
+    ):
+        done = sam_adapter.train(config, examples, weights, folder, advance=advance)
     minutes = (time.monotonic() - started) / 60
     say(f"{config.steps:,} steps, {minutes:.1f} min in this run; {sam_adapter.LOG} in {folder}")
     say(

@@ -40,9 +40,9 @@ def run(model: str, *, work: Path | None, options: Options, set_: list[str] | No
         raise ConfigError(f"No training for {model!r}; choose one of: {', '.join(MODELS)}.")
     folder = work or DEFAULT_CACHE / "training" / model
     started = time.monotonic()
-    with _disk_errors(folder):
+    with work_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _disk_errors(folder), writing(folder):
+    with work_errors(folder), writing(folder):
         weights = MODELS[model](folder, options, set_)
     minutes = (time.monotonic() - started) / 60
     say(f"{model}: done, {minutes:.0f} min in this run; log.csv and recipe.json in {folder}")
@@ -109,8 +109,12 @@ _USE = {
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """As `files.disk_errors`, but the place is chosen with another option."""
+def work_errors(folder: Path) -> Iterator[None]:
+    """As `files.disk_errors`, but the place is chosen with another option.
+
+    Raises:
+        StoreError: any `OSError`.
+    """
     try:
         yield
     except OSError as error:

@@ -13,7 +13,14 @@ from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.encoders.tower import ImageTower, dry_run
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import FloatArray, Image
-from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, hub_weights, unusable
+from medfocus_pipeline.weights import (
+    FileHashes,
+    Weights,
+    folder_weights,
+    hub_weights,
+    local_folder,
+    unusable,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +79,7 @@ class ClipEncoder(ImageTower):
 
 def clip_id(config: ClipConfig) -> str:
     """The hub id, or the name of a local folder."""
-    folder = _local_folder(config.model)
+    folder = local_folder(config.model)
     return config.model if folder is None else folder.resolve().name
 
 
@@ -82,7 +89,7 @@ def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weig
     Raises:
         WeightsError: the folder lacks a file, or the hub's files cannot be had.
     """
-    folder = _local_folder(config.model)
+    folder = local_folder(config.model)
 
     def find(files: Sequence[str], revision: str | None) -> Weights | None:
         if folder is not None:
@@ -242,13 +249,6 @@ def _model_type(config_file: Path) -> str:
     if kind not in _PADDING:
         raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(_PADDING)}")
     return str(kind)
-
-
-def _local_folder(model: str) -> Path | None:
-    """The folder that `model` names; None for a hub id (``name`` or ``owner/name``)."""
-    path = Path(model).expanduser()
-    looks_local = model.startswith((".", "~")) or path.is_absolute() or len(path.parts) > 2
-    return path if looks_local or path.is_dir() else None
 
 
 def _shards(index: Path) -> list[str]:

@@ -22,12 +22,10 @@ from medfocus_pipeline.heads.many import (
     Minibatch,
     adamw,
     cross_entropy,
-    descend,
     drawn,
-    enough_epochs,
     in_groups,
-    minibatches,
     steps_per_epoch,
+    train_epochs,
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
@@ -84,13 +82,7 @@ class ClipAdapterHead:
             return cross_entropy(adapted @ classifier, batch)
 
         optimiser = adamw([down, up], learning_rate=config.learning_rate, weight_decay=0)
-        size = config.batch_size
-        epochs = enough_epochs(
-            trains[0], epochs=config.epochs, least_steps=config.least_steps, batch_size=size
-        )
-        steps = epochs * steps_per_epoch(trains[0], batch_size=size)
-        batches = minibatches(trains, rngs, epochs=epochs, batch_size=size)
-        descend(optimiser, batches, loss, steps=steps)
+        train_epochs(trains, rngs, optimiser, loss, config=config)
         first, second = down.detach().numpy(), up.detach().numpy()
         return [
             FittedClipAdapter(first[run].copy(), second[run].copy(), config.ratio, one)

@@ -22,13 +22,11 @@ from medfocus_pipeline.config import CoOpConfig
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.encoders.text_transformer import PromptTower
 from medfocus_pipeline.heads.linear import softmax
-from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.prompt_learning import (
     class_names,
     descend,
     image_vectors,
-    prompt_source,
-    with_vectors,
+    side_by_side,
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
@@ -57,15 +55,8 @@ class CoOpHead:
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedCoOp"]:
         """Train the contexts of several subsets at once, side by side where they are as large."""
-        source = prompt_source(trains, head=self.config.name)
-        with single_threaded("torch"):
-            dim = source.open().dim
-            return in_groups(
-                [with_vectors(train, dim=dim) for train in trains],
-                rngs,
-                alike=lambda train: len(train.labels),
-                train=partial(train_contexts, source=source, config=self.config),
-            )
+        train = partial(train_contexts, config=self.config)
+        return side_by_side(trains, rngs, head=self.config.name, train=train)
 
 
 def train_contexts(

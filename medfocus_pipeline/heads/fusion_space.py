@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.types import FloatArray, IntArray
+from medfocus_pipeline.heads.texts import tiled
+from medfocus_pipeline.types import IntArray
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -46,7 +46,7 @@ class Space:
         images = torch.tensor(train.features.reshape(-1, dim))
         texts = torch.zeros(0, dim)
         if train.text is not None:
-            texts = torch.from_numpy(class_vectors(train.text, dim=dim))
+            texts = torch.from_numpy(tiled(train.text, dim=dim))
         basis = shared_basis(
             texts - texts.mean(dim=0) if len(texts) else texts,
             images - images.mean(dim=0),
@@ -76,26 +76,6 @@ class Space:
             for label in np.unique(labels.numpy()):
                 texts[label] = x[labels == label].mean(dim=0)
         return texts - texts.mean(dim=0), origin
-
-
-def class_vectors(text: FloatArray, *, dim: int) -> FloatArray:
-    """Class texts in the space of images of `dim` dimensions, ``(K, D) float32``, L2-normalised.
-
-    A dual encoder puts images and texts in one space; where focus modes are joined, each part
-    of I is in that space, and so is each part of a class's vector.
-
-    Raises:
-        DataError: images and texts are not of one dual encoder.
-    """
-    if dim % text.shape[1]:
-        raise DataError(
-            f"Image features have {dim} dimensions and class texts {text.shape[1]}, "
-            "expected a multiple: both come from one dual encoder. Embed both with the same one."
-        )
-    vectors: FloatArray = np.tile(text, (1, dim // text.shape[1]))
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.divide(vectors, length, out=vectors, where=length > 0)
-    return vectors
 
 
 def shared_basis(

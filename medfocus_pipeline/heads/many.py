@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from medfocus_pipeline.config import ClipAdapterConfig, MlpConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.types import FloatArray, IntArray
@@ -145,6 +146,32 @@ def cross_entropy(logits: "Tensor", batch: Minibatch) -> "Tensor":
         logits.flatten(0, 1), batch.labels.flatten(), reduction="none"
     )
     return (losses * batch.weights.flatten()).sum()
+
+
+def train_epochs(
+    trains: Sequence[TrainingSet],
+    rngs: Sequence[np.random.Generator],
+    optimiser: "Optimizer",
+    loss: "Callable[[Minibatch], Tensor]",
+    *,
+    config: ClipAdapterConfig | MlpConfig,
+) -> None:
+    """Descend on sets of the same number of steps, at least `config.least_steps` in all.
+
+    Args:
+        trains: the sets.
+        rngs: one for each of them.
+        optimiser: of the weights that `loss` reads.
+        loss: of a minibatch, summed over runs.
+        config: epochs, least steps and batch size.
+    """
+    size = config.batch_size
+    epochs = enough_epochs(
+        trains[0], epochs=config.epochs, least_steps=config.least_steps, batch_size=size
+    )
+    steps = epochs * steps_per_epoch(trains[0], batch_size=size)
+    batches = minibatches(trains, rngs, epochs=epochs, batch_size=size)
+    descend(optimiser, batches, loss, steps=steps)
 
 
 def descend(

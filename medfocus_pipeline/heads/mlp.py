@@ -22,12 +22,10 @@ from medfocus_pipeline.heads.many import (
     Minibatch,
     adamw,
     cross_entropy,
-    descend,
     drawn,
-    enough_epochs,
     in_groups,
-    minibatches,
     steps_per_epoch,
+    train_epochs,
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
@@ -87,13 +85,7 @@ class MlpHead:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         )
-        size = config.batch_size
-        epochs = enough_epochs(
-            trains[0], epochs=config.epochs, least_steps=config.least_steps, batch_size=size
-        )
-        steps = epochs * steps_per_epoch(trains[0], batch_size=size)
-        batches = minibatches(trains, rngs, epochs=epochs, batch_size=size)
-        descend(optimiser, batches, loss, steps=steps)
+        train_epochs(trains, rngs, optimiser, loss, config=config)
         learned = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers]
         return [
             FittedMlp(

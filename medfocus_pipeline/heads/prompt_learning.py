@@ -6,7 +6,8 @@ Runs that train side by side (`heads.many`) are one batch through the text tower
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,14 +15,17 @@ from medfocus_pipeline.config import CoCoOpConfig, CoOpConfig
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.linear import check
-from medfocus_pipeline.heads.many import cross_entropy, minibatches, steps_per_epoch
+from medfocus_pipeline.heads.many import cross_entropy, in_groups, minibatches, steps_per_epoch
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     Parameters: TypeAlias = dict[str, Tensor]
+
+Fitted = TypeVar("Fitted")
 
 PromptConfig: TypeAlias = CoOpConfig | CoCoOpConfig
 
@@ -61,6 +65,35 @@ def prompt_source(trains: Sequence[TrainingSet], *, head: str) -> PromptSource:
     return source
 
 
+def side_by_side(
+    trains: Sequence[TrainingSet],
+    rngs: Sequence[np.random.Generator],
+    *,
+    head: str,
+    train: "Callable[..., Sequence[Fitted]]",
+) -> "list[Fitted]":
+    """Trains sets together where they are as large, on `image_vectors`.
+
+    Args:
+        trains: the sets.
+        rngs: one for each of them.
+        head: who asks, for the message.
+        train: sets, generators and the keyword `source`, the text tower -> one result a set.
+
+    Raises:
+        DataError: as `prompt_source`.
+    """
+    source = prompt_source(trains, head=head)
+    with single_threaded("torch"):
+        dim = source.open().dim
+        return in_groups(
+            [with_vectors(one, dim=dim) for one in trains],
+            rngs,
+            alike=lambda one: len(one.labels),
+            train=partial(train, source=source),
+        )
+
+
 def class_names(phrases: Sequence[str]) -> list[str]:
     """What stands behind the context: the phrase without its article, and a full stop.
 
@@ -81,7 +114,7 @@ def with_vectors(train: TrainingSet, *, dim: int) -> TrainingSet:
 def image_vectors(features: FloatArray, *, dim: int) -> FloatArray:
     """Vectors whose dot product with a unit class text is the cosine of image and class.
 
-    Where m focus modes are joined, a class's vector is its text m times (`class_vectors`), so
+    Where m focus modes are joined, a class's vector is its text m times (`texts.tiled`), so
     that the cosine is the sum of the parts, over their length and the square root of m, with
     the text.
 

@@ -59,6 +59,9 @@ class Texts:
 def tiled(text: FloatArray, *, dim: int) -> FloatArray:
     """``(K, d_text)`` texts as ``(K, dim) float32``, L2-normalised: one copy for each part.
 
+    A dual encoder puts images and texts in one space; where focus modes are joined, each part
+    of a feature is in that space, and so is each part of a class's vector.
+
     Raises:
         DataError: `dim` is no multiple of d_text.
     """
@@ -68,19 +71,3 @@ def tiled(text: FloatArray, *, dim: int) -> FloatArray:
             "expected a multiple: both come from one dual encoder. Embed both with the same one."
         )
     return normalise(np.tile(text, (1, dim // text.shape[1])))
-
-
-def class_vectors(train: TrainingSet) -> FloatArray:
-    """``(K, D) float32``, L2-normalised: class texts, else class means, in the images' space.
-
-    A class without images has the mean of all.
-
-    Raises:
-        DataError: images and texts are not of one dual encoder.
-    """
-    if train.text is not None:
-        return tiled(train.text, dim=train.features.shape[2])
-    vectors: FloatArray = np.tile(train.features.mean(axis=(0, 1)), (train.n_classes, 1))
-    for label in np.unique(train.labels):
-        vectors[label] = train.features[train.labels == label].mean(axis=(0, 1))
-    return normalise(vectors)

@@ -1,4 +1,4 @@
-"""What a model answers to points of a grid, and asking it adaptively; see `prompting`."""
+"""What a model answers to points of a grid, and the candidates in it; see `prompting`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.masks.candidates import Limits
+from medfocus_pipeline.config import Sam2Config, SamConfig
+from medfocus_pipeline.masks.candidates import Limits, select
 from medfocus_pipeline.masks.votes import Votes, covers, support
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.types import FloatArray, IntArray
+from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,45 @@ def joined(parts: Sequence[Answers]) -> Answers:
     )
 
 
-def ask_adaptively(
+def candidates(
+    ask: Ask,
+    look: Callable[[], Sequence[FloatArray]],
+    image: Image,
+    *,
+    config: Sam2Config | SamConfig,
+    limits: Limits,
+    max_candidates: int,
+) -> Candidates:
+    """The best masks of one image, found with all points of a grid or those that promise most.
+
+    Args:
+        ask: the model.
+        look: what the grid's points look like, ``(side * side, c) float32`` each; called only
+            where that decides which points are asked.
+        image: for the candidates' boxes.
+        config: the grid.
+        limits: what a candidate must have.
+        max_candidates: K.
+    """
+    side = config.points_per_side
+    if config.prompting == "grid":
+        asked = np.arange(side * side)
+        answers = ask(asked, 0)
+    else:
+        asked, answers = _ask_adaptively(ask, look(), side=side, limits=limits)
+    return select(
+        answers.masks,
+        answers.score,
+        answers.stability,
+        image=image,
+        limits=limits,
+        duplicate_iou=config.duplicate_iou,
+        max_candidates=max_candidates,
+        votes=Votes(prompting.grid(side)[asked], answers.prompt),
+    )
+
+
+def _ask_adaptively(
     ask: Ask, levels: Sequence[FloatArray], *, side: int, limits: Limits
 ) -> tuple[IntArray, Answers]:
     """Asks the quarter of a grid's points that promises most.

@@ -7,10 +7,9 @@ import numpy as np
 
 from medfocus_pipeline.config import MasksConfig, Runtime, SamConfig
 from medfocus_pipeline.devices import autocast, resolve_device
-from medfocus_pipeline.masks.candidates import Limits, select, stability
-from medfocus_pipeline.masks.votes import Votes
+from medfocus_pipeline.masks.candidates import Limits, stability
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.answers import Answers, ask_adaptively, joined
+from medfocus_pipeline.segmenters.answers import Answers, candidates, joined
 from medfocus_pipeline.segmenters.sam_model import (
     PACE,
     TOKENS,
@@ -93,22 +92,13 @@ class SamSegmenter:
         def ask(points: IntArray, first: int) -> Answers:
             return self._ask(embedding, extent, points, first=first)
 
-        if self._config.prompting == "grid":
-            asked = np.arange(len(self._points))
-            answers = ask(asked, 0)
-        else:
-            side = self._config.points_per_side
-            levels = [self._sample(embedding, extent)]
-            asked, answers = ask_adaptively(ask, levels, side=side, limits=self._limits)
-        return select(
-            answers.masks,
-            answers.score,
-            answers.stability,
-            image=image,
+        return candidates(
+            ask,
+            lambda: [self._sample(embedding, extent)],
+            image,
+            config=self._config,
             limits=self._limits,
-            duplicate_iou=self._config.duplicate_iou,
             max_candidates=self._max_candidates,
-            votes=Votes(self._points[asked], answers.prompt),
         )
 
     def _sample(self, embedding: "Tensor", extent: Extent) -> FloatArray:

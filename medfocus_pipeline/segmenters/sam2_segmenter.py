@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.devices import autocast
-from medfocus_pipeline.masks.candidates import Limits, select, stability
-from medfocus_pipeline.masks.votes import Votes
+from medfocus_pipeline.masks.candidates import Limits, stability
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.answers import Answers, ask_adaptively, joined
+from medfocus_pipeline.segmenters.answers import Answers, candidates, joined
 from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
 from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
@@ -128,22 +125,13 @@ class Sam2Segmenter:
         def ask(points: IntArray, first: int) -> Answers:
             return self._ask(tokens, points, first=first)
 
-        if self._config.prompting == "grid":
-            asked = np.arange(len(self._points))
-            answers = ask(asked, 0)
-        else:
-            side = self._config.points_per_side
-            sampled = self._sample(levels)
-            asked, answers = ask_adaptively(ask, sampled, side=side, limits=self._limits)
-        return select(
-            answers.masks,
-            answers.score,
-            answers.stability,
-            image=image,
+        return candidates(
+            ask,
+            lambda: self._sample(levels),
+            image,
+            config=self._config,
             limits=self._limits,
-            duplicate_iou=self._config.duplicate_iou,
             max_candidates=self._max_candidates,
-            votes=Votes(self._points[asked], answers.prompt),
         )
 
     def _sample(self, levels: "list[Tensor]") -> list[FloatArray]:

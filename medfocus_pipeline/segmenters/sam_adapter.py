@@ -11,7 +11,6 @@ from pydantic import Field, ValidationError
 from medfocus_pipeline.config import Frozen, MasksConfig, Runtime, SamAdapterConfig
 from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.files import replacing
 from medfocus_pipeline.masks.candidates import Limits, select, stability
 from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam, adapter_layers
@@ -20,12 +19,17 @@ from medfocus_pipeline.segmenters.sam_model import (
     find_sam,
     image_size,
     load_sam,
-    local_folder,
     tensors_file,
 )
 from medfocus_pipeline.segmenters.sam_pixels import WHOLE, in_frame
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Weights, local_weights
+from medfocus_pipeline.weights import (
+    FileHashes,
+    Weights,
+    local_folder,
+    local_weights,
+    write_tensors,
+)
 
 ID = "sam-adapter"
 
@@ -59,19 +63,10 @@ def save_adapter(path: Path, sam: AdaptedSam, metadata: AdapterMetadata) -> None
     Raises:
         WeightsError: a weight is not finite.
     """
-    from safetensors.torch import save
-
     tensors = {
         name: tensor.detach().float().cpu().contiguous() for name, tensor in sam.trained().items()
     }
-    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if wrong:
-        raise WeightsError(
-            f"Weights are not finite ({', '.join(wrong[:3])}): the training diverged. Train anew "
-            "in another folder (--work) with a smaller learning rate (--set learning_rate=...)."
-        )
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {_METADATA: metadata.model_dump_json()}))
+    write_tensors(path, tensors, {_METADATA: metadata.model_dump_json()})
 
 
 def read_metadata(path: Path) -> AdapterMetadata:

@@ -8,7 +8,14 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, hub_weights, unusable
+from medfocus_pipeline.weights import (
+    FileHashes,
+    Weights,
+    folder_weights,
+    hub_weights,
+    local_folder,
+    unusable,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,13 +36,6 @@ def sam_id(model: str) -> str:
     """The hub id, or the name of a local folder: never a path."""
     folder = local_folder(model)
     return model if folder is None else folder.resolve().name
-
-
-def local_folder(model: str) -> Path | None:
-    """The folder that `model` names; None for a hub id (``name`` or ``owner/name``)."""
-    path = Path(model).expanduser()
-    looks_local = model.startswith((".", "~")) or path.is_absolute() or len(path.parts) > 2
-    return path if looks_local or path.is_dir() else None
 
 
 def find_sam(

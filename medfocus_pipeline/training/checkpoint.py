@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import replacing
+from medfocus_pipeline.weights import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,17 +65,8 @@ def save_weights(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     Raises:
         WeightsError: a weight is not finite, in fp16.
     """
-    from safetensors.torch import save
-
     halves = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
-    wrong = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
-    if wrong:
-        raise WeightsError(
-            f"Weights are not finite ({', '.join(wrong[:3])}): the training diverged. Train anew "
-            "in another folder (--work) with a smaller learning rate (--set learning_rate=...)."
-        )
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(halves))
+    write_tensors(path, halves)
 
 
 class CsvLog:

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.fusion_space import Space, class_vectors, shared_basis
+from medfocus_pipeline.heads.fusion_space import Space, shared_basis
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.texts import tiled
 from tests.heads.sets import dual_encoder, made_up
 
 
@@ -64,7 +65,7 @@ def test_learned_texts_start_from_the_images_of_the_rows_alone() -> None:
 
 def test_texts_of_joined_focus_modes_stand_once_for_each() -> None:
     text = np.eye(3, 4, dtype=np.float32)
-    vectors = class_vectors(text, dim=8)
+    vectors = tiled(text, dim=8)
     np.testing.assert_allclose(vectors, np.hstack([text, text]) / np.sqrt(2))
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.texts import Texts, class_vectors, tiled
-from tests.heads.sets import made_up, separable, take
+from medfocus_pipeline.heads.texts import Texts, tiled
+from tests.heads.sets import made_up, separable
 
 
 def test_texts_repeat_for_each_joined_part_at_unit_length() -> None:
@@ -38,17 +38,7 @@ def test_without_texts_or_temperature_the_head_is_named(lack: str) -> None:
         Texts.of(train, head="zeroshot")
 
 
-def test_class_vectors_are_the_texts_or_else_the_class_means() -> None:
+def test_the_texts_of_one_focus_mode_are_the_texts() -> None:
     train = separable()
-    np.testing.assert_allclose(class_vectors(train), train.text)
-    own = replace(train, text=None)
-    means = np.stack([train.features[train.labels == k].mean(axis=(0, 1)) for k in range(3)])
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    np.testing.assert_allclose(class_vectors(own), means, atol=1e-6)
-
-
-def test_a_class_without_images_has_the_mean_of_all() -> None:
-    train = made_up()
-    rest = take(train, np.flatnonzero(train.labels != 1))
-    mean = rest.features.mean(axis=(0, 1))
-    np.testing.assert_allclose(class_vectors(rest)[1], mean / np.linalg.norm(mean), atol=1e-6)
+    assert train.text is not None
+    np.testing.assert_allclose(tiled(train.text, dim=train.text.shape[1]), train.text)
