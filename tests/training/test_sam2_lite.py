@@ -1,6 +1,7 @@
 """Training sam2-lite: cached features, steps that learn, and going on as if never stopped."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from medfocus_pipeline import efficientnet
 from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError, WeightsError
+from medfocus_pipeline.files import sha256
 from medfocus_pipeline.segmenters import sam2, sam2_lite
 from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.training import feature_cache, parallel, sam2_losses, sam2_prompts
@@ -17,7 +19,7 @@ from medfocus_pipeline.training.feature_cache import MASK_SIDE, FeatureCache
 from medfocus_pipeline.training.parallel import Team, team
 from medfocus_pipeline.training.sam2_lite import Sam2LiteTraining, prepare, train
 from medfocus_pipeline.training.sam2_model import initial_model
-from medfocus_pipeline.training.sam2_run import COLUMNS, Run
+from medfocus_pipeline.training.sam2_run import CHECKPOINT, COLUMNS, RECIPE, Run
 from medfocus_pipeline.weights import FileHashes
 
 pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
@@ -249,6 +251,24 @@ class Ended:
 
     def join(self, timeout: float | None) -> None:
         pass
+
+
+def test_a_training_may_start_from_weights_which_are_part_of_its_recipe(
+    folder: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    start = tmp_path / "start.safetensors"
+    train(SMALL, folder, advance=nothing).replace(start)
+    (folder / CHECKPOINT).unlink()
+    onward = changed(SMALL, start=start, steps=1, learning_rate=1e-9)
+    found, own = load_file(train(onward, folder, advance=nothing)), load_file(start)
+    for name, tensor in own.items():
+        np.testing.assert_allclose(found[name].float(), tensor.float(), atol=1e-3, err_msg=name)
+    assert json.loads((folder / RECIPE).read_text())["start"] == sha256(start)
+    missing = changed(onward, start=tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match="no such file"):
+        train(missing, folder, advance=nothing)
 
 
 def test_a_process_that_was_killed_is_reported() -> None:
