@@ -83,6 +83,18 @@ def array_specs(config: EmbedConfig, encoder: Encoder) -> list[ArraySpec]:
     return [ArraySpec(name, "float16", shape, ("view", "feature")) for name in names]
 
 
+def region(
+    image: Image, found: Candidates, config: EmbedConfig, similarity: Similarity | None
+) -> Roi:
+    """The ROI of an image with its candidates.
+
+    Args:
+        similarity: for the ROI rule `text`, see `text_similarity`.
+    """
+    scores = similarity(image, found) if similarity and len(found) else None
+    return choose_roi(found, config.roi, size=image.shape[:2], similarity=scores)
+
+
 def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder) -> Prepared:
     """Focus an image on its ROI and render its views.
 
@@ -126,9 +138,7 @@ def job(
         image = read(image_id)
         roi = None
         if candidates is not None:
-            found = candidates(image_id)
-            scores = similarity(image, found) if similarity and len(found) else None
-            roi = choose_roi(found, config.roi, size=image.shape[:2], similarity=scores)
+            roi = region(image, candidates(image_id), config, similarity)
         return prepare(image, roi, config, encoder)
 
     def compute(batch: Sequence[Prepared]) -> Block:

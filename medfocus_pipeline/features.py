@@ -124,7 +124,7 @@ def join(
         paths=tuple(paths[row] for row in rows),
         labels=manifest.labels[rows],
         classes=manifest.classes,
-        features=np.concatenate(parts, axis=2),
+        features=joined(parts),
         text=text,
         train=train,
         test=test,
@@ -154,8 +154,20 @@ def _check_alike(stores: Sequence[Store]) -> None:
         )
 
 
-def _aligned(store: Store, image_ids: Sequence[str], name: str) -> FloatArray:
-    """``(n, v, d) float32`` of one array, L2-normalised, one row for each id."""
+def joined(parts: Sequence[NDArray[Any]]) -> FloatArray:
+    """Features of embeddings as the stores keep them: each part L2-normalised, then joined.
+
+    Args:
+        parts: ``(n, v, d_i) float16``, one for each part of the focus.
+
+    Returns:
+        ``(n, v, sum of d_i) float32``.
+    """
+    return np.concatenate([normalise(rows.astype(np.float32)) for rows in parts], axis=2)
+
+
+def _aligned(store: Store, image_ids: Sequence[str], name: str) -> NDArray[Any]:
+    """``(n, v, d)`` of one array, one row for each id."""
     try:
         found = _rows(store, name)
     except KeyError:
@@ -169,7 +181,7 @@ def _aligned(store: Store, image_ids: Sequence[str], name: str) -> FloatArray:
             f"Embedding store {store.path.name} lacks {missing:,} of {len(image_ids):,} images. "
             "Run: make embed"
         )
-    return normalise(np.stack([found[image_id] for image_id in image_ids]).astype(np.float32))
+    return np.stack([found[image_id] for image_id in image_ids])
 
 
 def _rows(store: Store, name: str) -> dict[str, NDArray[Any]]:

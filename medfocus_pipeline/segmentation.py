@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,12 @@ def _block(found: Sequence[Candidates], images: Sequence[Image], config: MasksCo
     return Block(arrays, columns)
 
 
+def candidates_at(arrays: Mapping[str, NDArray[Any]], row: int, *, count: int) -> Candidates:
+    """The candidates of one row, as a `Block` of `job` has them; the first `count` are in use."""
+    masks, *rest = (arrays[name][row, :count] for name in ("masks", *_SCALARS, "boxes"))
+    return Candidates(unpack(masks), *rest)
+
+
 class MaskReader:
     """Candidates by image id, from a store; safe to call from several threads.
 
@@ -118,9 +124,7 @@ class MaskReader:
         """
         shard, row = self._place[image_id]
         count = self._parts[shard].table["candidates"][row].as_py()
-        arrays = self._arrays(shard)
-        masks, *rest = (arrays[name][row, :count] for name in ("masks", *_SCALARS, "boxes"))
-        return Candidates(unpack(masks), *rest)
+        return candidates_at(self._arrays(shard), row, count=count)
 
     def _arrays(self, shard: int) -> dict[str, NDArray[Any]]:
         with self._lock:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,6 +38,24 @@ _SHOWN = 5
 _SIDES = {"train": "training", "test": "test", "": "no split"}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """An audit and what it was made from.
+
+    Attributes:
+        dataset: without the images that turned out unreadable.
+        pairs: see `audit.PAIRS`.
+        lacking: why embeddings were not compared; empty if they were.
+        notes: what else was not compared.
+    """
+
+    dataset: Dataset
+    found: Audit
+    pairs: pa.Table
+    lacking: str
+    notes: list[str]
+
+
 def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     """Compare all images with one another, print what was found, and write it down.
 
@@ -47,39 +66,51 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
         StoreError: the disk is full, or an embedding store is corrupt.
     """
     dataset = open_dataset(context, images_needed=False)
-    fingerprints, late = _fingerprints(context, dataset)
-    dataset = dataset.without(context, late)
+    measured = measure(context, dataset, config)
+    dataset, found, pairs = measured.dataset, measured.found, measured.pairs
     context.remember(card=dataset.card_path)
-    embeddings, lacking = _embeddings(context, dataset)
-    split = _split(context, dataset)
-    found = audit(dataset.manifest, split, fingerprints, embeddings=embeddings, config=config)
-    pairs = pair_table(found, dataset.manifest)
-    _write(context.folder, found, pairs)
+    write(context.folder, measured)
+    for note in measured.notes:
+        say(note)
     _print(found, pairs)
-    if lacking:
-        say(f"embedding: not compared, {lacking}")
+    if measured.lacking:
+        say(f"embedding: not compared, {measured.lacking}")
     _print_rest(found)
     say_problems(dataset.problems)
     say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
     return int(strict and found.leaked > 0)
 
 
+def measure(context: Context, dataset: Dataset, config: AuditConfig) -> Measured:
+    """Compare all images with one another; hashes of images that were not seen yet are kept.
+
+    Raises:
+        StoreError: the disk is full, or an embedding store is corrupt.
+    """
+    fingerprints, late, notes = _fingerprints(context, dataset)
+    dataset = dataset.without(context, late)
+    embeddings, lacking = _embeddings(context, dataset)
+    split = _split(context, dataset)
+    found = audit(dataset.manifest, split, fingerprints, embeddings=embeddings, config=config)
+    return Measured(dataset, found, pair_table(found, dataset.manifest), lacking, notes)
+
+
 def _fingerprints(
     context: Context, dataset: Dataset
-) -> tuple[dict[str, Fingerprints], dict[str, str]]:
-    """Image id -> hashes, and image id -> why it turned out unreadable."""
+) -> tuple[dict[str, Fingerprints], dict[str, str], list[str]]:
+    """Image id -> hashes, image id -> why it turned out unreadable, and what is to be said."""
     path = context.folder / "fingerprints.parquet"
     known = read_fingerprints(path)
     missing = [image_id for image_id in dataset.files if image_id not in known]
     if missing and not context.data.exists():
-        say(f"{context.data} is not here: pixels are compared as far as they were embedded")
-        return {**_embedded_pixels(context), **known}, {}
+        note = f"{context.data} is not here: pixels are compared as far as they were embedded"
+        return {**_embedded_pixels(context), **known}, {}, [note]
     problems: dict[str, str] = {}
     if missing:
         fresh, problems = _decode(dataset, missing)
         known |= fresh
         write_fingerprints(path, known)
-    return known, problems
+    return known, problems, []
 
 
 def _decode(
@@ -148,8 +179,14 @@ def _split(context: Context, dataset: Dataset) -> Split | str:
         return str(error)
 
 
-def _write(folder: Path, found: Audit, pairs: pa.Table) -> None:
-    described: JSON = summary(found, pairs)
+def write(folder: Path, measured: Measured) -> None:
+    """Writes ``audit.parquet`` and ``audit.json``.
+
+    Raises:
+        StoreError: the disk is full.
+    """
+    pairs = measured.pairs
+    described: JSON = summary(measured.found, pairs)
     with disk_errors(folder):
         with replacing(folder / "audit.parquet") as temporary:
             pq.write_table(pairs, temporary)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from medfocus_pipeline.config import FusionConfig, ProbeConfig
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.evaluation.sweep import run_generator, training_set
+from medfocus_pipeline.evaluation.sweep import training_set
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve
@@ -49,9 +49,8 @@ def run(context: Context, config: ProbeConfig) -> int:
             check_embedded(one)
             table = features(dataset, split, one)
             for fit in (fit for fit in one.runs if fit.seed == 0):
-                train, rng = training_set(table, fit), run_generator(fit)
                 try:
-                    curve = _head(one).lambda_curve(train, LAMBDAS, rng)
+                    curve = _head(one).lambda_curve(training_set(table, fit), LAMBDAS)
                 except DataError as error:
                     say(f"{one.label}, {heading(fit.budget)}: {error}")
                 else:

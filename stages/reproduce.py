@@ -19,7 +19,7 @@ from stages.train_adapter import default_adapter
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """Rows whose features come from one segmenter, ROI rule and encoder.
 
     Attributes:
@@ -57,13 +57,13 @@ def run(
     split = split_of(dataset, config)
     plans: dict[str, Plan] = {}
     notes: dict[str, str] = {}
-    for source in _sources(context, rows):
-        reason = _lacking(source.context)
+    for source in sources(context, rows):
+        reason = lacking(source.context)
         if reason:
             notes |= {row.name: reason for row in source.rows}
             continue
         stores = _stage_one(source.context, dataset, runtime)
-        own = config.model_copy(update={"rows": tuple(map(_probe_row, source.rows))})
+        own = config.model_copy(update={"rows": tuple(map(probe_row, source.rows))})
         made = plan(source.context, dataset, stores, split, own)
         plans |= {row.name: one for row, one in zip(source.rows, made, strict=True)}
     folder = context.folder / "results"
@@ -84,14 +84,14 @@ def _protocol(context: Context, seeds: int | None) -> ProbeConfig:
     return config if seeds is None else config.model_copy(update={"seeds": seeds})
 
 
-def _sources(context: Context, rows: Sequence[Row]) -> list[_Source]:
+def sources(context: Context, rows: Sequence[Row]) -> list[Source]:
     """Rows by what their features come from, the focus modes of each together."""
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         masked = has_region(row.focus)
         key = (row.encoder, row.segmenter if masked else None, row.roi if masked else None)
         groups.setdefault(key, []).append(row)
-    return [_Source(_context(context, own), own) for own in groups.values()]
+    return [Source(_context(context, own), own) for own in groups.values()]
 
 
 def _context(context: Context, rows: Sequence[Row]) -> Context:
@@ -110,7 +110,7 @@ def _context(context: Context, rows: Sequence[Row]) -> Context:
     return replace(context, settings=settings, passing=True)
 
 
-def _lacking(context: Context) -> str:
+def lacking(context: Context) -> str:
     """Which weights are missing here and what to type; empty if nothing is."""
     segmenters = [context.masks.segmenter] if has_region(context.embed.focus) else []
     hashes = context.hashes()
@@ -136,7 +136,8 @@ def _incomplete(place: Located) -> bool:
     return place.store is None or bool(place.missing())
 
 
-def _probe_row(row: Row) -> ProbeRow:
+def probe_row(row: Row) -> ProbeRow:
+    """A row as `plan` takes it."""
     return ProbeRow(head=row.head, focus=row.focus)
 
 

@@ -21,7 +21,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray
 
-VERSION = 2
+VERSION = 3
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 _SEEDS_A_TASK = 5

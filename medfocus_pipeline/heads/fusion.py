@@ -21,6 +21,7 @@ from medfocus_pipeline.heads.fusion_train import train_fusions
 from medfocus_pipeline.heads.linear import FittedLinear, RowSpace, check, choose_c, fit_rows
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON, FloatArray
 
 LIBRARIES = ("sklearn.linear_model", "torch")
@@ -34,6 +35,8 @@ class FusionHead:
     The classifier's C is chosen by cross-validation on I, not on M: F has seen the labels of
     every training image, so that M of a held-out fold would flatter a great C. M has the
     length of I, so that one C means the same for both. Lambda is then chosen with that C.
+    Both depend on the subset alone, with folds and first weights that are the same for every
+    generator: seeds that share a subset share the choice, and its cost.
 
     Without class texts, class embeddings are learned with the rest and start from the mean
     feature of each class; ``chosen["text"]`` then says "learned", else "encoder".
@@ -50,8 +53,15 @@ class FusionHead:
     ) -> "list[FittedFusion]":
         """The same for several subsets, whose trainings run side by side."""
         with single_threaded(*LIBRARIES):
-            runs = [self._run(*pair) for pair in zip(trains, rngs, strict=True)]
-            mixes = self._mixes(runs)
+            subsets = _distinct(trains)
+            choosing = [self._run(one, self._c(one), _chooser()) for one in subsets]
+            chosen = list(zip(choosing, self._mixes(choosing), strict=True))
+            picks = [_pick(train, chosen) for train in trains]
+            runs = [
+                self._run(train, choice.c, rng)
+                for train, (choice, _), rng in zip(trains, picks, rngs, strict=True)
+            ]
+            mixes = [mix for _, mix in picks]
             trainings = [
                 run.training(np.arange(len(run.train.labels)), mix=mix)
                 for run, mix in zip(runs, mixes, strict=True)
@@ -62,18 +72,16 @@ class FusionHead:
                 for run, trained, mix in zip(runs, weights, mixes, strict=True)
             ]
 
-    def lambda_curve(
-        self, train: TrainingSet, lambdas: Sequence[float], rng: np.random.Generator
-    ) -> LambdaCurve:
+    def lambda_curve(self, train: TrainingSet, lambdas: Sequence[float]) -> LambdaCurve:
         """What cross-validation inside the subset says of each lambda in 0 .. 1.
 
-        The folds are those by which `fit` would choose, given the same generator.
+        The folds are those by which `fit` chooses.
 
         Raises:
             DataError: a class has one image, so that no fold can be held out.
         """
         with single_threaded(*LIBRARIES):
-            run = self._run(train, rng)
+            run = self._run(train, self._c(train), _chooser())
             if run.smallest() < 2:
                 raise DataError(
                     "A class of the training subset has 1 image, cross-validation of lambda "
@@ -82,15 +90,17 @@ class FusionHead:
             [curve] = curves([run], lambdas, config=self.config)
         return curve
 
-    def _run(self, train: TrainingSet, rng: np.random.Generator) -> Run:
-        import torch
-
+    def _c(self, train: TrainingSet) -> float:
         check(train)
         rows = RowSpace.of(train.features).rows
-        c = choose_c(rows, train.labels, config=self.config.classifier, rng=rng)
+        return choose_c(rows, train.labels, config=self.config.classifier, rng=_chooser())
+
+    def _run(self, train: TrainingSet, c: float, rng: np.random.Generator) -> Run:
+        import torch
+
         basis, seed, fold = (int(number) for number in rng.integers(2**32, size=3))
-        generator = torch.Generator().manual_seed(basis)
-        space = Space.of(train, width=self.config.width, generator=generator)
+        draws = torch.Generator().manual_seed(basis)
+        space = Space.of(train, width=self.config.width, generator=draws)
         return Run(train, space, c, seed, fold)
 
     def _mixes(self, runs: Sequence[Run]) -> list[float]:
@@ -110,6 +120,28 @@ class FusionHead:
         linear = fit_rows(RowSpace.of(fused), replace(run.train, features=fused), c=run.c)
         text = "learned" if run.train.text is None else "encoder"
         return FittedFusion(fusion, linear, {"C": run.c, "lambda": mix, "text": text})
+
+
+def _chooser() -> np.random.Generator:
+    """What the choice of C and lambda draws from, whatever the run's own generator."""
+    return generator("fusion", "choice")
+
+
+def _distinct(trains: Sequence[TrainingSet]) -> list[TrainingSet]:
+    found: list[TrainingSet] = []
+    for train in trains:
+        if not any(_same_images(train, one) for one in found):
+            found.append(train)
+    return found
+
+
+def _pick(train: TrainingSet, chosen: Sequence[tuple[Run, float]]) -> tuple[Run, float]:
+    """The choice that was made for the images of a training set."""
+    return next(pair for pair in chosen if _same_images(train, pair[0].train))
+
+
+def _same_images(one: TrainingSet, other: TrainingSet) -> bool:
+    return np.array_equal(one.labels, other.labels) and np.array_equal(one.features, other.features)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """A sheet: one picture of what became of a few images, a row each, from candidates to answer."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
 from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.report.outlines import (
+    ANNOTATION,
+    ROI,
+    Colour,
+    coloured,
+    fitted,
+    outlined,
+)
 from medfocus_pipeline.types import Image, Mask
-
-Colour = tuple[int, int, int]
 
 _PANEL, _ANSWER, _GAP = 216, 232, 12
 """Sides of the square that a picture is fitted into, of the last column, and of what is between."""
@@ -31,20 +37,6 @@ _INK: Colour = (25, 25, 25)
 _GREY: Colour = (105, 105, 105)
 _RIGHT: Colour = (0, 120, 60)
 _WRONG: Colour = (190, 20, 40)
-_ROI: Colour = (255, 176, 0)
-_ANNOTATION: Colour = (0, 190, 255)
-
-_CANDIDATES: tuple[Colour, ...] = (
-    (255, 176, 0),
-    (100, 143, 255),
-    (220, 38, 127),
-    (0, 200, 140),
-    (254, 97, 0),
-    (150, 110, 255),
-    (240, 228, 66),
-    (0, 190, 255),
-)
-"""Of the outlines, best candidate first; told apart by colour-blind people too, most of them."""
 
 _LIMIT = 600_000
 """Bytes of a file that a page shows without delay."""
@@ -161,47 +153,12 @@ def _channels(colour: int) -> Colour:
 
 def _panels(example: Example) -> list[Image]:
     """The four pictures of a row, each fitted into the panel."""
-    image = _fitted(example.image)
-    coloured = [
-        (mask, _CANDIDATES[n % len(_CANDIDATES)]) for n, mask in enumerate(example.candidates)
-    ]
-    # The best one last: it is not to be hidden by the others.
-    candidates = _outlined(image, reversed(coloured), width=2)
-    roi = _outlined(image, [(example.roi, _ROI)], width=4)
+    image = fitted(example.image, _PANEL)
+    candidates = outlined(image, coloured(example.candidates), width=2)
+    roi = outlined(image, [(example.roi, ROI)], width=4)
     if example.annotation is not None:
-        roi = _outlined(roi, [(example.annotation, _ANNOTATION)], width=2)
-    return [image, candidates, roi, _fitted(example.focused)]
-
-
-def _fitted(picture: Image) -> Image:
-    """As large as the panel allows, with its aspect ratio."""
-    scale = _PANEL / max(picture.shape[:2])
-    height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
-    resized = PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.BICUBIC)
-    return np.asarray(resized)
-
-
-def _outlined(panel: Image, masks: Iterable[tuple[Mask, Colour]], *, width: int) -> Image:
-    """A panel with the inner edges of masks of any size, so many pixels wide."""
-    drawn = panel.copy()
-    size = (panel.shape[1], panel.shape[0])
-    for mask, colour in masks:
-        soft = PIL.Image.fromarray(mask.astype(np.float32))
-        cover = np.asarray(soft.resize(size, PIL.Image.Resampling.BILINEAR)) >= 0.5
-        inner = cover
-        for _ in range(width):
-            inner = _eroded(inner)
-        drawn[cover & ~inner] = colour
-    return drawn
-
-
-def _eroded(mask: Mask) -> Mask:
-    """Without the pixels that have a neighbour outside; beyond the frame is outside."""
-    padded = np.pad(mask, 1)
-    across = padded[1:-1, :-2] & padded[1:-1, 2:]
-    down = padded[:-2, 1:-1] & padded[2:, 1:-1]
-    inner: Mask = mask & across & down
-    return inner
+        roi = outlined(roi, [(example.annotation, ANNOTATION)], width=2)
+    return [image, candidates, roi, fitted(example.focused, _PANEL)]
 
 
 def _write_answer(draw: ImageDraw.ImageDraw, example: Example, place: tuple[int, int]) -> None:
@@ -240,7 +197,7 @@ def _wrapped(text: str) -> list[str]:
 def _write_footer(draw: ImageDraw.ImageDraw, top: int, *, annotated: bool, source: str) -> None:
     """What the lines in the third column are, and what gave the answers."""
     left = float(_left(0))
-    known = [("ROI", _ROI), ("annotation", _ANNOTATION)] if annotated else [("ROI", _ROI)]
+    known = [("ROI", ROI), ("annotation", ANNOTATION)] if annotated else [("ROI", ROI)]
     font = _font(_SMALL)
     for text, colour in known:
         draw.rectangle((left, top + 8, left + 20, top + 12), fill=colour)

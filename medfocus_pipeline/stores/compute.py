@@ -116,7 +116,7 @@ def fill(
     store.reserve(max((shard + 1 for shard, _ in plan), default=0))
     problems: dict[str, str] = {}
     computed = 0
-    model = _Halving(job.compute, job.batch_size)
+    model = Halving(job.compute, job.batch_size)
     with ThreadPoolExecutor(1, "writer") as writer, _Reader(job, plan) as reader:
         written: deque[Future[None]] = deque()
         for shard, batches in reader.shards():
@@ -186,7 +186,7 @@ class _Reader(Generic[Loaded]):
             return error
 
 
-class _Halving(Generic[Loaded]):
+class Halving(Generic[Loaded]):
     """Calls a model in batches; after running out of memory, in half as large ones."""
 
     def __init__(self, compute: Callable[[Sequence[Loaded]], Block], batch_size: int) -> None:

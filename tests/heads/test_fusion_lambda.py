@@ -25,7 +25,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_the_curve_has_a_finite_score_of_each_lambda_and_of_both_ends() -> None:
     train = dual_encoder(images=24, seed=0)
-    curve = FusionHead(CONFIG).lambda_curve(train, (1.0, 0.0, 0.5, 0.5), rng())
+    curve = FusionHead(CONFIG).lambda_curve(train, (1.0, 0.0, 0.5, 0.5))
     assert curve.lambdas == (0.0, 0.5, 1.0)
     assert all(0 < loss < math.inf for loss in curve.log_losses)
     assert all(0 <= share <= 1 for share in curve.accuracies)
@@ -35,12 +35,22 @@ def test_the_curve_has_a_finite_score_of_each_lambda_and_of_both_ends() -> None:
 def test_the_fit_takes_the_least_loss_of_the_curve_and_is_that_of_its_lambda() -> None:
     train = dual_encoder(images=24, seed=0)
     head = FusionHead(CONFIG)
-    fitted, curve = head.fit(train, rng(7)), head.lambda_curve(train, GRID, rng(7))
+    fitted, curve = head.fit(train, rng(7)), head.lambda_curve(train, GRID)
     assert fitted.chosen["lambda"] == curve.best
     fixed = FusionHead(CONFIG.model_copy(update={"loss_mix": curve.best})).fit(train, rng(7))
     np.testing.assert_array_equal(
         fixed.predict_proba(train.features), fitted.predict_proba(train.features)
     )
+
+
+def test_seeds_of_one_subset_share_the_choice_and_train_on_their_own() -> None:
+    train = dual_encoder(images=24, seed=0)
+    fits = FusionHead(CONFIG).fit_many([train, train], [rng(1), rng(2)])
+    alone = FusionHead(CONFIG).fit(train, rng(2))
+    assert fits[0].chosen == fits[1].chosen == alone.chosen
+    own = [fitted.predict_proba(train.features) for fitted in (*fits, alone)]
+    assert not np.array_equal(own[0], own[1])
+    np.testing.assert_allclose(own[1], own[2], atol=1e-5)
 
 
 def test_the_least_loss_is_the_best_and_the_smaller_lambda_of_equals() -> None:
@@ -61,7 +71,7 @@ def test_every_image_is_held_out_once_with_all_its_views(monkeypatch: pytest.Mon
         return float(trial.mix), float(trial.fold)
 
     monkeypatch.setattr(module, "judge", judge)
-    curve = FusionHead(CONFIG).lambda_curve(train, (0.0, 1.0), rng())
+    curve = FusionHead(CONFIG).lambda_curve(train, (0.0, 1.0))
     for mix in range(2):
         held = np.concatenate([trial.held_out for trial in seen if trial.mix == mix])
         np.testing.assert_array_equal(np.sort(held), np.arange(20))
@@ -72,14 +82,14 @@ def test_every_image_is_held_out_once_with_all_its_views(monkeypatch: pytest.Mon
 def test_a_fold_is_judged_without_its_labels() -> None:
     """Trained weights of a fold do not change with the labels of the held-out images."""
     train = dual_encoder(images=24, seed=0)
-    run = FusionHead(CONFIG)._run(train, rng())
+    run = FusionHead(CONFIG)._run(train, 10.0, rng())
     images, held_out = next(run.folds(3))
     other = train.labels.copy()
     other[held_out] = (other[held_out] + 1) % 4
     poisoned = TrainingSet(train.features, other, 4, train.text)
     weights = [
         next(iter(train_fusions([one.training(images, mix=0.5)], config=CONFIG)))
-        for one in (run, FusionHead(CONFIG)._run(poisoned, rng()))
+        for one in (run, FusionHead(CONFIG)._run(poisoned, 10.0, rng()))
     ]
     for name, tensor in weights[0].items():
         assert tensor.equal(weights[1][name]), name
@@ -88,15 +98,15 @@ def test_a_fold_is_judged_without_its_labels() -> None:
 def test_two_images_of_the_smallest_class_make_two_folds_and_one_is_refused() -> None:
     train = made_up(images=24)
     rest, few = np.flatnonzero(train.labels != 1), np.flatnonzero(train.labels == 1)
-    curve = FusionHead(CONFIG).lambda_curve(take(train, np.append(rest, few[:2])), GRID, rng())
+    curve = FusionHead(CONFIG).lambda_curve(take(train, np.append(rest, few[:2])), GRID)
     assert curve.lambdas == GRID
     with pytest.raises(DataError, match="class of the training subset has 1 image"):
-        FusionHead(CONFIG).lambda_curve(take(train, np.append(rest, few[:1])), GRID, rng())
+        FusionHead(CONFIG).lambda_curve(take(train, np.append(rest, few[:1])), GRID)
 
 
 def test_curves_of_runs_side_by_side_are_those_of_each() -> None:
     runs = [
-        FusionHead(CONFIG)._run(dual_encoder(images=images, seed=images), rng(images))
+        FusionHead(CONFIG)._run(dual_encoder(images=images, seed=images), 10.0, rng(images))
         for images in (24, 34)
     ]
     for together, run in zip(curves(runs, GRID, config=CONFIG), runs, strict=True):

@@ -1,0 +1,236 @@
+"""The Python interface of an exported run: images in, answers out.
+
+    from medfocus_pipeline.classifier import Classifier
+
+    classifier = Classifier.load("models/brain")
+    for answer in classifier.predict([image, another]):      # (h, w, 3) uint8, RGB
+        print(answer.label, answer.probabilities, answer.box, answer.unfamiliar)
+    [explanation] = classifier.explain([image])
+    explanation.heat                                          # (h, w) float32 in [0, 1]
+
+`medfocus_pipeline.datasets.readers.read_image` makes such arrays of PNG, JPEG, TIFF, DICOM and
+NIfTI files, as the pipeline does: then the answers are the pipeline's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.classifier.explanation import HeatMethod, heat_of, settled_method
+from medfocus_pipeline.classifier.models import encoder_weights, open_stage_one
+from medfocus_pipeline.classifier.novelty import Familiar
+from medfocus_pipeline.classifier.pack import PackConfig, read_pack
+from medfocus_pipeline.classifier.stage_one import StageOne
+from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.encoders.prompt_tower import PromptSource
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.heads import entry
+from medfocus_pipeline.heads.protocol import FittedHead
+from medfocus_pipeline.heads.saved import load as load_head
+from medfocus_pipeline.types import Device, FloatArray, Image, Roi
+from medfocus_pipeline.weights import FileHashes
+
+_AT_ONCE = 32
+"""Images whose pictures are in memory together."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a classifier says about one image.
+
+    Attributes:
+        classes: names of the K classes.
+        probabilities: ``(K,) float64`` in [0, 1], sum 1.
+        predicted: index of the greatest.
+        roi: the region that was looked at, ``roi.mask`` ``(h, w) bool``; ``roi.fallback`` says
+            that none was found and it is the whole image. A head that looks at whole images
+            alone has all of the image, and no fallback.
+        distance: to the training images, in [0, 2], see `novelty`.
+        threshold: of that distance.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    predicted: int
+    roi: Roi
+    distance: float
+    threshold: float
+
+    @property
+    def label(self) -> str:
+        """Name of the predicted class."""
+        return self.classes[self.predicted]
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Farther from the training images than 99 % of them are from each other.
+
+        The probabilities of such an image mean little: a head knows its classes only.
+        """
+        return self.distance > self.threshold
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Of the ROI: XYXY in pixels, x1 and y1 exclusive."""
+        columns, rows = (np.flatnonzero(self.roi.mask.any(axis=axis)) for axis in (0, 1))
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+    @property
+    def area(self) -> float:
+        """Share of the image that the ROI covers, in (0, 1]."""
+        return float(self.roi.mask.mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """An answer, and where in the image it comes from.
+
+    Attributes:
+        answer: as `Classifier.predict` gives it.
+        heat: ``(h, w) float32`` in [0, 1]: how much the place speaks for the predicted class,
+            as a share of the place that does most; all 0 if none does. It shows what this
+            model used, not where a finding is.
+        method: ``tokens`` or ``occlusion``, see `explanation`.
+    """
+
+    answer: Answer
+    heat: FloatArray
+    method: HeatMethod
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classifier:
+    """One fitted run with the models that it needs.
+
+    Attributes:
+        config: what the pack says about itself.
+        stage_one: from images to features.
+        head: from features to probabilities.
+        familiar: what training images look like.
+    """
+
+    config: PackConfig
+    stage_one: StageOne
+    head: FittedHead
+    familiar: Familiar
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: Device = "auto",
+        batch_size: int | None = None,
+        hashes: FileHashes | None = None,
+    ) -> "Classifier":
+        """The classifier of a folder that `medfocus export` wrote; nothing is downloaded.
+
+        Args:
+            path: of the folder.
+            device: auto, cpu, cuda or mps.
+            batch_size: images a call of a model, >= 1; None is what suits each of them.
+            hashes: memo of the weight files' hashes; None hashes them all.
+
+        Raises:
+            ConfigError: the device is not there.
+            WeightsError: the folder is no classifier, or a model that it needs is missing,
+                corrupt, or has other weights than it was exported with.
+        """
+        pack = read_pack(Path(path).expanduser())
+        config, memo = pack.config, hashes or FileHashes()
+        runtime = Runtime(device=device, batch_size=batch_size)
+        weights = encoder_weights(config, memo)
+        prompts = None
+        if entry(config.head).needs == "text tower":
+            prompts = PromptSource(config.encoder, weights, config.phrases)
+        head = load_head(pack.head, prompts=prompts)
+        return cls(config, open_stage_one(pack, weights, memo, runtime), head, pack.familiar)
+
+    def predict(self, images: Sequence[Image]) -> list[Answer]:
+        """Classify images.
+
+        Args:
+            images: ``(h, w, 3) uint8`` RGB each, of any sizes from 1 x 1 up.
+
+        Returns:
+            One answer for each image, in order; none for no image. They are what the pipeline
+            says of the same pixels, to 1e-5.
+
+        Raises:
+            DataError: an array is no such image; none is classified then.
+        """
+        check(images)
+        return [answer for _, answer in self._answered(images)]
+
+    def explain(
+        self, images: Sequence[Image], *, method: HeatMethod | None = None
+    ) -> list[Explanation]:
+        """Classify images and say where in them the answers come from.
+
+        Args:
+            images: as for `predict`.
+            method: None is ``tokens`` where the encoder has tokens in the space of its
+                features, else ``occlusion``.
+
+        Returns:
+            One explanation for each image, in order.
+
+        Raises:
+            DataError: an array is no image.
+            ConfigError: ``tokens``, and the encoder has none.
+        """
+        check(images)
+        how = settled_method(self.stage_one, method)
+        return [
+            Explanation(
+                answer,
+                heat_of(self.stage_one, self.head, image, answer.roi, answer.predicted, how),
+                how,
+            )
+            for image, answer in self._answered(images)
+        ]
+
+    def _answered(self, images: Sequence[Image]) -> Iterator[tuple[Image, Answer]]:
+        for start in range(0, len(images), _AT_ONCE):
+            some = images[start : start + _AT_ONCE]
+            rois = self.stage_one.regions(some)
+            features = self.stage_one.features(some, rois)
+            probabilities = self.head.predict_proba(features)
+            distances = self.familiar.distances(features)
+            for image, roi, row, distance in zip(some, rois, probabilities, distances, strict=True):
+                yield image, self._answer(row, roi, float(distance))
+
+    def _answer(self, probabilities: NDArray[np.float64], roi: Roi, distance: float) -> Answer:
+        return Answer(
+            self.config.classes,
+            probabilities,
+            int(probabilities.argmax()),
+            roi,
+            distance,
+            self.familiar.threshold,
+        )
+
+
+def check(images: Sequence[Image]) -> None:
+    """Refuse what is no list of images.
+
+    Raises:
+        DataError: an array has another shape or dtype.
+    """
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        raise DataError("Expected a list of images, got one image: write [image].")
+    for number, image in enumerate(images):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+            kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+            raise DataError(
+                f"Image {number} is {kind}, expected (h, w, 3) uint8: scale it to 0 .. 255, or "
+                "read files with medfocus_pipeline.datasets.readers.read_image."
+            )
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise DataError(
+                f"Image {number} has the shape {image.shape}, expected (h, w, 3) RGB: repeat "
+                "the channel of a grey image three times."
+            )

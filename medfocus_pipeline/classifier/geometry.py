@@ -1,0 +1,95 @@
+"""Where in an image the places of a prepared picture come from.
+
+Focus modes, views and an encoder's own resizing and cropping all keep lines along the axes. So
+a picture that has its own coordinates for colours is sent through them, and two straight lines
+through what comes out say where each place was.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.masks.focus import focus, view
+from medfocus_pipeline.types import FloatArray, FocusMode, Image, Roi, View
+
+Line = tuple[float, float]
+"""Slope and intercept: position in the picture -> position in the image, both in [0, 1]."""
+
+_FLAT = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """From a prepared picture to the image that it was made of.
+
+    Attributes:
+        across, down: of the horizontal and of the vertical positions.
+        size: ``(h, w)`` of the image, in pixels.
+    """
+
+    across: Line
+    down: Line
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, roi: Roi, encoder: Encoder, *, mode: FocusMode, view_name: View) -> "Geometry":
+        """Of one view of an image with this ROI."""
+        size = (roi.mask.shape[0], roi.mask.shape[1])
+        # Of the modes, only the crop moves anything; the others would paint over the colours.
+        moved = focus(_coordinates(size), roi, "crop" if mode == "crop" else "original")
+        picture = encoder.prepare(view(moved, view_name)).astype(np.float64) / 255
+        return cls(_line(picture[..., 0].mean(axis=0)), _line(picture[..., 1].mean(axis=1)), size)
+
+    def spread(self, cells: FloatArray, *, extent: float = 1.0) -> FloatArray:
+        """A grid's values over the image, bilinear between the centres of its cells.
+
+        Args:
+            cells: ``(gh, gw) float32``, over the top left square of the prepared picture.
+            extent: side of that square, as a share of the picture's.
+
+        Returns:
+            ``(h, w) float32``; 0 where the picture does not show the image.
+        """
+        lines = zip((self.down, self.across), self.size, cells.shape, strict=True)
+        rows, columns = (_weights(*line, extent=extent) for line in lines)
+        spread: FloatArray = (rows @ cells @ columns.T).astype(np.float32)
+        return spread
+
+
+def _coordinates(size: tuple[int, int]) -> Image:
+    """``(h, w, 3) uint8``: red says how far to the right a pixel is, green how far down."""
+    picture = np.zeros((*size, 3), np.uint8)
+    for channel, length in ((1, size[0]), (0, size[1])):
+        ramp = np.rint((np.arange(length) + 0.5) / length * 255).astype(np.uint8)
+        picture[..., channel] = ramp[:, None] if channel == 1 else ramp
+    return picture
+
+
+def _line(profile: NDArray[np.float64]) -> Line:
+    """The line through a profile's inner half, where no border bends it."""
+    n = len(profile)
+    inner = slice(n // 4, n - n // 4)
+    places = (np.arange(n)[inner] + 0.5) / n
+    slope, intercept = np.polyfit(places, profile[inner], 1)
+    return float(slope), float(intercept)
+
+
+def _weights(line: Line, length: int, cells: int, *, extent: float) -> NDArray[np.float64]:
+    """``(length, cells)``: what each cell says at each pixel of one axis of the image."""
+    slope, intercept = line
+    weights = np.zeros((length, cells))
+    if abs(slope) < _FLAT:  # an image of one pixel across: each place shows all of it
+        weights[:] = 1 / cells
+        return weights
+    places = ((np.arange(length) + 0.5) / length - intercept) / slope
+    seen = (places >= 0) & (places <= 1)
+    centres = np.clip(places / extent * cells - 0.5, 0, cells - 1)
+    low = np.minimum(centres.astype(np.int64), max(cells - 2, 0))
+    share = centres - low
+    rows = np.arange(length)
+    weights[rows, low] += 1 - share
+    weights[rows, np.minimum(low + 1, cells - 1)] += share
+    weights[~seen] = 0
+    return weights

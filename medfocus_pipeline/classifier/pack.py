@@ -1,0 +1,216 @@
+"""The folder of one fitted run: ``model.safetensors``, ``config.json``, ``README.md``. No pickle.
+
+``config.json`` is a `PackConfig`, written last: without it, or with tensors of another SHA-256
+than it names, the folder is none. Tensors are called
+
+    head.<name>           of the fitted head, see `heads.saved`
+    texts                 (K, d_text) float32, L2-normalised class texts, where there are any
+    familiar              (n, D) float16, see `novelty`
+
+The models of stage one are not in it. Their files are named by SHA-256, and others are refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from medfocus_pipeline.classifier.novelty import Familiar
+from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig
+from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
+from medfocus_pipeline.heads.saved import Saved
+from medfocus_pipeline.types import JSON, FeaturePart, FloatArray, ModelIdentity, RoiRule, View
+
+CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+
+_HEAD = "head."
+
+
+class Model(Frozen):
+    """A `ModelIdentity`, for JSON."""
+
+    id: str
+    revision: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, identity: ModelIdentity) -> "Model":
+        """From a model's identity."""
+        return cls(id=identity.id, revision=identity.revision, files=dict(identity.files))
+
+
+class TrainedOn(Frozen):
+    """The run, as the results table names it.
+
+    Attributes:
+        key: of the run.
+        fraction: percent of the training images, or None.
+        shots: training images a class, or None.
+        images: number of training images.
+        test_images: number of test images on which it gave the stored predictions.
+    """
+
+    key: str
+    fraction: float | None
+    shots: int | None
+    seed: int
+    images: int
+    test_images: int
+
+
+class PackConfig(Frozen):
+    """Everything about a classifier but its arrays.
+
+    Attributes:
+        version: of this format.
+        medfocus: version of the package that wrote it.
+        dataset, title: of the data set.
+        classes: names of the K classes, in the order of the probabilities.
+        phrases: what stands for each class in a prompt.
+        masks: None where no part of the features looks at a region.
+        parts: focus modes, and `roi_pooled`, in the order in which their features are joined.
+        segmenter, encoder_model: whose weights the features were made with.
+        head: as it was configured.
+        head_kind, head_settings: of the fitted head, see `heads.saved`.
+        temperature: of the encoder; None without a text tower.
+        neighbour, threshold: see `novelty`.
+        tensors_sha256: of the file of tensors.
+    """
+
+    format: Literal["medfocus-classifier"] = "medfocus-classifier"
+    version: Literal[1] = 1
+    medfocus: str
+    dataset: str
+    title: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    phrases: tuple[str, ...]
+    masks: MasksConfig | None
+    roi: RoiRule
+    parts: tuple[FeaturePart, ...] = Field(min_length=1)
+    views: tuple[View, ...] = Field(min_length=1)
+    encoder: EncoderConfig
+    segmenter: Model | None
+    encoder_model: Model
+    head: HeadConfig
+    head_kind: str
+    head_settings: JSON
+    temperature: float | None
+    neighbour: int = Field(ge=1)
+    threshold: float = Field(ge=0)
+    run: TrainedOn
+    tensors_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pack:
+    """A classifier as it is stored.
+
+    Attributes:
+        config: see `PackConfig`.
+        head: the fitted head, taken apart.
+        texts: ``(K, d_text) float32``; None without a text tower.
+        familiar: what training images look like.
+    """
+
+    config: PackConfig
+    head: Saved
+    texts: FloatArray | None
+    familiar: Familiar
+
+
+def write_pack(pack: Pack, card: str, folder: Path) -> None:
+    """Write a pack; one that is there already is replaced.
+
+    Args:
+        pack: what to write; `tensors_sha256` is filled in.
+        card: the text of ``README.md``.
+        folder: is made; one that holds anything but a pack is refused.
+
+    Raises:
+        ConfigError: the folder holds something else.
+        StoreError: the disk is full or read-only.
+    """
+    from safetensors.numpy import save
+
+    strange = _strangers(folder)
+    if strange:
+        raise ConfigError(
+            f"{folder} holds {strange[0]!r}, which is no part of a classifier. "
+            "Name a new or empty folder: --out FOLDER"
+        )
+    arrays = {f"{_HEAD}{name}": array for name, array in pack.head.arrays.items()}
+    arrays["familiar"] = pack.familiar.rows
+    if pack.texts is not None:
+        arrays["texts"] = pack.texts
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / TENSORS) as temporary:
+            temporary.write_bytes(save(arrays))
+        write_text(folder / CARD, card)
+        config = pack.config.model_copy(update={"tensors_sha256": sha256(folder / TENSORS)})
+        write_text(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
+
+
+def read_pack(folder: Path) -> Pack:
+    """Read a pack.
+
+    Raises:
+        WeightsError: the folder is no pack, not whole, or of another version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    config = _read_config(folder)
+    try:
+        if sha256(folder / TENSORS) != config.tensors_sha256:
+            raise WeightsError(
+                f"{folder / TENSORS} is not the file that {CONFIG} was written with: it was "
+                "changed, or a copy broke off. Copy the folder anew, or export it again."
+            )
+        arrays = load_file(folder / TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{folder / TENSORS} cannot be read ({error}). Export the classifier again."
+        ) from error
+    head = {name[len(_HEAD) :]: array for name, array in arrays.items() if name.startswith(_HEAD)}
+    return Pack(
+        config,
+        Saved(config.head_kind, head, config.head_settings),
+        arrays.get("texts"),
+        Familiar(arrays["familiar"], config.neighbour, config.threshold),
+    )
+
+
+def _read_config(folder: Path) -> PackConfig:
+    path = folder / CONFIG
+    try:
+        return PackConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise WeightsError(
+            f"{folder} is no folder of a classifier: it has no {CONFIG}. Make one: "
+            "medfocus export DATASET --head fusion --out FOLDER, then name it: --from FOLDER"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"])) or "the file"
+        raise WeightsError(
+            f"{path} is not that of a classifier, or of another version of MedFocus: {place}: "
+            f"{problem['msg']}. Export it again: medfocus export"
+        ) from error
+
+
+def _strangers(folder: Path) -> list[str]:
+    """Names in a folder that are no part of a pack."""
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        return [folder.name]
+    ours = {CONFIG, TENSORS, CARD}
+    names = {path.name for path in folder.iterdir()}
+    left_over = {name for name in names if name.startswith(".") and name.endswith(".partial")}
+    others = sorted(names - ours - left_over)
+    return others or ([CARD] if names & ours == {CARD} else [])

@@ -1,0 +1,121 @@
+"""From images to features through the very functions that the stages call, without a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medfocus_pipeline import embedding, segmentation
+from medfocus_pipeline.config import EmbedConfig, MasksConfig
+from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.features import joined
+from medfocus_pipeline.segmenters.protocol import Segmenter
+from medfocus_pipeline.stores.compute import Halving
+from medfocus_pipeline.types import FeaturePart, FloatArray, Image, Roi
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StageOne:
+    """Segmenter, ROI rule, focus modes, encoder: what a head's features come from.
+
+    The stages round: embeddings are stored in float16, masks in bits. So does this, by the same
+    functions (`segmentation.job`, `embedding.encode`), and gives the same features.
+
+    Attributes:
+        masks: of the segmenter; None where no part looks at a region.
+        segmenter: None likewise.
+        encoder: of pictures.
+        parts: focus modes, and `roi_pooled` after one that has a region.
+        embed: of the encoder, the ROI rule and the views; its focus mode is not read.
+        similarity: for the ROI rule `text`.
+        batch_size: images a call of a model; None is what suits each of them.
+    """
+
+    masks: MasksConfig | None
+    segmenter: Segmenter | None
+    encoder: Encoder
+    parts: tuple[FeaturePart, ...]
+    embed: EmbedConfig
+    similarity: embedding.Similarity | None = None
+    batch_size: int | None = None
+
+    def regions(self, images: Sequence[Image]) -> list[Roi]:
+        """The ROI of each image; all of it where no part looks at a region."""
+        if self.masks is None or self.segmenter is None:
+            return [Roi(np.ones(image.shape[:2], np.bool_), fallback=False) for image in images]
+        job = segmentation.job(
+            self.segmenter,
+            self.masks,
+            _handed_over,
+            batch_size=self.batch_size,
+            workers=1,
+        )
+        found = []
+        for block in Halving(job.compute, job.batch_size)(images):
+            counts = block.columns["candidates"].to_pylist()
+            found += [
+                segmentation.candidates_at(block.arrays, row, count=count)
+                for row, count in enumerate(counts)
+            ]
+        return [
+            embedding.region(image, one, self.embed, self.similarity)
+            for image, one in zip(images, found, strict=True)
+        ]
+
+    def features(self, images: Sequence[Image], rois: Sequence[Roi]) -> FloatArray:
+        """``(n, v, D) float32``, as `features.join` would make them of the stores.
+
+        Raises:
+            DataError: an embedding is not finite.
+        """
+        encoded = {config.focus: self._encoded(config, images, rois) for config in self.modes}
+        halves = []
+        for (mode, name), part in zip(self.sources, self.parts, strict=True):
+            rows = encoded[mode].get(name)
+            if rows is None or not np.isfinite(rows).all():
+                raise DataError(f"The embedding of {part} is missing, or not finite.")
+            halves.append(rows)
+        return joined(halves)
+
+    @property
+    def modes(self) -> list[EmbedConfig]:
+        """One configuration for each focus mode, in order."""
+        modes = [part for part in dict.fromkeys(self.parts) if part != "roi_pooled"]
+        return [self.embed.model_copy(update={"focus": mode}) for mode in modes]
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """(focus mode, array) of each part; `roi_pooled` is of the mode before it."""
+        found: list[tuple[str, str]] = []
+        for part in self.parts:
+            found.append((found[-1][0], part) if part == "roi_pooled" else (part, "pooled"))
+        return found
+
+    def _encoded(
+        self, config: EmbedConfig, images: Sequence[Image], rois: Sequence[Roi]
+    ) -> dict[str, FloatArray]:
+        prepared = [
+            embedding.prepare(
+                image, roi if embedding.needs_masks(config) else None, config, self.encoder
+            )
+            for image, roi in zip(images, rois, strict=True)
+        ]
+        job = embedding.job(
+            self.encoder,
+            config,
+            _handed_over,
+            None,
+            batch_size=self.batch_size,
+            workers=1,
+        )
+        blocks = Halving(job.compute, job.batch_size)(prepared)
+        return {
+            name: np.concatenate([block.arrays[name] for block in blocks])
+            for name in blocks[0].arrays
+        }
+
+
+def _handed_over(name: str) -> Image:
+    """Stands for the reader of a job that is given its images."""
+    raise ValueError(f"image {name} is not read, it is in memory")

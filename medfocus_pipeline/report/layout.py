@@ -1,0 +1,59 @@
+"""Embeddings laid out in the plane, by PCA and by t-SNE."""
+
+import numpy as np
+
+from medfocus_pipeline.types import FloatArray
+
+_PERPLEXITY = 30.0
+_STEPS = 500
+"""Half of the usual: so few points have settled by then."""
+
+_FEWEST = 5
+"""Images below which t-SNE has no neighbourhoods to keep."""
+
+
+def layouts(features: FloatArray, *, seed: int = 0) -> dict[str, FloatArray]:
+    """The same images laid out twice; the same features give the same maps.
+
+    PCA keeps the two directions of greatest variance; t-SNE (van der Maaten and Hinton, JMLR
+    2008) keeps who is near to whom, and starts from PCA.
+
+    Args:
+        features: ``(n, d) float32``, L2-normalised rows.
+        seed: of t-SNE.
+
+    Returns:
+        ``PCA`` and, from five images on, ``t-SNE`` -> ``(n, 2) float32``.
+    """
+    found = {"PCA": _pca(features)}
+    if len(features) >= _FEWEST:
+        found["t-SNE"] = _tsne(features, seed)
+    return found
+
+
+def perplexity(count: int) -> float:
+    """Number of neighbours that t-SNE keeps of each of so many images: 30, or a third of them."""
+    return min(_PERPLEXITY, (count - 1) / 3)
+
+
+def _pca(features: FloatArray) -> FloatArray:
+    from sklearn.decomposition import PCA
+
+    points = np.zeros((len(features), 2), np.float32)
+    # Images that are all alike have no direction of variance: one point.
+    if len(features) and np.ptp(features, axis=0).max() > 0:
+        kept = min(2, *features.shape)
+        points[:, :kept] = PCA(kept, svd_solver="full").fit_transform(features)
+    return points
+
+
+def _tsne(features: FloatArray, seed: int) -> FloatArray:
+    from sklearn.manifold import TSNE
+
+    start = _pca(features)
+    # As t-SNE's authors have it: small, so that the first steps can still sort the points.
+    start *= 1e-4 / max(float(start[:, 0].std()), np.finfo(np.float32).tiny)
+    mapper = TSNE(
+        perplexity=perplexity(len(features)), init=start, max_iter=_STEPS, random_state=seed
+    )
+    return np.asarray(mapper.fit_transform(features), np.float32)

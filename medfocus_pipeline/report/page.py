@@ -1,0 +1,132 @@
+"""The report as one web page that needs nothing else, with its tables and figures beside it."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from medfocus_pipeline.files import disk_errors, replacing, write_text
+from medfocus_pipeline.report import figures, views
+from medfocus_pipeline.report.colours import COLOURS
+from medfocus_pipeline.report.content import Report
+from medfocus_pipeline.report.table import comma_separated, heading, latex, markdown
+
+_FIGURES = ("png", "svg")
+
+
+def write_page(report: Report, folder: Path) -> list[Path]:
+    """Writes a report: its tables, its figures, and last the page.
+
+    ``tables.md``, ``tables.csv``, ``tables.tex``, ``figures/*.png``, ``figures/*.svg`` and
+    ``index.html``; each is whole or absent, and is left alone if it is the same already.
+    Figures that an earlier report left there are removed.
+
+    Args:
+        folder: of the report; it is made.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        StoreError: the disk is full or read-only.
+    """
+    texts = {
+        "tables.md": markdown(report.table),
+        "tables.csv": comma_separated(report.table),
+        "tables.tex": latex(report.table),
+    }
+    drawn: dict[str, bytes] = {}
+    for name, figure in figures.draw(report).items():
+        drawn[f"{name}.png"] = figures.as_png(figure)
+        drawn[f"{name}.svg"] = figures.as_svg(figure).encode()
+    page = render(report)
+    with disk_errors(folder):
+        for name, text in texts.items():
+            write_text(folder / name, _encodable(text))
+        for name, content in drawn.items():
+            _write_bytes(folder / "figures" / name, content)
+        write_text(folder / "index.html", page)
+        for old in (folder / "figures").iterdir():
+            if old.name not in drawn and old.suffix.removeprefix(".") in _FIGURES:
+                old.unlink()
+    names = ["index.html", *texts, *(f"figures/{name}" for name in drawn)]
+    return [folder / name for name in names]
+
+
+def render(report: Report) -> str:
+    """The page: one HTML document with its styles, script, data and pictures inside.
+
+    It loads nothing: its content security policy forbids every address but ``data:`` ones, and
+    every script but its own. Names of classes and files are shown as they are, never obeyed.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FunctionLoader(_file),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["heading"] = heading
+    environment.globals["views"] = views
+    script = _file("page.js")
+    text = environment.get_template("page.html.jinja").render(
+        report=report,
+        rows=views.table_rows(report.table, report.tags),
+        curves=figures.curves(report.table),
+        drawings={name: Markup(text) for name, text in _drawings(report).items()},  # noqa: S704
+        downloads=_downloads(report),
+        colours=COLOURS,
+        style=Markup(_file("page.css")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return _encodable(text)
+
+
+def _drawings(report: Report) -> dict[str, str]:
+    """The matplotlib figures of the page, as elements: two widths of the curves, then the cells."""
+    found = {}
+    for name, size in (("wide", figures.WIDE), ("narrow", figures.NARROW)):
+        figure = figures.draw_accuracy(report.table, size=size, legend=False)
+        found[name] = figures.as_markup(figure, name=f"accuracy-{name}")
+    for number, cell in enumerate(report.cells):
+        figure = figures.draw_reliability(cell, titled=False)
+        found[f"reliability-{number}"] = figures.as_markup(figure, name=f"reliability-{number}")
+    return found
+
+
+def _downloads(report: Report) -> Mapping[str, str]:
+    """File name -> ``data:`` URI of the table: a page from a mail has no folder beside it."""
+    texts = {
+        "tables.csv": ("text/csv", comma_separated(report.table)),
+        "tables.md": ("text/markdown", markdown(report.table)),
+        "tables.tex": ("application/x-tex", latex(report.table)),
+    }
+    return {
+        name: f"data:{kind};base64,{base64.b64encode(_encodable(text).encode()).decode()}"
+        for name, (kind, text) in texts.items()
+    }
+
+
+@cache
+def _file(name: str) -> str:
+    """A file of the page that comes with the package."""
+    return (files("medfocus_pipeline.report") / "page_files" / name).read_text(encoding="utf-8")
+
+
+def _encodable(text: str) -> str:
+    """Without the halves of surrogate pairs that a file name may have, which UTF-8 has not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; one that has the content already is left alone."""
+    if path.exists() and path.read_bytes() == content:
+        return
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

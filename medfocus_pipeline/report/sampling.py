@@ -1,0 +1,96 @@
+"""Which images a report shows: a few, chosen by their hash, so that it stays small."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+
+DEFAULT = 96
+"""Images of all galleries together, if nobody says."""
+
+_WORST = 5
+"""Kinds of worst images that there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many images each part of a report may show.
+
+    Attributes:
+        galleries: of all classes together.
+        worst: of each kind of worst images.
+        mistakes: wrong answers.
+        pairs: of duplicates, two images each.
+        points: of an embedding map, whose pictures are thumbnails.
+    """
+
+    galleries: int
+    worst: int
+    mistakes: int
+    pairs: int
+    points: int = 600
+
+
+def share(images: int) -> Share:
+    """Parts of a budget: three eighths for the classes, the rest for what went wrong.
+
+    Args:
+        images: at least 1; all galleries together show at most this many or, of a budget so
+            small, one of each part.
+    """
+    eighth = images // 8
+    return Share(
+        galleries=max(1, 3 * eighth),
+        worst=max(1, 2 * eighth // _WORST),
+        mistakes=max(1, eighth),
+        pairs=max(1, eighth),
+    )
+
+
+def in_turn(labels: Mapping[str, int], count: int) -> list[str]:
+    """A few images, classes in turn, in the order of their ids.
+
+    An id is the SHA-256 of the file, which says nothing about the image: none is chosen for
+    how well it went.
+
+    Args:
+        labels: image id -> class index.
+        count: how many at most.
+    """
+    queues = [
+        sorted(id_ for id_, label in labels.items() if label == index)
+        for index in sorted(set(labels.values()))
+    ]
+    turns = (id_ for turn in zip_longest(*queues) for id_ in turn if id_ is not None)
+    return [id_ for id_, _ in zip(turns, range(count), strict=False)]
+
+
+def extreme(
+    values: Mapping[str, float], count: int, *, lowest: bool = True
+) -> list[tuple[str, float]]:
+    """The images with the lowest values, or the highest, that one first; ties by id.
+
+    Args:
+        values: image id -> value.
+        count: how many at most.
+    """
+    sign = 1 if lowest else -1
+    return sorted(values.items(), key=lambda pair: (sign * pair[1], pair[0]))[:count]
+
+
+def stratified(labels: Mapping[str, int], count: int) -> list[str]:
+    """A sample in which each class has its share of the images, at least one; in order of ids.
+
+    Args:
+        labels: image id -> class index.
+        count: how many at most, if there are not more classes than that.
+    """
+    if len(labels) <= count:
+        return sorted(labels)
+    share_ = count / len(labels)
+    classes = sorted(set(labels.values()))
+    queues = {
+        index: sorted(id_ for id_, label in labels.items() if label == index) for index in classes
+    }
+    # Rounded down, so that the classes with one image do not lift the sum above the count by much.
+    taken = {index: max(1, int(share_ * len(ids))) for index, ids in queues.items()}
+    return sorted(id_ for index, ids in queues.items() for id_ in ids[: taken[index]])[:count]

@@ -1,0 +1,165 @@
+"""The mask gallery of a report: some images of each class, then the worst ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medfocus_pipeline.datasets.layout import annotation_paths
+from medfocus_pipeline.masks.roi import choose_roi, iou
+from medfocus_pipeline.report.content import Gallery, Tile
+from medfocus_pipeline.report.sampling import Share, extreme, in_turn
+from medfocus_pipeline.stores.store import Store
+from stages.locate import Located
+from stages.progress import bar
+from stages.regions import Regions
+from stages.report_tiles import Tiles, percent
+from stages.scan import Dataset
+
+_COMPARED = 400
+"""Annotated images that are compared with their regions."""
+
+_BY_HASH = "in the order of their SHA-256, which says nothing about an image"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What is known of every image without drawing it.
+
+    Attributes:
+        areas: image id -> share of the image that the ROI is; without fallbacks.
+        fallbacks: ids of images whose ROI is the whole image for want of a candidate.
+        scores: image id -> score of the best candidate.
+        agreement: image id -> IoU of the ROI with the annotation, of some annotated images.
+        annotated: how many images have an annotation file.
+    """
+
+    areas: Mapping[str, float]
+    fallbacks: Sequence[str]
+    scores: Mapping[str, float]
+    agreement: Mapping[str, float]
+    annotated: int
+
+
+def survey(
+    dataset: Dataset, place: Located, masks: Store | None, regions: Regions | None
+) -> Survey:
+    """Look through the index of the embeddings, the scores of the masks, some annotations.
+
+    Raises:
+        StoreError: a store is corrupt.
+    """
+    table = place.store.index().table() if place.store else None
+    if table is None or regions is None:
+        return Survey({}, [], {}, {}, 0)
+    names = ("image_id", "fallback", "roi_area")
+    rows = [
+        row
+        for row in zip(*(table[name].to_pylist() for name in names), strict=True)
+        if row[0] in dataset.files
+    ]
+    agreement, annotated = _agreement(dataset, regions)
+    return Survey(
+        areas={id_: area for id_, fallback, area in rows if not fallback},
+        fallbacks=sorted(id_ for id_, fallback, _ in rows if fallback),
+        scores=_scores(dataset, masks) if masks else {},
+        agreement=agreement,
+        annotated=annotated,
+    )
+
+
+def class_galleries(dataset: Dataset, tiles: Tiles, share: Share) -> list[Gallery]:
+    """Some images of each class; of very many classes, some have none."""
+    labels = label_indices(dataset)
+    names = dataset.manifest.classes
+    chosen: dict[int, list[Tile]] = {}
+    for image_id in in_turn(labels, share.galleries):
+        tile = tiles.tile(image_id)
+        if tile is not None:
+            chosen.setdefault(labels[image_id], []).append(tile)
+    found = []
+    for index, own in sorted(chosen.items()):
+        total = sum(label == index for label in labels.values())
+        note = f"{len(own):,} of {total:,} images, {_BY_HASH}."
+        found.append(Gallery(names[index], note, own))
+    if found and len(chosen) < len(names):
+        left = len(names) - len(chosen)
+        found.append(Gallery("Other classes", f"{left:,} more classes are not shown.", []))
+    return found
+
+
+def worst_galleries(survey_: Survey, tiles: Tiles, share: Share) -> list[Gallery]:
+    """Images whose regions went wrong, or may have."""
+    total = len(survey_.areas) + len(survey_.fallbacks)
+    fallbacks = survey_.fallbacks[: share.worst]
+    count, drawn = len(survey_.fallbacks), _drawn(tiles, fallbacks)
+    note = f"{count:,} of {total:,} images have no usable candidate: the encoder saw all of them."
+    found = [Gallery("Fallbacks", f"{note} {len(drawn):,} are shown." if count else note, drawn)]
+    found[0] = found[0] if count else Gallery("Fallbacks", "No image fell back.", [])
+    areas, scores = survey_.areas, survey_.scores
+    span = f"from {percent(min(areas.values()))} to {percent(max(areas.values()))}" if areas else ""
+    kinds: list[tuple[str, str, Mapping[str, float], bool]] = [
+        ("Smallest regions", f"ROI areas run {span}.", areas, True),
+        ("Largest regions", f"ROI areas run {span}; fallbacks are not counted.", areas, False),
+        ("Lowest scores", "By the segmenter's score of the best candidate.", scores, True),
+        ("Lowest agreement", _agreed(survey_), survey_.agreement, True),
+    ]
+    for title, note, values, lowest in kinds:
+        own = _drawn(tiles, [id_ for id_, _ in extreme(values, share.worst, lowest=lowest)])
+        if own:
+            found.append(Gallery(title, f"{len(own):,} of {len(values):,} images. {note}", own))
+    return found
+
+
+def label_indices(dataset: Dataset) -> dict[str, int]:
+    """Usable image id -> class index; of copies under two labels, that of the first file."""
+    manifest = dataset.manifest
+    ids, labels = manifest.image_ids, manifest.labels
+    return {ids[row]: int(labels[row]) for row in reversed(manifest.usable.tolist())}
+
+
+def _agreed(survey_: Survey) -> str:
+    values = list(survey_.agreement.values())
+    mean = sum(values) / max(len(values), 1)
+    whole = "" if len(values) >= survey_.annotated else f", a sample of {survey_.annotated:,}"
+    return f"Mean IoU of ROI and annotation: {mean:.2f}, over {len(values):,} images{whole}."
+
+
+def _drawn(tiles: Tiles, ids: Sequence[str]) -> list[Tile]:
+    return [tile for tile in map(tiles.tile, ids) if tile is not None]
+
+
+def _scores(dataset: Dataset, masks: Store) -> dict[str, float]:
+    """Image id -> highest score of a candidate; images without one are left out."""
+    found = {}
+    parts = masks.index().parts.values()
+    with bar("reading scores", len(parts)) as advance:
+        for part in parts:
+            scores = masks.read(part, names=["score"])["score"]
+            counts = part.table["candidates"].to_pylist()
+            for id_, row, count in zip(part.image_ids, scores, counts, strict=True):
+                if count and id_ in dataset.files:
+                    found[id_] = float(row[:count].max())
+            advance(1)
+    return found
+
+
+def _agreement(dataset: Dataset, regions: Regions) -> tuple[dict[str, float], int]:
+    """IoU with the annotation, of a sample; and how many images have one."""
+    labels = label_indices(dataset)
+    annotated = {
+        id_: labels[id_]
+        for id_, path in dataset.files.items()
+        if id_ in regions.reader and annotation_paths(dataset.root, path, dataset.card)
+    }
+    found: dict[str, float] = {}
+    if regions.similarity is not None:
+        return found, len(annotated)  # each would need the encoder again
+    chosen = in_turn(annotated, _COMPARED)
+    with bar("comparing with the annotations", len(chosen)) as advance:
+        for id_ in chosen:
+            advance(1)
+            size = regions.reader.size(id_)
+            mask = regions.annotation(id_, size)
+            if mask is not None and mask.any():
+                roi = choose_roi(regions.reader(id_), regions.config.roi, size=size)
+                found[id_] = iou(roi.mask, mask)
+    return found, len(annotated)

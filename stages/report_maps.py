@@ -1,0 +1,100 @@
+"""The embedding maps of a report."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.features import normalise
+from medfocus_pipeline.report.content import EmbeddingMap, Picture
+from medfocus_pipeline.report.layout import layouts, perplexity
+from medfocus_pipeline.report.sampling import stratified
+from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.types import FloatArray
+from stages.locate import Stores
+from stages.progress import bar
+from stages.report_gallery import label_indices
+from stages.report_tiles import Tiles
+from stages.scan import Dataset
+from stages.settings import Context
+
+
+def embedding_maps(
+    context: Context, dataset: Dataset, stores: Stores, split: Split, tiles: Tiles, *, points: int
+) -> list[EmbeddingMap]:
+    """Maps of the whole images and of the focused ones, of the same sample.
+
+    Args:
+        points: images at most.
+
+    Raises:
+        StoreError: a store is corrupt.
+    """
+    labels, sides = label_indices(dataset), _sides(dataset, split)
+    chosen = stratified({id_: label for id_, label in labels.items() if id_ in sides}, points)
+    thumbnails = _thumbnails(tiles, chosen)
+    note = (
+        f"{len(chosen):,} of {len(sides):,} images, each class in proportion, chosen by their "
+        f"SHA-256. PCA, and t-SNE with perplexity {perplexity(len(chosen)):.0f} (distances "
+        "between its groups mean nothing)."
+    )
+    found = []
+    places = dict(zip(dict.fromkeys(context.embed.focus), stores.embeddings, strict=True))
+    modes = _shown(list(places))
+    with bar("laying out embeddings", len(modes)) as advance:
+        for mode in modes:
+            store = places[mode].store
+            if store is not None:
+                found.append(
+                    EmbeddingMap(
+                        title=places[mode].label,
+                        note=f"Focus {mode}. {note}",
+                        layouts=layouts(_features(store, chosen)),
+                        labels=np.array([labels[id_] for id_ in chosen], np.int64),
+                        names=[dataset.files[id_] for id_ in chosen],
+                        sides=[sides[id_] for id_ in chosen],
+                        thumbnails=thumbnails,
+                    )
+                )
+            advance(1)
+    return found
+
+
+def _shown(modes: Sequence[str]) -> list[str]:
+    """The whole image and the paper's focus; or else the first two modes."""
+    preferred = [mode for mode in modes if mode in {"original", "segmented"}]
+    others = [mode for mode in modes if mode not in preferred]
+    return [*preferred, *others][:2]
+
+
+def _thumbnails(tiles: Tiles, ids: Sequence[str]) -> list[Picture]:
+    """One each, or none at all: a point without its picture would show another's."""
+    found = []
+    with bar("drawing thumbnails", len(ids)) as advance:
+        for image_id in ids:
+            picture = tiles.thumbnail(image_id)
+            if picture is None and not tiles.here:
+                return []
+            found.append(picture or _BLANK)
+            advance(1)
+    return found
+
+
+def _features(store: Store, ids: Sequence[str]) -> FloatArray:
+    """``(n, d) float32`` of the plain view, L2-normalised."""
+    views = list(store.recipe.config["views"])
+    view = views.index("identity") if "identity" in views else 0
+    wanted, found = set(ids), {}
+    for part in store.index().parts.values():
+        if wanted.isdisjoint(part.image_ids):
+            continue
+        pooled = store.read(part, names=["pooled"])["pooled"][:, view]
+        found |= zip(part.image_ids, pooled, strict=True)
+    return normalise(np.stack([found[id_] for id_ in ids]).astype(np.float32))
+
+
+def _sides(dataset: Dataset, split: Split) -> Mapping[str, str]:
+    """Image id -> ``train`` or ``test``; of copies on both sides, ``train``."""
+    ids = dataset.manifest.image_ids
+    test = {ids[row]: "test" for row in split.test.tolist()}
+    return test | {ids[row]: "train" for row in split.train.tolist()}
