@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import batched
 from pathlib import Path
 
 import typer
@@ -83,7 +82,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(_document(classifier, said), indent=2))
     else:
-        _show(classifier, said, overlay)
+        _show(said, overlay)
     return int(not said.answers or (strict and bool(said.problems)))
 
 
@@ -124,7 +123,7 @@ def _read(
 ) -> Iterator[list[tuple[Source, Image]]]:
     """Batches of images, read ahead by one; what cannot be read goes to `said`."""
     with ThreadPoolExecutor(_READERS, "reader") as pool:
-        groups = [list(group) for group in batched(sources, _AT_ONCE)]
+        groups = [sources[n : n + _AT_ONCE] for n in range(0, len(sources), _AT_ONCE)]
         ahead = [(groups[0], [pool.submit(_open, one) for one in groups[0]])] if groups else []
         for number in range(len(groups)):
             group, pending = ahead.pop()
@@ -207,7 +206,7 @@ def _entry(path: Path, answer: Answer, overlay: Path | None) -> JSON:
     return entry if overlay is None else {**entry, "overlay": str(overlay)}
 
 
-def _show(classifier: Classifier, said: Said, overlay: Path | None) -> None:
+def _show(said: Said, overlay: Path | None) -> None:
     table = Table("image", "answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", "", box=None)
     for path, answer, _ in said.answers:
         first, second = (-answer.probabilities).argsort()[:2]

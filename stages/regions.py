@@ -80,13 +80,22 @@ def shown_embedding(
     focused = [pair for pair in pairs if embedding.needs_masks(pair[0])]
     preferred = [pair for pair in focused if pair[0].focus == _PREFERRED]
     config, place = [*preferred, *focused, *pairs][0]
+    check_embedded(context, place)
+    return config, place
+
+
+def check_embedded(context: Context, place: Located) -> None:
+    """Refuse to go on without embeddings.
+
+    Raises:
+        StoreError: some images have none.
+    """
     missing = place.missing()
     if place.store is None or missing:
         raise StoreError(
             f"{len(missing):,} of {len(place.ids):,} images have no embedding of "
             f"{place.label}. Run: make embed DATASET={context.dataset}"
         )
-    return config, place
 
 
 def open_regions(

@@ -45,7 +45,10 @@ def _across(pairs: pa.Table) -> list[dict[str, Any]]:
 
 def _one_each(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first pair of each test file; a reader looks at a picture once."""
-    return list({row["second_path"]: row for row in reversed(rows)}.values())[::-1]
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["second_path"], row)
+    return list(first.values())
 
 
 def _tile(row: dict[str, Any], end: str, tiles: Tiles) -> Tile | None:
@@ -53,9 +56,7 @@ def _tile(row: dict[str, Any], end: str, tiles: Tiles) -> Tile | None:
     if picture is None:
         return None
     side = {"train": "training", "test": "test"}[row[f"{end}_split"]]
-    return Tile(
-        row[f"{end}_path"], row[f"{end}_label"], {f"{side} image": picture}, {"side": side}
-    )
+    return Tile(row[f"{end}_path"], row[f"{end}_label"], {f"{side} image": picture}, {"side": side})
 
 
 def _detail(row: dict[str, Any]) -> str:

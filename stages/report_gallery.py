@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medfocus_pipeline.datasets.layout import annotation_paths
+from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.masks.roi import choose_roi, iou
 from medfocus_pipeline.report.content import Gallery, Tile
 from medfocus_pipeline.report.sampling import Share, extreme, in_turn
@@ -15,7 +15,7 @@ from stages.report_tiles import Tiles, percent
 from stages.scan import Dataset
 
 _COMPARED = 400
-"""Annotated images that are compared with their regions."""
+"""Images at most whose regions are compared with their annotations."""
 
 _BY_HASH = "in the order of their SHA-256, which says nothing about an image"
 
@@ -29,14 +29,14 @@ class Survey:
         fallbacks: ids of images whose ROI is the whole image for want of a candidate.
         scores: image id -> score of the best candidate.
         agreement: image id -> IoU of the ROI with the annotation, of some annotated images.
-        annotated: how many images have an annotation file.
+        sampled: whether there may be more annotated ones.
     """
 
     areas: Mapping[str, float]
     fallbacks: Sequence[str]
     scores: Mapping[str, float]
     agreement: Mapping[str, float]
-    annotated: int
+    sampled: bool
 
 
 def survey(
@@ -44,25 +44,30 @@ def survey(
 ) -> Survey:
     """Look through the index of the embeddings, the scores of the masks, some annotations.
 
+    Args:
+        place: of the embeddings.
+        masks: None where no focus mode has a region.
+        regions: None where the images are not here: nothing can be shown, nor compared.
+
     Raises:
         StoreError: a store is corrupt.
     """
     table = place.store.index().table() if place.store else None
-    if table is None or regions is None:
-        return Survey({}, [], {}, {}, 0)
+    if table is None or masks is None:
+        return Survey({}, [], {}, {}, sampled=False)
     names = ("image_id", "fallback", "roi_area")
     rows = [
         row
         for row in zip(*(table[name].to_pylist() for name in names), strict=True)
         if row[0] in dataset.files
     ]
-    agreement, annotated = _agreement(dataset, regions)
+    agreement, sampled = _agreement(dataset, regions) if regions else ({}, False)
     return Survey(
         areas={id_: area for id_, fallback, area in rows if not fallback},
         fallbacks=sorted(id_ for id_, fallback, _ in rows if fallback),
-        scores=_scores(dataset, masks) if masks else {},
+        scores=_scores(dataset, masks) if regions else {},
         agreement=agreement,
-        annotated=annotated,
+        sampled=sampled,
     )
 
 
@@ -119,8 +124,8 @@ def label_indices(dataset: Dataset) -> dict[str, int]:
 def _agreed(survey_: Survey) -> str:
     values = list(survey_.agreement.values())
     mean = sum(values) / max(len(values), 1)
-    whole = "" if len(values) >= survey_.annotated else f", a sample of {survey_.annotated:,}"
-    return f"Mean IoU of ROI and annotation: {mean:.2f}, over {len(values):,} images{whole}."
+    sample = ", a sample" if survey_.sampled else ""
+    return f"Mean IoU of ROI and annotation: {mean:.2f}, over {len(values):,} images{sample}."
 
 
 def _drawn(tiles: Tiles, ids: Sequence[str]) -> list[Tile]:
@@ -142,24 +147,28 @@ def _scores(dataset: Dataset, masks: Store) -> dict[str, float]:
     return found
 
 
-def _agreement(dataset: Dataset, regions: Regions) -> tuple[dict[str, float], int]:
-    """IoU with the annotation, of a sample; and how many images have one."""
-    labels = label_indices(dataset)
-    annotated = {
-        id_: labels[id_]
-        for id_, path in dataset.files.items()
-        if id_ in regions.reader and annotation_paths(dataset.root, path, dataset.card)
-    }
+def _agreement(dataset: Dataset, regions: Regions) -> tuple[dict[str, float], bool]:
+    """IoU with the annotation, and whether that is of a sample."""
     found: dict[str, float] = {}
-    if regions.similarity is not None:
-        return found, len(annotated)  # each would need the encoder again
-    chosen = in_turn(annotated, _COMPARED)
+    # With similarities, each image would need the encoder again.
+    if dataset.card.annotation is None or regions.similarity is not None:
+        return found, False
+    chosen = in_turn(label_indices(dataset), _COMPARED)
     with bar("comparing with the annotations", len(chosen)) as advance:
-        for id_ in chosen:
+        for image_id in chosen:
+            found |= _overlap(regions, image_id)
             advance(1)
-            size = regions.reader.size(id_)
-            mask = regions.annotation(id_, size)
-            if mask is not None and mask.any():
-                roi = choose_roi(regions.reader(id_), regions.config.roi, size=size)
-                found[id_] = iou(roi.mask, mask)
-    return found, len(annotated)
+    return found, len(chosen) < len(dataset.files)
+
+
+def _overlap(regions: Regions, image_id: str) -> dict[str, float]:
+    """IoU of one image, by its id; empty without an annotation that shows something."""
+    size = regions.reader.size(image_id)
+    try:
+        annotation = regions.annotation(image_id, size)
+    except DataError:
+        return {}
+    if annotation is None or not annotation.any():
+        return {}
+    roi = choose_roi(regions.reader(image_id), regions.config.roi, size=size)
+    return {image_id: iou(roi.mask, annotation)}

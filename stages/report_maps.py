@@ -8,6 +8,7 @@ from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.features import normalise
 from medfocus_pipeline.report.content import EmbeddingMap, Picture
 from medfocus_pipeline.report.layout import layouts, perplexity
+from medfocus_pipeline.report.pictures import THUMBNAIL, encoded
 from medfocus_pipeline.report.sampling import stratified
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FloatArray
@@ -17,6 +18,8 @@ from stages.report_gallery import label_indices
 from stages.report_tiles import Tiles
 from stages.scan import Dataset
 from stages.settings import Context
+
+_GREY = np.full((THUMBNAIL, THUMBNAIL, 3), 128, np.uint8)
 
 
 def embedding_maps(
@@ -68,14 +71,14 @@ def _shown(modes: Sequence[str]) -> list[str]:
 
 
 def _thumbnails(tiles: Tiles, ids: Sequence[str]) -> list[Picture]:
-    """One each, or none at all: a point without its picture would show another's."""
+    """One each; none at all where the images are not here."""
     found = []
     with bar("drawing thumbnails", len(ids)) as advance:
         for image_id in ids:
             picture = tiles.thumbnail(image_id)
             if picture is None and not tiles.here:
                 return []
-            found.append(picture or _BLANK)
+            found.append(picture or encoded(_GREY, alt="cannot be read any more"))
             advance(1)
     return found
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from medfocus_pipeline.report.pictures import SIDE, THUMBNAIL, encoded
 from medfocus_pipeline.types import Candidates, Roi
 from stages.regions import Region, Regions
 from stages.scan import Dataset
+
+Drawn = TypeVar("Drawn")
 
 _LINE = 2
 """Width of outlines, in pixels; an annotation's is half as wide as the ROI's around it."""
@@ -61,7 +64,7 @@ class Tiles:
 
         return self._tried(image_id, draw)
 
-    def _tried[Drawn](self, image_id: str, draw: Callable[[str], Drawn]) -> Drawn | None:
+    def _tried(self, image_id: str, draw: Callable[[str], Drawn]) -> Drawn | None:
         if not self.here or image_id not in self.dataset.files:
             return None
         try:

@@ -2,16 +2,24 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medfocus_pipeline.files import disk_errors, replacing, write_text
-from medfocus_pipeline.report import figures, views
+from medfocus_pipeline.report import views
 from medfocus_pipeline.report.colours import COLOURS
 from medfocus_pipeline.report.content import Report
+from medfocus_pipeline.report.curves import NARROW, WIDE, curves, draw_accuracy
+from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg
+from medfocus_pipeline.report.figures import draw, draw_reliability
 from medfocus_pipeline.report.table import comma_separated, heading, latex, markdown
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _FIGURES = ("png", "svg")
 
@@ -38,9 +46,9 @@ def write_page(report: Report, folder: Path) -> list[Path]:
         "tables.tex": latex(report.table),
     }
     drawn: dict[str, bytes] = {}
-    for name, figure in figures.draw(report).items():
-        drawn[f"{name}.png"] = figures.as_png(figure)
-        drawn[f"{name}.svg"] = figures.as_svg(figure).encode()
+    for name, figure in draw(report).items():
+        drawn[f"{name}.png"] = as_png(figure)
+        drawn[f"{name}.svg"] = as_svg(figure).encode()
     page = render(report)
     with disk_errors(folder):
         for name, text in texts.items():
@@ -72,12 +80,13 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["heading"] = heading
+    environment.filters["breakable"] = _breakable
     environment.globals["views"] = views
     script = _file("page.js")
     text = environment.get_template("page.html.jinja").render(
         report=report,
         rows=views.table_rows(report.table, report.tags),
-        curves=figures.curves(report.table),
+        curves=curves(report.table),
         drawings={name: Markup(text) for name, text in _drawings(report).items()},  # noqa: S704
         downloads=_downloads(report),
         colours=COLOURS,
@@ -91,12 +100,12 @@ def render(report: Report) -> str:
 def _drawings(report: Report) -> dict[str, str]:
     """The matplotlib figures of the page, as elements: two widths of the curves, then the cells."""
     found = {}
-    for name, size in (("wide", figures.WIDE), ("narrow", figures.NARROW)):
-        figure = figures.draw_accuracy(report.table, size=size, legend=False)
-        found[name] = figures.as_markup(figure, name=f"accuracy-{name}")
+    for name, size in (("wide", WIDE), ("narrow", NARROW)):
+        figure = draw_accuracy(report.table, size=size, legend=False)
+        found[name] = as_markup(figure, name=f"accuracy-{name}")
     for number, cell in enumerate(report.cells):
-        figure = figures.draw_reliability(cell, titled=False)
-        found[f"reliability-{number}"] = figures.as_markup(figure, name=f"reliability-{number}")
+        figure = draw_reliability(cell, titled=False)
+        found[f"reliability-{number}"] = as_markup(figure, name=f"reliability-{number}")
     return found
 
 
@@ -117,6 +126,13 @@ def _downloads(report: Report) -> Mapping[str, str]:
 def _file(name: str) -> str:
     """A file of the page that comes with the package."""
     return (files("medfocus_pipeline.report") / "page_files" / name).read_text(encoding="utf-8")
+
+
+def _breakable(name: str) -> "Markup":
+    """A name, escaped, that may go on in the next line behind a hyphen, a stroke or the like."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(re.findall(r"[^/+_.-]*[/+_.-]?", name))
 
 
 def _encodable(text: str) -> str:

@@ -166,19 +166,18 @@ def map_points(map_: EmbeddingMap) -> list[Point]:
 def map_data(maps: Sequence[EmbeddingMap]) -> JSON:
     """What the page's script knows of the maps; a thumbnail that two points share is in it once."""
     numbers: dict[str, int] = {}
-    found = []
-    for one in maps:
-        found.append(
-            {
-                "layouts": [coordinates(points).tolist() for points in one.layouts.values()],
-                "labels": one.labels.tolist(),
-                "sides": list(one.sides),
-                "names": list(one.names),
-                "pictures": [
-                    numbers.setdefault(address(picture), len(numbers)) for picture in one.thumbnails
-                ],
-            }
-        )
+    found = [
+        {
+            "layouts": [coordinates(points).tolist() for points in one.layouts.values()],
+            "labels": one.labels.tolist(),
+            "sides": list(one.sides),
+            "names": list(one.names),
+            "pictures": [
+                numbers.setdefault(address(picture), len(numbers)) for picture in one.thumbnails
+            ],
+        }
+        for one in maps
+    ]
     return {"pictures": list(numbers), "maps": found}
 
 
@@ -195,7 +194,7 @@ def _means(table: ResultsTable, budget: Budget) -> list[float]:
 
 def _value(entry: Entry | None, best: float) -> Value:
     if entry is None or math.isnan(entry.mean):
-        return Value("–")
+        return Value("-")
     runs = f"{entry.runs} run{'s' if entry.runs != 1 else ''}"
     if math.isnan(entry.low):
         hint = runs
@@ -222,7 +221,6 @@ def _clean(table: ResultsTable, line: Line) -> list[str]:
     if not (line.leaks and line.entries):
         return []
     return [
-        line.entries[budget].clean_text if budget in line.entries else "–"
+        line.entries[budget].clean_text if budget in line.entries else "-"
         for budget in table.budgets
     ]
-
