@@ -7,7 +7,11 @@
 #   make status                     what is cached, stale, missing, and what each command would do
 #   make reproduce                  the paper's table: every method, baseline and ablation
 #   make audit                      duplicates, leaks, patients on both sides, class balance
+#   make report                     one page to look at: tables, regions, mistakes, leaks, sources
 #   make figure                     one picture of what was done with a few test images
+#   make export HEAD=fusion         one fitted run in a folder (of FOCUS, FRACTION, SEED; to OUT)
+#   make predict IMAGES=scan.png MODEL=folder     classes of new images; make explain: and why
+#   make train-adapter              teach a SAM what the annotations outline (SAM-Adapter)
 #   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs or pictures
 #   make profiles                   what PROFILE can be; make doctor says which run here
 #
@@ -26,10 +30,11 @@ TORCH_INDEX ?=
 RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo phantom profiles scan masks embed probe reproduce audit status figure bench test lint doctor clean-venv
+.PHONY: help install demo phantom profiles heads scan masks embed probe reproduce audit report status \
+	figure export predict explain train-adapter bench test lint doctor clean-venv
 
 help:
-	@sed -n '3,15p' Makefile | cut -c3-
+	@sed -n '/^#   make/s/^#   //p' Makefile
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,8 +46,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)
 
-scan masks embed probe reproduce audit status figure: $(INSTALLED)
+scan masks embed probe reproduce audit report status figure train-adapter: $(INSTALLED)
 	@$(call RUN,$@)
+
+export: $(INSTALLED)
+	@$(call RUN,$@) $(if $(HEAD),--head "$(HEAD)") $(if $(FOCUS),--focus "$(FOCUS)") \
+		$(if $(FRACTION),--fraction "$(FRACTION)") $(if $(SEED),--seed "$(SEED)") $(if $(OUT),--out "$(OUT)")
+
+predict explain: $(INSTALLED)
+	@$(MEDFOCUS) $@ $(IMAGES) $(if $(MODEL),--from "$(MODEL)") $(if $(OUT),$(if $(filter predict,$@),--overlay,--out) "$(OUT)") $(ARGS)
+
+heads: $(INSTALLED)
+	@$(MEDFOCUS) heads list
 
 demo: $(INSTALLED)
 	@$(MEDFOCUS) demo --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)

@@ -29,6 +29,17 @@ _PARAMETERS = {
 }
 """As the models' authors give them; a download has 4 bytes for each."""
 
+_PACKAGE_OF = {
+    "sam2": "sam2",
+    "sam": "transformers",
+    "medsam": "transformers",
+    "sam_adapter": "transformers",
+    "clip": "transformers",
+    "lite-clip": "transformers",
+    "timm": "timm",
+}
+"""What a segmenter or an encoder runs on, beside torch."""
+
 
 class Check(NamedTuple):
     """One finding; `fix` is what to type if it is not `ok`."""
@@ -86,7 +97,7 @@ def download_size(model: str) -> float | None:
 
 def lack(config: ModelConfig, hashes: FileHashes) -> str:
     """Why a model does not run here and what to type; empty if it does."""
-    package = {"sam2": "sam2", "clip": "transformers", "timm": "timm"}.get(config.name)
+    package = _PACKAGE_OF.get(config.name)
     absent = next((check for check in _packages() if check.what == package and not check.ok), None)
     if absent:
         return f"the package {package} is not installed ({absent.fix})"

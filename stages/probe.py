@@ -10,6 +10,7 @@ from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.processes import Processes, processes
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Run, sweep
 from medfocus_pipeline.features import FeatureTable
@@ -79,11 +80,12 @@ def fit_missing(
     if count:
         runs_of_one = next(one.runs for one in plans if one.runs)
         publish(folder.parent / "splits", dataset, split, runs_of_one)
-        with writing(folder), bar("fitting", count) as advance:
+        number = min(workers, 1 + count // _RUNS_A_PROCESS)
+        with writing(folder), processes(number) as within, bar("fitting", count) as advance:
             for one, runs in missing:
                 if runs:
                     table = features(dataset, split, one)
-                    _fit(folder, table, runs, workers=workers, advance=advance)
+                    _fit(folder, table, runs, within=within, advance=advance)
     return count
 
 
@@ -117,10 +119,9 @@ def _done(folder: Path) -> set[str]:
 
 
 def _fit(
-    folder: Path, table: FeatureTable, runs: Sequence[Run], *, workers: int, advance: Advance
+    folder: Path, table: FeatureTable, runs: Sequence[Run], *, within: Processes, advance: Advance
 ) -> None:
-    processes = min(workers, 1 + len(runs) // _RUNS_A_PROCESS)
-    for outcomes in sweep(table, runs, workers=processes):
+    for outcomes in sweep(table, runs, within=within):
         results.append(
             folder,
             results=[result_row(table, outcome) for outcome in outcomes],

@@ -1,12 +1,8 @@
 """The few-shot protocol: which runs there are, which of them share a fit, and fitting them."""
 
-import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -14,6 +10,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import HeadConfig, ProbeConfig
 from medfocus_pipeline.datasets.splits import Budget, nested_subsets
+from medfocus_pipeline.evaluation.processes import HERE, Processes
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads import entry, make_head
 from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
@@ -130,27 +127,28 @@ def _text_key(head: HeadConfig, keys: FeatureKeys) -> str | None:
             return keys.text_key
 
 
-def sweep(table: FeatureTable, runs: Sequence[Run], *, workers: int = 1) -> Iterator[list[Outcome]]:
+def sweep(
+    table: FeatureTable, runs: Sequence[Run], *, within: Processes = HERE
+) -> Iterator[list[Outcome]]:
     """Fit runs of one head, budget by budget.
 
-    A head computes with one thread, so that results do not depend on `workers`.
+    A head computes with one thread, so that results do not depend on the number of processes.
 
     Args:
         table: the features that the runs were planned for.
-        workers: processes.
+        within: the processes.
 
     Yields:
         The outcomes of one budget's runs, in the order of the runs.
     """
-    with _processes(table, workers) as mapped:
-        budgets = [list(group) for _, group in groupby(runs, key=lambda run: run.budget)]
-        tasks = [_tasks(budget) for budget in budgets]
-        fits = iter(mapped([task for budget in tasks for task in budget]))
-        for budget, split in zip(budgets, tasks, strict=True):
-            found: dict[str, Fit] = {}
-            for task in split:
-                found |= zip([run.fit_key for run in task], next(fits), strict=True)
-            yield [Outcome(run, *found[run.fit_key]) for run in budget]
+    budgets = [list(group) for _, group in groupby(runs, key=lambda run: run.budget)]
+    tasks = [_tasks(budget) for budget in budgets]
+    fits = within.map(fit_and_predict, table, [task for budget in tasks for task in budget])
+    for budget, split in zip(budgets, tasks, strict=True):
+        found: dict[str, Fit] = {}
+        for task in split:
+            found |= zip([run.fit_key for run in task], next(fits), strict=True)
+        yield [Outcome(run, *found[run.fit_key]) for run in budget]
 
 
 def to_fit(runs: Sequence[Run], done: Set[str]) -> list[Run]:
@@ -178,32 +176,6 @@ def _tasks(budget: Sequence[Run]) -> list[list[Run]]:
 
 Fit = tuple[NDArray[np.float64], JSON, float]
 """Test probabilities, what was chosen, and the seconds of the fit."""
-
-
-@contextmanager
-def _processes(
-    table: FeatureTable, workers: int
-) -> Iterator[Callable[[Iterable[Sequence[Run]]], Iterable[list[Fit]]]]:
-    """A ``map`` over tasks, in this process or in several that each got the table once."""
-    if workers == 1:
-        yield partial(map, partial(fit_and_predict, table))
-        return
-    # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _adopt, (table,)) as pool:
-        yield partial(pool.map, _fit_adopted)
-
-
-_adopted: list[FeatureTable] = []
-"""In a worker process: the table that its runs read."""
-
-
-def _adopt(table: FeatureTable) -> None:
-    _adopted[:] = [table]
-
-
-def _fit_adopted(runs: Sequence[Run]) -> list[Fit]:
-    return fit_and_predict(_adopted[0], runs)
 
 
 def fit_and_predict(table: FeatureTable, runs: Sequence[Run]) -> list[Fit]:

@@ -38,7 +38,7 @@ COLOURS: Mapping[str, Tone] = {
 2.1, AA). The series are near those of Okabe and Ito (2008), which colour-blind people tell apart;
 no two light ones are equal, so that a drawn figure can be recoloured."""
 
-HEAT = 0.55
+HEAT = 0.5
 """Greatest share of a colour that is laid over `card` where text stands on it."""
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "h")

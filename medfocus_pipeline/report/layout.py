@@ -52,7 +52,7 @@ def _tsne(features: FloatArray, seed: int) -> FloatArray:
 
     start = _pca(features)
     # As t-SNE's authors have it: small, so that the first steps can still sort the points.
-    start *= 1e-4 / max(float(start[:, 0].std()), np.finfo(np.float32).tiny)
+    start *= 1e-4 / max(float(start[:, 0].std()), float(np.finfo(np.float32).tiny))
     mapper = TSNE(
         perplexity=perplexity(len(features)), init=start, max_iter=_STEPS, random_state=seed
     )

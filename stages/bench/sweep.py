@@ -6,6 +6,7 @@ import numpy as np
 
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.devices import cores
+from medfocus_pipeline.evaluation.processes import processes
 from medfocus_pipeline.evaluation.sweep import Labelled, plan_runs, sweep
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, normalise
 from medfocus_pipeline.seeding import generator
@@ -35,8 +36,9 @@ def measure(*, images: int, seeds: int) -> JSON:
         )
         runs = plan_runs(config, head, table.keys, train=train, test=test)
         started = time.perf_counter()
-        for _ in sweep(table, runs, workers=cores()):
-            pass
+        with processes(cores()) as within:
+            for _ in sweep(table, runs, within=within):
+                pass
         figures[f"{head.name}_seconds"] = time.perf_counter() - started
         figures[f"{head.name}_runs"] = len(runs)
     return figures

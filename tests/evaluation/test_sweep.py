@@ -7,6 +7,7 @@ import pytest
 
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.evaluation import sweep as module
+from medfocus_pipeline.evaluation.processes import processes
 from medfocus_pipeline.evaluation.sweep import Labelled, Run, fit, plan_runs, predict, sweep
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads.linear import LinearHead
@@ -198,7 +199,10 @@ def test_the_linear_head_in_a_sweep_is_the_linear_head_called_by_hand(
 def test_probabilities_do_not_depend_on_the_number_of_workers(table: FeatureTable) -> None:
     config = ProbeConfig(fractions=(50,), seeds=3)
     runs = plan(table, LINEAR, config) + plan(table, FUSION, config)
-    [alone], [beside] = sweep(table, runs), sweep(table, runs, workers=2)
+    with processes(2) as two_of_them:
+        [alone], [beside] = sweep(table, runs), sweep(table, runs, within=two_of_them)
+        [again] = sweep(table, runs[:1], within=two_of_them)
+    assert again[0].probabilities.tobytes() == alone[0].probabilities.tobytes()
     assert [outcome.run.key for outcome in beside] == [run.key for run in runs]
     for one, two in zip(alone, beside, strict=True):
         assert one.probabilities.tobytes() == two.probabilities.tobytes()

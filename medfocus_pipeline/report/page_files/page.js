@@ -135,11 +135,14 @@
       current = n;
       const picture = shown.querySelector("img");
       const label = names[own.labels[n]].textContent;
-      picture.src = data.pictures[own.pictures[n]];
+      const source = data.pictures[own.pictures[n]];
+      if (source) picture.src = source;
       picture.alt = `${label}, ${own.names[n]}`;
       shown.querySelector(".label").textContent = `${label}, ${own.sides[n]}`;
       shown.querySelector(".name").textContent = own.names[n];
-      all("img, .label, .name", shown).forEach((part) => (part.hidden = false));
+      all(".label, .name", shown).forEach((part) => (part.hidden = false));
+      // On a machine without the images there is none.
+      picture.hidden = !source;
       shown.querySelector(".hint").hidden = true;
       place();
     };

@@ -1,0 +1,79 @@
+"""Processes that fit: started once for all that is fitted, because each imports its libraries."""
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.files import disk_errors
+
+Task = TypeVar("Task")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Where tasks are done.
+
+    Attributes:
+        pool: None is this process.
+    """
+
+    pool: ProcessPoolExecutor | None
+
+    def map(
+        self,
+        function: Callable[[FeatureTable, Task], Found],
+        table: FeatureTable,
+        tasks: Sequence[Task],
+    ) -> Iterator[Found]:
+        """What a function finds of a table for each task, in their order.
+
+        The features are written to a temporary file once, of which the processes read what
+        they need: sent along with each task they would be copied as often.
+
+        Args:
+            function: of a module, so that a process can import it.
+
+        Raises:
+            StoreError: there is no room for the file.
+        """
+        if self.pool is None:
+            yield from map(partial(function, table), tasks)
+            return
+        with tempfile.TemporaryDirectory(prefix="medfocus-") as folder:
+            path = Path(folder) / "features.npy"
+            with disk_errors(path.parent):
+                np.save(path, table.features)
+            rest = replace(table, features=table.features[:0])
+            yield from self.pool.map(partial(_there, function, rest, path), tasks)
+
+
+HERE = Processes(None)
+"""This process alone."""
+
+
+@contextmanager
+def processes(number: int) -> Iterator[Processes]:
+    """So many processes; 1 is this one."""
+    if number == 1:
+        yield HERE
+        return
+    # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
+    with ProcessPoolExecutor(number, multiprocessing.get_context("spawn")) as pool:
+        yield Processes(pool)
+
+
+def _there(
+    function: Callable[[FeatureTable, Task], Found], rest: FeatureTable, path: Path, task: Task
+) -> Found:
+    features = np.asarray(np.load(path, mmap_mode="r"))
+    return function(replace(rest, features=features), task)
