@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.errors import ConfigError
 from stages.options import (
     DEFAULT_CACHE,
@@ -13,6 +14,7 @@ from stages.options import (
     DatasetName,
     DeviceName,
     ProfileName,
+    validated,
 )
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -134,7 +136,8 @@ def _use(
     known = {None: None, "tokens": "tokens", "occlusion": "occlusion"}
     if method not in known:
         raise ConfigError(f"There is no method {method!r}; choose tokens or occlusion.")
-    classifier = Classifier.load(from_, device=device, batch_size=batch_size)
+    runtime = validated(Runtime, {"device": device, "batch_size": batch_size})
+    classifier = Classifier.load(from_, device=runtime.device, batch_size=batch_size)
     code = predict.run(
         classifier, images, as_json=as_json, overlay=overlay, method=known[method], strict=strict
     )

@@ -1,44 +1,26 @@
 """``medfocus export``: one fitted run as a folder that needs no cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.card import SCORES, Measured, Origin, Score, card_text
-from medfocus_pipeline.classifier.models import anchored
-from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn, write_pack
+from medfocus_pipeline.classifier.card import card_text
+from medfocus_pipeline.classifier.pack import write_pack
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.diagnostics import class_recalls, read_answers
-from medfocus_pipeline.evaluation.metrics import NAN
-from medfocus_pipeline.evaluation.statistics import t_interval
-from medfocus_pipeline.evaluation.sweep import Run, fit, predict, to_fit
-from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.evaluation.statistics import Row, budget_of
+from medfocus_pipeline.evaluation.sweep import Run
 from medfocus_pipeline.heads import names
-from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.report.table import heading
-from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.stores.store import Store
-from medfocus_pipeline.types import ModelIdentity
 from stages.locate import locate_stores
-from stages.planning import Plan, features, has_region, plan, split_of
+from stages.packing import Found, fitted, measured, origin, pack
+from stages.planning import Plan, features, plan, split_of
 from stages.probe import check_embedded
 from stages.progress import say
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
-
-TOLERANCE = 1e-5
-"""Of the probabilities that the exported head gives, against those that the run stored."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +37,6 @@ class Wanted:
     focus: str | None
     budget: Budget
     seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A run that has a result.
-
-    Attributes:
-        plan: of its row of the table.
-        run: itself.
-        beside: all runs of the row that were planned, of every seed.
-        rows: results of those of its budget, one a seed.
-    """
-
-    plan: Plan
-    run: Run
-    beside: Sequence[Run]
-    rows: Sequence[Row]
 
 
 def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
@@ -95,11 +60,10 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     found = _find(context, dataset, known, replace(wanted, head=head, focus=focus))
     check_embedded(found.plan)
     table = features(dataset, split_of(dataset, context.probe), found.plan)
-    saved = _fitted(context, table, found)
-    pack = _pack(dataset, table, found, saved)
+    packed = pack(dataset, table, found, fitted(context, table, found))
     folder = out or context.folder / "models" / _name(found.run)
-    origin = _origin(dataset)
-    write_pack(pack, card_text(pack.config, origin, _measured(context, table, found)), folder)
+    figures = measured(context, table, found)
+    write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
     row = next(row for row in found.rows if row["run_key"] == found.run.key)
     say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
     say(f"accuracy on {row['n_test']:,} test images: {row['accuracy']:.3f}, as stored")
@@ -142,8 +106,8 @@ def _find(context: Context, dataset: Dataset, known: Sequence[Row], wanted: Want
         one = _planned(context, dataset, probe_row, wanted.budget, seeds=seeds)
         for candidate in one.runs:
             if candidate.seed == wanted.seed and candidate.key in rows:
-                measured = [rows[run.key] for run in one.runs if run.key in rows]
-                return Found(one, candidate, one.runs, measured)
+                done = [rows[run.key] for run in one.runs if run.key in rows]
+                return Found(one, candidate, one.runs, done)
     raise StoreError(
         f"The results of {wanted.head} on {wanted.focus} are of other settings, images or "
         f"another version of MedFocus than {context.dataset} has now. Fit them again: "
@@ -186,118 +150,6 @@ def _planned(
     return one
 
 
-def _fitted(context: Context, table: FeatureTable, found: Found) -> Saved:
-    """The head, taken apart; put together again it gives the stored predictions.
-
-    First the run alone, then beside those that the sweep trained it with: what such a training
-    gives may depend on them by rounding.
-    """
-    stored = _stored(context, table, found.run)
-    others = {run.key for run in found.beside} - {found.run.key}
-    away = np.inf
-    for together in ([found.run], to_fit(found.beside, others)):
-        place = [run.key for run in together].index(found.run.key)
-        saved = save(fit(table, together)[place])
-        again = predict(load(saved, prompts=table.prompts), table)
-        away = float(np.abs(again - stored).max())
-        if away <= TOLERANCE:
-            return saved
-    raise StoreError(
-        f"{found.plan.label} does not give the stored predictions again (probabilities differ by "
-        f"up to {away:.1e}): they were made on another machine or with other packages. Remove "
-        f"{context.folder / 'results'} and run: medfocus probe {context.dataset}"
-    )
-
-
-def _stored(context: Context, table: FeatureTable, run: Run) -> np.ndarray[Any, Any]:
-    """The run's probabilities of the test images, ``(n_test, K)``, in the table's order."""
-    predictions = results.read(context.folder / "results", "predictions")
-    mine = [key == run.key for key in predictions["run_key"].to_pylist()]
-    rows = predictions.filter(pa.array(mine, pa.bool_())).to_pylist()
-    answers = {(row["image_id"], row["class_index"]): row["probabilities"] for row in rows}
-    try:
-        return np.array(
-            [answers[table.image_ids[row], int(table.labels[row])] for row in table.test]
-        )
-    except KeyError:
-        raise StoreError(
-            f"The stored predictions of {context.dataset} lack some of its test images. Remove "
-            f"{context.folder / 'results'} and run: medfocus probe {context.dataset}"
-        ) from None
-
-
-def _pack(dataset: Dataset, table: FeatureTable, found: Found, saved: Saved) -> Pack:
-    context, row, run = found.plan.context, found.plan.row, found.run
-    embed = context.embed.configs(auto=dataset.card.roi)[0]
-    masked = has_region(row.focus)
-    rows = table.train[run.subset]
-    familiar = Familiar.of(table.features[rows], generator("familiar", run.subset_key))
-    masks = found.plan.stores.masks
-    kind, amount = run.budget
-    config = PackConfig(
-        medfocus=__version__,
-        dataset=table.dataset,
-        title=dataset.card.title,
-        classes=table.classes,
-        phrases=tuple(one.prompt for one in dataset.card.classes),
-        masks=context.masks.model_copy(update={"segmenter": anchored(context.masks.segmenter)})
-        if masked
-        else None,
-        roi=embed.roi,
-        parts=row.focus,
-        views=embed.views,
-        encoder=anchored(embed.encoder),
-        segmenter=_model(masks.store) if masked and masks and masks.store else None,
-        encoder_model=_model(found.plan.places[0].store),
-        head=row.head,
-        head_kind=saved.kind,
-        head_settings=saved.settings,
-        temperature=table.temperature,
-        neighbour=familiar.neighbour,
-        threshold=familiar.threshold,
-        run=TrainedOn(
-            key=run.key,
-            fraction=amount if kind == "fraction" else None,
-            shots=int(amount) if kind == "shots" else None,
-            seed=run.seed,
-            images=len(run.subset),
-            test_images=len(table.test),
-        ),
-    )
-    return Pack(config, saved, table.text, familiar)
-
-
-def _model(store: Store | None) -> Model:
-    """The model that a store was made with, whatever weights this machine has now."""
-    if store is None:
-        raise ValueError("stores are checked first")
-    made = store.recipe.model
-    return Model.of(ModelIdentity(made["id"], store.revision, made["files"]))
-
-
-def _origin(dataset: Dataset) -> Origin:
-    card = dataset.card
-    return Origin(card.modality, card.source, card.licence, card.citation)
-
-
-def _measured(context: Context, table: FeatureTable, found: Found) -> Measured:
-    own = next(row for row in found.rows if row["run_key"] == found.run.key)
-    keys = [row["run_key"] for row in found.rows]
-    answers = read_answers(results.read(context.folder / "results", "predictions"), keys)
-    return Measured(
-        seeds=len(found.rows),
-        test_images=own["n_test"],
-        clean_images=own["n_test_clean"],
-        scores={name: _score(found.rows, own, name) for name in SCORES},
-        recalls=class_recalls(list(answers.values()), n_classes=len(table.classes)),
-    )
-
-
-def _score(rows: Sequence[Row], own: Row, name: str) -> Score:
-    values = np.array([NAN if row[name] is None else row[name] for row in rows])
-    return Score(NAN if own[name] is None else own[name], float(values.mean()), t_interval(values))
-
-
 def _name(run: Run) -> str:
     kind, amount = run.budget
     size = f"{amount:g}-shots" if kind == "shots" else f"{amount:g}-percent"
@@ -310,10 +162,5 @@ def _told(budget: Budget, seed: int) -> str:
 
 def _budgets(known: Sequence[Row]) -> str:
     """The budgets that have results, for a message."""
-    kinds = {
-        (kind, row[kind])
-        for row in known
-        for kind in ("fraction", "shots")
-        if row[kind] is not None
-    }
-    return ", ".join(heading(budget) for budget in sorted(kinds)) or "none"
+    budgets = {budget_of(row) for row in known}
+    return ", ".join(heading(budget) for budget in sorted(budgets)) or "none"

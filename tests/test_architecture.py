@@ -14,7 +14,7 @@ LIBRARY = ROOT / "medfocus_pipeline"
 # DESIGN: imports run left to right only. Units of one tuple are independent of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("files", "seeding", "config"),
+    ("files", "seeding", "workers", "config"),
     ("devices", "weights", "profiles"),
     ("datasets", "efficientnet"),
     ("masks",),
@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("heads",),
     ("evaluation",),
     ("report", "training", "reproduction"),
+    ("classifier",),
 )
 LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
@@ -90,6 +91,8 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
             "sklearn",
             "zarr",
             "skimage",
+            "matplotlib",
+            "jinja2",
         }
         assert not (top and package in heavy), f"{name} imports {package} before it is needed"
 
@@ -103,7 +106,10 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     code = "import sys, stages.cli; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
-    assert not loaded & {"torch", "transformers", "sam2", "timm", "sklearn", "zarr", "pandas"}
+    assert not loaded & {
+        *("torch", "transformers", "sam2", "timm", "sklearn", "zarr", "pandas"),
+        *("matplotlib", "jinja2"),
+    }
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(LIBRARY)))

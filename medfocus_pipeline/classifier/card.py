@@ -214,4 +214,4 @@ def _number(value: float) -> str:
 
 
 def _span(interval: Interval | None) -> str:
-    return "-" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+    return "-" if interval is None else f"{max(interval.low, 0):.3f} to {min(interval.high, 1):.3f}"

@@ -115,7 +115,7 @@ def token_losses(
         for place, geometry in enumerate(look.geometries):
             moved = [np.repeat(rows[None], look.tokens.shape[1], axis=0) for rows in pooled]
             moved[number][:, place] = look.without(name, place)
-            losses = odds - _log_odds(head, joined(moved), predicted)
+            losses = (odds - _log_odds(head, joined(moved), predicted)).astype(np.float32)
             spread = geometry.spread(losses.reshape(look.grid), extent=look.extent)
             total += spread * roi.mask if mode in _DARK_OUTSIDE else spread
     return total
@@ -214,8 +214,9 @@ def _log_odds(head: FittedHead, features: FloatArray, predicted: int) -> NDArray
     probabilities = head.predict_proba(features)
     others = np.delete(probabilities, predicted, axis=1).sum(axis=1)
     tiny = np.finfo(np.float64).tiny
-    odds: NDArray[np.float64] = np.log(np.maximum(probabilities[:, predicted], tiny))
-    return odds - np.log(np.maximum(others, tiny))
+    own = np.maximum(probabilities[:, predicted], tiny)
+    odds: NDArray[np.float64] = np.log(own) - np.log(np.maximum(others, tiny))
+    return odds
 
 
 def _squares(image: Image) -> Iterator[tuple[tuple[slice, slice], Image]]:

@@ -69,7 +69,8 @@ def heated(picture: Image, heat: FloatArray) -> Image:
     steps = np.linspace(0, 1, len(_SCALE))
     colours = np.stack([np.interp(amount, steps, channel) for channel in _SCALE.T], axis=-1)
     cover = _COVER * np.sqrt(amount)[..., None]
-    return np.rint(picture * (1 - cover) + colours * cover).astype(np.uint8)
+    mixed: Image = np.rint(picture * (1 - cover) + colours * cover).astype(np.uint8)
+    return mixed
 
 
 def _lines(explanation: Explanation, name: str) -> list[tuple[str, Colour]]:

@@ -12,7 +12,7 @@ from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import joined
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.compute import Halving
-from medfocus_pipeline.types import FeaturePart, FloatArray, Image, Roi
+from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, Image, Roi
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,9 +85,9 @@ class StageOne:
         return [self.embed.model_copy(update={"focus": mode}) for mode in modes]
 
     @property
-    def sources(self) -> list[tuple[str, str]]:
+    def sources(self) -> list[tuple[FocusMode, str]]:
         """(focus mode, array) of each part; `roi_pooled` is of the mode before it."""
-        found: list[tuple[str, str]] = []
+        found: list[tuple[FocusMode, str]] = []
         for part in self.parts:
             found.append((found[-1][0], part) if part == "roi_pooled" else (part, "pooled"))
         return found

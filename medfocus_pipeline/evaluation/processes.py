@@ -14,6 +14,7 @@ import numpy as np
 
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.workers import follow_parent
 
 Task = TypeVar("Task")
 Found = TypeVar("Found")
@@ -68,7 +69,8 @@ def processes(number: int) -> Iterator[Processes]:
         yield HERE
         return
     # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
-    with ProcessPoolExecutor(number, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(number, context, follow_parent) as pool:
         yield Processes(pool)
 
 

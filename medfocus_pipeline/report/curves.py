@@ -91,12 +91,12 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
     low, mean, high = (
         [100 * getattr(entry, name) for _, entry in known] for name in ("low", "mean", "high")
     )
-    level, width = (3, 1.8) if curve.strong else (2, 0.8)
+    level, width, alpha = (3, 1.8, 1.0) if curve.strong else (2, 0.8, 0.45)
     name = f"curve-{curve.number}"
     if known:
         band = axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
         band.set(gid=f"{name}-band", visible=curve.strong)
-        (line,) = axes.plot(x, mean, color=colour, linewidth=width, zorder=level)
+        (line,) = axes.plot(x, mean, color=colour, linewidth=width, zorder=level, alpha=alpha)
         line.set(marker=curve.mark, markersize=5 if curve.strong else 2.5, gid=f"{name}-line")
     percents = [amount for kind, amount in budgets if kind == "fraction"]
     paper = [
@@ -105,7 +105,7 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
     if paper:
         (marks,) = axes.plot(*zip(*paper, strict=True), linestyle="none", marker=curve.mark)
         size = 6.5 if curve.strong else 4
-        marks.set(color=colour, markerfacecolor=CARD, markersize=size, zorder=level + 2)
+        marks.set(color=colour, markerfacecolor=CARD, markersize=size, zorder=level + 2, alpha=alpha)
         marks.set_gid(f"{name}-paper")
 
 

@@ -129,10 +129,10 @@ def _file(name: str) -> str:
 
 
 def _breakable(name: str) -> "Markup":
-    """A name, escaped, that may go on in the next line behind a hyphen, a stroke or the like."""
+    """A name, escaped, that may go on in the next line behind a stroke, plus or underscore."""
     from markupsafe import Markup
 
-    return Markup("<wbr>").join(re.findall(r"[^/+_.-]*[/+_.-]?", name))
+    return Markup("<wbr>").join(re.findall(r"[^/+_]*[/+_]?", name))
 
 
 def _encodable(text: str) -> str:

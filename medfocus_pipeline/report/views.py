@@ -97,7 +97,7 @@ def table_rows(table: ResultsTable, tags: Mapping[str, RowTags]) -> list[TableRo
             area=[_number(line.area, top, digits=3)] if table.has_areas else [],
             paper=_paper(table, line),
             clean=_clean(table, line),
-            clean_label=f"clean: {line.clean[0]} of {line.clean[1]} test images",
+            clean_label=f"clean: {line.clean[0]} of {line.clean[1]}",
         )
         for line in table.lines
     ]

@@ -188,7 +188,7 @@ def test_a_clean_row_stays_below_its_row(opened: Opener) -> None:
     header(page, "area").click()
     said = page.locator("#results-table tbody.line tr:visible").all_inner_texts()
     place = next(n for n, text in enumerate(said) if text.startswith("linear on original"))
-    assert said[place + 1].startswith("clean: 310 of 394 test images")
+    assert said[place + 1].startswith("clean: 310 of 394")
     assert "77.0 ± 1.5" in said[place + 1]
 
 

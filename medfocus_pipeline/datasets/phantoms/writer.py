@@ -25,6 +25,7 @@ from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, Phantom, draw
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.files import replacing
+from medfocus_pipeline.workers import follow_parent
 
 _PACKET = 16
 """Phantoms that a process draws at once."""
@@ -201,13 +202,14 @@ def _processes(workers: int, images: int) -> Iterator[Callable[..., Iterable[lis
         yield map
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _leave_ctrl_c)
+    pool = ProcessPoolExecutor(processes, context, _begin)
     try:
         yield pool.map
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_ctrl_c() -> None:
+def _begin() -> None:
     """Ctrl-C is for the parent process, which ends this one after its packet."""
+    follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
