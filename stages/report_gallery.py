@@ -1,6 +1,6 @@
 """The mask gallery of a report: some images of each class, then the worst ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfocus_pipeline.errors import DataError
@@ -61,7 +61,7 @@ def survey(
         for row in zip(*(table[name].to_pylist() for name in names), strict=True)
         if row[0] in dataset.files
     ]
-    agreement, sampled = _agreement(dataset, regions) if regions else ({}, False)
+    agreement, sampled = _agreement(dataset, masks, regions) if regions else ({}, False)
     return Survey(
         areas={id_: area for id_, fallback, area in rows if not fallback},
         fallbacks=sorted(id_ for id_, fallback, _ in rows if fallback),
@@ -147,7 +147,7 @@ def _scores(dataset: Dataset, masks: Store) -> dict[str, float]:
     return found
 
 
-def _agreement(dataset: Dataset, regions: Regions) -> tuple[dict[str, float], bool]:
+def _agreement(dataset: Dataset, masks: Store, regions: Regions) -> tuple[dict[str, float], bool]:
     """IoU with the annotation, and whether that is of a sample."""
     found: dict[str, float] = {}
     # With similarities, each image would need the encoder again.
@@ -155,10 +155,17 @@ def _agreement(dataset: Dataset, regions: Regions) -> tuple[dict[str, float], bo
         return found, False
     chosen = in_turn(label_indices(dataset), _COMPARED)
     with bar("comparing with the annotations", len(chosen)) as advance:
-        for image_id in chosen:
+        for image_id in _stored_order(masks, chosen):
             found |= _overlap(regions, image_id)
             advance(1)
     return found, len(chosen) < len(dataset.files)
+
+
+def _stored_order(masks: Store, ids: Collection[str]) -> list[str]:
+    """The same ids, so that each shard is read once."""
+    wanted = set(ids)
+    parts = masks.index().parts.values()
+    return [id_ for part in parts for id_ in part.image_ids if id_ in wanted]
 
 
 def _overlap(regions: Regions, image_id: str) -> dict[str, float]:

@@ -105,8 +105,8 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
     if paper:
         (marks,) = axes.plot(*zip(*paper, strict=True), linestyle="none", marker=curve.mark)
         size = 6.5 if curve.strong else 4
-        marks.set(color=colour, markerfacecolor=CARD, markersize=size, zorder=level + 2, alpha=alpha)
-        marks.set_gid(f"{name}-paper")
+        marks.set(color=colour, markerfacecolor=CARD, markersize=size, zorder=level + 2)
+        marks.set(alpha=alpha, gid=f"{name}-paper")
 
 
 def _finish_curves(axes: "Axes", budgets: Sequence[Budget]) -> None:

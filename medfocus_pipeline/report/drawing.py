@@ -66,6 +66,7 @@ def as_markup(figure: "Figure", *, name: str) -> str:
     """A figure as an ``<svg>`` element of a page, in the page's own colours.
 
     Args:
+        figure: loses its background; save it as a file before.
         name: set before every id in it, for a page has more than one figure.
 
     Returns:

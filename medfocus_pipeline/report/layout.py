@@ -25,10 +25,10 @@ def layouts(features: FloatArray, *, seed: int = 0) -> dict[str, FloatArray]:
     Returns:
         ``PCA`` and, from five images on, ``t-SNE`` -> ``(n, 2) float32``.
     """
-    found = {"PCA": _pca(features)}
-    if len(features) >= _FEWEST:
-        found["t-SNE"] = _tsne(features, seed)
-    return found
+    principal = _pca(features)
+    if len(features) < _FEWEST:
+        return {"PCA": principal}
+    return {"PCA": principal, "t-SNE": _tsne(features, principal, seed)}
 
 
 def perplexity(count: int) -> float:
@@ -43,17 +43,19 @@ def _pca(features: FloatArray) -> FloatArray:
     # Images that are all alike have no direction of variance: one point.
     if len(features) and np.ptp(features, axis=0).max() > 0:
         kept = min(2, *features.shape)
-        points[:, :kept] = PCA(kept, svd_solver="full").fit_transform(features)
+        points[:, :kept] = PCA(kept, svd_solver="covariance_eigh").fit_transform(features)
     return points
 
 
-def _tsne(features: FloatArray, seed: int) -> FloatArray:
+def _tsne(features: FloatArray, principal: FloatArray, seed: int) -> FloatArray:
     from sklearn.manifold import TSNE
 
-    start = _pca(features)
     # As t-SNE's authors have it: small, so that the first steps can still sort the points.
-    start *= 1e-4 / max(float(start[:, 0].std()), float(np.finfo(np.float32).tiny))
+    width = max(float(principal[:, 0].std()), float(np.finfo(np.float32).tiny))
     mapper = TSNE(
-        perplexity=perplexity(len(features)), init=start, max_iter=_STEPS, random_state=seed
+        perplexity=perplexity(len(features)),
+        init=principal * np.float32(1e-4 / width),
+        max_iter=_STEPS,
+        random_state=seed,
     )
     return np.asarray(mapper.fit_transform(features), np.float32)

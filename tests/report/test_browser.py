@@ -227,7 +227,8 @@ def test_the_map_shows_the_image_under_the_pointer(opened: Opener) -> None:
     name = shown.locator(".name").inner_text()
     assert name in map_.names
     place = list(map_.names).index(name)
-    said = f"{reports.CLASSES[map_.labels[place]]}, {map_.sides[place]}"
+    side = {"test": "test", "train": "training"}[map_.sides[place]]
+    said = f"{reports.CLASSES[map_.labels[place]]}, {side} image"
     assert shown.locator(".label").inner_text() == said
     assert shown.locator("img").evaluate("(one) => one.decode().then(() => one.naturalWidth)") == 48
 

@@ -138,7 +138,7 @@
       const source = data.pictures[own.pictures[n]];
       if (source) picture.src = source;
       picture.alt = `${label}, ${own.names[n]}`;
-      shown.querySelector(".label").textContent = `${label}, ${own.sides[n]}`;
+      shown.querySelector(".label").textContent = `${label}, ${own.sides[n] === "test" ? "test" : "training"} image`;
       shown.querySelector(".name").textContent = own.names[n];
       all(".label, .name", shown).forEach((part) => (part.hidden = false));
       // On a machine without the images there is none.
