@@ -10,7 +10,10 @@ from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, 
 from stages.progress import say
 from stages.settings import open_context
 
+app = typer.Typer()
 
+
+@app.command("report", epilog="Example: medfocus report brain --out ~/brain-report")
 def report_command(
     dataset: DatasetName = None,
     data: DataFolder = None,

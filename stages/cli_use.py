@@ -60,11 +60,11 @@ def export_command(
 ) -> None:
     """Pack one fitted run into a folder that predict and explain load: no cache, no pickle."""
     from stages import export
-    from stages.settings import open_context
+    from stages.cli.common import open_
 
     if fraction is not None and shots is not None:
         raise ConfigError("--fraction and --shots exclude each other: name one of them.")
-    context = open_context(dataset, data=data, cache=cache_, profile=profile)
+    context = open_(dataset, data, cache_, profile)
     amount = 100.0 if fraction is None else fraction
     wanted = export.Wanted(
         head, focus, ("fraction", amount) if shots is None else ("shots", shots), seed

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfocus_pipeline.classifier.card import card_text
+from medfocus_pipeline.classifier.novelty import parts_of
 from medfocus_pipeline.classifier.pack import write_pack
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Budget
@@ -12,6 +13,7 @@ from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.statistics import Row, budget_of
 from medfocus_pipeline.evaluation.sweep import Run
+from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.report.table import heading
 from stages.locate import locate_stores
@@ -60,7 +62,8 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     found = _find(context, dataset, known, replace(wanted, head=head, focus=focus))
     check_embedded(found.plan)
     table = features(dataset, split_of(dataset, context.probe), found.plan)
-    packed = pack(dataset, table, found, fitted(context, table, found))
+    looks = _looks(context, dataset, table, found)
+    packed = pack(dataset, table, looks, found, fitted(context, table, found))
     folder = out or context.folder / "models" / _name(found.run)
     figures = measured(context, table, found)
     write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
@@ -148,6 +151,31 @@ def _planned(
     stores = locate_stores(own, dataset, own.embed.configs(auto=dataset.card.roi))
     [one] = plan(own, dataset, stores, split_of(dataset, config), config)
     return one
+
+
+def _looks(context: Context, dataset: Dataset, table: FeatureTable, found: Found) -> FeatureTable:
+    """The features by which an image is familiar: also of whole images, if they are embedded."""
+    row, seeds = found.plan.row, found.run.seed + 1
+    parts = parts_of(row.focus)
+    if parts == row.focus:
+        return table
+    whole = _planned(
+        context,
+        dataset,
+        row.model_copy(update={"focus": parts}),
+        found.run.budget,
+        seeds=seeds,
+    )
+    try:
+        check_embedded(whole)
+    except StoreError:
+        modes = dict.fromkeys(["original", *context.embed.focus])
+        say(
+            "unfamiliar images are told by the region alone: whole images are not embedded. "
+            f"Better: medfocus embed {context.dataset} --focus {','.join(modes)}"
+        )
+        return table
+    return features(dataset, split_of(dataset, context.probe), whole)
 
 
 def _name(run: Run) -> str:

@@ -92,19 +92,22 @@ def _stored(context: Context, table: FeatureTable, run: Run) -> NDArray[np.float
         ) from None
 
 
-def pack(dataset: Dataset, table: FeatureTable, found: Found, saved: Saved) -> Pack:
+def pack(
+    dataset: Dataset, table: FeatureTable, looks: FeatureTable, found: Found, saved: Saved
+) -> Pack:
     """Everything that the folder holds but its model card.
 
     Args:
         dataset: whose card names the classes.
         table: the features that the run was fitted on.
+        looks: those by which an image is familiar or not, of the same images.
         found: the run.
         saved: its head.
     """
     row, run, masks = found.plan.row, found.run, found.plan.stores.masks
     embed = found.plan.context.embed.configs(auto=dataset.card.roi)[0]
     masked = has_region(row.focus)
-    images = table.features[table.train[run.subset]]
+    images = looks.features[looks.train[run.subset]]
     familiar = Familiar.of(images, generator("familiar", run.subset_key))
     config = PackConfig(
         medfocus=__version__,
@@ -115,6 +118,7 @@ def pack(dataset: Dataset, table: FeatureTable, found: Found, saved: Saved) -> P
         masks=_masks(found.plan.context.masks) if masked else None,
         roi=embed.roi,
         parts=row.focus,
+        familiar_parts=tuple(looks.keys.focus),
         views=embed.views,
         encoder=anchored(embed.encoder),
         segmenter=_model(masks.store) if masked and masks else None,

@@ -15,6 +15,7 @@ from medfocus_pipeline.report.content import Gallery, Report, Tile
 from medfocus_pipeline.report.page import write_page
 from medfocus_pipeline.report.sampling import DEFAULT, Share, share
 from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.types import FocusMode
 from stages import audit
 from stages.audit import Measured
 from stages.embed import check_masks
@@ -27,12 +28,13 @@ from stages.report_duplicates import duplicates
 from stages.report_gallery import Survey, class_galleries, label_indices, survey, worst_galleries
 from stages.report_maps import embedding_maps
 from stages.report_provenance import provenance
-from stages.report_rows import Rows, gather_rows
+from stages.report_rows import Rows, Standing, gather_rows
 from stages.report_summary import Facts, summarise
-from stages.report_tiles import Tiles
+from stages.report_tiles import LEGEND, Tiles
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 
+_CANDIDATES = "Candidates have a colour each, the best one orange."
 _NO_IMAGES = "The images are not on this machine, so there are no pictures of them."
 
 
@@ -179,34 +181,54 @@ def _galleries(opened: _Opened, survey: Survey, tiles: Tiles, shares: Share) -> 
     if not opened.here:
         return [Gallery("Images", _NO_IMAGES, [])]
     found = class_galleries(opened.dataset, tiles, shares)
-    return [*found, *worst_galleries(survey, tiles, shares)] if opened.regions else found
+    if not opened.regions or not found:
+        return found
+    found[0] = replace(found[0], note=f"{found[0].note} {LEGEND} {_CANDIDATES}")
+    return [*found, *worst_galleries(survey, tiles, shares)]
 
 
 def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
     """The surest wrong answers of the best row's first seed."""
     best, classes = opened.rows.standings[0], opened.dataset.manifest.classes
     wrong, tested = surest_mistakes(opened.context.folder / "results", best)
-    shown = [tile for tile in (_mistake(tiles, one, classes) for one in wrong[:count]) if tile]
+    modes = _modes(opened, best)
+    tried = [_mistake(tiles, one, classes, modes) for one in wrong[:count]]
+    shown = [tile for tile in tried if tile is not None]
     seed = min(run.seed for run in best.runs)
-    note = (
+    notes = [
         f"{best.label} with {heading(best.budget)}, seed {seed}: {len(wrong):,} images of "
         f"{tested:,} tested are wrong, the {len(shown):,} most confident are shown."
-    )
-    if opened.regions:
-        note += (
-            f" Outlined is the region that the rule {opened.config.roi} chose; the row reads "
-            f"the focus {best.focus}."
+    ]
+    if not opened.here:
+        notes.append(_NO_IMAGES)
+    elif opened.regions and modes:
+        notes.append(LEGEND)
+    elif opened.regions:
+        what = "saw the whole images" if best.focus == "original" else "has other regions"
+        notes.append(
+            f"The row {what}; outlined is, for orientation, the region that the rule "
+            f"{opened.config.roi} chose."
         )
-    return Gallery(
-        "The most confident mistakes", note if opened.here else f"{note} {_NO_IMAGES}", shown
-    )
+    return Gallery("The most confident mistakes", " ".join(notes), shown)
 
 
-def _mistake(tiles: Tiles, one: Wrong, classes: Sequence[str]) -> Tile | None:
+def _modes(opened: _Opened, best: Standing) -> list[FocusMode]:
+    """Focus modes of a row that its regions can be drawn for: those of the settings used last."""
+    configs = opened.context.embed.configs(auto=opened.dataset.card.roi)
+    keys = opened.stores.keys()
+    if not set(best.embed_keys) <= keys:
+        return []
+    parts = best.focus.split("+")
+    return [one.focus for one in configs if one.focus in parts and one.focus != "original"]
+
+
+def _mistake(
+    tiles: Tiles, one: Wrong, classes: Sequence[str], modes: Sequence[FocusMode]
+) -> Tile | None:
     """The tile of a wrong answer; without pictures where the images are not here."""
     if len(one.probabilities) != len(classes):
         return None  # a class came or went since
-    tile = tiles.tile(one.image_id) or Tile(one.path, classes[one.label], {})
+    tile = tiles.as_read(one.image_id, modes) or Tile(one.path, classes[one.label], {})
     return replace(
         tile,
         name=one.path,

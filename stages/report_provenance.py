@@ -3,6 +3,7 @@
 import json
 import platform
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,6 @@ USE = (
     "and no figure says how the method does on other scanners, hospitals or people."
 )
 
-_SHOWN = 12
-"""Hex digits of a hash that are shown; the stores have them whole."""
-
 
 def provenance(
     context: Context, dataset: Dataset, used: Sequence[Store], rows: Rows
@@ -40,7 +38,7 @@ def provenance(
     described = [_described(store) for store in stores]
     return {
         "Use": {"intended": USE},
-        "Commands": _commands(context, rows),
+        "Commands": _commands(context, dataset, rows),
         "Data set": _data(dataset),
         "Models": _models(stores),
         "Stores": {
@@ -73,12 +71,12 @@ def _described(store: Store) -> dict[str, Any]:
 
 
 def _models(stores: Sequence[Store]) -> dict[str, str]:
-    """Model id -> revision and the start of the hash of each file."""
+    """Model id -> revision and the hash of each file."""
     found: dict[str, str] = {}
     for store in stores:
         model = store.recipe.model
         revision = [f"revision {store.revision}"] if store.revision else []
-        files = [f"{name} sha256 {hash_[:_SHOWN]}…" for name, hash_ in model["files"].items()]
+        files = [f"{name} sha256 {hash_}" for name, hash_ in model["files"].items()]
         found[str(model["id"])] = "\n".join([*revision, *files]) or "has no weights"
     return found
 
@@ -105,11 +103,11 @@ def _data(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _commands(context: Context, rows: Rows) -> dict[str, str]:
+def _commands(context: Context, dataset: Dataset, rows: Rows) -> dict[str, str]:
     """Stage -> what to type, in order; settings that are not the profile's are spelled out."""
     name, profile, folder = context.dataset, context.profile, _folder(context)
     named = _profile(context)
-    found = _drawn(context)
+    found = _drawn(context, dataset, folder)
     changes = list(_changes(context.masks, profile.masks))
     if changes:
         place = ["--data", folder] if folder else []
@@ -131,14 +129,17 @@ def _commands(context: Context, rows: Rows) -> dict[str, str]:
     return found
 
 
-def _drawn(context: Context) -> dict[str, str]:
+def _drawn(context: Context, dataset: Dataset, folder: str) -> dict[str, str]:
     """How phantoms were drawn, if the data set is one."""
     path = context.data / SETTINGS
     if not path.is_file():
         return {}
     settings = json.loads(path.read_text(encoding="utf-8"))
-    options = [f"--{key} {value}" for key, value in settings.items() if key != "kind"]
-    return {"phantom": f"medfocus phantom {settings['kind']} {' '.join(options)}"}
+    sides = Counter(dataset.manifest.strings("split"))
+    counts = {"train": sides["train"] + sides[""], "test": sides["test"]}
+    options = [f"--{key} {value}" for key, value in (counts | settings).items() if key != "kind"]
+    place = [f"--data {folder}"] if folder else []
+    return {"phantom": " ".join(["medfocus phantom", settings["kind"], *options, *place])}
 
 
 def _folder(context: Context) -> str:

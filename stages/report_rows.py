@@ -25,6 +25,7 @@ REFERENCE = "linear on original"
 OURS = "MedFocusCLIP"
 """What the paper calls its own method."""
 
+_NOT_RUN = "not run"
 _PROBED = "further rows of probe"
 
 
@@ -36,6 +37,7 @@ class Standing:
         label: of the table's line.
         method: what the paper calls it; may be empty.
         runs: of the budget, all with a result.
+        embed_keys: of the stores that its features are from.
     """
 
     label: str
@@ -45,6 +47,7 @@ class Standing:
     entry: Entry
     clean: tuple[int, int]
     runs: Sequence[Run]
+    embed_keys: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,12 +87,14 @@ class _Found:
     Attributes:
         planned: number of its runs, with a result or without.
         lack: which weights are missing here; empty if none are.
+        embed_keys: of its stores.
     """
 
     shown: Shown
     tags: RowTags
     planned: int
     lack: str = ""
+    embed_keys: Sequence[str] = ()
 
 
 def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split) -> Rows:
@@ -146,13 +151,14 @@ def _found(
     lack: str = "",
 ) -> _Found:
     runs = [run for run in one.runs if run.key in keys]
-    note = "" if runs else one.note or ("needs weights" if lack else "not run")
+    note = "" if runs else one.note or ("needs weights" if lack else _NOT_RUN)
     detail = ""
     if runs and len(runs) < len(one.runs):
         detail = f"{len(runs):,} of {len(one.runs):,} runs have a result"
     shown = Shown(label, runs, note, detail, group, method)
     tags = RowTags(one.row.head.name, "+".join(one.row.focus))
-    return _Found(shown, tags, len(one.runs), "" if runs or one.note else lack)
+    keys_of = [key.partition("/")[0] for key in one.keys.embed_keys]
+    return _Found(shown, tags, len(one.runs), "" if runs or one.note else lack, keys_of)
 
 
 def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]) -> list[_Found]:
@@ -188,7 +194,7 @@ def _joined(probed: Sequence[_Found], reproduced: Sequence[_Found]) -> tuple[lis
     kept = [
         one
         for one in reproduced
-        if one.shown.runs or one.lack or one.shown.group == reproduction.PAPER
+        if one.shown.note != _NOT_RUN or one.shown.group == reproduction.PAPER
     ]
     known = {run.key for one in kept for run in one.shown.runs}
     others = [
@@ -211,6 +217,7 @@ def _standings(table: ResultsTable, found: Sequence[_Found]) -> list[Standing]:
             line.entries[largest],
             line.clean,
             [run for run in one.shown.runs if run.budget == largest],
+            one.embed_keys,
         )
         for line, one in zip(table.lines, found, strict=True)
         if largest in line.entries

@@ -1,21 +1,24 @@
 """The pictures of one image in a report, with what was measured on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.masks.focus import focus
 from medfocus_pipeline.masks.roi import choose_roi, iou
 from medfocus_pipeline.report.content import Picture, Tile
 from medfocus_pipeline.report.outlines import ANNOTATION, ROI, coloured, fitted, outlined
 from medfocus_pipeline.report.pictures import SIDE, THUMBNAIL, encoded
-from medfocus_pipeline.types import Candidates, Roi
+from medfocus_pipeline.types import Candidates, FocusMode, Roi
 from stages.regions import Region, Regions
 from stages.scan import Dataset
 
 Drawn = TypeVar("Drawn")
+
+LEGEND = "Orange outlines the region, light blue an annotation where somebody drew one."
 
 _LINE = 2
 """Width of outlines, in pixels; an annotation's is half as wide as the ROI's around it."""
@@ -47,12 +50,34 @@ class Tiles:
             self.on_image()
         return self._drawn[image_id]
 
+    def as_read(self, image_id: str, modes: Sequence[FocusMode]) -> Tile | None:
+        """The image as a row read it: plain, with its region, and in each of its focus modes.
+
+        Args:
+            modes: those that can be drawn; ``original`` is the plain image.
+        """
+
+        def draw(id_: str) -> Tile:
+            name = self.dataset.files[id_]
+            if self.regions is None:
+                return self._tile(id_)
+            region = self.regions.read(id_)
+            pictures = {"image": encoded(region.image, alt=f"image {name}")}
+            pictures["region"] = _outlined(region, name)
+            for mode in modes:
+                pictures |= _focused(region, name, mode) if mode != "original" else {}
+            return Tile(name, self.labels[id_], pictures, facts(region))
+
+        self.on_image()
+        return self._tried(image_id, draw)
+
     def plain(self, image_id: str) -> Picture | None:
         """The image alone; None if it cannot be read."""
 
         def draw(id_: str) -> Picture:
             return encoded(self.dataset.read(id_), alt=f"image {self.dataset.files[id_]}")
 
+        self.on_image()
         return self._tried(image_id, draw)
 
     def thumbnail(self, image_id: str) -> Picture | None:
@@ -100,20 +125,29 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
 
 
-def _pictures(region: Region, name: str, mode: str) -> dict[str, Picture]:
+def _pictures(region: Region, name: str, mode: FocusMode) -> dict[str, Picture]:
+    image, count = fitted(region.image, SIDE), len(region.candidates)
+    candidates = outlined(image, coloured(region.candidates.masks), width=_LINE)
+    return {
+        "region": _outlined(region, name),
+        "candidates": encoded(candidates, alt=f"{count} candidates on image {name}"),
+        **_focused(region, name, mode),
+    }
+
+
+def _outlined(region: Region, name: str) -> Picture:
     image = fitted(region.image, SIDE)
     roi = outlined(image, [(region.roi.mask, ROI)], width=2 * _LINE)
     what = f"image {name} with its region outlined"
     if region.annotation is not None and region.annotation.any():
         roi = outlined(roi, [(region.annotation, ANNOTATION)], width=_LINE)
         what += ", and the annotation"
-    candidates = outlined(image, coloured(region.candidates.masks), width=_LINE)
-    count = len(region.candidates)
-    return {
-        "region": encoded(roi, alt=what),
-        "candidates": encoded(candidates, alt=f"{count} candidates on image {name}"),
-        mode: encoded(fitted(region.focused, SIDE), alt=f"image {name} as the encoder saw it"),
-    }
+    return encoded(roi, alt=what)
+
+
+def _focused(region: Region, name: str, mode: FocusMode) -> dict[str, Picture]:
+    picture = fitted(focus(region.image, region.roi, mode), SIDE)
+    return {mode: encoded(picture, alt=f"image {name} as the encoder saw it, {mode}")}
 
 
 def _score(candidates: Candidates, roi: Roi) -> float:

@@ -16,7 +16,7 @@ where two regions are all but equal, a last bit decides which one is looked at.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from medfocus_pipeline.classifier.explanation import HeatMethod, heat_of, settle
 from medfocus_pipeline.classifier.models import encoder_weights, open_stage_one
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import PackConfig, read_pack
-from medfocus_pipeline.classifier.stage_one import StageOne
+from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
@@ -187,11 +187,11 @@ class Classifier:
         """
         check(images)
         how = settled_method(self.stage_one, method)
+        # What only tells the familiar from the unfamiliar has no say in the answer.
+        seen = replace(self.stage_one, parts=self.config.parts)
         return [
             Explanation(
-                answer,
-                heat_of(self.stage_one, self.head, image, answer.roi, answer.predicted, how),
-                how,
+                answer, heat_of(seen, self.head, image, answer.roi, answer.predicted, how), how
             )
             for image, answer in self._answered(images)
         ]
@@ -200,9 +200,9 @@ class Classifier:
         for start in range(0, len(images), _AT_ONCE):
             some = images[start : start + _AT_ONCE]
             rois = self.stage_one.regions(some)
-            features = self.stage_one.features(some, rois)
-            probabilities = self.head.predict_proba(features)
-            distances = self.familiar.distances(features)
+            encoded = self.stage_one.encoded(some, rois)
+            probabilities = self.head.predict_proba(features(encoded, self.config.parts))
+            distances = self.familiar.distances(features(encoded, self.config.familiar_parts))
             for image, roi, row, distance in zip(some, rois, probabilities, distances, strict=True):
                 yield image, self._answer(row, roi, float(distance))
 

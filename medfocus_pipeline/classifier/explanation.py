@@ -20,7 +20,7 @@ section 4.2): the image with a square of its mean colour in it, through all of t
 for the ROI, which stays.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline import embedding
 from medfocus_pipeline.classifier.geometry import Geometry
-from medfocus_pipeline.classifier.stage_one import StageOne
+from medfocus_pipeline.classifier.stage_one import StageOne, features, sources
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.encoders.clip import ClipEncoder
 from medfocus_pipeline.encoders.pooling import roi_pool
@@ -83,7 +83,7 @@ def heat_of(
     """Where the predicted class comes from.
 
     Args:
-        stage_one: the models.
+        stage_one: the models; its parts are those of the head.
         head: of their features.
         image: ``(h, w, 3) uint8``.
         roi: of it.
@@ -106,11 +106,11 @@ def token_losses(
 ) -> FloatArray:
     """What the log-odds lose without each token, ``(h, w) float32``, of all parts and views."""
     seen = {config.focus: _look(stage_one, config, image, roi) for config in stage_one.modes}
-    sources = stage_one.sources
-    pooled = [seen[mode].pooled(name) for mode, name in sources]
+    pairs = sources(stage_one.parts)
+    pooled = [seen[mode].pooled(name) for mode, name in pairs]
     odds = _log_odds(head, joined([rows[None] for rows in pooled]), predicted)
     total = np.zeros(roi.mask.shape, np.float32)
-    for number, (mode, name) in enumerate(sources):
+    for number, (mode, name) in enumerate(pairs):
         look = seen[mode]
         for place, geometry in enumerate(look.geometries):
             moved = [np.repeat(rows[None], look.tokens.shape[1], axis=0) for rows in pooled]
@@ -128,14 +128,18 @@ def occlusion_losses(
 
     A place's loss is the mean of those of the squares that cover it.
     """
-    odds = _log_odds(head, stage_one.features([image], [roi]), predicted)
+
+    def log_odds(some: Sequence[Image]) -> NDArray[np.float64]:
+        encoded = stage_one.encoded(some, [roi] * len(some))
+        return _log_odds(head, features(encoded, stage_one.parts), predicted)
+
+    odds = log_odds([image])
     squares = list(_squares(image))
     lost = np.zeros((_GRID, _GRID), np.float32)
     count = np.zeros_like(lost)
     for start in range(0, len(squares), _AT_ONCE):
         some = squares[start : start + _AT_ONCE]
-        features = stage_one.features([covered for _, covered in some], [roi] * len(some))
-        losses = odds - _log_odds(head, features, predicted)
+        losses = odds - log_odds([covered for _, covered in some])
         for (cells, _), loss in zip(some, losses, strict=True):
             lost[cells] += loss
             count[cells] += 1
@@ -209,9 +213,9 @@ def _has_tokens(encoder: Encoder) -> bool:
     return encoder.token_grid is not None
 
 
-def _log_odds(head: FittedHead, features: FloatArray, predicted: int) -> NDArray[np.float64]:
+def _log_odds(head: FittedHead, rows: FloatArray, predicted: int) -> NDArray[np.float64]:
     """The module's o, ``(m,)``; 1 - p_c is summed from the other classes, which is exact."""
-    probabilities = head.predict_proba(features)
+    probabilities = head.predict_proba(rows)
     others = np.delete(probabilities, predicted, axis=1).sum(axis=1)
     tiny = np.finfo(np.float64).tiny
     own = np.maximum(probabilities[:, predicted], tiny)

@@ -53,7 +53,7 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
         masks=config.masks,
         segmenter=segmenter,
         encoder=loaded,
-        parts=config.parts,
+        parts=(*config.parts, *config.familiar_parts),
         embed=EmbedConfig(encoder=config.encoder, roi=config.roi, views=config.views),
         similarity=similarity,
         batch_size=runtime.batch_size,

@@ -5,12 +5,16 @@ section 3: with z the L2-normalised feature and z_(k) the k-th nearest of the tr
 
     r(x) = |z(x) - z_(k)|                       unfamiliar where r(x) > threshold
 
+The feature is that of the whole image and those that the head reads, joined (`parts_of`): what a
+head sees of a region alone may look right in an image of something else.
+
 It assumes nothing about how the features lie, and works with few images, where the covariance of
 a Mahalanobis distance has more entries than there are features. The threshold is the paper's
 kind, from training data alone: a quantile of what the training images score among themselves,
 each left out of its own neighbours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.threads import single_threaded
-from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.types import FeaturePart, FloatArray
 
 NEIGHBOUR = 5
 """k, or one less than the number of images where those are fewer."""
@@ -28,6 +32,11 @@ QUANTILE = 0.99
 
 MOST = 2000
 """Training images that are kept at most, so that a pack stays small."""
+
+
+def parts_of(parts: Sequence[FeaturePart]) -> tuple[FeaturePart, ...]:
+    """The parts to look at for a head that reads these."""
+    return tuple(parts) if "original" in parts else ("original", *parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

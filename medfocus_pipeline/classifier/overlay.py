@@ -33,7 +33,7 @@ def draw(image: Image, explanation: Explanation, *, name: str) -> Image:
         name: of the image, for the first line.
 
     Returns:
-        ``(H, 920, 3) uint8`` RGB.
+        ``(H, 932, 3) uint8`` RGB.
     """
     picture = fitted(image, _PANEL)
     height, width = picture.shape[:2]

@@ -71,6 +71,7 @@ class PackConfig(Frozen):
         phrases: what stands for each class in a prompt.
         masks: None where no part of the features looks at a region.
         parts: focus modes, and `roi_pooled`, in the order in which their features are joined.
+        familiar_parts: of the features by which an image is familiar or not, see `novelty`.
         segmenter, encoder_model: whose weights the features were made with.
         head: as it was configured.
         head_kind, head_settings: of the fitted head, see `heads.saved`.
@@ -89,6 +90,7 @@ class PackConfig(Frozen):
     masks: MasksConfig | None
     roi: RoiRule
     parts: tuple[FeaturePart, ...] = Field(min_length=1)
+    familiar_parts: tuple[FeaturePart, ...] = Field(min_length=1)
     views: tuple[View, ...] = Field(min_length=1)
     encoder: EncoderConfig
     segmenter: Model | None

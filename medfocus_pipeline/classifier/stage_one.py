@@ -1,9 +1,11 @@
 """From images to features through the very functions that the stages call, without a store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, MasksConfig
@@ -13,6 +15,9 @@ from medfocus_pipeline.features import joined
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.compute import Halving
 from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, Image, Roi
+
+Encoded: TypeAlias = Mapping[FocusMode, Mapping[str, NDArray[Any]]]
+"""Focus mode -> array of a store -> ``(n, v, d) float16``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +31,7 @@ class StageOne:
         masks: of the segmenter; None where no part looks at a region.
         segmenter: None likewise.
         encoder: of pictures.
-        parts: focus modes, and `roi_pooled` after one that has a region.
+        parts: whatever is asked of it: focus modes, and `roi_pooled` after one with a region.
         embed: of the encoder, the ROI rule and the views; its focus mode is not read.
         similarity: for the ROI rule `text`.
         batch_size: images a call of a model; None is what suits each of them.
@@ -63,20 +68,9 @@ class StageOne:
             for image, one in zip(images, found, strict=True)
         ]
 
-    def features(self, images: Sequence[Image], rois: Sequence[Roi]) -> FloatArray:
-        """``(n, v, D) float32``, as `features.join` would make them of the stores.
-
-        Raises:
-            DataError: an embedding is not finite.
-        """
-        encoded = {config.focus: self._encoded(config, images, rois) for config in self.modes}
-        halves = []
-        for (mode, name), part in zip(self.sources, self.parts, strict=True):
-            rows = encoded[mode].get(name)
-            if rows is None or not np.isfinite(rows).all():
-                raise DataError(f"The embedding of {part} is missing, or not finite.")
-            halves.append(rows)
-        return joined(halves)
+    def encoded(self, images: Sequence[Image], rois: Sequence[Roi]) -> Encoded:
+        """Embeddings as the stores keep them, of every focus mode that `parts` needs."""
+        return {config.focus: self._encoded(config, images, rois) for config in self.modes}
 
     @property
     def modes(self) -> list[EmbedConfig]:
@@ -84,17 +78,9 @@ class StageOne:
         modes = [part for part in dict.fromkeys(self.parts) if part != "roi_pooled"]
         return [self.embed.model_copy(update={"focus": mode}) for mode in modes]
 
-    @property
-    def sources(self) -> list[tuple[FocusMode, str]]:
-        """(focus mode, array) of each part; `roi_pooled` is of the mode before it."""
-        found: list[tuple[FocusMode, str]] = []
-        for part in self.parts:
-            found.append((found[-1][0], part) if part == "roi_pooled" else (part, "pooled"))
-        return found
-
     def _encoded(
         self, config: EmbedConfig, images: Sequence[Image], rois: Sequence[Roi]
-    ) -> dict[str, FloatArray]:
+    ) -> dict[str, NDArray[Any]]:
         prepared = [
             embedding.prepare(
                 image, roi if embedding.needs_masks(config) else None, config, self.encoder
@@ -114,6 +100,33 @@ class StageOne:
             name: np.concatenate([block.arrays[name] for block in blocks])
             for name in blocks[0].arrays
         }
+
+
+def sources(parts: Sequence[FeaturePart]) -> list[tuple[FocusMode, str]]:
+    """(focus mode, array) of each part; `roi_pooled` is of the mode before it."""
+    found: list[tuple[FocusMode, str]] = []
+    for part in parts:
+        found.append((found[-1][0], part) if part == "roi_pooled" else (part, "pooled"))
+    return found
+
+
+def features(encoded: Encoded, parts: Sequence[FeaturePart]) -> FloatArray:
+    """``(n, v, D) float32``, as `features.join` would make them of the stores.
+
+    Args:
+        encoded: from `StageOne.encoded`.
+        parts: which to join, in this order.
+
+    Raises:
+        DataError: an embedding is missing, or not finite.
+    """
+    halves = []
+    for (mode, name), part in zip(sources(parts), parts, strict=True):
+        rows = encoded[mode].get(name)
+        if rows is None or not np.isfinite(rows).all():
+            raise DataError(f"The embedding of {part} is missing, or not finite.")
+        halves.append(rows)
+    return joined(halves)
 
 
 def _handed_over(name: str) -> Image:

@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
-DEFAULT = 96
+DEFAULT = 120
 """Images of all galleries together, if nobody says."""
-
-_WORST = 5
-"""Kinds of worst images that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +28,17 @@ class Share:
 
 
 def share(images: int) -> Share:
-    """Parts of a budget: three eighths for the classes, the rest for what went wrong.
+    """Parts of a budget: three eighths for the classes, a quarter for the five worst kinds.
 
     Args:
         images: at least 1; all galleries together show at most this many or, of a budget so
             small, one of each part.
     """
-    eighth = images // 8
     return Share(
-        galleries=max(1, 3 * eighth),
-        worst=max(1, 2 * eighth // _WORST),
-        mistakes=max(1, eighth),
-        pairs=max(1, eighth),
+        galleries=max(1, 3 * images // 8),
+        worst=max(1, images // 20),
+        mistakes=max(1, images // 10),
+        pairs=max(1, images // 10),
     )
 
 
