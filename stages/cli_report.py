@@ -23,7 +23,7 @@ def report_command(
         Path | None, typer.Option("--out", help="Folder. [default: <cache>/<dataset>/report]")
     ] = None,
     images: Annotated[
-        int, typer.Option("--images", min=8, max=400, help="Images that galleries show, about.")
+        int, typer.Option("--images", min=8, max=240, help="Images that galleries show, about.")
     ] = DEFAULT,
 ) -> None:
     """Write one web page about a data set: results, masks, mistakes, and where they are from.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
-from stages import embed, masks, phantom, probe
+from stages import embed, masks, phantom, probe, report
 from stages.locate import locate_masks
 from stages.progress import say
 from stages.scan import open_dataset
@@ -18,7 +18,7 @@ _KIND = "brain"
 def run(
     data: Path | None, *, train: int, test: int, cache: Path, profile: str, workers: int
 ) -> None:
-    """Draw phantoms, then segment, embed and probe them; what is done already is not done again.
+    """Draw phantoms, segment, embed and probe them, write the report; nothing is done twice.
 
     Args:
         data: folder of the phantoms; None is ``data/phantom-brain``.
@@ -36,20 +36,35 @@ def run(
         return open_context(phantom.name_of(_KIND), data=folder, cache=cache, profile=profile)
 
     chosen = opened().profile
-    say("1 of 4, phantom: draw images whose lesions are known")
+    say("1 of 5, phantom: draw images whose lesions are known")
     phantom.run(
         PhantomSet(kind=_KIND), folder, train=train, test=test, workers=workers, force=False
     )
-    say(f"\n2 of 4, masks: find candidate regions ({chosen.masks.segmenter.name})")
+    say(f"\n2 of 5, masks: find candidate regions ({chosen.masks.segmenter.name})")
     masks.run(opened(), chosen.masks, Runtime(), strict=False)
-    say(f"\n3 of 4, embed: look at the focused images ({chosen.embed.encoder.name})")
+    say(f"\n3 of 5, embed: look at the focused images ({chosen.embed.encoder.name})")
     embed.run(opened(), chosen.embed, Runtime(), strict=False)
-    say("\n4 of 4, probe: learn from few labels, score on the test images")
+    say("\n4 of 5, probe: learn from few labels, score on the test images")
     probe.run(opened(), chosen.probe, workers=workers)
+    say("\n5 of 5, report: one page to look at")
+    page = opened().folder / "report" / "index.html"
+    if _is_newer(page, than=opened().folder):
+        say("report: nothing to do")
+    else:
+        report.run(opened())
     say("")
     _say_agreement(opened())
     say(f"demo: {time.monotonic() - started:.0f} s")
     _say_next(profile)
+    say(f"\nopen in a browser: {page}")
+
+
+def _is_newer(page: Path, *, than: Path) -> bool:
+    """Whether a page was written after the results and the manifest in a folder."""
+    sources = [than / "manifest.parquet", *(than / "results").glob("*.parquet")]
+    return page.exists() and all(
+        source.stat().st_mtime_ns < page.stat().st_mtime_ns for source in sources
+    )
 
 
 def _say_agreement(context: Context) -> None:

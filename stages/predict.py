@@ -1,8 +1,7 @@
 """``medfocus predict`` and ``medfocus explain``: images through an exported classifier."""
 
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,29 +13,13 @@ from medfocus_pipeline.classifier import Answer, Classifier, Explanation
 from medfocus_pipeline.classifier.card import NOTICE
 from medfocus_pipeline.classifier.explanation import HeatMethod
 from medfocus_pipeline.classifier.overlay import draw
-from medfocus_pipeline.datasets.readers import EXTENSIONS, decode
-from medfocus_pipeline.errors import ConfigError, ImageError
 from medfocus_pipeline.report.sheet import write_png
 from medfocus_pipeline.types import JSON, Image
-from stages.progress import Advance, bar, out, say
+from stages.image_files import Source, find, read
+from stages.progress import bar, out, say
 
 _AT_ONCE = 16
 """Images in memory together."""
-
-_READERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file that was asked for.
-
-    Attributes:
-        path: of the file.
-        name: what its overlay is called, unique among all, without the ending.
-    """
-
-    path: Path
-    name: str
 
 
 @dataclass(slots=True)
@@ -77,75 +60,15 @@ def run(
     sources = find(paths)
     said = Said()
     with bar("classifying", len(sources)) as advance:
-        for some in _read(sources, said, advance):
-            _classify(classifier, some, said, overlay=overlay, method=method)
+        for count, some in read(sources, said.problems, at_once=_AT_ONCE):
+            if some:
+                _classify(classifier, some, said, overlay=overlay, method=method)
+            advance(count)
     if as_json:
         typer.echo(json.dumps(_document(classifier, said), indent=2))
     else:
         _show(said, overlay)
     return int(not said.answers or (strict and bool(said.problems)))
-
-
-def find(paths: Sequence[Path]) -> list[Source]:
-    """The files that are meant, each once; what does not exist is kept, and fails when read.
-
-    Raises:
-        ConfigError: a folder has no image.
-    """
-    files: dict[Path, str] = {}
-    for path in paths:
-        if not path.is_dir():
-            files.setdefault(path, path.name)
-            continue
-        inside = sorted(one for one in path.rglob("*") if _is_image(one, path))
-        if not inside:
-            raise ConfigError(
-                f"{path} has no image. Expected are files that end in "
-                f"{', '.join(sorted(EXTENSIONS))}; a file of another name is named itself."
-            )
-        for one in inside:
-            files.setdefault(one, "_".join(one.relative_to(path).parts))
-    counts: dict[str, int] = {}
-    sources = []
-    for path, name in files.items():
-        number = counts[name] = counts.get(name, 0) + 1
-        sources.append(Source(path, name if number == 1 else f"{name}-{number}"))
-    return sources
-
-
-def _is_image(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return not hidden and path.name.lower().endswith(tuple(EXTENSIONS)) and path.is_file()
-
-
-def _read(
-    sources: Sequence[Source], said: Said, advance: Advance
-) -> Iterator[list[tuple[Source, Image]]]:
-    """Batches of images, read ahead by one; what cannot be read goes to `said`."""
-    with ThreadPoolExecutor(_READERS, "reader") as pool:
-        groups = [sources[n : n + _AT_ONCE] for n in range(0, len(sources), _AT_ONCE)]
-        ahead = [(groups[0], [pool.submit(_open, one) for one in groups[0]])] if groups else []
-        for number in range(len(groups)):
-            group, pending = ahead.pop()
-            if number + 1 < len(groups):
-                following = groups[number + 1]
-                ahead.append((following, [pool.submit(_open, one) for one in following]))
-            opened = [(one, future.result()) for one, future in zip(group, pending, strict=True)]
-            for one, found in opened:
-                if isinstance(found, str):
-                    said.problems[str(one.path)] = found
-            good = [(one, found) for one, found in opened if not isinstance(found, str)]
-            if good:
-                yield good
-            advance(len(group))
-
-
-def _open(source: Source) -> Image | str:
-    """The image, or why there is none."""
-    try:
-        return decode(source.path).pixels
-    except ImageError as error:
-        return str(error)
 
 
 def _classify(

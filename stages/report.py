@@ -197,7 +197,7 @@ def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
     seed = min(run.seed for run in best.runs)
     notes = [
         f"{best.label} with {heading(best.budget)}, seed {seed}: {len(wrong):,} images of "
-        f"{tested:,} tested are wrong, the {len(shown):,} most confident are shown."
+        f"{tested:,} tested are wrong, {len(shown):,} of them, the most confident, are shown."
     ]
     if not opened.here:
         notes.append(_NO_IMAGES)

@@ -50,8 +50,8 @@ class Facts:
 
 def summarise(facts: Facts) -> Summary:
     """The summary in plain words."""
-    sentences = [_data(facts), _models(facts), *_results(facts), *_regions(facts)]
-    return Summary(sentences, list(_warnings(facts)), _figures(facts))
+    sentences = [_data(facts), _models(facts), *_results(facts), " ".join(_regions(facts))]
+    return Summary([one for one in sentences if one], list(_warnings(facts)), _figures(facts))
 
 
 def _data(facts: Facts) -> str:
@@ -78,47 +78,43 @@ def _models(facts: Facts) -> str:
 
 def _results(facts: Facts) -> Iterator[str]:
     rows, [best, *others] = facts.rows, facts.rows.standings
-    budget = _amount(best)
     seeds = f"{best.entry.runs} seeds" if best.entry.runs > 1 else "one seed"
-    yield (
-        f"With {budget} the highest accuracy is {_of(best.entry)} on the test images "
-        f"({best.label}; mean ± standard deviation over {seeds})."
+    choice = (
+        f" It is the highest of {len(rows.standings)} rows on the same test images, so it is "
+        "flattered by the choice: expect somewhat less on new images."
+        if others
+        else ""
     )
-    if others:
-        yield (
-            f"It is the highest of {len(rows.standings)} rows on the same test images, so it is "
-            "flattered by the choice: expect somewhat less on new images."
-        )
-    yield from _compared(rows, best)
+    yield (
+        f"With {_amount(best)} the best row, {best.label}, is right on {_of(best.entry)} of the "
+        f"test images (mean ± standard deviation over {seeds}).{choice}"
+    )
     yield _clean(best)
-    yield _chance(facts)
+    yield " ".join([*_compared(rows, best), _chance(facts)])
 
 
 def _compared(rows: Rows, best: Standing) -> Iterator[str]:
-    named = [("MedFocusCLIP", rows.ours()), ("the reference", rows.reference())]
-    parts = [
-        f"{what} ({one.label}) has {_of(one.entry)}"
-        for what, one in named
-        if one is not None and one.label != best.label
-    ]
-    if parts:
-        sentence = " and ".join(parts)
-        yield f"{sentence[0].upper()}{sentence[1:]}."
-    reference = rows.reference()
-    if reference is not None and best.label != reference.label:
-        sure = (
-            "is larger than chance explains"
-            if "▲" in best.entry.mark
-            else "may be chance: the tests do not tell them apart"
-        )
-        gap = 100 * (best.entry.mean - reference.entry.mean)
-        yield f"The lead of {gap:.1f} points of the best row over the reference {sure}."
+    ours, reference = rows.ours(), rows.reference()
+    if ours is not None and ours.label != best.label:
+        yield f"The paper's method, {ours.label}, has {_of(ours.entry)}."
+    if reference is None or reference.label == best.label:
+        return
+    gap = 100 * (best.entry.mean - reference.entry.mean)
+    sure = (
+        "more than chance explains"
+        if "▲" in best.entry.mark
+        else "which may be chance: the tests do not tell the two apart"
+    )
+    yield (
+        f"The reference, {reference.label}, has {_of(reference.entry)}; the best row leads by "
+        f"{gap:.1f} points, {sure}."
+    )
 
 
 def _clean(best: Standing) -> str:
     clean, tested = best.clean
     if clean == tested:
-        return "No test image has the bytes or pixels of a training image: nothing leaks."
+        return "No test image has the bytes or pixels of a training image."
     if not clean:
         return "Every test image is also a training image: no accuracy here means anything."
     return (
@@ -131,25 +127,26 @@ def _chance(facts: Facts) -> str:
     labels = facts.dataset.manifest.labels[facts.split.test]
     share = np.bincount(labels).max() / len(labels)
     name = facts.dataset.manifest.classes[int(np.bincount(labels).argmax())]
-    return f"Always answering {name} would be right in {percent(float(share))} of them."
+    return f"Always answering {name} would be right on {percent(float(share))}."
 
 
 def _regions(facts: Facts) -> Iterator[str]:
     survey = facts.survey
-    if not facts.masked:
-        return
     total, fallbacks = len(survey.areas) + len(survey.fallbacks), len(survey.fallbacks)
-    if total:
-        middle = percent(float(np.median(list(survey.areas.values())))) if survey.areas else "none"
-        yield (
-            f"Half of the regions cover less than {middle} of the image; {fallbacks:,} of "
-            f"{total:,} images have none, and are seen whole."
+    if survey.areas:
+        middle = percent(float(np.median(list(survey.areas.values()))))
+        whole = (
+            f"{fallbacks:,} of {total:,} images have no region and are seen whole."
+            if fallbacks
+            else "Every image has one."
         )
+        yield f"Half of the regions cover less than {middle} of the image. {whole}"
     if survey.agreement:
         mean = float(np.mean(list(survey.agreement.values())))
+        sample = ", a sample" if survey.sampled else ""
         yield (
             f"Regions overlap the annotations by {mean:.2f} on average (IoU, 1 is perfect), over "
-            f"{len(survey.agreement):,} annotated images{', a sample' if survey.sampled else ''}."
+            f"{len(survey.agreement):,} annotated images{sample}."
         )
 
 
@@ -163,7 +160,7 @@ def _warnings(facts: Facts) -> Iterator[str]:
     if not facts.here:
         yield (
             "The images are not on this machine: galleries, thumbnails and pictures of mistakes "
-            "are left out. With them: medfocus report --data path/to/images"
+            "are left out. With them: medfocus report --data path/to/images."
         )
     if facts.lacking:
         yield f"The pictures show no regions: {facts.lacking}"
@@ -201,7 +198,7 @@ def _rows(facts: Facts) -> Iterator[str]:
     if rows.lacking:
         yield (
             f"{len(rows.lacking)} rows did not run for want of weights: {_some(rows.lacking)}. "
-            "What to fetch: medfocus models list"
+            "What to fetch: medfocus models list."
         )
     if rows.unfinished:
         names = _some({f"{label} ({done})": "" for label, done in rows.unfinished.items()})
@@ -209,7 +206,7 @@ def _rows(facts: Facts) -> Iterator[str]:
     if rows.left_out:
         yield (
             f"{rows.left_out} more rows of reproduce were not asked for: make reproduce "
-            f"DATASET={facts.context.dataset}"
+            f"DATASET={facts.context.dataset}."
         )
     if any(one.entry.runs == 1 for one in rows.standings):
         yield "Some rows have one seed only: their spread is not known."

@@ -23,6 +23,11 @@ _SCALE = np.array(
 _COVER = 0.65
 """How much the hottest place covers the image."""
 
+_LEGEND = (
+    "right: the brighter, the more a place spoke for the answer; "
+    "research use only, not a medical device"
+)
+
 
 def draw(image: Image, explanation: Explanation, *, name: str) -> Image:
     """The image with its ROI, the same under the heat map, and what was answered.
@@ -82,7 +87,7 @@ def _lines(explanation: Explanation, name: str) -> list[tuple[str, Colour]]:
         lines.append(("unlike the training images: do not trust the answer", _WARNING))
     if answer.roi.fallback:
         lines.append(("no region was found, the whole image was looked at", _WARNING))
-    lines.append((f"heat: {explanation.method}; research use only, not a medical device", _INK))
+    lines.append((_LEGEND, _INK))
     return lines
 
 

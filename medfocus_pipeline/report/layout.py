@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
 
 _PERPLEXITY = 30.0
@@ -25,10 +26,12 @@ def layouts(features: FloatArray, *, seed: int = 0) -> dict[str, FloatArray]:
     Returns:
         ``PCA`` and, from five images on, ``t-SNE`` -> ``(n, 2) float32``.
     """
-    principal = _pca(features)
-    if len(features) < _FEWEST:
-        return {"PCA": principal}
-    return {"PCA": principal, "t-SNE": _tsne(features, principal, seed)}
+    # So few points gain nothing from more threads, which would change the last bits.
+    with single_threaded("sklearn.manifold"):
+        principal = _pca(features)
+        if len(features) < _FEWEST:
+            return {"PCA": principal}
+        return {"PCA": principal, "t-SNE": _tsne(features, principal, seed)}
 
 
 def perplexity(count: int) -> float:

@@ -16,16 +16,19 @@ def test_a_demo_ends_with_the_table_the_agreement_and_what_to_type(medfocus: Med
     demo = ("demo", "--profile", "quick.yaml", "--train", "8", "--test", "4", "--workers", "1")
     first = medfocus(*demo)
     assert first.code == 0, first
-    for stage in ("1 of 4, phantom", "2 of 4, masks", "3 of 4, embed", "4 of 4, probe"):
-        assert stage in first.out
+    for number, stage in enumerate(("phantom", "masks", "embed", "probe", "report"), start=1):
+        assert f"{number} of 5, {stage}" in first.out
     assert "linear on segmented" in first.out
     assert "mean IoU of the ROI with the phantom's annotation: 0." in first.out
     assert "(rule nested, 9 images with a lesion" in first.out
+    page = first.out.split("open in a browser: ")[1].strip()
+    assert page == "cache/phantom-brain/report/index.html"
+    assert "<!doctype html>" in Path(page).read_text().lower()
     assert "make masks DATASET=mine DATA=path/to/images PROFILE=quick.yaml" in first.out
 
     second = medfocus(*demo)
     assert second.code == 0
-    assert second.out.count("nothing to do") == 4
+    assert second.out.count("nothing to do") == 5
     for line in first.out.splitlines():
         if line.startswith((" linear on", "mean IoU")):
             assert line in second.out

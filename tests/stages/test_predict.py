@@ -99,9 +99,7 @@ def test_the_python_interface_says_what_the_command_says(
     assert (one["distance"], one["unfamiliar"]) == (answer.distance, answer.unfamiliar)
 
 
-def test_phantoms_of_the_same_kind_are_familiar_and_pictures_are_not(
-    tmp_path: Path, finished: Path
-) -> None:
+def test_phantoms_of_the_same_kind_are_familiar_and_pictures_are_not(finished: Path) -> None:
     classifier = Classifier.load(finished / "packs/fusion")
     same = classifier.predict([read_image(path) for path in images(finished)])
     others = classifier.predict([draw("pictures", 0, index).image for index in range(12)])
@@ -170,13 +168,23 @@ def test_a_folder_stands_for_its_images_and_overlays_have_names_of_their_own(
 ) -> None:
     (tmp_path / "mine/a").mkdir(parents=True)
     (tmp_path / "mine/b").mkdir()
-    for name in ("mine/a/1.png", "mine/b/1.png", "1.png"):
+    (tmp_path / "more").mkdir()
+    for name in ("mine/a/1.png", "mine/b/1.png", "1.png", "more/1.dcm"):
         shutil.copy(images(tmp_path)[0], tmp_path / name)
     (tmp_path / "mine/notes.txt").write_text("no image")
-    arguments = ("predict", "mine", "1.png", "mine/a/1.png", "--from", "packs/zeroshot", "--json")
+    arguments = (
+        "predict",
+        "mine",
+        "1.png",
+        "mine/a/1.png",
+        "more/1.dcm",
+        "--from",
+        "packs/zeroshot",
+        "--json",
+    )
     said = json.loads(medfocus(*arguments, "--overlay", "out").out)
     names = [Path(one["overlay"]).name for one in said["images"]]
-    assert names == ["a_1.png.png", "b_1.png.png", "1.png.png"]
+    assert names == ["a_1.png", "b_1.png", "1.png", "1-2.png"]
     for name in names:
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.size[0] == 932
@@ -195,7 +203,7 @@ def test_explain_draws_every_image(medfocus: Medfocus, tmp_path: Path) -> None:
     answer = medfocus(*arguments)
     assert answer.code == 0, answer
     assert "pictures: why" in answer.out
-    assert {path.name for path in (tmp_path / "why").iterdir()} == {f"{p.name}.png" for p in paths}
+    assert {path.name for path in (tmp_path / "why").iterdir()} == {one.name for one in paths}
     wrong = medfocus(*arguments, "--method", "magic")
     assert "no method 'magic'; choose tokens or occlusion" in wrong.err
 

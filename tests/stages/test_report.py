@@ -111,7 +111,7 @@ def test_the_summary_says_what_ran_and_how_far_to_trust_it(gathered: Report) -> 
     assert "the data set's own split" in words
     assert "highest of 3 rows" in words
     assert "flattered" in words
-    assert "nothing leaks" in words
+    assert "No test image has the bytes or pixels of a training image" in words
     assert set(gathered.summary.figures) >= {"best accuracy", "without leaks", "images"}
 
 
