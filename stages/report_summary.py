@@ -240,6 +240,6 @@ def _of(entry: Entry) -> str:
 
 
 def _some(names: Mapping[str, str]) -> str:
-    shown = ", ".join(list(names)[:_NAMED])
+    shown = "; ".join(list(names)[:_NAMED])
     more = len(names) - _NAMED
     return f"{shown} and {more:,} more" if more > 0 else shown

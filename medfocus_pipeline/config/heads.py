@@ -95,7 +95,7 @@ class CoCoOpConfig(Frozen):
         reduction: of the network's hidden layer against the image feature.
         warmup_rate: learning rate of the first epoch; the others follow a cosine.
         momentum, weight_decay: of SGD, those of the authors' code.
-        batch_size: images a step; the published recipe is 1.
+        batch_size: images a step; the published recipe is 1, see `heads.cocoop`.
     """
 
     name: Literal["cocoop"] = "cocoop"
@@ -105,7 +105,7 @@ class CoCoOpConfig(Frozen):
     warmup_rate: float = Field(default=1e-5, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     epochs: int = Field(default=10, ge=1)
 
 

@@ -54,7 +54,7 @@ def galleries(found: Report) -> dict[str, Gallery]:
 
 def text(found: Report) -> str:
     """All words of a report but its pictures'."""
-    notes = [one.note for one in (*found.galleries, found.mistakes, found.duplicates)]
+    notes = [*(one.note for one in found.galleries), found.mistakes.note, found.duplicates.note]
     facts = [value for part in found.provenance.values() for value in part.values()]
     words = [*found.summary.sentences, *found.summary.warnings, *notes, *facts, found.subtitle]
     return "\n".join(words)
