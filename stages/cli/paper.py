@@ -1,4 +1,4 @@
-"""What a paper needs: reproduce, audit, figure."""
+"""What a paper needs: reproduce, audit, figure, report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -101,3 +101,31 @@ def figure_command(
 
     context = open_(dataset, data, cache_, profile)
     raise typer.Exit(figure.run(context, count=count, path=out))
+
+
+@app.command("report", epilog="Example: medfocus report brain --out ~/brain-report")
+def report_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder. [default: <cache>/<dataset>/report]")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images", min=8, max=240, help="Images that galleries show, about. [default: 120]"
+        ),
+    ] = None,
+) -> None:
+    """Write one web page about a data set: results, masks, mistakes, and where they are from.
+
+    It needs masks, embed and probe, and shows what reproduce has fitted. The page is one file
+    that needs no network.
+    """
+    from medfocus_pipeline.report import sampling
+    from stages import report
+
+    context = open_(dataset, data, cache_, profile)
+    raise typer.Exit(report.run(context, out=out, images=images or sampling.DEFAULT))

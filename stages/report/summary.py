@@ -12,9 +12,9 @@ from medfocus_pipeline.report.content import Summary
 from medfocus_pipeline.report.table import Entry, heading
 from stages.audit import Measured
 from stages.locate import encoder_label, masks_label
-from stages.report_gallery import Survey
-from stages.report_rows import Rows, Standing
-from stages.report_tiles import percent
+from stages.report.gallery import Survey
+from stages.report.rows import Rows, Standing
+from stages.report.tiles import percent
 from stages.scan import Dataset
 from stages.settings import Context
 

@@ -23,14 +23,14 @@ from stages.locate import Located, Stores, encoder_label, locate_stores, masks_l
 from stages.planning import split_of
 from stages.progress import bar, human, say
 from stages.regions import Regions, check_embedded, open_regions, shown_embedding
-from stages.report_cells import Wrong, cells, surest_mistakes
-from stages.report_duplicates import duplicates
-from stages.report_gallery import Survey, class_galleries, label_indices, survey, worst_galleries
-from stages.report_maps import embedding_maps
-from stages.report_provenance import provenance
-from stages.report_rows import Rows, Standing, gather_rows
-from stages.report_summary import Facts, summarise
-from stages.report_tiles import LEGEND, Tiles
+from stages.report.cells import Wrong, cells, surest_mistakes
+from stages.report.duplicates import duplicates
+from stages.report.gallery import Survey, class_galleries, label_indices, survey, worst_galleries
+from stages.report.maps import embedding_maps
+from stages.report.provenance import provenance
+from stages.report.rows import Rows, Standing, gather_rows
+from stages.report.summary import Facts, summarise
+from stages.report.tiles import LEGEND, Tiles
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 

@@ -11,7 +11,7 @@ from medfocus_pipeline.stores.store import Store
 from stages.locate import Located
 from stages.progress import bar
 from stages.regions import Regions
-from stages.report_tiles import Tiles, percent
+from stages.report.tiles import Tiles, percent
 from stages.scan import Dataset
 
 _COMPARED = 400

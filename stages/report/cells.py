@@ -18,7 +18,7 @@ from medfocus_pipeline.evaluation.diagnostics import (
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.report.content import Cell
 from medfocus_pipeline.report.table import heading
-from stages.report_rows import Rows, Standing
+from stages.report.rows import Rows, Standing
 
 
 @dataclass(frozen=True, slots=True)

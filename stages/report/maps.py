@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.features import normalise
@@ -11,11 +12,11 @@ from medfocus_pipeline.report.layout import layouts, perplexity
 from medfocus_pipeline.report.pictures import THUMBNAIL, encoded
 from medfocus_pipeline.report.sampling import stratified
 from medfocus_pipeline.stores.store import Store
-from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.types import FloatArray, FocusMode
 from stages.locate import Stores
 from stages.progress import bar
-from stages.report_gallery import label_indices
-from stages.report_tiles import Tiles
+from stages.report.gallery import label_indices
+from stages.report.tiles import Tiles
 from stages.scan import Dataset
 from stages.settings import Context
 
@@ -63,7 +64,7 @@ def embedding_maps(
     return found
 
 
-def _shown(modes: Sequence[str]) -> list[str]:
+def _shown(modes: Sequence[FocusMode]) -> list[FocusMode]:
     """The whole image and the paper's focus; or else the first two modes."""
     preferred = [mode for mode in modes if mode in {"original", "segmented"}]
     others = [mode for mode in modes if mode not in preferred]
@@ -87,7 +88,8 @@ def _features(store: Store, ids: Sequence[str]) -> FloatArray:
     """``(n, d) float32`` of the plain view, L2-normalised."""
     views = list(store.recipe.config["views"])
     view = views.index("identity") if "identity" in views else 0
-    wanted, found = set(ids), {}
+    wanted = set(ids)
+    found: dict[str, NDArray[np.float16]] = {}
     for part in store.index().parts.values():
         if wanted.isdisjoint(part.image_ids):
             continue

@@ -16,7 +16,7 @@ from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.store import Store
-from stages.report_rows import Rows
+from stages.report.rows import Rows
 from stages.scan import Dataset
 from stages.settings import Context
 

@@ -10,7 +10,7 @@ from medfocus_pipeline.datasets.audit import AuditConfig
 from medfocus_pipeline.datasets.similarity import HASH_BITS
 from medfocus_pipeline.report.content import Duplicates, Pair, Tile
 from stages.audit import Measured
-from stages.report_tiles import Tiles
+from stages.report.tiles import Tiles
 
 _KINDS = {
     "bytes": "equal files",
