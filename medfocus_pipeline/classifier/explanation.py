@@ -18,6 +18,12 @@ add up in the image's frame.
 `occlusion` (Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks",
 section 4.2): the image with a square of its mean colour in it, through all of the pipeline but
 for the ROI, which stays.
+
+Tokens are the default where there are any. In the pointing game (Zhang et al. 2018, "Top-Down
+Neural Attention by Excitation Backprop"), on phantoms whose lesions cover 3 % of the image, the
+hottest pixel of lite-clip's 7 x 7 tokens lay in the lesion on 37 to 58 % of 60 images, for four
+classifiers, and within 15 pixels of it on 67 to 82 %; that of occlusion on 42 % and 50 % of 12
+images, at 13 times the time.
 """
 
 from collections.abc import Iterator, Sequence

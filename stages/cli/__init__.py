@@ -11,8 +11,8 @@ import typer
 
 from medfocus_pipeline import __version__
 from medfocus_pipeline.errors import MedFocusError
-from stages import cache, cli_use, heads, models
-from stages.cli import bench, paper, pipeline, start, training
+from stages import cache, heads, models
+from stages.cli import bench, paper, pipeline, start, training, use
 from stages.progress import LogHandler, err, say
 
 _INTERRUPTED = 130
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (start, pipeline, paper, cli_use, training):
+for commands in (start, pipeline, paper, use, training):
     app.add_typer(commands.app)
 for name, group in (("bench", bench), ("cache", cache), ("heads", heads), ("models", models)):
     app.add_typer(group.app, name=name)

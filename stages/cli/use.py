@@ -7,6 +7,7 @@ import typer
 
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.errors import ConfigError
+from stages.cli.common import open_
 from stages.options import (
     DEFAULT_CACHE,
     CacheFolder,
@@ -60,7 +61,6 @@ def export_command(
 ) -> None:
     """Pack one fitted run into a folder that predict and explain load: no cache, no pickle."""
     from stages import export
-    from stages.cli.common import open_
 
     if fraction is not None and shots is not None:
         raise ConfigError("--fraction and --shots exclude each other: name one of them.")
