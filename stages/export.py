@@ -16,10 +16,9 @@ from medfocus_pipeline.evaluation.sweep import Run
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.report.table import heading
-from stages.locate import locate_stores
+from stages.locate import check_embedded, locate_stores
 from stages.packing import Found, fitted, measured, origin, pack
 from stages.planning import Plan, features, plan, split_of
-from stages.probe import check_embedded
 from stages.progress import say
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
@@ -60,7 +59,7 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     known = results.read(context.folder / "results").to_pylist()
     head, focus = _choose(context, known, wanted)
     found = _find(context, dataset, known, replace(wanted, head=head, focus=focus))
-    check_embedded(found.plan)
+    check_embedded(found.plan.context, found.plan.places)
     table = features(dataset, split_of(dataset, context.probe), found.plan)
     looks = _looks(context, dataset, table, found)
     packed = pack(dataset, table, looks, found, fitted(context, table, found))
@@ -167,7 +166,7 @@ def _looks(context: Context, dataset: Dataset, table: FeatureTable, found: Found
         seeds=seeds,
     )
     try:
-        check_embedded(whole)
+        check_embedded(whole.context, whole.places)
     except StoreError:
         modes = dict.fromkeys(["original", *context.embed.focus])
         say(

@@ -13,9 +13,8 @@ from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve
 from medfocus_pipeline.report.table import heading
-from stages.locate import locate_stores
+from stages.locate import check_embedded, locate_stores
 from stages.planning import Plan, features, plan, split_of
-from stages.probe import check_embedded
 from stages.progress import bar, out, say
 from stages.scan import open_dataset
 from stages.settings import Context
@@ -46,7 +45,7 @@ def run(context: Context, config: ProbeConfig) -> int:
     curves: dict[tuple[str, str], LambdaCurve] = {}
     with bar("lambda", sum(run.seed == 0 for one in plans for run in one.runs)) as advance:
         for one in plans:
-            check_embedded(one)
+            check_embedded(one.context, one.places)
             table = features(dataset, split, one)
             for fit in (fit for fit in one.runs if fit.seed == 0):
                 try:

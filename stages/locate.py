@@ -14,6 +14,7 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import has_text
 from medfocus_pipeline.encoders import model_id as encoder_id
+from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
 from medfocus_pipeline.segmenters import model_id as segmenter_id
 from medfocus_pipeline.stores import catalog
@@ -141,6 +142,21 @@ def locate_stores(
         _locate_embeddings(context, dataset, config, weights, masks=masks) for config in configs
     ]
     return Stores(masks, embeddings, texts)
+
+
+def check_embedded(context: Context, places: Iterable[Located]) -> None:
+    """Refuse to go on without embeddings.
+
+    Raises:
+        StoreError: some images have none in one of the stores.
+    """
+    for place in places:
+        missing = place.missing()
+        if place.store is None or missing:
+            raise StoreError(
+                f"{len(missing):,} of {len(place.ids):,} images have no embedding of "
+                f"{place.label}. Run: make embed DATASET={context.dataset}"
+            )
 
 
 def masks_label(config: MasksConfig) -> str:

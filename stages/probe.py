@@ -8,14 +8,14 @@ import pyarrow as pa
 
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.processes import Processes, processes
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Run, sweep
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.stores.lock import writing
-from stages.locate import Stores, encoder_label, locate_stores
+from stages.locate import Stores, check_embedded, encoder_label, locate_stores
 from stages.planning import Plan, features, plan, split_of
 from stages.progress import Advance, bar, say
 from stages.results_table import Shown, build, show
@@ -50,7 +50,7 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
     split = split_of(dataset, config)
     plans = plan(context, dataset, stores, split, config)
     for one in plans:
-        check_embedded(one)
+        check_embedded(one.context, one.places)
     folder = context.folder / "results"
     started = time.monotonic()
     count = fit_missing(dataset, split, plans, folder, workers=workers)
@@ -95,21 +95,6 @@ def count_runs(context: Context, dataset: Dataset, stores: Stores) -> list[tuple
     plans = plan(context, dataset, stores, split_of(dataset, config), config)
     done = _done(context.folder / "results")
     return [(one.label, len(one.runs) - len(one.missing(done)), len(one.runs)) for one in plans]
-
-
-def check_embedded(one: Plan) -> None:
-    """Refuse to go on without the embeddings of a line.
-
-    Raises:
-        StoreError: some images have none.
-    """
-    for place in one.places:
-        missing = place.missing()
-        if place.store is None or missing:
-            raise StoreError(
-                f"{len(missing):,} of {len(place.ids):,} images have no embedding of "
-                f"{place.label}. Run: make embed DATASET={one.context.dataset}"
-            )
 
 
 def _done(folder: Path) -> set[str]:

@@ -12,7 +12,7 @@ from medfocus_pipeline.features import class_texts
 from medfocus_pipeline.masks.focus import focus
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, Image, Mask, Roi
-from stages.locate import Located, Stores, locate_stores
+from stages.locate import Located, Stores, check_embedded, locate_stores
 from stages.scan import Dataset
 from stages.settings import Context
 
@@ -80,22 +80,8 @@ def shown_embedding(
     focused = [pair for pair in pairs if embedding.needs_masks(pair[0])]
     preferred = [pair for pair in focused if pair[0].focus == _PREFERRED]
     config, place = [*preferred, *focused, *pairs][0]
-    check_embedded(context, place)
+    check_embedded(context, [place])
     return config, place
-
-
-def check_embedded(context: Context, place: Located) -> None:
-    """Refuse to go on without embeddings.
-
-    Raises:
-        StoreError: some images have none.
-    """
-    missing = place.missing()
-    if place.store is None or missing:
-        raise StoreError(
-            f"{len(missing):,} of {len(place.ids):,} images have no embedding of "
-            f"{place.label}. Run: make embed DATASET={context.dataset}"
-        )
 
 
 def open_regions(

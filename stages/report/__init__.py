@@ -19,10 +19,10 @@ from medfocus_pipeline.types import FocusMode
 from stages import audit
 from stages.audit import Measured
 from stages.embed import check_masks
-from stages.locate import Located, Stores, encoder_label, locate_stores, masks_label
+from stages.locate import Located, Stores, check_embedded, encoder_label, locate_stores, masks_label
 from stages.planning import split_of
 from stages.progress import bar, human, say
-from stages.regions import Regions, check_embedded, open_regions, shown_embedding
+from stages.regions import Regions, open_regions, shown_embedding
 from stages.report.cells import Wrong, cells, surest_mistakes
 from stages.report.duplicates import duplicates
 from stages.report.gallery import Survey, class_galleries, label_indices, survey, worst_galleries
@@ -131,8 +131,7 @@ def _open(context: Context) -> _Opened:
     stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
     check_masks(context, stores)
     config, place = shown_embedding(context, dataset, stores)
-    for other in stores.embeddings:
-        check_embedded(context, other)
+    check_embedded(context, stores.embeddings)
     # The images that the audit finds unreadable are left out of what follows, as elsewhere.
     measured = _audit(context, dataset)
     dataset = measured.dataset
