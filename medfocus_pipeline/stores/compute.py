@@ -194,6 +194,7 @@ class Halving(Generic[Loaded]):
         self._size = batch_size
 
     def __call__(self, inputs: Sequence[Loaded]) -> list[Block]:
+        """The answers to all inputs, in order, one block a batch."""
         blocks: list[Block] = []
         start = 0
         while start < len(inputs):
