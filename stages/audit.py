@@ -230,7 +230,7 @@ def _print_rest(found: Audit) -> None:
     out.print(counts)
     if found.repeated:
         files = sum(map(len, found.repeated))
-        say(f"{len(found.repeated):,} pictures are {files:,} byte-equal training files:")
+        say(f"{files:,} training files are byte-equal to another training file:")
         for group in found.repeated[:_SHOWN]:
             say(f"  {' = '.join(map(repr, group[:_SHOWN]))}{' …' if len(group) > _SHOWN else ''}")
     if found.patients:

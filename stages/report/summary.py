@@ -190,7 +190,7 @@ def _leaks(found: Audit) -> Iterator[str]:
         yield f"{len(found.patients):,} patients are on both sides of the split: {names}."
     if found.repeated:
         files = sum(map(len, found.repeated))
-        yield f"{len(found.repeated):,} pictures are {files:,} byte-equal training files."
+        yield f"{files:,} training files are byte-equal to another training file."
 
 
 def _rows(facts: Facts) -> Iterator[str]:
