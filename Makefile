@@ -75,7 +75,7 @@ doctor: $(INSTALLED)
 	@$(MEDFOCUS) doctor --cache "$(CACHE)"
 
 test: lint
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
