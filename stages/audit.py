@@ -21,8 +21,8 @@ from medfocus_pipeline.datasets.similarity import (
 )
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import DataError, ImageError, MedFocusError
-from medfocus_pipeline.features import normalise
-from medfocus_pipeline.files import disk_errors, replacing
+from medfocus_pipeline.features import plain_rows
+from medfocus_pipeline.files import disk_errors, replacing, write_text
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.types import JSON, FloatArray
 from stages.locate import locate_stores
@@ -162,13 +162,7 @@ def _embeddings(context: Context, dataset: Dataset) -> tuple[dict[str, FloatArra
         return {}, str(error)  # the other kinds need no encoder
     if place.store is None:
         return {}, f"there are none yet of {place.label}"
-    views = list(whole[0].views)
-    view = views.index("identity") if "identity" in views else 0
-    found: dict[str, FloatArray] = {}
-    for part in place.store.index().parts.values():
-        pooled = place.store.read(part, names=["pooled"])["pooled"][:, view]
-        found |= zip(part.image_ids, normalise(pooled.astype("float32")), strict=True)
-    return found, ""
+    return plain_rows(place.store), ""
 
 
 def _split(context: Context, dataset: Dataset) -> Split | str:
@@ -190,9 +184,8 @@ def write(folder: Path, measured: Measured) -> None:
     with disk_errors(folder):
         with replacing(folder / "audit.parquet") as temporary:
             pq.write_table(pairs, temporary)
-        with replacing(folder / "audit.json") as temporary:
-            text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-            temporary.write_text(text, encoding="utf-8")
+        text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+        write_text(folder / "audit.json", text)
 
 
 def _print(found: Audit, pairs: pa.Table) -> None:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.files import disk_errors, replacing, write_text
+from medfocus_pipeline.files import disk_errors, write_bytes, write_text
 from medfocus_pipeline.report import views
 from medfocus_pipeline.report.colours import COLOURS
 from medfocus_pipeline.report.content import Report
@@ -54,7 +54,7 @@ def write_page(report: Report, folder: Path) -> list[Path]:
         for name, text in texts.items():
             write_text(folder / name, _encodable(text))
         for name, content in drawn.items():
-            _write_bytes(folder / "figures" / name, content)
+            write_bytes(folder / "figures" / name, content)
         write_text(folder / "index.html", page)
         for old in (folder / "figures").iterdir():
             if old.name not in drawn and old.suffix.removeprefix(".") in _FIGURES:
@@ -138,11 +138,3 @@ def _breakable(name: str) -> "Markup":
 def _encodable(text: str) -> str:
     """Without the halves of surrogate pairs that a file name may have, which UTF-8 has not."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; one that has the content already is left alone."""
-    if path.exists() and path.read_bytes() == content:
-        return
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
