@@ -1,6 +1,6 @@
 """The feature table: the only join of manifest, splits, embeddings and class texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.embedding import text_id
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.stores.store import Store
-from medfocus_pipeline.types import FloatArray, IntArray
+from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, IntArray
 
 if TYPE_CHECKING:
     from medfocus_pipeline.encoders.prompt_tower import PromptSource
@@ -154,6 +154,11 @@ def _check_alike(stores: Sequence[Store]) -> None:
         )
 
 
+def focus_modes(parts: Iterable[FeaturePart]) -> list[FocusMode]:
+    """The focus modes among parts of features, each once, in order."""
+    return [part for part in dict.fromkeys(parts) if part != "roi_pooled"]
+
+
 def joined(parts: Sequence[NDArray[Any]]) -> FloatArray:
     """Features of embeddings as the stores keep them: each part L2-normalised, then joined.
 
@@ -199,6 +204,20 @@ def _pixel_hashes(store: Store, image_ids: Sequence[str]) -> list[str]:
     columns = (table["image_id"].to_pylist(), table["pixel_sha256"].to_pylist())
     hashes = dict(zip(*columns, strict=True))
     return [hashes[image_id] for image_id in image_ids]
+
+
+def plain_rows(store: Store) -> dict[str, FloatArray]:
+    """Id -> ``(d,) float32`` of the picture as it is, L2-normalised; of the first view without.
+
+    Raises:
+        StoreError: a shard is corrupt.
+    """
+    views = list(store.recipe.config["views"])
+    view = views.index("identity") if "identity" in views else 0
+    return {
+        image_id: normalise(pooled[view].astype(np.float32))
+        for image_id, pooled in _rows(store, "pooled").items()
+    }
 
 
 def class_texts(store: Store, prompts: Sequence[Sequence[str]]) -> FloatArray:

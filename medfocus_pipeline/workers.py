@@ -3,7 +3,26 @@
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
+
+
+def worker_pool(number: int, *, begin: Callable[[], None] | None = None) -> ProcessPoolExecutor:
+    """So many processes, none of which outlives this one.
+
+    Args:
+        begin: called in each of them before its first task; a module's function.
+    """
+    # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(number, context, _start, (begin,))
+
+
+def _start(begin: Callable[[], None] | None) -> None:
+    follow_parent()
+    if begin is not None:
+        begin()
 
 
 def follow_parent() -> None:

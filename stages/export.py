@@ -13,7 +13,7 @@ from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.statistics import Row, budget_of
 from medfocus_pipeline.evaluation.sweep import Run
-from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.report.table import heading
 from stages.locate import check_embedded, locate_stores
@@ -66,7 +66,7 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     folder = out or context.folder / "models" / _name(found.run)
     figures = measured(context, table, found)
     write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
-    row = next(row for row in found.rows if row["run_key"] == found.run.key)
+    row = found.own
     say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
     say(f"accuracy on {row['n_test']:,} test images: {row['accuracy']:.3f}, as stored")
     say(f"classifier: {folder}")
@@ -134,10 +134,8 @@ def _planned(
 ) -> Plan:
     """The runs of a row at one budget; its focus modes need not be those embedded last."""
     kind, amount = budget
-    modes = tuple(part for part in row.focus if part != "roi_pooled")
-    embed = context.embed.model_copy(
-        update={"focus": tuple(dict.fromkeys([*context.embed.focus, *modes]))}
-    )
+    modes = focus_modes([*context.embed.focus, *row.focus])
+    embed = context.embed.model_copy(update={"focus": tuple(modes)})
     own = replace(context, settings=context.settings.model_copy(update={"embed": embed}))
     config = ProbeConfig(
         rows=(row,),

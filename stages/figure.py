@@ -4,8 +4,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.report.sampling import in_turn
@@ -96,12 +94,10 @@ def _answers(context: Context, dataset: Dataset, place: Located) -> Answers:
     if not runs:
         return Answers(_NOTHING, {})
     row = max(reversed(runs), key=lambda one: (one["n_train"], -one["seed"]))
-    table = results.read(folder, "predictions")
-    mine = [run_key == row["run_key"] for run_key in table["run_key"].to_pylist()]
     classes = dataset.manifest.classes
     found = {
         one["image_id"]: Answer(classes[one["predicted"]], one["probabilities"][one["predicted"]])
-        for one in table.filter(pa.array(mine, pa.bool_())).to_pylist()
+        for one in results.predictions_of(folder, row["run_key"])
         if len(one["probabilities"]) == len(classes)  # a class may have come since
     }
     learned = f"{row['n_train']:,} training images, seed {row['seed']}"

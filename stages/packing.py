@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
@@ -48,6 +47,11 @@ class Found:
     beside: Sequence[Run]
     rows: Sequence[Row]
 
+    @property
+    def own(self) -> Row:
+        """The run's result."""
+        return next(row for row in self.rows if row["run_key"] == self.run.key)
+
 
 def fitted(context: Context, table: FeatureTable, found: Found) -> Saved:
     """The head, taken apart; put together again it gives the stored predictions.
@@ -77,9 +81,7 @@ def fitted(context: Context, table: FeatureTable, found: Found) -> Saved:
 
 def _stored(context: Context, table: FeatureTable, run: Run) -> NDArray[np.float64]:
     """The run's probabilities of the test images, ``(n_test, K)``, in the table's order."""
-    predictions = results.read(context.folder / "results", "predictions")
-    mine = [key == run.key for key in predictions["run_key"].to_pylist()]
-    rows = predictions.filter(pa.array(mine, pa.bool_())).to_pylist()
+    rows = results.predictions_of(context.folder / "results", run.key)
     answers = {(row["image_id"], row["class_index"]): row["probabilities"] for row in rows}
     try:
         return np.array(
@@ -166,7 +168,7 @@ def origin(dataset: Dataset) -> Origin:
 
 def measured(context: Context, table: FeatureTable, found: Found) -> Measured:
     """What the run and those of other seeds were measured to do."""
-    own = next(row for row in found.rows if row["run_key"] == found.run.key)
+    own = found.own
     keys = [row["run_key"] for row in found.rows]
     answers = read_answers(results.read(context.folder / "results", "predictions"), keys)
     return Measured(

@@ -13,6 +13,7 @@ from medfocus_pipeline.classifier import Answer, Classifier, Explanation
 from medfocus_pipeline.classifier.card import NOTICE
 from medfocus_pipeline.classifier.explanation import HeatMethod
 from medfocus_pipeline.classifier.overlay import draw
+from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.sheet import write_png
 from medfocus_pipeline.types import JSON, Image
 from stages.image_files import Source, find, read
@@ -143,7 +144,7 @@ def _show(said: Said, overlay: Path | None) -> None:
             _percent(answer.area),
             "; ".join(_remarks(answer)),
         ]
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     if said.answers:
         out.print(table)
     if said.problems:
@@ -171,8 +172,3 @@ def _remarks(answer: Answer) -> list[str]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _printable(text: str) -> str:
-    """Names of files may be anything, and terminals obey what they print."""
-    return "".join(one if one.isprintable() else "�" for one in text)

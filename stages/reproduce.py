@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
+from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.reproduction import Row
 from stages import diagnosis, embed, masks, probe
 from stages.doctor import lack
@@ -96,8 +97,8 @@ def sources(context: Context, rows: Sequence[Row]) -> list[Source]:
 
 def _context(context: Context, rows: Sequence[Row]) -> Context:
     first, profile = rows[0], context.profile
-    parts = dict.fromkeys(part for row in rows for part in row.focus if part != "roi_pooled")
-    changes: dict[str, object] = {"focus": tuple(parts)}
+    modes = focus_modes(part for row in rows for part in row.focus)
+    changes: dict[str, object] = {"focus": tuple(modes)}
     changes |= {"encoder": first.encoder} if first.encoder else {}
     changes |= {"roi": first.roi} if first.roi else {}
     segmenter = {"segmenter": first.segmenter} if first.segmenter else {}

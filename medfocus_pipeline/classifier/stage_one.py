@@ -11,7 +11,7 @@ from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, MasksConfig
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import joined
+from medfocus_pipeline.features import focus_modes, joined
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.compute import Halving
 from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, Image, Roi
@@ -75,8 +75,7 @@ class StageOne:
     @property
     def modes(self) -> list[EmbedConfig]:
         """One configuration for each focus mode, in order."""
-        modes = [part for part in dict.fromkeys(self.parts) if part != "roi_pooled"]
-        return [self.embed.model_copy(update={"focus": mode}) for mode in modes]
+        return [self.embed.model_copy(update={"focus": mode}) for mode in focus_modes(self.parts)]
 
     def _encoded(
         self, config: EmbedConfig, images: Sequence[Image], rois: Sequence[Roi]

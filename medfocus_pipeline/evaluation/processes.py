@@ -1,6 +1,5 @@
 """Processes that fit: started once for all that is fitted, because each imports its libraries."""
 
-import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,7 @@ import numpy as np
 
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.files import disk_errors
-from medfocus_pipeline.workers import follow_parent
+from medfocus_pipeline.workers import worker_pool
 
 Task = TypeVar("Task")
 Found = TypeVar("Found")
@@ -68,9 +67,7 @@ def processes(number: int) -> Iterator[Processes]:
     if number == 1:
         yield HERE
         return
-    # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(number, context, follow_parent) as pool:
+    with worker_pool(number) as pool:
         yield Processes(pool)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.datasets.splits import Budget
@@ -92,6 +93,17 @@ def read(folder: Path, name: str = "results") -> pa.Table:
     if not table.schema.equals(schema):
         raise StoreError(f"{path} is of another version. Remove it, then run: make probe")
     return table
+
+
+def predictions_of(folder: Path, run_key: str) -> list[dict[str, Any]]:
+    """The rows of `PREDICTIONS` of one run, in their order; none of an unknown run.
+
+    Raises:
+        StoreError: the file is damaged or of another version.
+    """
+    table = read(folder, "predictions")
+    rows: list[dict[str, Any]] = table.filter(pc.equal(table["run_key"], run_key)).to_pylist()
+    return rows
 
 
 def append(

@@ -53,15 +53,8 @@ class FusionHead:
     ) -> "list[FittedFusion]":
         """The same for several subsets, whose trainings run side by side."""
         with single_threaded(*LIBRARIES):
-            subsets = _distinct(trains)
-            choosing = [self._run(one, self._c(one), _chooser()) for one in subsets]
-            chosen = list(zip(choosing, self._mixes(choosing), strict=True))
-            picks = [_pick(train, chosen) for train in trains]
-            runs = [
-                self._run(train, choice.c, rng)
-                for train, (choice, _), rng in zip(trains, picks, rngs, strict=True)
-            ]
-            mixes = [mix for _, mix in picks]
+            cs, mixes = zip(*self._choices(trains), strict=True)
+            runs = [self._run(*one) for one in zip(trains, cs, rngs, strict=True)]
             trainings = [
                 run.training(np.arange(len(run.train.labels)), mix=mix)
                 for run, mix in zip(runs, mixes, strict=True)
@@ -89,6 +82,18 @@ class FusionHead:
                 )
             [curve] = curves([run], lambdas, config=self.config)
         return curve
+
+    def _choices(self, trains: Sequence[TrainingSet]) -> list[tuple[float, float]]:
+        """C and lambda of each set; sets of the same images are asked once."""
+        distinct: list[TrainingSet] = []
+        places = []
+        for train in trains:
+            same = (place for place, one in enumerate(distinct) if _same_images(train, one))
+            places.append(next(same, len(distinct)))
+            distinct += [train] if places[-1] == len(distinct) else []
+        runs = [self._run(one, self._c(one), _chooser()) for one in distinct]
+        mixes = self._mixes(runs)
+        return [(runs[place].c, mixes[place]) for place in places]
 
     def _c(self, train: TrainingSet) -> float:
         check(train)
@@ -125,19 +130,6 @@ class FusionHead:
 def _chooser() -> np.random.Generator:
     """What the choice of C and lambda draws from, whatever the run's own generator."""
     return generator("fusion", "choice")
-
-
-def _distinct(trains: Sequence[TrainingSet]) -> list[TrainingSet]:
-    found: list[TrainingSet] = []
-    for train in trains:
-        if not any(_same_images(train, one) for one in found):
-            found.append(train)
-    return found
-
-
-def _pick(train: TrainingSet, chosen: Sequence[tuple[Run, float]]) -> tuple[Run, float]:
-    """The choice that was made for the images of a training set."""
-    return next(pair for pair in chosen if _same_images(train, pair[0].train))
 
 
 def _same_images(one: TrainingSet, other: TrainingSet) -> bool:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medfocus_pipeline.evaluation.diagnostics import Recall, Reliability
 from medfocus_pipeline.report.table import ResultsTable
 from medfocus_pipeline.types import FloatArray, IntArray
@@ -81,6 +84,13 @@ class Cell:
     bins: Sequence[Reliability]
     auroc: float
     calibration_error: float
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """The confusion matrix as shares of each true class, in [0, 1]; 0 in an empty row."""
+        total = np.maximum(self.confusion.sum(axis=1, keepdims=True), 1)
+        shares: NDArray[np.float64] = self.confusion / total
+        return shares
 
 
 @dataclass(frozen=True, slots=True, eq=False)

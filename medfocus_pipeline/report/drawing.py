@@ -127,8 +127,13 @@ def shown(name: str) -> str:
 
     A leading underscore would tell matplotlib to leave it out of a legend.
     """
-    plain = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
-    )
+    plain = printable(name)
     short = plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"
     return f" {short}" if short.startswith("_") else short or " "
+
+
+def printable(text: str) -> str:
+    """Without control characters: names of files may be anything, and terminals obey them."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

@@ -42,8 +42,6 @@ def draw(report: Report) -> dict[str, "Figure"]:
 def draw_confusion(cell: Cell, classes: Sequence[str]) -> "Figure":
     """The confusion matrix as shares of each true class, with counts."""
     names = [shown(name) for name in classes]
-    total = cell.confusion.sum(axis=1, keepdims=True)
-    shares = cell.confusion / np.maximum(total, 1)
     side = 1.9 + 0.62 * len(names)
     with styled():
         from matplotlib.colors import LinearSegmentedColormap
@@ -51,8 +49,8 @@ def draw_confusion(cell: Cell, classes: Sequence[str]) -> "Figure":
         figure = new_figure((side + 0.6, side))
         one = figure.subplots()
         heat = LinearSegmentedColormap.from_list("heat", [CARD, ACCENT])
-        one.imshow(shares * HEAT, cmap=heat, vmin=0, vmax=1)
-        for true, row in enumerate(shares):
+        one.imshow(cell.shares * HEAT, cmap=heat, vmin=0, vmax=1)
+        for true, row in enumerate(cell.shares):
             for predicted, share in enumerate(row):
                 text = f"{100 * share:.0f} %\n{cell.confusion[true, predicted]}"
                 one.text(predicted, true, text, ha="center", va="center", fontsize=7)

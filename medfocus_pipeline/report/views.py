@@ -9,7 +9,7 @@ import numpy as np
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.report.colours import HEAT, MARKS, series
-from medfocus_pipeline.report.content import Cell, EmbeddingMap, Picture, RowTags, Tile
+from medfocus_pipeline.report.content import EmbeddingMap, Picture, RowTags, Tile
 from medfocus_pipeline.report.table import Entry, Line, ResultsTable
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
@@ -121,13 +121,6 @@ def bars(tile: Tile) -> list[Bar]:
         Bar(name, share, true=name == tile.label, predicted=name == tile.predicted)
         for name, share in shown
     ]
-
-
-def shares(cell: Cell) -> list[list[float]]:
-    """The confusion matrix as shares of each true class, in [0, 1]; 0 in an empty row."""
-    total = np.maximum(cell.confusion.sum(axis=1, keepdims=True), 1)
-    found: list[list[float]] = (cell.confusion / total).tolist()
-    return found
 
 
 def heat(share: float) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import (
@@ -75,8 +74,7 @@ def surest_mistakes(folder: Path, one: Standing) -> tuple[list[Wrong], int]:
         The answers, and how many images were tested.
     """
     run = min(one.runs, key=lambda run: run.seed)
-    table = results.read(folder, "predictions")
-    answers = table.filter(pc.equal(table["run_key"], run.key)).to_pylist()
+    answers = results.predictions_of(folder, run.key)
     wrong = [
         Wrong(
             row["image_id"], row["path"], row["class_index"], row["predicted"], row["probabilities"]

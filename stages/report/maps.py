@@ -3,16 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.features import normalise
+from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.report.content import EmbeddingMap, Picture
 from medfocus_pipeline.report.layout import layouts, perplexity
 from medfocus_pipeline.report.pictures import THUMBNAIL, encoded
 from medfocus_pipeline.report.sampling import stratified
-from medfocus_pipeline.stores.store import Store
-from medfocus_pipeline.types import FloatArray, FocusMode
+from medfocus_pipeline.types import FocusMode
 from stages.locate import Stores
 from stages.progress import bar
 from stages.report.gallery import label_indices
@@ -49,11 +47,12 @@ def embedding_maps(
         for mode in modes:
             store = places[mode].store
             if store is not None:
+                rows = plain_rows(store)
                 found.append(
                     EmbeddingMap(
                         title=places[mode].label,
                         note=f"Focus {mode}. {note}",
-                        layouts=layouts(_features(store, chosen)),
+                        layouts=layouts(np.stack([rows[id_] for id_ in chosen])),
                         labels=np.array([labels[id_] for id_ in chosen], np.int64),
                         names=[dataset.files[id_] for id_ in chosen],
                         sides=[sides[id_] for id_ in chosen],
@@ -82,20 +81,6 @@ def _thumbnails(tiles: Tiles, ids: Sequence[str]) -> list[Picture]:
             found.append(picture or encoded(_GREY, alt="cannot be read any more"))
             advance(1)
     return found
-
-
-def _features(store: Store, ids: Sequence[str]) -> FloatArray:
-    """``(n, d) float32`` of the plain view, L2-normalised."""
-    views = list(store.recipe.config["views"])
-    view = views.index("identity") if "identity" in views else 0
-    wanted = set(ids)
-    found: dict[str, NDArray[np.float16]] = {}
-    for part in store.index().parts.values():
-        if wanted.isdisjoint(part.image_ids):
-            continue
-        pooled = store.read(part, names=["pooled"])["pooled"][:, view]
-        found |= zip(part.image_ids, pooled, strict=True)
-    return normalise(np.stack([found[id_] for id_ in ids]).astype(np.float32))
 
 
 def _sides(dataset: Dataset, split: Split) -> Mapping[str, str]:

@@ -4,11 +4,9 @@ A phantom is done when the captions list it and its files are there. A run that 
 the few that are not listed once more, to the same bytes.
 """
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +23,7 @@ from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, Phantom, draw
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.files import replacing
-from medfocus_pipeline.workers import follow_parent
+from medfocus_pipeline.workers import worker_pool
 
 _PACKET = 16
 """Phantoms that a process draws at once."""
@@ -201,15 +199,13 @@ def _processes(workers: int, images: int) -> Iterator[Callable[..., Iterable[lis
     if processes == 1:
         yield map
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _begin)
+    pool = worker_pool(processes, begin=_leave_ctrl_c)
     try:
         yield pool.map
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
+def _leave_ctrl_c() -> None:
     """Ctrl-C is for the parent process, which ends this one after its packet."""
-    follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
