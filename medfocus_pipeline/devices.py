@@ -1,10 +1,14 @@
 """Where models run: the device that was asked for, and its autocast."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import Device, Precision
+
+_CALL_BYTES = 2 * 2**30
+"""Memory that a call of a large model on a CPU may need: SAM 2.1 at 1,024 pixels needs most."""
 
 
 def resolve_device(device: Device) -> str:
@@ -47,6 +51,39 @@ def autocast(device: str, precision: Precision) -> AbstractContextManager[object
     import torch
 
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def calls_at_once(device: Device) -> Iterator[int]:
+    """How often at a time a model may be called inside the block, each time in its own thread.
+
+    One call fills a GPU. On a CPU it is a call for each core, if memory allows, and each runs on
+    one thread: calls side by side are done sooner than one after the other on all cores, and
+    sums that are not split among threads are the same to the last bit on any machine's number
+    of cores. The limit to one thread is torch's and goes for the whole process; as the caller's
+    thread and new threads see it, models are called from these.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    import torch
+
+    if resolve_device(device) != "cpu":
+        yield 1
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield max(1, min(cores(), _room()))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _room() -> int:
+    """Calls of a large model that the machine's memory has room for."""
+    if not hasattr(os, "sysconf"):
+        return cores()
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _CALL_BYTES
 
 
 def cores() -> int:

@@ -124,6 +124,7 @@ def job(
     similarity: Similarity | None = None,
     batch_size: int | None,
     workers: int,
+    calls: int = 1,
 ) -> Job[Prepared]:
     """How to compute the rows of an embedding store.
 
@@ -132,6 +133,8 @@ def job(
         candidates: the masks of an id; None where the focus mode needs none.
         similarity: for the ROI rule `text`, see `text_similarity`.
         batch_size: images a call; None is what suits the encoder.
+        workers: threads that load.
+        calls: calls of the encoder at a time.
     """
 
     def load(image_id: str) -> Prepared:
@@ -145,7 +148,7 @@ def job(
         return encode(batch, encoder)
 
     images = max(1, encoder.batch_size // len(config.views))
-    return Job(load, compute, batch_size or images, workers)
+    return Job(load, compute, batch_size or images, workers, calls)
 
 
 def encode(batch: Sequence[Prepared], encoder: Encoder) -> Block:
@@ -214,7 +217,7 @@ def text_array_specs(dim: int) -> list[ArraySpec]:
 
 
 def text_job(encoder: TextEncoder, texts: Sequence[str]) -> Job[str]:
-    """How to compute the rows of a text store."""
+    """How to compute the rows of a text store, one call at a time."""
     by_id = {text_id(text): text for text in texts}
 
     def compute(batch: Sequence[str]) -> Block:

@@ -50,18 +50,21 @@ def job(
     *,
     batch_size: int | None,
     workers: int,
+    calls: int = 1,
 ) -> Job[Image]:
     """How to compute the rows of a mask store.
 
     Args:
         read: the image of an id; may raise `ImageError`.
         batch_size: images a call; None is the segmenter's own.
+        workers: threads that read.
+        calls: calls of the segmenter at a time.
     """
 
     def compute(images: Sequence[Image]) -> Block:
         return _block(segmenter.segment(images), images, config)
 
-    return Job(read, compute, batch_size or segmenter.batch_size, workers)
+    return Job(read, compute, batch_size or segmenter.batch_size, workers, calls)
 
 
 def _block(found: Sequence[Candidates], images: Sequence[Image], config: MasksConfig) -> Block:

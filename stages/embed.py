@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, Runtime
+from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders import has_text, load_encoder
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError, StoreError
@@ -81,7 +82,7 @@ def _compute(
 ) -> dict[str, str]:
     encoder = load_encoder(configs[0].encoder, stores.embeddings[0].need_weights(), runtime)
     if stores.texts:
-        _embed_texts(context, dataset, stores.texts, encoder)
+        _embed_texts(context, dataset, stores.texts, encoder, runtime)
         stores = locate_stores(context, dataset, configs)
     problems: dict[str, str] = {}
     for config, place in zip(configs, stores.embeddings, strict=True):
@@ -105,17 +106,22 @@ def _embed(
     if embedding.needs_masks(config) and stores.masks and stores.masks.store:
         candidates = segmentation.MaskReader(stores.masks.store)
         similarity = _similarity(dataset, config, stores, encoder)
-    job = embedding.job(
-        encoder,
-        config,
-        dataset.read,
-        candidates,
-        similarity=similarity,
-        batch_size=runtime.batch_size,
-        workers=runtime.workers,
-    )
     started = time.monotonic()
-    with writing(store.path), bar(f"embedding {place.label}", len(place.missing())) as advance:
+    with (
+        writing(store.path),
+        calls_at_once(runtime.device) as calls,
+        bar(f"embedding {place.label}", len(place.missing())) as advance,
+    ):
+        job = embedding.job(
+            encoder,
+            config,
+            dataset.read,
+            candidates,
+            similarity=similarity,
+            batch_size=runtime.batch_size,
+            workers=runtime.workers,
+            calls=calls,
+        )
         outcome = fill(store, place.ids, job, on_rows=advance)
     say_rate(f"embedding {place.label}", outcome.computed, time.monotonic() - started)
     return outcome.problems
@@ -132,7 +138,9 @@ def _similarity(
     return embedding.text_similarity(encoder, texts)
 
 
-def _embed_texts(context: Context, dataset: Dataset, place: Located, encoder: Encoder) -> None:
+def _embed_texts(
+    context: Context, dataset: Dataset, place: Located, encoder: Encoder, runtime: Runtime
+) -> None:
     if not isinstance(encoder, TextEncoder) or (place.store and not place.missing()):
         return
     store = place.create(
@@ -140,6 +148,6 @@ def _embed_texts(context: Context, dataset: Dataset, place: Located, encoder: En
         embedding.text_array_specs(encoder.dim),
         shard_rows=embedding.TEXT_SHARD_ROWS,
     )
-    with writing(store.path):
+    with writing(store.path), calls_at_once(runtime.device):
         outcome = fill(store, place.ids, embedding.text_job(encoder, dataset.prompts))
     say(f"embedded {outcome.computed:,} class prompts")

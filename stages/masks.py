@@ -9,6 +9,7 @@ from medfocus_pipeline import segmentation
 from medfocus_pipeline.config import MasksConfig, Runtime
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_annotation
+from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.evaluation.annotations import mean_agreement, roi_agreement
 from medfocus_pipeline.files import disk_errors, replacing
 from medfocus_pipeline.segmenters import load_segmenter
@@ -52,7 +53,7 @@ def _compute(
     store = place.create(
         context.folder, segmentation.array_specs(config), shard_rows=segmentation.SHARD_ROWS
     )
-    with writing(store.path):
+    with writing(store.path), calls_at_once(runtime.device) as calls:
         segmenter = load_segmenter(config, place.need_weights(), runtime)
         job = segmentation.job(
             segmenter,
@@ -60,6 +61,7 @@ def _compute(
             dataset.read,
             batch_size=runtime.batch_size,
             workers=runtime.workers,
+            calls=calls,
         )
         started = time.monotonic()
         with bar(f"masks with {place.label}", len(place.missing())) as advance:

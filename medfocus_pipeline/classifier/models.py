@@ -57,6 +57,7 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
         embed=EmbedConfig(encoder=config.encoder, roi=config.roi, views=config.views),
         similarity=similarity,
         batch_size=runtime.batch_size,
+        device=runtime.device,
     )
 
 

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, MasksConfig
+from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import focus_modes, joined
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.stores.compute import Halving
-from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, Image, Roi
+from medfocus_pipeline.stores.compute import compute_all
+from medfocus_pipeline.types import Device, FeaturePart, FloatArray, FocusMode, Image, Roi
 
 Encoded: TypeAlias = Mapping[FocusMode, Mapping[str, NDArray[Any]]]
 """Focus mode -> array of a store -> ``(n, v, d) float16``."""
@@ -35,6 +36,7 @@ class StageOne:
         embed: of the encoder, the ROI rule and the views; its focus mode is not read.
         similarity: for the ROI rule `text`.
         batch_size: images a call of a model; None is what suits each of them.
+        device: where the models are.
     """
 
     masks: MasksConfig | None
@@ -44,20 +46,24 @@ class StageOne:
     embed: EmbedConfig
     similarity: embedding.Similarity | None = None
     batch_size: int | None = None
+    device: Device = "auto"
 
     def regions(self, images: Sequence[Image]) -> list[Roi]:
         """The ROI of each image; all of it where no part looks at a region."""
         if self.masks is None or self.segmenter is None:
             return [Roi(np.ones(image.shape[:2], np.bool_), fallback=False) for image in images]
-        job = segmentation.job(
-            self.segmenter,
-            self.masks,
-            _handed_over,
-            batch_size=self.batch_size,
-            workers=1,
-        )
+        with calls_at_once(self.device) as calls:
+            job = segmentation.job(
+                self.segmenter,
+                self.masks,
+                _handed_over,
+                batch_size=self.batch_size,
+                workers=1,
+                calls=calls,
+            )
+            blocks = compute_all(job, images)
         found = []
-        for block in Halving(job.compute, job.batch_size)(images):
+        for block in blocks:
             counts = block.columns["candidates"].to_pylist()
             found += [
                 segmentation.candidates_at(block.arrays, row, count=count)
@@ -86,15 +92,17 @@ class StageOne:
             )
             for image, roi in zip(images, rois, strict=True)
         ]
-        job = embedding.job(
-            self.encoder,
-            config,
-            _handed_over,
-            None,
-            batch_size=self.batch_size,
-            workers=1,
-        )
-        blocks = Halving(job.compute, job.batch_size)(prepared)
+        with calls_at_once(self.device) as calls:
+            job = embedding.job(
+                self.encoder,
+                config,
+                _handed_over,
+                None,
+                batch_size=self.batch_size,
+                workers=1,
+                calls=calls,
+            )
+            blocks = compute_all(job, prepared)
         return {
             name: np.concatenate([block.arrays[name] for block in blocks])
             for name in blocks[0].arrays

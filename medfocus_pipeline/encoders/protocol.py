@@ -18,7 +18,8 @@ class Encoder(Protocol):
         - `prepare_mask` takes a mask of the same image through the same geometry and returns
           the share of each token's cell that it covers.
         - `encode` normalises and runs the model. A picture's answer does not depend on its
-          neighbours (up to rounding of the arithmetic) and repeats exactly on one machine.
+          neighbours (up to rounding of the arithmetic) and repeats exactly on one machine. On a
+          CPU it is called from several threads at once.
         - Running out of device memory leaves as the framework's own exception: the caller
           halves the batch and tries again.
     """

@@ -17,6 +17,7 @@ class Segmenter(Protocol):
           at most `MasksConfig.max_candidates`, none empty.
         - The answer for an image does not depend on its neighbours in the batch (up to
           rounding of the arithmetic), and repeats exactly on the same machine.
+        - On a CPU `segment` is called from several threads at once.
         - Running out of device memory leaves as the framework's own exception: the caller
           halves the batch and tries again.
     """

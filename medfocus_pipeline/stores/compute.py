@@ -1,10 +1,11 @@
 """Fills a store: reading, the model and writing overlap; a shard is computed whole.
 
-Threads read ahead, the caller's thread runs the model, one thread writes. Memory is
-bounded by the batches read ahead and the shards in flight, never by the data set.
+Threads read ahead, others run the model, one writes. Memory is bounded by the batches under
+way and the shards in flight, never by the data set.
 """
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,15 +47,17 @@ class Job(Generic[Loaded]):
 
     Attributes:
         load: one row's input from its id; called in several threads; may raise `ImageError`.
-        compute: rows from a batch of inputs; called in one thread; may run out of memory.
+        compute: rows from a batch of inputs; called in `calls` threads; may run out of memory.
         batch_size: inputs a call of `compute`.
         workers: threads that load.
+        calls: calls of `compute` at a time, see `devices.calls_at_once`.
     """
 
     load: Callable[[str], Loaded]
     compute: Callable[[Sequence[Loaded]], Block]
     batch_size: int
     workers: int
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +119,16 @@ def fill(
     store.reserve(max((shard + 1 for shard, _ in plan), default=0))
     problems: dict[str, str] = {}
     computed = 0
-    model = Halving(job.compute, job.batch_size)
-    with ThreadPoolExecutor(1, "writer") as writer, _Reader(job, plan) as reader:
+    with ThreadPoolExecutor(1, "writer") as writer, _Batches(job, plan) as batches:
         written: deque[Future[None]] = deque()
-        for shard, batches in reader.shards():
+        for shard, parts in batches.shards():
             ids: list[str] = []
             blocks: list[Block] = []
-            for batch in batches:
-                good = [
-                    (id_, loaded) for id_, loaded in batch if not isinstance(loaded, ImageError)
-                ]
-                problems |= {id_: str(bad) for id_, bad in batch if isinstance(bad, ImageError)}
-                if good:
-                    ids += [id_ for id_, _ in good]
-                    blocks += model([loaded for _, loaded in good])
-                on_rows(len(batch))
+            for part in parts:
+                ids += part.ids
+                blocks += part.blocks
+                problems |= part.problems
+                on_rows(len(part.ids) + len(part.problems))
             if written:
                 written.popleft().result()
             if ids:
@@ -142,42 +140,65 @@ def fill(
     return Outcome(computed, problems)
 
 
-class _Reader(Generic[Loaded]):
-    """Loads rows in threads, a bounded number of batches ahead, in the plan's order."""
+def compute_all(job: Job[Loaded], inputs: Sequence[Loaded]) -> list[Block]:
+    """The rows of inputs that are in memory: blocks in order, none of no input."""
+    model = Halving(job.compute, job.batch_size)
+    starts = range(0, len(inputs), job.batch_size)
+    batches = [inputs[start : start + job.batch_size] for start in starts]
+    with ThreadPoolExecutor(job.calls, "model") as callers:
+        return [block for blocks in callers.map(model, batches) for block in blocks]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A batch that went through the model: its rows, and what could not be loaded."""
+
+    ids: list[str]
+    blocks: list[Block]
+    problems: dict[str, str]
+
+
+class _Batches(Generic[Loaded]):
+    """Loads and computes batches, a bounded number at a time; hands them out in the plan's order.
+
+    The next shard's batches are under way while the last of a shard are waited for.
+    """
 
     def __init__(self, job: Job[Loaded], plan: Sequence[tuple[int, list[str]]]) -> None:
         self._job = job
         self._plan = plan
-        self._pool = ThreadPoolExecutor(job.workers, "reader")
-        self._pending: deque[list[tuple[str, Future[Loaded | ImageError]]]] = deque()
+        self._model = Halving(job.compute, job.batch_size)
+        self._readers = ThreadPoolExecutor(job.workers, "reader")
+        self._callers = ThreadPoolExecutor(job.calls, "model")
+        self._under_way: deque[Future[_Part]] = deque()
         self._upcoming = iter(
             ids[start : start + job.batch_size]
             for _, ids in plan
             for start in range(0, len(ids), job.batch_size)
         )
 
-    def __enter__(self) -> "_Reader[Loaded]":
+    def __enter__(self) -> "_Batches[Loaded]":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._callers.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)  # a caller that waits for one gives up
+        self._callers.shutdown()
 
-    def shards(self) -> Iterator[tuple[int, Iterator[list[tuple[str, Loaded | ImageError]]]]]:
-        """Each shard's number and its loaded batches."""
+    def shards(self) -> Iterator[tuple[int, Iterator[_Part]]]:
+        """Each shard's number and its computed batches."""
         for shard, ids in self._plan:
-            yield shard, self._batches(-(-len(ids) // self._job.batch_size))
+            batches = -(-len(ids) // self._job.batch_size)
+            yield shard, (self._next() for _ in range(batches))
 
-    def _batches(self, count: int) -> Iterator[list[tuple[str, Loaded | ImageError]]]:
-        for _ in range(count):
-            self._read_ahead()
-            yield [(id_, future.result()) for id_, future in self._pending.popleft()]
-
-    def _read_ahead(self) -> None:
-        while len(self._pending) <= _READ_AHEAD_BATCHES:
+    def _next(self) -> _Part:
+        while len(self._under_way) < self._job.calls + _READ_AHEAD_BATCHES:
             ids = next(self._upcoming, None)
             if ids is None:
-                return
-            self._pending.append([(id_, self._pool.submit(self._load, id_)) for id_ in ids])
+                break
+            loads = [self._readers.submit(self._load, id_) for id_ in ids]
+            self._under_way.append(self._callers.submit(self._compute, ids, loads))
+        return self._under_way.popleft().result()
 
     def _load(self, image_id: str) -> Loaded | ImageError:
         try:
@@ -185,29 +206,50 @@ class _Reader(Generic[Loaded]):
         except ImageError as error:
             return error
 
+    def _compute(self, ids: Sequence[str], loads: Sequence["Future[Loaded | ImageError]"]) -> _Part:
+        good: dict[str, Loaded] = {}
+        problems: dict[str, str] = {}
+        for id_, load in zip(ids, loads, strict=True):
+            loaded = load.result()
+            if isinstance(loaded, ImageError):
+                problems[id_] = str(loaded)
+            else:
+                good[id_] = loaded
+        return _Part(list(good), self._model(list(good.values())), problems)
+
 
 class Halving(Generic[Loaded]):
-    """Calls a model in batches; after running out of memory, in half as large ones."""
+    """Calls a model in batches; after running out of memory, in half as large ones.
+
+    Several threads may call it: what one of them learns goes for all.
+    """
 
     def __init__(self, compute: Callable[[Sequence[Loaded]], Block], batch_size: int) -> None:
         self._compute = compute
         self._size = batch_size
+        self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Loaded]) -> list[Block]:
         """The answers to all inputs, in order, one block a batch."""
         blocks: list[Block] = []
         start = 0
         while start < len(inputs):
+            size = self._size
             try:
-                blocks.append(self._compute(inputs[start : start + self._size]))
+                blocks.append(self._compute(inputs[start : start + size]))
             except (RuntimeError, MemoryError) as error:
-                if self._size == 1 or not is_out_of_memory(error):
+                if size == 1 or not is_out_of_memory(error):
                     raise
-                self._size = max(1, self._size // 2)
-                log.warning("Out of memory: going on with batches of %d.", self._size)
+                self._halve(size)
                 continue
-            start += self._size
+            start += size
         return blocks
+
+    def _halve(self, size: int) -> None:
+        with self._lock:
+            if self._size == size:  # no other thread was first
+                self._size = size // 2
+                log.warning("Out of memory: going on with batches of %d.", self._size)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
