@@ -18,6 +18,7 @@ from medfocus_pipeline.encoders.clip import ClipEncoder
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
+from tests.side_by_side import alone_and_together
 
 from .models import TEXT_LENGTH, save_clip, save_siglip
 
@@ -123,6 +124,14 @@ def test_read_only_images_are_taken_without_a_warning(encoder: ClipEncoder) -> N
     picture = encoder.prepare(image)
     picture.flags.writeable = False
     encoder.encode(picture[None])
+
+
+def test_several_threads_get_what_one_gets(encoder: ClipEncoder) -> None:
+    side = len(encoder.prepare(noise(9, 9)))
+    rng = np.random.default_rng(5)
+    inputs = [rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8) for n in (1, 3, 6)]
+    for alone, together in alone_and_together(encoder.encode, inputs):
+        np.testing.assert_array_equal(alone.pooled, together.pooled)
 
 
 def test_prepare_may_run_in_several_threads(encoder: ClipEncoder) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from medfocus_pipeline.config import EfficientNetLiteConfig, LiteClipConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.phantom import KINDS, draw
+from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders import (
     Encoder,
     TextEncoder,
@@ -24,6 +25,7 @@ from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import sha256
 from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
 from medfocus_pipeline.weights import FileHashes
+from tests.side_by_side import alone_and_together
 
 CPU = Runtime(device="cpu")
 TEXTS = ["a chest X-ray of tuberculosis.", "a benign breast lesion", "xylophone"]
@@ -104,6 +106,22 @@ def test_a_text_does_not_depend_on_its_neighbours(encoder: LiteClipEncoder) -> N
     np.testing.assert_array_equal(
         encoder.encode_text(["A Chest X-RAY"]), encoder.encode_text(["a chest x-ray"])
     )
+
+
+def test_several_threads_get_what_one_gets(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:
+    inputs = [pictures, pictures[:1], pictures[::-1][:3]]
+    for alone, together in alone_and_together(encoder.encode, inputs):
+        np.testing.assert_array_equal(alone.pooled, together.pooled)
+
+
+def test_the_place_in_a_batch_changes_no_bit_on_one_thread(
+    encoder: LiteClipEncoder, pictures: np.ndarray
+) -> None:
+    with calls_at_once("cpu"):
+        whole = encoder.encode(pictures).pooled
+        for index in range(len(pictures)):
+            alone = encoder.encode(pictures[index : index + 1]).pooled
+            np.testing.assert_array_equal(whole[index : index + 1], alone)
 
 
 def test_one_thread_and_two_say_the_same(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:

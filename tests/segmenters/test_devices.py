@@ -1,7 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from medfocus_pipeline.devices import autocast, resolve_device
+from medfocus_pipeline.devices import autocast, calls_at_once, cores, resolve_device
 from medfocus_pipeline.errors import ConfigError
 
 
@@ -35,3 +37,28 @@ def test_a_device_that_is_not_there_is_refused(device):
 def test_autocast_follows_the_precision(precision, dtype):
     with autocast("cpu", precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.usefixtures("cpu_only")
+def test_a_cpu_takes_a_call_for_each_core_on_one_thread_each():
+    before = torch.get_num_threads()
+    with calls_at_once("auto") as calls, ThreadPoolExecutor(calls) as callers:
+        assert calls == cores()
+        assert set(callers.map(lambda _: torch.get_num_threads(), range(4))) == {1}
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("cpu_only")
+def test_little_memory_means_fewer_calls(monkeypatch):
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 3 * 2**18}
+    monkeypatch.setattr("medfocus_pipeline.devices.os.sysconf", sizes.__getitem__)
+    with calls_at_once("cpu") as calls:
+        assert calls == 1
+
+
+def test_a_gpu_takes_one_call_at_a_time(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = torch.get_num_threads()
+    with calls_at_once("cuda") as calls:
+        assert calls == 1
+        assert torch.get_num_threads() == before

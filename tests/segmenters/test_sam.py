@@ -24,6 +24,7 @@ from medfocus_pipeline.segmenters.threshold import ThresholdSegmenter
 from medfocus_pipeline.types import Candidates, Image
 from medfocus_pipeline.weights import FileHashes
 from tests.segmenters.sam_models import IMAGE_SIZE, write_sam
+from tests.side_by_side import alone_and_together, check_equal
 
 LIMITLESS: dict[str, Any] = {"min_area": 0, "max_area": 1, "duplicate_iou": 1, "precision": "fp32"}
 OPEN = {"min_score": 0, "min_stability": 0}
@@ -90,6 +91,14 @@ def test_a_batch_gives_what_each_image_gives_alone_and_keeps_the_contract(
         (alone,) = tool.segment([image])
         np.testing.assert_allclose(found.score, alone.score, atol=1e-5)
         np.testing.assert_array_equal(found.boxes, alone.boxes)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_several_threads_get_what_one_gets(folder: Path, index: int) -> None:
+    tool = loaded(every_config(folder)[index], frame=32, candidates=7)
+    inputs = [[picture(50, 91)], [picture(1, 1), picture(70, 40)], [picture(33, 33)]]
+    for alone, together in alone_and_together(tool.segment, inputs):
+        check_equal(alone, together)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 64), (64, 23)])

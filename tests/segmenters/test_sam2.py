@@ -9,6 +9,7 @@ from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.weights import FileHashes
 from tests.segmenters.conftest import FRAME, write_config
+from tests.side_by_side import alone_and_together, check_equal
 
 EVERYTHING = Sam2Config(
     size="tiny",
@@ -86,6 +87,14 @@ def test_a_batch_gives_what_each_image_gives_alone(tiny_model):
         np.testing.assert_array_equal(found.boxes, alone.boxes)
         np.testing.assert_allclose(found.score, alone.score, atol=1e-5)
         assert np.diag(overlap(found.masks, alone.masks)).min() >= 0.99
+
+
+@pytest.mark.parametrize("prompting", ["grid", "adaptive"])
+def test_several_threads_get_what_one_gets(tiny_model, prompting):
+    config = EVERYTHING.model_copy(update={"prompting": prompting, "points_per_side": 8})
+    inputs = [[picture(64, 64, seed=1)], [picture(40, 90, seed=2), picture(1, 1, seed=3)]]
+    for alone, together in alone_and_together(segmenter(tiny_model, config).segment, inputs):
+        check_equal(alone, together)
 
 
 def test_the_same_image_gives_the_same_masks_again(tiny_model):

@@ -23,6 +23,7 @@ from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam, high_fre
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
 from tests.segmenters.sam_models import IMAGE_SIZE, MASK_SIDE, random_sam, write_sam
+from tests.side_by_side import alone_and_together, check_equal
 
 
 def adapted(*, width: int = 32, up: float = 0.5) -> AdaptedSam:
@@ -122,6 +123,13 @@ def test_only_adapters_and_mask_decoder_get_gradients() -> None:
     assert len(frozen) > 40
     assert all(weight.grad is None and not weight.requires_grad for weight in frozen)
     assert {name.split(".")[0] for name in sam.trained()} == {"adapter", "mask_decoder"}
+
+
+def test_several_threads_get_what_one_gets(folder: Path, adapter: Path) -> None:
+    tool = SamAdapterSegmenter(adapted(), config(folder, adapter), max_candidates=16, frame=32)
+    inputs = [[picture(50, 70)], [picture(90, 30, 1), picture(1, 1, 2)], [picture(64, 64, 3)]]
+    for alone, together in alone_and_together(tool.segment, inputs):
+        check_equal(alone, together)
 
 
 def test_a_saved_adapter_gives_the_same_masks(folder: Path, adapter: Path) -> None:

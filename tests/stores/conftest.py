@@ -48,8 +48,9 @@ def job(
     batch_size: int = 3,
     load: Callable[[str], str] = str,
     compute: Callable[[Sequence[str]], Block] = block,
+    calls: int = 1,
 ) -> Job[str]:
-    return Job(load, compute, batch_size, workers=2)
+    return Job(load, compute, batch_size, workers=2, calls=calls)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import logging
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medfocus_pipeline.errors import ImageError, StoreError
-from medfocus_pipeline.stores.compute import Block, fill, missing_rows
+from medfocus_pipeline.stores.compute import Block, compute_all, fill, missing_rows
 from medfocus_pipeline.stores.index import part_path
 from medfocus_pipeline.stores.store import Store, create
-from tests.stores.conftest import SHARD_ROWS, SPECS, block, contents, expected, ids, job, recipe
+from tests.stores.conftest import (
+    SHARD_ROWS,
+    SPECS,
+    block,
+    contents,
+    expected,
+    ids,
+    job,
+    recipe,
+    row,
+)
 
 
 def data_files(store: Store) -> dict[str, bytes]:
@@ -55,6 +66,13 @@ def test_new_images_alone_are_computed(store: Store) -> None:
 
 def test_an_id_that_stands_twice_is_one_row(store: Store) -> None:
     assert fill(store, ids(5) * 2, job()).computed == 5
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_inputs_in_memory_come_back_in_order(count: int) -> None:
+    blocks = compute_all(job(calls=3), ids(count))
+    rows = [values for found in blocks for values in found.arrays["value"].tolist()]
+    assert rows == [row(id_).tolist() for id_ in ids(count)]
 
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -103,6 +121,30 @@ def test_a_flipped_bit_is_found_by_reading_and_by_verify(store: Store) -> None:
         store.read(store.index().parts[1])
 
 
+def test_calls_run_side_by_side_and_write_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    fill(store, ids(40), job())
+    both = threading.Barrier(2)
+
+    def compute(batch: Sequence[str]) -> Block:
+        both.wait(timeout=60)  # broken, and an error, unless another call runs
+        return block(batch)
+
+    other = create(tmp_path / "other", recipe(), SPECS, shard_rows=SHARD_ROWS)
+    fill(other, ids(40), job(batch_size=2, compute=compute, calls=2))
+    assert data_files(other) == data_files(store)
+
+
+def test_a_failure_in_one_of_several_calls_ends_the_run(store: Store) -> None:
+    def compute(batch: Sequence[str]) -> Block:
+        if ids(40)[20] in batch:
+            raise RuntimeError("shapes do not match")
+        return block(batch)
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        fill(store, ids(40), job(compute=compute, calls=3))
+    assert {id_ for part in store.index().parts.values() for id_ in part.image_ids} <= set(ids(16))
+
+
 def test_an_unreadable_image_is_left_out_and_named(store: Store) -> None:
     def load(id_: str) -> str:
         if id_.endswith("3"):
@@ -124,8 +166,9 @@ def test_a_shard_of_unreadable_images_only_is_not_written(store: Store) -> None:
     assert store.index().parts == {}
 
 
+@pytest.mark.parametrize("calls", [1, 3])
 def test_out_of_memory_halves_the_batch_says_so_once_and_goes_on(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture, calls: int
 ) -> None:
     sizes: list[int] = []
 
@@ -136,10 +179,10 @@ def test_out_of_memory_halves_the_batch_says_so_once_and_goes_on(
         return block(batch)
 
     with caplog.at_level(logging.WARNING):
-        fill(store, ids(16), job(batch_size=4, compute=compute))
+        fill(store, ids(16), job(batch_size=4, compute=compute, calls=calls))
     assert contents(store) == expected(ids(16))
     assert sizes[0] == 4
-    assert max(sizes[1:]) == 2
+    assert max(sizes[calls:]) == 2
     assert len(re.findall("Out of memory", caplog.text)) == 1
 
 
