@@ -27,14 +27,14 @@ def run(output: Path, *, quick: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         err.print("embeddings: bare model and stage in turn")
         results["embeddings"] = stage_one.embeddings(
-            Path(folder), images=32 if quick else 96, repeats=repeats
+            Path(folder), images=32 if quick else 126, repeats=repeats
         )
         err.print("masks: bare segmenter and stage in turn")
         results["masks_threshold"] = stage_one.masks_threshold(
             Path(folder), images=32 if quick else 96, repeats=repeats
         )
         results["masks_sam2"] = stage_one.masks_sam2(
-            Path(folder), images=2 if quick else 3, repeats=repeats
+            Path(folder), images=2 if quick else 4, repeats=repeats
         )
         err.print("whole commands, as a user runs them")
         results["commands"] = whole.commands(Path(folder), images=110 if quick else 1100)

@@ -1,7 +1,8 @@
 """Stage one against its bare model: both in one process, in turn, several times.
 
-The bare model runs on preloaded inputs. The stage reads, decodes, prepares, runs the model,
-compresses, writes and indexes; starting Python and loading weights is in neither.
+The bare model runs on preloaded inputs, as many calls at a time as the stage makes. The stage
+reads, decodes, prepares, runs the model, compresses, writes and indexes; starting Python and
+loading weights is in neither.
 """
 
 import itertools
@@ -10,8 +11,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import (
@@ -23,6 +25,7 @@ from medfocus_pipeline.config import (
     ThresholdConfig,
 )
 from medfocus_pipeline.datasets.readers import read_image
+from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.segmenters.sam2 import random_model
@@ -32,11 +35,9 @@ from medfocus_pipeline.stores.catalog import size_of
 from medfocus_pipeline.stores.compute import Job, fill
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, create
-from medfocus_pipeline.types import JSON, Image, ModelIdentity
+from medfocus_pipeline.types import JSON, ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from stages.bench.pictures import write_pictures
-
-Item = TypeVar("Item")
 
 _SIDE = 224
 _SAM2_SIDE = 640
@@ -50,19 +51,21 @@ def embeddings(folder: Path, *, images: int, repeats: int) -> JSON:
         raise ValueError("the weights are in a package that MedFocus depends on")
     encoder = load_encoder(config.encoder, weights, Runtime())
     paths = _paths(folder, images, _SIDE)
-    job = embedding.job(
-        encoder, config, lambda name: read_image(paths[name]), None, batch_size=None, workers=2
-    )
-    ready = [job.load(name) for name in paths]
-
-    def bare() -> None:
-        for batch in _batches(ready, job.batch_size):
-            embedding.encode(batch, encoder)
-
     recipe = embedding.recipe(config, weights.identity, masks=None, prompts=())
     specs = embedding.array_specs(config, encoder)
-    stage = _Stage(folder / "embeddings", recipe, specs, embedding.SHARD_ROWS, list(paths), job)
-    return _compare(bare, stage, images, repeats)
+    with calls_at_once("auto") as calls:
+        job = embedding.job(
+            encoder,
+            config,
+            lambda name: read_image(paths[name]),
+            None,
+            batch_size=None,
+            workers=2,
+            calls=calls,
+        )
+        bare = _Bare(lambda batch: embedding.encode(batch, encoder), job, list(paths))
+        stage = _Stage(folder / "embeddings", recipe, specs, embedding.SHARD_ROWS, list(paths), job)
+        return _compare(bare, stage, images, repeats)
 
 
 def masks_threshold(folder: Path, *, images: int, repeats: int) -> JSON:
@@ -95,20 +98,36 @@ def _masks(
     repeats: int,
 ) -> JSON:
     paths = _paths(folder, images, side)
-    job = segmentation.job(
-        segmenter, config, lambda name: read_image(paths[name]), batch_size=None, workers=2
-    )
-    ready: list[Image] = [job.load(name) for name in paths]
-
-    def bare() -> None:
-        for batch in _batches(ready, job.batch_size):
-            segmenter.segment(batch)
-
     recipe = segmentation.recipe(config, ModelIdentity("bench"))
     specs = segmentation.array_specs(config)
     name = f"masks-{config.segmenter.name}"
-    stage = _Stage(folder / name, recipe, specs, segmentation.SHARD_ROWS, list(paths), job)
-    return _compare(bare, stage, images, repeats)
+    with calls_at_once("auto") as calls:
+        job = segmentation.job(
+            segmenter,
+            config,
+            lambda name: read_image(paths[name]),
+            batch_size=None,
+            workers=2,
+            calls=calls,
+        )
+        bare = _Bare(segmenter.segment, job, list(paths))
+        stage = _Stage(folder / name, recipe, specs, segmentation.SHARD_ROWS, list(paths), job)
+        return _compare(bare, stage, images, repeats)
+
+
+class _Bare:
+    """The model alone, on inputs that are loaded already."""
+
+    def __init__(self, call: Callable[[Any], object], job: Job[Any], ids: Sequence[str]) -> None:
+        ready = [job.load(id_) for id_ in ids]
+        size = job.batch_size
+        self._batches = [ready[first : first + size] for first in range(0, len(ready), size)]
+        self._call, self._calls = call, job.calls
+
+    def __call__(self) -> None:
+        with ThreadPoolExecutor(self._calls) as callers:
+            for _ in callers.map(self._call, self._batches):
+                pass
 
 
 class _Stage:
@@ -171,7 +190,3 @@ def _seconds(work: Callable[[], None]) -> float:
 def _paths(folder: Path, images: int, side: int) -> dict[str, Path]:
     root = write_pictures(folder / f"pictures-{side}-{images}", images=images, side=side)
     return {str(path): path for path in sorted(root.rglob("*.jpg"))}
-
-
-def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    return [items[first : first + size] for first in range(0, len(items), size)]
