@@ -15,7 +15,7 @@ from medfocus_pipeline.encoders.pooling import roi_pool
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.masks.focus import focus, focus_mask, view
 from medfocus_pipeline.masks.roi import choose_roi
-from medfocus_pipeline.stores.compute import Block, Job
+from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity, Roi

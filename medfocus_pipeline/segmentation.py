@@ -13,7 +13,7 @@ from medfocus_pipeline.config import MasksConfig
 from medfocus_pipeline.masks.candidates import pack, unpack
 from medfocus_pipeline.segmenters import settled
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.stores.compute import Block, Job
+from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity

@@ -14,7 +14,7 @@ from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import focus_modes, joined
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.stores.compute import compute_all
+from medfocus_pipeline.stores.job import compute_all
 from medfocus_pipeline.types import Device, FeaturePart, FloatArray, FocusMode, Image, Roi
 
 Encoded: TypeAlias = Mapping[FocusMode, Mapping[str, NDArray[Any]]]

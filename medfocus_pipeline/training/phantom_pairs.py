@@ -19,7 +19,8 @@ from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES
 from medfocus_pipeline.encoders import Encoder, find_weights, load_encoder
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.stores.compute import Block, Job, fill, missing_rows
+from medfocus_pipeline.stores.compute import fill, missing_rows
+from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store, create

@@ -32,7 +32,8 @@ from medfocus_pipeline.segmenters.sam2 import random_model
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.segmenters.threshold import load as load_threshold
 from medfocus_pipeline.stores.catalog import size_of
-from medfocus_pipeline.stores.compute import Job, fill
+from medfocus_pipeline.stores.compute import fill
+from medfocus_pipeline.stores.job import Job
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, create
 from medfocus_pipeline.types import JSON, ModelIdentity
