@@ -1,8 +1,10 @@
 """``medfocus probe``: fit heads on the cached features, print the table."""
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -10,9 +12,9 @@ from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.processes import Processes, processes
+from medfocus_pipeline.evaluation.processes import processes
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
-from medfocus_pipeline.evaluation.sweep import Run, sweep
+from medfocus_pipeline.evaluation.sweep import Outcome, sweep
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.stores.lock import writing
 from stages.locate import Stores, check_embedded, encoder_label, locate_stores
@@ -22,6 +24,9 @@ from stages.results_table import Shown, build, show
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 from stages.splits import publish
+
+Budgets: TypeAlias = Iterator[list[Outcome]]
+"""The outcomes of a row, budget by budget."""
 
 _RUNS_A_PROCESS = 16
 """Fewer are fitted before a process of their own has imported what it needs."""
@@ -82,10 +87,15 @@ def fit_missing(
         publish(folder.parent / "splits", dataset, split, runs_of_one)
         number = min(workers, 1 + count // _RUNS_A_PROCESS)
         with writing(folder), processes(number) as within, bar("fitting", count) as advance:
+            begun: deque[tuple[FeatureTable, Budgets]] = deque()
             for one, runs in missing:
                 if runs:
                     table = features(dataset, split, one)
-                    _fit(folder, table, runs, within=within, advance=advance)
+                    begun.append((table, sweep(table, runs, within=within)))
+                if len(begun) > 1:  # the next row has begun: no process waits for the last of this
+                    _store(folder, *begun.popleft(), advance)
+            for started in begun:
+                _store(folder, *started, advance)
     return count
 
 
@@ -103,10 +113,8 @@ def _done(folder: Path) -> set[str]:
     return set(results.read(folder)["run_key"].to_pylist())
 
 
-def _fit(
-    folder: Path, table: FeatureTable, runs: Sequence[Run], *, within: Processes, advance: Advance
-) -> None:
-    for outcomes in sweep(table, runs, within=within):
+def _store(folder: Path, table: FeatureTable, budgets: Budgets, advance: Advance) -> None:
+    for outcomes in budgets:
         results.append(
             folder,
             results=[result_row(table, outcome) for outcome in outcomes],

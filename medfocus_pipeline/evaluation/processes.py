@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,9 +26,11 @@ class Processes:
 
     Attributes:
         pool: None is this process.
+        files: names for what the processes read, none of them twice.
     """
 
     pool: ProcessPoolExecutor | None
+    files: Iterator[Path]
 
     def map(
         self,
@@ -37,8 +40,9 @@ class Processes:
     ) -> Iterator[Found]:
         """What a function finds of a table for each task, in their order.
 
-        The features are written to a temporary file once, of which the processes read what
-        they need: sent along with each task they would be copied as often.
+        The processes begin at once, this one as the answers are asked for. The features are
+        written to a temporary file, of which the processes read what they need: sent along
+        with each task they would be copied as often.
 
         Args:
             function: of a module, so that a process can import it.
@@ -47,17 +51,15 @@ class Processes:
             StoreError: there is no room for the file.
         """
         if self.pool is None:
-            yield from map(partial(function, table), tasks)
-            return
-        with tempfile.TemporaryDirectory(prefix="medfocus-") as folder:
-            path = Path(folder) / "features.npy"
-            with disk_errors(path.parent):
-                np.save(path, table.features)
-            rest = replace(table, features=table.features[:0])
-            yield from self.pool.map(partial(_there, function, rest, path), tasks)
+            return map(partial(function, table), tasks)
+        path = next(self.files)
+        with disk_errors(path.parent):
+            np.save(path, table.features)
+        rest = replace(table, features=table.features[:0])
+        return _read(self.pool.map(partial(_there, function, rest, path), tasks), path)
 
 
-HERE = Processes(None)
+HERE = Processes(None, iter(()))
 """This process alone."""
 
 
@@ -67,8 +69,17 @@ def processes(number: int) -> Iterator[Processes]:
     if number == 1:
         yield HERE
         return
-    with worker_pool(number) as pool:
-        yield Processes(pool)
+    with tempfile.TemporaryDirectory(prefix="medfocus-") as folder, worker_pool(number) as pool:
+        names = (Path(folder) / f"features-{place}.npy" for place in count())
+        try:
+            yield Processes(pool, names)
+        finally:
+            pool.shutdown(cancel_futures=True)  # what has begun ends, what waits never begins
+
+
+def _read(found: Iterator[Found], path: Path) -> Iterator[Found]:
+    yield from found
+    path.unlink()
 
 
 def _there(

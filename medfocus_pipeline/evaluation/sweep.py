@@ -18,7 +18,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray
 
-VERSION = 3
+VERSION = 4
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 _SEEDS_A_TASK = 5
@@ -130,7 +130,7 @@ def _text_key(head: HeadConfig, keys: FeatureKeys) -> str | None:
 def sweep(
     table: FeatureTable, runs: Sequence[Run], *, within: Processes = HERE
 ) -> Iterator[list[Outcome]]:
-    """Fit runs of one head, budget by budget.
+    """Fit runs of one head, budget by budget; the processes begin before the first is asked for.
 
     A head computes with one thread, so that results do not depend on the number of processes.
 
@@ -138,17 +138,23 @@ def sweep(
         table: the features that the runs were planned for.
         within: the processes.
 
-    Yields:
-        The outcomes of one budget's runs, in the order of the runs.
+    Returns:
+        The outcomes of one budget's runs after another's, in the order of the runs.
     """
     budgets = [list(group) for _, group in groupby(runs, key=lambda run: run.budget)]
     tasks = [_tasks(budget) for budget in budgets]
     fits = within.map(fit_and_predict, table, [task for budget in tasks for task in budget])
-    for budget, split in zip(budgets, tasks, strict=True):
-        found: dict[str, Fit] = {}
-        for task in split:
-            found |= zip([run.fit_key for run in task], next(fits), strict=True)
-        yield [Outcome(run, *found[run.fit_key]) for run in budget]
+    return (_outcomes(*one, fits) for one in zip(budgets, tasks, strict=True))
+
+
+def _outcomes(
+    budget: Sequence[Run], tasks: Sequence[Sequence[Run]], fits: "Iterator[list[Fit]]"
+) -> list[Outcome]:
+    """Those of one budget, whose tasks' fits are the next ones."""
+    found: dict[str, Fit] = {}
+    for task in tasks:
+        found |= zip([run.fit_key for run in task], next(fits), strict=True)
+    return [Outcome(run, *found[run.fit_key]) for run in budget]
 
 
 def to_fit(runs: Sequence[Run], done: Set[str]) -> list[Run]:

@@ -18,8 +18,9 @@ from medfocus_pipeline.heads.fusion_lambda import LambdaCurve, Run, curves
 from medfocus_pipeline.heads.fusion_mix import Weights, fuse
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.fusion_train import train_fusions
-from medfocus_pipeline.heads.linear import FittedLinear, RowSpace, check, choose_c, fit_rows
+from medfocus_pipeline.heads.linear import FittedLinear, check, choose_c, fit_rows
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.row_space import RowSpace
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON, FloatArray
@@ -53,8 +54,11 @@ class FusionHead:
     ) -> "list[FittedFusion]":
         """The same for several subsets, whose trainings run side by side."""
         with single_threaded(*LIBRARIES):
-            cs, mixes = zip(*self._choices(trains), strict=True)
-            runs = [self._run(*one) for one in zip(trains, cs, rngs, strict=True)]
+            choosing, mixes = zip(*self._choices(trains), strict=True)
+            runs = [
+                self._run(train, one.axes, one.c, rng)
+                for train, one, rng in zip(trains, choosing, rngs, strict=True)
+            ]
             trainings = [
                 run.training(np.arange(len(run.train.labels)), mix=mix)
                 for run, mix in zip(runs, mixes, strict=True)
@@ -74,7 +78,7 @@ class FusionHead:
             DataError: a class has one image, so that no fold can be held out.
         """
         with single_threaded(*LIBRARIES):
-            run = self._run(train, self._c(train), _chooser())
+            run = self._choosing(train)
             if run.smallest() < 2:
                 raise DataError(
                     "A class of the training subset has 1 image, cross-validation of lambda "
@@ -83,30 +87,34 @@ class FusionHead:
             [curve] = curves([run], lambdas, config=self.config)
         return curve
 
-    def _choices(self, trains: Sequence[TrainingSet]) -> list[tuple[float, float]]:
-        """C and lambda of each set; sets of the same images are asked once."""
+    def _choices(self, trains: Sequence[TrainingSet]) -> list[tuple[Run, float]]:
+        """What chose for each set, and lambda; sets of the same images are asked once."""
         distinct: list[TrainingSet] = []
         places = []
         for train in trains:
             same = (place for place, one in enumerate(distinct) if _same_images(train, one))
             places.append(next(same, len(distinct)))
             distinct += [train] if places[-1] == len(distinct) else []
-        runs = [self._run(one, self._c(one), _chooser()) for one in distinct]
+        runs = [self._choosing(one) for one in distinct]
         mixes = self._mixes(runs)
-        return [(runs[place].c, mixes[place]) for place in places]
+        return [(runs[place], mixes[place]) for place in places]
 
-    def _c(self, train: TrainingSet) -> float:
+    def _choosing(self, train: TrainingSet) -> Run:
+        """The run by which C is chosen, and lambda will be."""
         check(train)
-        rows = RowSpace.of(train.features).rows
-        return choose_c(rows, train.labels, config=self.config.classifier, rng=_chooser())
+        space = RowSpace.of(train.features)
+        c = choose_c(space.rows, train.labels, config=self.config.classifier, rng=_chooser())
+        return self._run(train, space.basis, c, _chooser())
 
-    def _run(self, train: TrainingSet, c: float, rng: np.random.Generator) -> Run:
+    def _run(
+        self, train: TrainingSet, axes: NDArray[np.float64], c: float, rng: np.random.Generator
+    ) -> Run:
         import torch
 
         basis, seed, fold = (int(number) for number in rng.integers(2**32, size=3))
         draws = torch.Generator().manual_seed(basis)
         space = Space.of(train, width=self.config.width, generator=draws)
-        return Run(train, space, c, seed, fold)
+        return Run(train, space, axes, c, seed, fold)
 
     def _mixes(self, runs: Sequence[Run]) -> list[float]:
         """Lambda of each run."""
@@ -118,11 +126,17 @@ class FusionHead:
         found = iter(curves(able, grid, config=config))
         return [next(found).best if run in able else config.default_loss_mix for run in runs]
 
+    def _moves(self, run: Run) -> NDArray[np.float64]:
+        """``(D, w + 1) float64``: M is a row of I moved along B, then made longer or shorter."""
+        origin = run.train.features.mean(axis=(0, 1), dtype=np.float64)
+        return np.column_stack([run.space.basis.numpy().astype(np.float64), origin])
+
     def _freeze(self, run: Run, weights: Weights, *, mix: float) -> "FittedFusion":
         frozen = {name: tensor.numpy() for name, tensor in weights.items()}
         fusion = Fusion(run.space.basis.numpy(), frozen, self.config)
         fused = fusion(run.train.features)
-        linear = fit_rows(RowSpace.of(fused), replace(run.train, features=fused), c=run.c)
+        rows = RowSpace.near(fused, run.axes, self._moves(run))
+        linear = fit_rows(rows, replace(run.train, features=fused), c=run.c)
         text = "learned" if run.train.text is None else "encoder"
         return FittedFusion(fusion, linear, {"C": run.c, "lambda": mix, "text": text})
 

@@ -10,8 +10,9 @@ from medfocus_pipeline.config import FusionConfig
 from medfocus_pipeline.heads.fusion_mix import Weights, fuse_inside, keys
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.fusion_train import Training, train_fusions
-from medfocus_pipeline.heads.linear import RowSpace, fit_rows
+from medfocus_pipeline.heads.linear import TRIAL_TOLERANCE, fit_rows
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.row_space import RowSpace
 from medfocus_pipeline.types import IntArray
 
 
@@ -22,6 +23,7 @@ class Run:
     Attributes:
         train: the subset.
         space: the subset in the space that image and text share.
+        axes: ``(D, r) float64``, the `RowSpace.basis` of I.
         c: inverse regularisation of the classifier.
         seed: of the fusion's first weights and batches.
         fold_seed: of the folds.
@@ -29,6 +31,7 @@ class Run:
 
     train: TrainingSet
     space: Space
+    axes: NDArray[np.float64]
     c: float
     seed: int
     fold_seed: int
@@ -150,7 +153,8 @@ def judge(run: Run, trial: Trial, weights: Weights, *, config: FusionConfig) -> 
     train, images = run.train, trial.images
     inside = fused.reshape(*train.features.shape[:2], -1)
     part = replace(train, features=inside[images], labels=train.labels[images])
-    fitted = fit_rows(RowSpace.of(part.features), part, c=run.c)
+    space = RowSpace.of(part.features)
+    fitted = fit_rows(space, part, c=run.c, tolerance=TRIAL_TOLERANCE)
     probabilities = fitted.predict_proba(inside[trial.held_out])
     truth = train.labels[trial.held_out]
     true = probabilities[np.arange(len(truth)), truth]

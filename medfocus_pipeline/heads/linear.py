@@ -10,17 +10,15 @@ from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.logistic import Fits, solve
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.row_space import RowSpace
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
 TOLERANCE = 1e-6
 """Of the fit that is kept: of logits and probabilities, root mean square over the rows."""
 
-TRIAL_TOLERANCE = 1e-4
-"""Of the fits that only rank Cs."""
-
-NOTHING = 1e-13
-"""Part of the greatest variance below which a direction is rounding; float32 has 1e-14."""
+TRIAL_TOLERANCE = 1e-3
+"""Of the fits that only rank: held-out losses of neighbours in a grid differ by far more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,50 +62,6 @@ class FittedLinear:
         return mean
 
 
-@dataclass(frozen=True, slots=True)
-class RowSpace:
-    """Features along their principal axes, which give the same probabilities for less work.
-
-    Neither moving the origin (the intercept is not penalised) nor a rotation (the L2 norm
-    is not changed by one) moves the optimum of L2-regularised logistic regression, nor does
-    leaving out directions that no row has. So the mean is taken off, and the axes become
-    those along which the rows are uncorrelated, which the solver converges fastest in; there
-    are no more of them than rows. All holds for any part of the rows, so that all folds
-    share one decomposition.
-
-    Attributes:
-        rows: ``(n, v, r) float64``, r = min(n * v, d).
-        origin: ``(d,) float64``, the mean that was taken off.
-        basis: ``(d, r) float64`` with orthonormal columns; zeros for a direction without rows.
-    """
-
-    rows: Matrix
-    origin: Matrix
-    basis: Matrix
-
-    @classmethod
-    def of(cls, features: FloatArray) -> "RowSpace":
-        """The row space of ``(n, v, d) float32`` features."""
-        n, views, dim = features.shape
-        flat = features.reshape(n * views, dim).astype(np.float64)
-        origin = flat.mean(axis=0)
-        flat -= origin
-        if len(flat) >= dim:
-            _, basis = np.linalg.eigh(flat.T @ flat)
-            return cls((flat @ basis).reshape(n, views, dim), origin, basis)
-        squares, axes = np.linalg.eigh(flat @ flat.T)
-        lengths = np.sqrt(np.maximum(squares, 0))
-        seen = squares > NOTHING * squares[-1]
-        scale = np.divide(1, lengths, out=np.zeros_like(lengths), where=seen)
-        rows = axes * np.where(seen, lengths, 0)
-        return cls(rows.reshape(n, views, -1), origin, flat.T @ (axes * scale))
-
-    def restore(self, coef: Matrix, intercept: Matrix) -> tuple[Matrix, Matrix]:
-        """Weights ``(K, r)`` and ``(K,)`` for the features as they came: ``(K, d), (K,)``."""
-        full = coef @ self.basis.T
-        return full, intercept - full @ self.origin
-
-
 def check(train: TrainingSet) -> None:
     """Refuse a training set that no classifier can learn from.
 
@@ -140,9 +94,9 @@ def choose_c(
 
     Folds are stratified and made of images, so that the views of one never sit on both
     sides. Their number is `config.folds` or the size of the smallest class; a class with
-    fewer than `config.min_images` images makes it `config.default_c` without a trial. All
-    folds are fitted side by side for the whole grid; the one that counts is the first
-    minimum of the held-out loss from below: beyond it, greater Cs only overfit more.
+    fewer than `config.min_images` images makes it `config.default_c` without a trial. The
+    grid is climbed until the loss rises: beyond, greater Cs only overfit more, and take the
+    solver longest.
 
     Args:
         rows: ``(n, v, r) float64``.
@@ -157,16 +111,27 @@ def choose_c(
     if len(grid) == 1:
         return grid[0]
     splits = list(folds(labels, n_folds=min(config.folds, smallest), rng=rng))
-    losses = held_out_losses(rows, labels, grid, splits)
-    rises = np.flatnonzero(np.diff(losses) > 0)
-    climbed = losses[: rises[0] + 1] if len(rises) else losses
-    return grid[int(climbed.argmin())]
+    best, least = grid[0], np.inf
+    for c in grid:
+        loss = held_out_loss(rows, labels, splits, c=c)
+        if loss > least:
+            break
+        if loss < least:
+            best, least = c, loss
+    return best
 
 
-def held_out_losses(
-    rows: Matrix, labels: IntArray, grid: list[float], splits: list[tuple[IntArray, IntArray]]
-) -> Matrix:
-    """Mean log-loss of the held-out images for each C, ``(C,)``, its mean over the folds."""
+def held_out_loss(
+    rows: Matrix, labels: IntArray, splits: list[tuple[IntArray, IntArray]], *, c: float
+) -> float:
+    """Mean log-loss of the held-out images, its mean over the folds, which are fitted together.
+
+    Args:
+        rows: ``(n, v, r) float64``.
+        labels: ``(n,) int64``.
+        splits: positions of the images (training, held out) of each fold.
+        c: of every fit.
+    """
     n, views, dim = rows.shape
     parts = np.zeros((len(splits), n), np.bool_)
     for part, (train, _) in zip(parts, splits, strict=True):
@@ -174,19 +139,18 @@ def held_out_losses(
     fits = solve(
         rows.reshape(n * views, dim),
         np.repeat(labels, views),
-        grid,
+        [c],
         tolerance=TRIAL_TOLERANCE,
         parts=np.repeat(parts, views, axis=1),
     )
-    losses = [
-        [
-            held_out_loss(fits, rows[held_out], labels[held_out], place=place, part=part)
-            for part, (_, held_out) in enumerate(splits)
-        ]
-        for place in range(len(grid))
-    ]
-    means: Matrix = np.mean(losses, axis=1)
-    return means
+    return float(
+        np.mean(
+            [
+                log_loss(fits, rows[held_out], labels[held_out], part=part)
+                for part, (_, held_out) in enumerate(splits)
+            ]
+        )
+    )
 
 
 def folds(
@@ -199,27 +163,28 @@ def folds(
     yield from splitter.split(np.zeros(len(labels)), labels)
 
 
-def held_out_loss(fits: Fits, rows: Matrix, labels: IntArray, *, place: int, part: int) -> float:
+def log_loss(fits: Fits, rows: Matrix, labels: IntArray, *, part: int) -> float:
     """Mean log-loss of ``(m, v, r)`` images, probabilities averaged over views.
 
     Args:
-        fits: of all Cs and parts.
+        fits: of one C.
         rows: not those of the part.
         labels: ``(m,) int64``.
-        place: of C.
         part: the fold.
     """
-    probabilities = softmax(rows @ fits.coef[place, part].T + fits.intercept[place, part])
+    probabilities = softmax(rows @ fits.coef[0, part].T + fits.intercept[0, part])
     codes = np.searchsorted(fits.classes, labels)
     true = probabilities.mean(axis=1)[np.arange(len(labels)), codes]
     return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
 
 
-def fit_rows(space: RowSpace, train: TrainingSet, *, c: float) -> FittedLinear:
+def fit_rows(
+    space: RowSpace, train: TrainingSet, *, c: float, tolerance: float = TOLERANCE
+) -> FittedLinear:
     """The head for one C, in the coordinates of the features."""
     n, views, dim = space.rows.shape
     rows, labels = space.rows.reshape(n * views, dim), np.repeat(train.labels, views)
-    fits = solve(rows, labels, [c], tolerance=TOLERANCE)
+    fits = solve(rows, labels, [c], tolerance=tolerance)
     coef, intercept = space.restore(fits.coef[0, 0], fits.intercept[0, 0])
     full_coef = np.zeros((train.n_classes, coef.shape[1]))
     full_intercept = np.full(train.n_classes, -np.inf)

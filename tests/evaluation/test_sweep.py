@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from itertools import pairwise, product
 
@@ -207,6 +208,26 @@ def test_probabilities_do_not_depend_on_the_number_of_workers(table: FeatureTabl
     for one, two in zip(alone, beside, strict=True):
         assert one.probabilities.tobytes() == two.probabilities.tobytes()
         assert one.chosen == two.chosen
+
+
+def test_processes_begin_before_the_first_outcome_is_asked_for(table: FeatureTable) -> None:
+    config = ProbeConfig(fractions=(50,), seeds=1)
+    with processes(2) as two_of_them:
+        first, second = (
+            sweep(table, plan(table, head, config), within=two_of_them) for head in (LINEAR, FUSION)
+        )
+        [[last]] = second
+        [[before]] = first
+    assert (before.run.head, last.run.head) == (LINEAR, FUSION)
+
+
+def test_what_waits_never_begins_when_the_processes_are_given_up(table: FeatureTable) -> None:
+    runs = plan(table, LINEAR, ProbeConfig(fractions=(50,), seeds=40))
+    with pytest.raises(KeyboardInterrupt), processes(2) as two_of_them:
+        outcomes = sweep(table, runs, within=two_of_them)
+        raise KeyboardInterrupt
+    with pytest.raises(CancelledError):
+        list(outcomes)
 
 
 @pytest.mark.parametrize("head", [LINEAR, FUSION], ids=["linear", "fusion"])

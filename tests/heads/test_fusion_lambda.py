@@ -11,6 +11,7 @@ from medfocus_pipeline.heads.fusion_lambda import LambdaCurve, Run, Trial, curve
 from medfocus_pipeline.heads.fusion_mix import Weights
 from medfocus_pipeline.heads.fusion_train import train_fusions
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.row_space import RowSpace
 from tests.heads.sets import dual_encoder, made_up, take
 
 GRID = (0.2, 0.5, 0.9)
@@ -79,17 +80,22 @@ def test_every_image_is_held_out_once_with_all_its_views(monkeypatch: pytest.Mon
     assert curve.accuracies == (1.0, 1.0)
 
 
+def begun(train: TrainingSet, *, seed: int = 0) -> Run:
+    axes = RowSpace.of(train.features).basis
+    return FusionHead(CONFIG)._run(train, axes, 10.0, rng(seed))
+
+
 def test_a_fold_is_judged_without_its_labels() -> None:
     """Trained weights of a fold do not change with the labels of the held-out images."""
     train = dual_encoder(images=24, seed=0)
-    run = FusionHead(CONFIG)._run(train, 10.0, rng())
+    run = begun(train)
     images, held_out = next(run.folds(3))
     other = train.labels.copy()
     other[held_out] = (other[held_out] + 1) % 4
     poisoned = TrainingSet(train.features, other, 4, train.text)
     weights = [
         next(iter(train_fusions([one.training(images, mix=0.5)], config=CONFIG)))
-        for one in (run, FusionHead(CONFIG)._run(poisoned, 10.0, rng()))
+        for one in (run, begun(poisoned))
     ]
     for name, tensor in weights[0].items():
         assert tensor.equal(weights[1][name]), name
@@ -105,10 +111,7 @@ def test_two_images_of_the_smallest_class_make_two_folds_and_one_is_refused() ->
 
 
 def test_curves_of_runs_side_by_side_are_those_of_each() -> None:
-    runs = [
-        FusionHead(CONFIG)._run(dual_encoder(images=images, seed=images), 10.0, rng(images))
-        for images in (24, 34)
-    ]
+    runs = [begun(dual_encoder(images=images, seed=images), seed=images) for images in (24, 34)]
     for together, run in zip(curves(runs, GRID, config=CONFIG), runs, strict=True):
         [alone] = curves([run], GRID, config=CONFIG)
         np.testing.assert_allclose(together.log_losses, alone.log_losses, atol=1e-4)
