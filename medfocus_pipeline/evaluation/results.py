@@ -149,8 +149,6 @@ def append(
 def _rows(
     table: pa.Table, column: str, *, without: Set[str], within: Set[str] | None = None
 ) -> pa.Table:
-    import pyarrow.compute as pc
-
     def among(keys: Set[str]) -> pa.ChunkedArray:
         return pc.is_in(table[column], pa.array(sorted(keys), pa.string()))
 
