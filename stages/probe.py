@@ -28,6 +28,9 @@ from stages.splits import publish
 Budgets: TypeAlias = Iterator[list[Outcome]]
 """The outcomes of a row, budget by budget."""
 
+_ROWS_AHEAD = 2
+"""Begun before a row's last run has ended, so that no process waits for it."""
+
 _RUNS_A_PROCESS = 16
 """Fewer are fitted before a process of their own has imported what it needs."""
 
@@ -92,7 +95,7 @@ def fit_missing(
                 if runs:
                     table = features(dataset, split, one)
                     begun.append((table, sweep(table, runs, within=within)))
-                if len(begun) > 1:  # the next row has begun: no process waits for the last of this
+                if len(begun) > _ROWS_AHEAD:
                     _store(folder, *begun.popleft(), advance)
             for started in begun:
                 _store(folder, *started, advance)

@@ -31,8 +31,9 @@ class FusionConfig(Frozen):
     Attributes:
         variant: what F is, see `heads.fusion_mix`.
         loss_mix: the paper's lambda, L = lambda L_c + (1 - lambda) L_e; None chooses it by
-            cross-validation inside the subset, with the folds of `classifier`.
+            cross-validation inside the subset.
         loss_mix_grid: what is tried then.
+        loss_mix_folds: of that, each a training for every value; fewer when a class is smaller.
         default_loss_mix: used when some class has fewer than `classifier.min_images` images.
         width: dimension of the space that image and text are projected to.
         temperature: of the attention and of the contrastive loss.
@@ -46,6 +47,7 @@ class FusionConfig(Frozen):
     loss_mix_grid: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         default=(0.1, 0.5, 0.9), min_length=1
     )
+    loss_mix_folds: int = Field(default=2, ge=2)
     default_loss_mix: float = Field(default=0.5, ge=0, le=1)
     width: int = Field(default=128, ge=1)
     temperature: float = Field(default=0.07, gt=0)

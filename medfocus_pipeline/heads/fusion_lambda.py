@@ -103,15 +103,15 @@ def curves(
     of the paper would be cheaper, but lambda = 1 does not train it. Regression reads M B, not
     M, for speed: outside the space of B, M is I whatever lambda is.
 
-    Folds are as many as `config.classifier` has or as the smallest class has images; that is
-    two or more.
+    Folds are `config.loss_mix_folds`, or as many as the smallest class has images; that is two
+    or more.
     """
     grid = sorted(set(lambdas))
     trials = [
         Trial(number, mix, fold, images, held_out)
         for number, run in enumerate(runs)
         for fold, (images, held_out) in enumerate(
-            run.folds(min(config.classifier.folds, run.smallest()))
+            run.folds(min(config.loss_mix_folds, run.smallest()))
         )
         for mix in range(len(grid))
     ]
