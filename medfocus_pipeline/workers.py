@@ -3,20 +3,30 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
 
-def worker_pool(number: int, *, begin: Callable[[], None] | None = None) -> ProcessPoolExecutor:
-    """So many processes, none of which outlives this one.
+@contextmanager
+def worker_pool(
+    number: int, *, begin: Callable[[], None] | None = None
+) -> Iterator[ProcessPoolExecutor]:
+    """So many processes, none of which outlives this one; with the block ends what they have begun.
+
+    What still waits then, because the block was left early, never begins.
 
     Args:
         begin: called in each of them before its first task; a module's function.
     """
     # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(number, context, _start, (begin,))
+    pool = ProcessPoolExecutor(number, context, _start, (begin,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start(begin: Callable[[], None] | None) -> None:

@@ -71,10 +71,7 @@ def processes(number: int) -> Iterator[Processes]:
         return
     with tempfile.TemporaryDirectory(prefix="medfocus-") as folder, worker_pool(number) as pool:
         names = (Path(folder) / f"features-{place}.npy" for place in count())
-        try:
-            yield Processes(pool, names)
-        finally:
-            pool.shutdown(cancel_futures=True)  # what has begun ends, what waits never begins
+        yield Processes(pool, names)
 
 
 def _read(found: Iterator[Found], path: Path) -> Iterator[Found]:

@@ -22,7 +22,7 @@ VERSION = 4
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 _SEEDS_A_TASK = 10
-"""Seeds that train side by side: the usual number, which costs little more than one of them."""
+"""Seeds that train side by side: the usual number, so that what they share is chosen once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.segmenters.threshold import load as load_threshold
 from medfocus_pipeline.stores.catalog import size_of
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.job import Job
+from medfocus_pipeline.stores.job import Job, compute_all
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, create
 from medfocus_pipeline.types import JSON, ModelIdentity
@@ -64,7 +65,7 @@ def embeddings(folder: Path, *, images: int, repeats: int) -> JSON:
             workers=2,
             calls=calls,
         )
-        bare = _Bare(lambda batch: embedding.encode(batch, encoder), job, list(paths))
+        bare = _bare(lambda batch: embedding.encode(batch, encoder), job, list(paths))
         stage = _Stage(folder / "embeddings", recipe, specs, embedding.SHARD_ROWS, list(paths), job)
         return _compare(bare, stage, images, repeats)
 
@@ -111,24 +112,17 @@ def _masks(
             workers=2,
             calls=calls,
         )
-        bare = _Bare(segmenter.segment, job, list(paths))
+        bare = _bare(segmenter.segment, job, list(paths))
         stage = _Stage(folder / name, recipe, specs, segmentation.SHARD_ROWS, list(paths), job)
         return _compare(bare, stage, images, repeats)
 
 
-class _Bare:
+def _bare(
+    call: Callable[[Any], Any], job: Job[Any], ids: Sequence[str]
+) -> Callable[[], Sequence[object]]:
     """The model alone, on inputs that are loaded already."""
-
-    def __init__(self, call: Callable[[Any], object], job: Job[Any], ids: Sequence[str]) -> None:
-        ready = [job.load(id_) for id_ in ids]
-        size = job.batch_size
-        self._batches = [ready[first : first + size] for first in range(0, len(ready), size)]
-        self._call, self._calls = call, job.calls
-
-    def __call__(self) -> None:
-        with ThreadPoolExecutor(self._calls) as callers:
-            for _ in callers.map(self._call, self._batches):
-                pass
+    ready = [job.load(id_) for id_ in ids]
+    return partial(compute_all, replace(job, compute=call), ready)
 
 
 class _Stage:
@@ -154,7 +148,7 @@ class _Stage:
         fill(store, self._ids, self._job)
 
 
-def _compare(bare: Callable[[], None], stage: _Stage, images: int, repeats: int) -> JSON:
+def _compare(bare: Callable[[], object], stage: _Stage, images: int, repeats: int) -> JSON:
     bare()  # warm: caches, autotuning, thread pools
     pairs = [(_seconds(bare), _seconds(stage)) for _ in range(repeats)]
     wall = statistics.median(pair[1] for pair in pairs)
@@ -182,7 +176,7 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

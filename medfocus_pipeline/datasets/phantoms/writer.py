@@ -199,11 +199,8 @@ def _processes(workers: int, images: int) -> Iterator[Callable[..., Iterable[lis
     if processes == 1:
         yield map
         return
-    pool = worker_pool(processes, begin=_leave_ctrl_c)
-    try:
+    with worker_pool(processes, begin=_leave_ctrl_c) as pool:
         yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _leave_ctrl_c() -> None:
