@@ -37,6 +37,10 @@ downwards, or less than FLATTEST of it upwards."""
 MAX_TRIALS = 20
 """Lengths tried for one step."""
 
+LEAST_CURVATURE = 1e-12
+"""Of the diagonal model. A step that is far too long can leave separated classes without any; the
+way back must not start from a division by nothing."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problems:
@@ -116,7 +120,7 @@ class State:
         # 1 - sum p^2, the trace of diag(p) - p p^T, without the cancellation that it would have
         sums = 2 * np.einsum("bkn,kn->b", residuals, -problems.truth) - dot(residuals, residuals)
         free = problems.counts.ravel() * (len(problems.truth) - 1)
-        curvature = np.maximum(sums / free, np.finfo(sums.dtype).tiny)[:, None, None]
+        curvature = np.maximum(sums / free, LEAST_CURVATURE)[:, None, None]
         inverse = 1 / (curvature * problems.moments + problems.decay)
         error = np.sqrt(dot(gradient, inverse * gradient) / curvature.ravel())
         return cls(weights, gradient, logits, residuals, inverse, error)

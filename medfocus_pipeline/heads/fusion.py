@@ -56,7 +56,7 @@ class FusionHead:
         with single_threaded(*LIBRARIES):
             choosing, mixes = zip(*self._choices(trains), strict=True)
             runs = [
-                self._run(train, one.c, rng)
+                self._run(train, one.axes, one.c, rng)
                 for train, one, rng in zip(trains, choosing, rngs, strict=True)
             ]
             trainings = [
@@ -104,15 +104,17 @@ class FusionHead:
         check(train)
         space = RowSpace.of(train.features)
         c = choose_c(space.rows, train.labels, config=self.config.classifier, rng=_chooser())
-        return self._run(train, c, _chooser())
+        return self._run(train, space.basis, c, _chooser())
 
-    def _run(self, train: TrainingSet, c: float, rng: np.random.Generator) -> Run:
+    def _run(
+        self, train: TrainingSet, axes: NDArray[np.float64], c: float, rng: np.random.Generator
+    ) -> Run:
         import torch
 
         basis, seed, fold = (int(number) for number in rng.integers(2**32, size=3))
         draws = torch.Generator().manual_seed(basis)
         space = Space.of(train, width=self.config.width, generator=draws)
-        return Run(train, space, c, seed, fold)
+        return Run(train, space, axes, c, seed, fold)
 
     def _mixes(self, runs: Sequence[Run]) -> list[float]:
         """Lambda of each run."""
@@ -124,11 +126,17 @@ class FusionHead:
         found = iter(curves(able, grid, config=config))
         return [next(found).best if run in able else config.default_loss_mix for run in runs]
 
+    def _moves(self, run: Run) -> NDArray[np.float64]:
+        """``(D, w + 1) float64``: M is a row of I moved along B, then made longer or shorter."""
+        origin = run.train.features.mean(axis=(0, 1), dtype=np.float64)
+        return np.column_stack([run.space.basis.numpy().astype(np.float64), origin])
+
     def _freeze(self, run: Run, weights: Weights, *, mix: float) -> "FittedFusion":
         frozen = {name: tensor.numpy() for name, tensor in weights.items()}
         fusion = Fusion(run.space.basis.numpy(), frozen, self.config)
         fused = fusion(run.train.features)
-        linear = fit_rows(RowSpace.of(fused), replace(run.train, features=fused), c=run.c)
+        rows = RowSpace.near(fused, run.axes, self._moves(run))
+        linear = fit_rows(rows, replace(run.train, features=fused), c=run.c)
         text = "learned" if run.train.text is None else "encoder"
         return FittedFusion(fusion, linear, {"C": run.c, "lambda": mix, "text": text})
 

@@ -23,6 +23,7 @@ class Run:
     Attributes:
         train: the subset.
         space: the subset in the space that image and text share.
+        axes: ``(D, r) float64``, the `RowSpace.basis` of I.
         c: inverse regularisation of the classifier.
         seed: of the fusion's first weights and batches.
         fold_seed: of the folds.
@@ -30,6 +31,7 @@ class Run:
 
     train: TrainingSet
     space: Space
+    axes: NDArray[np.float64]
     c: float
     seed: int
     fold_seed: int

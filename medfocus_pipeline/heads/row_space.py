@@ -10,6 +10,9 @@ from medfocus_pipeline.types import FloatArray
 NOTHING = 1e-13
 """Part of the greatest variance below which a direction is rounding; float32 has 1e-14."""
 
+BESIDE = 1e-6
+"""Part of a direction beside the axes that is rounding; float32 has 1e-7."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowSpace:
@@ -49,7 +52,36 @@ class RowSpace:
         rows = axes * np.where(seen, lengths, 0)
         return cls(rows.reshape(n, views, -1), origin, flat.T @ (axes * scale))
 
+    @classmethod
+    def near(cls, features: FloatArray, axes: Matrix, directions: Matrix) -> "RowSpace":
+        """The row space of features that are known but for their length and a few directions.
+
+        The axes are those of rows nearby, and what the directions have beside them. Along these
+        the features are a little correlated, which costs the solver some steps, but a product
+        with them costs far less than another decomposition.
+
+        Args:
+            features: ``(n, v, d) float32``.
+            axes: ``(d, r) float64``, the `basis` of the rows nearby.
+            directions: ``(d, k) float64``; features less their mean are in the span of both.
+        """
+        n, views, dim = features.shape
+        basis = axes if axes.shape[1] == dim else _widened(axes, directions)
+        flat = features.reshape(n * views, dim).astype(np.float64)
+        origin = flat.mean(axis=0)
+        flat -= origin
+        return cls((flat @ basis).reshape(n, views, -1), origin, basis)
+
     def restore(self, coef: Matrix, intercept: Matrix) -> tuple[Matrix, Matrix]:
         """Weights ``(K, r)`` and ``(K,)`` for the features as they came: ``(K, d), (K,)``."""
         full = coef @ self.basis.T
         return full, intercept - full @ self.origin
+
+
+def _widened(axes: Matrix, directions: Matrix) -> Matrix:
+    """Axes ``(d, r)``, and an orthonormal basis of what directions ``(d, k)`` have beside them."""
+    units = directions / np.maximum(np.linalg.norm(directions, axis=0), np.finfo(np.float64).tiny)
+    for _ in range(2):  # the second time takes off what rounding left
+        units = units - axes @ (axes.T @ units)
+    beside, lengths, _ = np.linalg.svd(units, full_matrices=False)
+    return np.hstack([axes, beside[:, lengths > BESIDE]])

@@ -11,6 +11,7 @@ from medfocus_pipeline.heads.fusion_lambda import LambdaCurve, Run, Trial, curve
 from medfocus_pipeline.heads.fusion_mix import Weights
 from medfocus_pipeline.heads.fusion_train import train_fusions
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.row_space import RowSpace
 from tests.heads.sets import dual_encoder, made_up, take
 
 GRID = (0.2, 0.5, 0.9)
@@ -80,7 +81,8 @@ def test_every_image_is_held_out_once_with_all_its_views(monkeypatch: pytest.Mon
 
 
 def begun(train: TrainingSet, *, seed: int = 0) -> Run:
-    return FusionHead(CONFIG)._run(train, 10.0, rng(seed))
+    axes = RowSpace.of(train.features).basis
+    return FusionHead(CONFIG)._run(train, axes, 10.0, rng(seed))
 
 
 def test_a_fold_is_judged_without_its_labels() -> None:

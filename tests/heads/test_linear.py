@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import descent, make_head
 from medfocus_pipeline.heads import linear as module
-from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, choose_c, folds
+from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, choose_c, fit_rows, folds
 from medfocus_pipeline.heads.logistic import Fits
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
@@ -292,6 +293,25 @@ def test_folds_are_fitted_side_by_side_on_what_they_do_not_hold_out(
     assert parts.shape == (3, 60)
     assert (parts[:, ::2] == parts[:, 1::2]).all(), "views of an image are on one side"
     assert ((~parts).sum(axis=0) == 1).all(), "each row is held out once"
+
+
+@pytest.mark.parametrize("images", [12, 60], ids=["rows < dimensions", "rows > dimensions"])
+def test_rows_that_moved_along_few_directions_are_fitted_without_another_decomposition(
+    images: int,
+) -> None:
+    train = made_up(images=images, dim=50, views=2)
+    directions = np.linalg.qr(rng(1).normal(size=(50, 3)))[0]
+    moves = rng(2).normal(size=(images, 2, 3))
+    scale = rng(3).uniform(0.5, 2, size=(images, 2, 1))
+    moved = ((train.features + moves @ directions.T) * scale).astype(np.float32)
+    along = np.column_stack([directions, train.features.mean(axis=(0, 1))])
+    near = RowSpace.near(moved, RowSpace.of(train.features).basis, along)
+    assert near.rows.shape[2] <= 50
+    found, expected = (
+        fit_rows(space, replace(train, features=moved), c=10.0).predict_proba(moved)
+        for space in (near, RowSpace.of(moved))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_row_space_of_equal_rows_is_empty() -> None:

@@ -128,6 +128,14 @@ def test_separable_classes_converge_at_a_great_c(c: float) -> None:
     assert found.max(axis=1).min() > 0.999
 
 
+def test_separable_classes_converge_along_any_axes() -> None:
+    x, labels = problem(rows=30, dim=512, noise=0.3)
+    x = x - x.mean(axis=0)
+    turned = x @ np.linalg.qr(np.random.default_rng(2).normal(size=(512, 512)))[0]
+    [far, near] = (solve(rows, labels, [2e3], tolerance=1e-6) for rows in (turned, x))
+    np.testing.assert_allclose(probabilities(far, turned), probabilities(near, x), atol=1e-5)
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_the_scale_of_the_rows_does_not_hinder(scale: float) -> None:
     x, labels = problem()
