@@ -4,7 +4,9 @@ What every user of it shares: the encoder, the trunk of sam2-lite, the image tow
 """
 
 import re
+from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,11 +106,18 @@ def load_pyramid(model: Any, path: Path) -> None:
     model.load_state_dict({name: state[name] for name in model.state_dict()})
 
 
-def merge_batch_norms(model: Any) -> None:
-    """Fold every batch norm into the convolution before it, in place; the activation stays.
+def prepare_inference(model: Any) -> None:
+    """Fold batch norms, paddings and activations into the convolutions, in place.
 
-    The numbers change by rounding alone (1e-5 in the logits) and the model gets a third faster.
+    The numbers change by rounding alone (1e-5 in the logits) and the model gets twice as fast.
     """
+    _merge_batch_norms(model)
+    _widen_kernels(model)
+    _merge_activations(model)
+
+
+def _merge_batch_norms(model: Any) -> None:
+    """A third of the time; the activation stays, in the place of the norm."""
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -128,6 +137,72 @@ def merge_batch_norms(model: Any) -> None:
                 )
                 setattr(parent, name, norm.act)  # timm's batch norm carries it
             convolution = child if isinstance(child, nn.Conv2d) else None
+
+
+def _widen_kernels(model: Any) -> None:
+    """Kernels of stride 2 get a first row and column of zeros.
+
+    TensorFlow pads even sides by one more at the end than at the start, for which timm copies
+    the picture. A kernel that begins with zeros does the same with as much on both sides.
+    """
+    from timm.layers.conv2d_same import Conv2dSame
+    from torch.nn import Parameter
+    from torch.nn.functional import pad
+
+    module: Any
+    for module in model.modules():
+        if isinstance(module, Conv2dSame):
+            module.padding = tuple((side - 1) // 2 for side in module.weight.shape[2:])
+            module.weight = Parameter(pad(module.weight.detach(), (1, 0, 1, 0)))
+
+
+def _merge_activations(model: Any) -> None:
+    """Each convolution ends in the ReLU6 behind it, if there is one."""
+    from torch import nn
+
+    for parent in list(model.modules()):
+        for (_, child), (name, following) in pairwise([*parent.named_children(), ("", None)]):
+            if isinstance(child, nn.Conv2d):
+                convolution: Any = child
+                clips = isinstance(following, nn.ReLU6)
+                convolution.forward = partial(_convolve, convolution, clips)
+                if clips:
+                    setattr(parent, name, nn.Identity())
+
+
+def _convolve(convolution: Any, clips: bool, pixels: "Tensor") -> "Tensor":
+    """A convolution and what is merged into it: one pass over memory where torch has that."""
+    import torch
+    from torch.nn.functional import conv2d, pad, relu6
+
+    weight, bias, groups = convolution.weight, convolution.bias, convolution.groups
+    stride, padding, dilation = convolution.stride, convolution.padding, convolution.dilation
+    if weight.shape[-1] % 2 == 0:  # see `_widen_kernels`; odd sides are padded alike
+        height, width = pixels.shape[-2:]
+        if height % 2 or width % 2:
+            pixels = pad(pixels, (width % 2, 0, height % 2, 0))
+    if not _has_one_pass(pixels):
+        found = conv2d(pixels, weight, bias, stride, padding, dilation, groups)
+        return relu6(found) if clips else found
+    # What torch's own compiler calls; it knows neither gradients nor autocast.
+    after = ("hardtanh", [0.0, 6.0], "") if clips else ("none", [], "")
+    one_pass = torch.ops.mkldnn._convolution_pointwise
+    merged: Tensor = one_pass(pixels, weight, bias, padding, stride, dilation, groups, *after)
+    return merged
+
+
+def _has_one_pass(pixels: "Tensor") -> bool:
+    import torch
+
+    library: Any = torch.backends.mkldnn
+    return (
+        pixels.device.type == "cpu"
+        and pixels.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and library.is_available()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
 
 
 def _state(path: Path) -> "dict[str, Tensor]":

@@ -158,6 +158,7 @@ def _build(config: ClipConfig, config_file: Path, runtime: Runtime) -> ClipEncod
     cells = shapes.side // patch
     return ClipEncoder(
         resize_and_crop=resize_and_crop,
+        mask_channels=3,
         forward=torch.compile(forward) if runtime.compile else forward,
         mean=mean,
         std=std,

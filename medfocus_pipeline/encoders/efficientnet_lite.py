@@ -10,7 +10,7 @@ from medfocus_pipeline.efficientnet import (
     STD,
     classifier,
     find_weights,
-    merge_batch_norms,
+    prepare_inference,
 )
 from medfocus_pipeline.encoders.timm import timm_tower
 from medfocus_pipeline.encoders.tower import ImageTower
@@ -49,7 +49,7 @@ def find_efficientnet_lite(
 def load_efficientnet_lite(
     config: EfficientNetLiteConfig, weights: Weights, runtime: Runtime
 ) -> ImageTower:
-    """Build the model: timm's `tf_efficientnet_lite0`, each batch norm merged into its convolution.
+    """Build the model: timm's `tf_efficientnet_lite0`, batch norms and activations merged.
 
     Raises:
         WeightsError: the file is corrupt or another model's.
@@ -58,5 +58,5 @@ def load_efficientnet_lite(
         model = classifier(weights.paths[FILE])
     except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError) as error:
         raise unusable(weights, "EfficientNet-Lite0", error) from error
-    merge_batch_norms(model)
+    prepare_inference(model)
     return timm_tower(model, _DATA_CONFIG, precision=config.precision, runtime=runtime)

@@ -158,6 +158,7 @@ def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteCl
 
     return LiteClipEncoder(
         resize_and_crop=tower.resize_and_crop,
+        mask_channels=tower.mask_channels,
         forward=tower.forward,
         mean=tower.mean,
         std=tower.std,

@@ -104,6 +104,7 @@ def timm_tower(
     shapes = dry_run(resize_and_crop, forward, mean=mean)
     return ImageTower(
         resize_and_crop=resize_and_crop,
+        mask_channels=1,
         forward=torch.compile(forward) if runtime.compile else forward,
         mean=mean,
         std=std,
@@ -155,7 +156,7 @@ def _resize_and_crop(data_config: dict[str, Any]) -> Callable[[Image], Image]:
     transform = create_transform(**data_config, use_prefetcher=True)
 
     def resize_and_crop(image: Image) -> Image:
-        pixels = transform(Pillow.fromarray(image))
+        pixels = transform(Pillow.fromarray(image if image.shape[2] == 3 else image[:, :, 0]))
         return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
     return resize_and_crop

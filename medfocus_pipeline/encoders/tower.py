@@ -29,6 +29,7 @@ class ImageTower:
 
     Attributes:
         resize_and_crop: ``(h, w, 3) uint8`` -> ``(s, s, 3) uint8``, the model's own.
+        mask_channels: 1 if it does the same to a picture of one channel, else 3.
         forward: normalised pixels -> pooled features and tokens.
         mean: ``(3,) float32`` on the model's device, in grey levels 0 .. 255.
         std: ``(3,) float32``, likewise.
@@ -41,6 +42,7 @@ class ImageTower:
     """
 
     resize_and_crop: Callable[[Image], Image]
+    mask_channels: int
     forward: "Forward"
     mean: "torch.Tensor"
     std: "torch.Tensor"
@@ -65,7 +67,7 @@ class ImageTower:
                 "This encoder has no token grid, so it cannot weigh its features by a mask; "
                 "leave out roi_pooled or choose another encoder."
             )
-        painted = np.repeat(np.uint8(255) * mask[:, :, None], 3, axis=2)
+        painted = np.repeat(np.uint8(255) * mask[:, :, None], self.mask_channels, axis=2)
         cover = self.resize_and_crop(painted)[: self.token_extent, : self.token_extent, 0]
         return cell_means(cover.astype(np.float32) / np.float32(255), self.token_grid)
 

@@ -1,5 +1,6 @@
 """Arithmetic that does not depend on how many cores a machine has."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -11,7 +12,8 @@ def single_threaded(*libraries: str) -> Iterator[None]:
 
     Sums are split among threads, so that their number changes the last bits, and training
     carries those on. Only libraries that are loaded can be limited, so those that the block
-    uses are imported first.
+    uses are imported first. Torch is told itself: the BLAS inside it goes by the number that
+    torch last set, if it ever set one.
 
     Args:
         libraries: modules that bring thread pools of their own, e.g. ``torch``.
@@ -20,5 +22,19 @@ def single_threaded(*libraries: str) -> Iterator[None]:
 
     for library in libraries:
         import_module(library)
-    with threadpool_limits(1):
+    with _one_in_torch(), threadpool_limits(1):
         yield
+
+
+@contextmanager
+def _one_in_torch() -> Iterator[None]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

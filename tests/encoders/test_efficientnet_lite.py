@@ -9,7 +9,7 @@ import torch
 from PIL import Image as Pillow
 
 from medfocus_pipeline.config import EfficientNetLiteConfig, Runtime
-from medfocus_pipeline.efficientnet import classifier
+from medfocus_pipeline.efficientnet import classifier, prepare_inference
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import WeightsError
@@ -86,6 +86,21 @@ def test_features_are_those_of_the_classifier_before_its_last_layer(
     assert encoded.tokens is not None
     np.testing.assert_allclose(encoded.tokens, maps.flatten(2).mT.numpy(), atol=1e-4)
     np.testing.assert_allclose(encoded.tokens.mean(axis=1), encoded.pooled, atol=1e-5)
+
+
+@pytest.mark.parametrize("learns", [False, True], ids=["one pass", "with gradients"])
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (71, 95)], ids=["even", "one odd", "odd"])
+def test_what_is_merged_for_speed_changes_no_feature(
+    weights: Weights, size: tuple[int, int], *, learns: bool
+) -> None:
+    path = next(iter(weights.paths.values()))
+    plain, merged = classifier(path), classifier(path)
+    prepare_inference(merged)
+    pixels = torch.randn((2, 3, *size), generator=torch.Generator().manual_seed(0))
+    with torch.set_grad_enabled(learns):
+        found, expected = (model.forward_features(pixels) for model in (merged, plain))
+    np.testing.assert_allclose(found.detach(), expected.detach(), atol=1e-4)
+    assert found.requires_grad == learns
 
 
 def test_shapes_are_announced(encoder: ImageTower) -> None:

@@ -1,6 +1,7 @@
 """timm models: what the adapter gives is what timm gives."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ def test_mask_geometry_is_the_pictures(tmp_path: Path) -> None:
     np.testing.assert_allclose(cover[:, :2], 0, atol=0.01)
     np.testing.assert_allclose(cover[:, 2], 0.5, atol=0.02)
     np.testing.assert_allclose(cover[:, 3:], 1, atol=0.01)
+    in_colour = replace(encoder, mask_channels=3)
+    np.testing.assert_array_equal(in_colour.prepare_mask(mask), cover)
 
 
 def test_mask_without_a_token_grid_is_refused(tmp_path: Path) -> None:
