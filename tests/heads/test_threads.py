@@ -35,13 +35,8 @@ def hashes(threads: int, *told: str) -> str:
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: there is nothing to compare")
-def test_the_first_fit_of_a_process_does_not_depend_on_its_threads() -> None:
-    assert hashes(1) == hashes(2)
-
-
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: there is nothing to compare")
-def test_a_fit_does_not_depend_on_threads_that_torch_was_told_before() -> None:
-    assert hashes(2, "1") == hashes(2, "2")
+def test_a_process_s_first_fit_depends_neither_on_its_threads_nor_on_those_torch_was_told() -> None:
+    assert hashes(1) == hashes(2) == hashes(2, "2")
 
 
 def test_importing_the_heads_imports_neither_torch_nor_scikit_learn() -> None:
