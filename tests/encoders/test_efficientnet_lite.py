@@ -103,6 +103,15 @@ def test_what_is_merged_for_speed_changes_no_feature(
     assert found.requires_grad == learns
 
 
+def test_it_compiles_as_one_graph(weights: Weights) -> None:
+    model = classifier(next(iter(weights.paths.values())))
+    prepare_inference(model)
+    compiled = torch.compile(model.forward_features, backend="eager", fullgraph=True)
+    pixels = torch.zeros((1, 3, 64, 64))
+    with torch.inference_mode():
+        np.testing.assert_allclose(compiled(pixels), model.forward_features(pixels), atol=1e-4)
+
+
 def test_shapes_are_announced(encoder: ImageTower) -> None:
     assert (encoder.dim, encoder.token_grid) == (1280, (7, 7))
     assert not isinstance(encoder, TextEncoder)
