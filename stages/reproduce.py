@@ -52,6 +52,7 @@ def run(
     """
     started = time.monotonic()
     dataset = open_dataset(context, images_needed=False)
+    context.remember(card=dataset.card_path)
     known = reproduction.rows(default_adapter(context))
     rows = reproduction.chosen(known, names)
     config = _protocol(context, seeds)

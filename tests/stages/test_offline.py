@@ -95,6 +95,17 @@ def test_reproduce_fills_the_table_and_says_what_a_row_lacks(
     assert again == written
 
 
+def test_the_next_command_starts_from_the_settings_of_reproduce(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    for name in ("last.json", "phantom-brain/settings.json"):
+        (tmp_path / "cache" / name).unlink()
+    answer = medfocus("reproduce", *OFFLINE, "--rows", "zeroshot", "--seeds", "1")
+    assert answer.code == 0, answer
+    answer = medfocus("export", "--head", "zeroshot", "--focus", "original", "--out", "pack")
+    assert answer.code == 0, answer
+
+
 def test_equal_tables_whatever_the_batch_size_and_the_number_of_workers(
     medfocus: Medfocus, tmp_path: Path
 ) -> None:
