@@ -1,6 +1,7 @@
 """Where models run: the device that was asked for, and its autocast."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -61,13 +62,16 @@ def calls_at_once(device: Device) -> Iterator[int]:
     one thread: calls side by side are done sooner than one after the other on all cores, and
     sums that are not split among threads are the same to the last bit on any machine's number
     of cores. The limit to one thread is torch's and goes for the whole process; as the caller's
-    thread and new threads see it, models are called from these.
+    thread and new threads see it, models are called from these. Where no model has loaded torch,
+    nothing is limited, and nothing but the CPU used.
 
     Raises:
         ConfigError: the device is not there.
     """
-    import torch
-
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield cores()
+        return
     if resolve_device(device) != "cpu":
         yield 1
         return

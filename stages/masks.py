@@ -53,18 +53,21 @@ def _compute(
     store = place.create(
         context.folder, segmentation.array_specs(config), shard_rows=segmentation.SHARD_ROWS
     )
-    with writing(store.path), calls_at_once(runtime.device) as calls:
+    with writing(store.path):
         segmenter = load_segmenter(config, place.need_weights(), runtime)
-        job = segmentation.job(
-            segmenter,
-            config,
-            dataset.read,
-            batch_size=runtime.batch_size,
-            workers=runtime.workers,
-            calls=calls,
-        )
         started = time.monotonic()
-        with bar(f"masks with {place.label}", len(place.missing())) as advance:
+        with (
+            calls_at_once(runtime.device) as calls,
+            bar(f"masks with {place.label}", len(place.missing())) as advance,
+        ):
+            job = segmentation.job(
+                segmenter,
+                config,
+                dataset.read,
+                batch_size=runtime.batch_size,
+                workers=runtime.workers,
+                calls=calls,
+            )
             outcome = fill(store, place.ids, job, on_rows=advance)
     say_rate(f"masks with {place.label}", outcome.computed, time.monotonic() - started)
     table = store.index().table()

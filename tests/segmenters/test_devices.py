@@ -1,3 +1,4 @@
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -54,6 +55,13 @@ def test_little_memory_means_fewer_calls(monkeypatch):
     monkeypatch.setattr("medfocus_pipeline.devices.os.sysconf", sizes.__getitem__)
     with calls_at_once("cpu") as calls:
         assert calls == 1
+
+
+def test_torch_is_not_imported_for_models_that_do_without(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    with calls_at_once("auto") as calls:
+        assert calls == cores()
+        assert "torch" not in sys.modules
 
 
 def test_a_gpu_takes_one_call_at_a_time(monkeypatch):
