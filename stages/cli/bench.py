@@ -16,7 +16,7 @@ def bench_command(
     output: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("bench.json"),
     quick: Annotated[bool, typer.Option("--quick", help="Small, to see that it works.")] = False,
 ) -> None:
-    """Measure the stages against the bare models (ten minutes)."""
+    """Measure the stages against the bare models (twelve minutes)."""
     if context.invoked_subcommand is None:
         from stages import bench
 
