@@ -68,17 +68,27 @@ def calls_at_once(device: Device) -> Iterator[int]:
     Raises:
         ConfigError: the device is not there.
     """
-    torch = sys.modules.get("torch")
-    if torch is None:
+    if "torch" not in sys.modules:
         yield cores()
         return
     if resolve_device(device) != "cpu":
         yield 1
         return
+    with one_torch_thread():
+        yield max(1, min(cores(), _room()))
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Torch computes with one thread inside the block, if it is loaded at all."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield max(1, min(cores(), _room()))
+        yield
     finally:
         torch.set_num_threads(before)
 

@@ -1,7 +1,7 @@
 """``medfocus embed``: embed the focused images, and the class prompts."""
 
-import time
 from collections.abc import Sequence
+from functools import partial
 
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, Runtime
@@ -13,8 +13,9 @@ from medfocus_pipeline.features import class_texts
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.lock import writing
+from stages.filling import fill_shown
 from stages.locate import Located, Stores, locate_stores
-from stages.progress import bar, say, say_problems, say_rate
+from stages.progress import say, say_problems
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 
@@ -106,24 +107,9 @@ def _embed(
     if embedding.needs_masks(config) and stores.masks and stores.masks.store:
         candidates = segmentation.MaskReader(stores.masks.store)
         similarity = _similarity(dataset, config, stores, encoder)
-    started = time.monotonic()
-    with (
-        writing(store.path),
-        calls_at_once(runtime.device) as calls,
-        bar(f"embedding {place.label}", len(place.missing())) as advance,
-    ):
-        job = embedding.job(
-            encoder,
-            config,
-            dataset.read,
-            candidates,
-            similarity=similarity,
-            batch_size=runtime.batch_size,
-            workers=runtime.workers,
-            calls=calls,
-        )
-        outcome = fill(store, place.ids, job, on_rows=advance)
-    say_rate(f"embedding {place.label}", outcome.computed, time.monotonic() - started)
+    job = partial(embedding.job, encoder, config, dataset.read, candidates, similarity=similarity)
+    with writing(store.path):
+        outcome = fill_shown(store, place, job, runtime, what=f"embedding {place.label}")
     return outcome.problems
 
 

@@ -1,24 +1,23 @@
 """``medfocus masks``: segment every image, cache its candidate masks."""
 
 import json
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from medfocus_pipeline import segmentation
 from medfocus_pipeline.config import MasksConfig, Runtime
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_annotation
-from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.evaluation.annotations import mean_agreement, roi_agreement
 from medfocus_pipeline.files import disk_errors, replacing
 from medfocus_pipeline.segmenters import load_segmenter
-from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
+from stages.filling import fill_shown
 from stages.locate import locate_masks
-from stages.progress import bar, say, say_problems, say_rate
+from stages.progress import bar, say, say_problems
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
 
@@ -55,21 +54,8 @@ def _compute(
     )
     with writing(store.path):
         segmenter = load_segmenter(config, place.need_weights(), runtime)
-        started = time.monotonic()
-        with (
-            calls_at_once(runtime.device) as calls,
-            bar(f"masks with {place.label}", len(place.missing())) as advance,
-        ):
-            job = segmentation.job(
-                segmenter,
-                config,
-                dataset.read,
-                batch_size=runtime.batch_size,
-                workers=runtime.workers,
-                calls=calls,
-            )
-            outcome = fill(store, place.ids, job, on_rows=advance)
-    say_rate(f"masks with {place.label}", outcome.computed, time.monotonic() - started)
+        job = partial(segmentation.job, segmenter, config, dataset.read)
+        outcome = fill_shown(store, place, job, runtime, what=f"masks with {place.label}")
     table = store.index().table()
     empty = 0 if table is None else sum(count == 0 for count in table["candidates"].to_pylist())
     if empty:

@@ -52,9 +52,9 @@ def run(
     """
     started = time.monotonic()
     dataset = open_dataset(context, images_needed=False)
-    context.remember(card=dataset.card_path)
     known = reproduction.rows(default_adapter(context))
     rows = reproduction.chosen(known, names)
+    context.remember(card=dataset.card_path)
     config = _protocol(context, seeds)
     split = split_of(dataset, config)
     plans: dict[str, Plan] = {}

@@ -1,9 +1,10 @@
 """Arithmetic that does not depend on how many cores a machine has."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+
+from medfocus_pipeline.devices import one_torch_thread
 
 
 @contextmanager
@@ -22,19 +23,5 @@ def single_threaded(*libraries: str) -> Iterator[None]:
 
     for library in libraries:
         import_module(library)
-    with _one_in_torch(), threadpool_limits(1):
+    with one_torch_thread(), threadpool_limits(1):
         yield
-
-
-@contextmanager
-def _one_in_torch() -> Iterator[None]:
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
