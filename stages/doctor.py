@@ -13,32 +13,14 @@ from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.profiles import Profile, load_profile, names
 from medfocus_pipeline.weights import FileHashes
-from stages.models import ModelConfig, find_weights, model_id
+from stages.models import FAMILIES, ModelConfig, find_weights, known, model_id
 from stages.progress import human, out, say
 from stages.settings import open_context
 
-_PACKAGES = ("torch", "sam2", "transformers", "timm", "zarr", "pyarrow", "scikit-learn")
 _LEAST_FREE = 2e9
 
-_PARAMETERS = {
-    "facebook/sam2.1-hiera-tiny": 38.9e6,
-    "facebook/sam2.1-hiera-small": 46e6,
-    "facebook/sam2.1-hiera-base-plus": 80.8e6,
-    "facebook/sam2.1-hiera-large": 224.4e6,
-    "openai/clip-vit-base-patch16": 149.6e6,
-}
-"""As the models' authors give them; a download has 4 bytes for each."""
-
-_PACKAGE_OF = {
-    "sam2": "sam2",
-    "sam": "transformers",
-    "medsam": "transformers",
-    "sam_adapter": "transformers",
-    "clip": "transformers",
-    "lite-clip": "transformers",
-    "timm": "timm",
-}
-"""What a segmenter or an encoder runs on, beside torch."""
+_OF_FAMILIES = dict.fromkeys(entry.package for entry in FAMILIES.values() if entry.package)
+_PACKAGES = ("torch", *_OF_FAMILIES, "zarr", "pyarrow", "scikit-learn")
 
 
 class Check(NamedTuple):
@@ -92,12 +74,12 @@ def models_of(profile: Profile) -> tuple[ModelConfig, ...]:
 
 def download_size(model: str) -> float | None:
     """About how many bytes a model of the hub has; None if that is not known here."""
-    return 4 * _PARAMETERS[model] if model in _PARAMETERS else None
+    return next((one.download or None for one in known() if model_id(one.config) == model), None)
 
 
 def lack(config: ModelConfig, hashes: FileHashes) -> str:
     """Why a model does not run here and what to type; empty if it does."""
-    package = _PACKAGE_OF.get(config.name)
+    package = FAMILIES[type(config)].package
     absent = next((check for check in _packages() if check.what == package and not check.ok), None)
     if absent:
         return f"the package {package} is not installed ({absent.fix})"

@@ -4,19 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline import embedding, segmentation
-from medfocus_pipeline.config import (
-    EfficientNetLiteConfig,
-    EmbedConfig,
-    EncoderConfig,
-    MasksConfig,
-)
-from medfocus_pipeline.encoders import find_weights as find_encoder_weights
-from medfocus_pipeline.encoders import has_text
-from medfocus_pipeline.encoders import model_id as encoder_id
+from medfocus_pipeline import embedding, encoders, segmentation, segmenters
+from medfocus_pipeline.config import EmbedConfig, EncoderConfig, MasksConfig
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
-from medfocus_pipeline.segmenters import model_id as segmenter_id
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.compute import missing_rows
 from medfocus_pipeline.stores.index import Index
@@ -107,10 +97,10 @@ def locate_masks(
         Located(
             masks_label(config),
             list(dataset.files),
-            find_segmenter_weights(config.segmenter, context.hashes(), download=download),
+            segmenters.find_weights(config.segmenter, context.hashes(), download=download),
         ),
         lambda identity: segmentation.recipe(config, identity),
-        model=segmenter_id(config.segmenter),
+        model=segmenters.model_id(config.segmenter),
         revision=getattr(config.segmenter, "revision", None),
     )
 
@@ -132,8 +122,10 @@ def locate_stores(
         WeightsError: they cannot be fetched, or a local file is missing.
     """
     encoder = configs[0].encoder
-    weights = find_encoder_weights(encoder, context.hashes(), download=download)
-    texts = _locate_texts(context, dataset, encoder, weights) if has_text(encoder) else None
+    weights = encoders.find_weights(encoder, context.hashes(), download=download)
+    texts = (
+        _locate_texts(context, dataset, encoder, weights) if encoders.has_text(encoder) else None
+    )
     if not any(embedding.needs_masks(config) for config in configs):
         masks = None
     else:
@@ -161,25 +153,12 @@ def check_embedded(context: Context, places: Iterable[Located]) -> None:
 
 def masks_label(config: MasksConfig) -> str:
     """Readable name of a segmenter's choice."""
-    segmenter = config.segmenter
-    if segmenter.name == "sam2":
-        side = segmenter.points_per_side
-        return f"sam2-{segmenter.size}-{side}x{side}"
-    if segmenter.name == "sam":
-        side = segmenter.points_per_side
-        return f"{segmenter_id(segmenter).rpartition('/')[2]}-{side}x{side}"
-    if segmenter.name == "medsam":
-        return f"{segmenter_id(segmenter).rpartition('/')[2]}-{segmenter.box}"
-    if segmenter.name == "sam_adapter":
-        return segmenter_id(segmenter)
-    return segmenter.name
+    return segmenters.label(config.segmenter)
 
 
 def encoder_label(config: EncoderConfig) -> str:
     """Readable name of an encoder."""
-    if isinstance(config, EfficientNetLiteConfig):
-        return config.name
-    return encoder_id(config).rsplit("/", 1)[-1]
+    return encoders.label(config)
 
 
 def _locate_embeddings(
@@ -201,7 +180,7 @@ def _locate_embeddings(
         context.folder,
         place,
         lambda identity: embedding.recipe(config, identity, masks=key, prompts=dataset.prompts),
-        model=encoder_id(config.encoder),
+        model=encoders.model_id(config.encoder),
         revision=getattr(config.encoder, "revision", None),
     )
 
@@ -214,7 +193,7 @@ def _locate_texts(
         context.folder,
         Located(f"{encoder_label(encoder)}-class-prompts", ids, weights),
         embedding.text_recipe,
-        model=encoder_id(encoder),
+        model=encoders.model_id(encoder),
         revision=getattr(encoder, "revision", None),
     )
 

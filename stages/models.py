@@ -1,58 +1,36 @@
-"""``medfocus models``: which weights are here, and fetching the others."""
+"""``medfocus models``: the zoo, which weights are here, and fetching the others."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from medfocus_pipeline import encoders, segmenters
-from medfocus_pipeline.config import (
-    ClipConfig,
-    EfficientNetLiteConfig,
-    EncoderConfig,
-    LiteClipConfig,
-    MedSamConfig,
-    Sam2Config,
-    SamAdapterConfig,
-    SamConfig,
-    SegmenterConfig,
-    ThresholdConfig,
-    TimmConfig,
-)
+from medfocus_pipeline.config import EncoderConfig, Frozen, SegmenterConfig
+from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.profiles import DEFAULT, load_profile
+from medfocus_pipeline.segmenters import SEGMENTERS
 from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.zoo import Entry, Model, name_of
 from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, ProfileName
-from stages.progress import human, out, say
+from stages.progress import human, say
 from stages.settings import open_context
 
 app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
 
 ModelConfig = SegmenterConfig | EncoderConfig
 
-_SEGMENTERS = (Sam2Config, ThresholdConfig, SamConfig, MedSamConfig, SamAdapterConfig)
+FAMILIES: dict[type[Frozen], Entry[Any]] = {**SEGMENTERS, **ENCODERS}
+"""Every segmenter and encoder, by the type of its configuration."""
 
-_SIZES = get_args(Sam2Config.model_fields["size"].annotation)
-_PAPER_TIMM = (
-    "resnet50.a1_in1k",
-    "res2net50_26w_4s.in1k",
-    "vit_base_patch16_224.augreg2_in21k_ft_in1k",
-    "swin_base_patch4_window7_224.ms_in22k_ft_in1k",
-)
-"""The encoders of the paper's other rows, as timm names them."""
+_TAKE_ANY_ID = {name_of(kind): entry.hub for kind, entry in FAMILIES.items() if entry.hub}
 
-_SAMS = ("facebook/sam-vit-base", "facebook/sam-vit-large", "facebook/sam-vit-huge")
 
-KNOWN: tuple[ModelConfig, ...] = (
-    *(Sam2Config(size=size) for size in _SIZES),
-    *(SamConfig(model=name) for name in _SAMS),
-    MedSamConfig(),
-    ClipConfig(),
-    *(TimmConfig(model=name) for name in _PAPER_TIMM),
-    EfficientNetLiteConfig(),
-    LiteClipConfig(),
-)
+def known() -> Iterator[Model]:
+    """Every model that the table names."""
+    for entry in FAMILIES.values():
+        yield from entry.models
 
 
 @app.command("list", epilog="Example: medfocus models list")
@@ -62,28 +40,54 @@ def list_command(
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
 ) -> None:
-    """List the paper's models and those of a data set, and which are on this machine."""
+    """List the models that MedFocus knows and those of a data set, and which are here."""
     hashes = FileHashes(cache_ / "weights.json")
-    used = [] if dataset is None else _used(dataset, data, cache_, profile)
-    others = [config for config in KNOWN if model_id(config) not in map(model_id, used)]
-    table = Table("model", "used by", "on this machine", "size", box=None)
-    for config in [*used, *others]:
-        table.add_row(model_id(config), config.name, *_state(config, hashes))
-    out.print(table)
-    say("Any other CLIP, SigLIP or timm model: medfocus models pull <id>")
+    if dataset is not None:
+        say(f"used by {dataset}:")
+        _say_used(_used(dataset, data, cache_, profile), hashes)
+    for kind, families in (("segmenter", SEGMENTERS), ("encoder", ENCODERS)):
+        for config, entry in families.items():
+            runs_on = f", package {entry.package}" if entry.package else ""
+            say(f"{kind} {name_of(config)}: {entry.what}{runs_on}")
+            for model in entry.models:
+                _say_model(model, entry, hashes)
+    say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(_TAKE_ANY_ID)}")
 
 
-def _state(config: ModelConfig, hashes: FileHashes) -> tuple[str, str]:
-    """Revision and size of a model's weights, or why there are none."""
+def _say_used(configs: Iterable[ModelConfig], hashes: FileHashes) -> None:
+    for config in configs:
+        say(f"  {model_id(config)} ({config.name})")
+        say(f"      {_state(config, hashes)}")
+
+
+def _say_model(model: Model, entry: Entry[Any], hashes: FileHashes) -> None:
+    """Its id, and in a second line what it is and whether it is here."""
+    revision = getattr(model.config, "revision", None)
+    say(f"  {entry.identify(model.config)}{f' at {revision}' if revision else ''}")
+    parts = [
+        f"{model.dim} dimensions" if model.dim else "",
+        "image and text" if entry.has_text(model.config) else "",
+        f"{model.side} px {model.pixels}" if model.side else "",
+        f"licence {model.licence}{', gated' if model.gated else ''}",
+        f"{model.parameters:g} M parameters" if model.parameters else "",
+        model.note,
+        _state(model.config, hashes, model),
+    ]
+    say(f"      {'; '.join(part for part in parts if part)}")
+
+
+def _state(config: Any, hashes: FileHashes, model: Model | None = None) -> str:
+    """Whether a model's weights are here, with their revision and size, or why not."""
     try:
         weights = find_weights(config, hashes, download=False)
     except WeightsError as error:
-        return f"no: {error}", ""
+        return f"not here: {error}"
     if weights is None:
-        return "no", ""
+        size = model.download if model else 0
+        return f"not here ({human(size)})" if size else "not here"
     size = sum(path.stat().st_size for path in weights.paths.values())
     revision = weights.identity.revision
-    return revision[:8] if revision else "installed", human(size)
+    return f"here ({revision[:8] if revision else 'installed'}, {human(size)})"
 
 
 @app.command("pull", epilog="Example: medfocus models pull facebook/sam2.1-hiera-tiny")
@@ -99,10 +103,14 @@ def pull_command(
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(help=f"Of ids that are not in the list: {', '.join(_TAKE_ANY_ID)}."),
+    ] = None,
 ) -> None:
     """Fetch weights into the Hugging Face cache."""
     hashes = FileHashes(cache_ / "weights.json")
-    wanted = [config_of(model, revision) for model in models or ()]
+    wanted = [config_of(model, revision, family=family) for model in models or ()]
     if dataset is not None:
         wanted += _used(dataset, data, cache_, profile)
     for config in wanted or _of_profile(profile or DEFAULT):
@@ -123,42 +131,50 @@ def _of_profile(name: str) -> list[ModelConfig]:
     return [profile.masks.segmenter, profile.embed.encoder]
 
 
-def config_of(model: str, revision: str | None = None) -> ModelConfig:
+def config_of(model: str, revision: str | None = None, *, family: str | None = None) -> Any:
     """The configuration that uses a hub model.
 
     Args:
-        model: ``facebook/sam2.1-hiera-tiny``, ``facebook/sam-vit-base``, MedSAM's id,
-            ``timm/<name>``, or a CLIP or SigLIP id.
+        model: an id of the table, one that begins as a family's do (``timm/<name>``), or any.
+        revision: branch, tag or commit; None is the default one.
+        family: what loads an id that is not in the table; None is `clip`.
 
     Raises:
-        ConfigError: it is a path, or a SAM that there is no segmenter for.
+        ConfigError: it is a path, no family of that name takes any id, or the id begins as a
+            family's that does not know it.
     """
     if Path(model).exists():
         raise ConfigError(f"{model} is a local folder; give it to --model or --checkpoint.")
-    sizes = {model_id(Sam2Config(size=size)): size for size in _SIZES}
-    if model in sizes:
-        return Sam2Config(size=sizes[model], revision=revision)
-    if model in _SAMS:
-        return SamConfig(model=model, revision=revision)
-    if model == MedSamConfig().model:
-        return MedSamConfig(revision=revision)
-    if model.startswith("facebook/sam"):
-        known = ", ".join([*sizes, *_SAMS])
-        raise ConfigError(f"There is no segmenter for {model}. Known: {known}.")
-    if model.startswith("timm/"):
-        return TimmConfig(model=model.removeprefix("timm/"), revision=revision)
-    return ClipConfig(model=model, revision=revision)
+    if family is not None and family not in _TAKE_ANY_ID:
+        raise ConfigError(
+            f"The family {family} does not take any hub id. Those that do: "
+            f"{', '.join(_TAKE_ANY_ID)}."
+        )
+    if family is None:
+        for one in known():
+            if model_id(one.config) == model:
+                fields = type(one.config).model_fields
+                changes = {"revision": revision} if revision and "revision" in fields else {}
+                return one.config.model_copy(update=changes)
+        for entry in FAMILIES.values():
+            if entry.prefix and model.startswith(entry.prefix):
+                return _of_prefix(model, revision, entry)
+    return _TAKE_ANY_ID[family or "clip"](model, revision)
 
 
-def model_id(config: ModelConfig) -> str:
+def _of_prefix(model: str, revision: str | None, entry: Entry[Any]) -> Frozen:
+    if entry.hub is not None:
+        return entry.hub(model, revision)
+    ids = (model_id(one.config) for one in entry.models)
+    listed = ", ".join(name for name in ids if "/" in name)
+    raise ConfigError(f"There is no implementation of {model}. Known: {listed}.")
+
+
+def model_id(config: Any) -> str:
     """Hub id or package of a segmenter's or an encoder's weights."""
-    if isinstance(config, _SEGMENTERS):
-        return segmenters.model_id(config)
-    return encoders.model_id(config)
+    return FAMILIES[type(config)].identify(config)
 
 
-def find_weights(config: ModelConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
+def find_weights(config: Any, hashes: FileHashes, *, download: bool) -> Weights | None:
     """Weights of a segmenter or an encoder; None if they are not here and not fetched."""
-    if isinstance(config, _SEGMENTERS):
-        return segmenters.find_weights(config, hashes, download=download)
-    return encoders.find_weights(config, hashes, download=download)
+    return FAMILIES[type(config)].find(config, hashes, download=download)

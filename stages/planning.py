@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Split, test_split
-from medfocus_pipeline.encoders import has_text
-from medfocus_pipeline.encoders.prompt_tower import PromptSource, has_prompt_tower
+from medfocus_pipeline.encoders import has_prompts, has_text
+from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import StoreError, WeightsError
 from medfocus_pipeline.evaluation.sweep import Labelled, Run, plan_runs, to_fit
 from medfocus_pipeline.features import (
@@ -107,7 +107,7 @@ def _lacks_texts(context: Context, row: ProbeRow, places: Sequence[Located]) -> 
             # Without the weights it is not known; they are asked for when the row is fitted.
             if weights is None:
                 return not has_text(config)
-            return not has_prompt_tower(config, weights)
+            return not has_prompts(config, weights)
         case _:
             return False
 

@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("files", "seeding", "workers", "config"),
     ("devices", "weights", "profiles"),
-    ("datasets", "efficientnet"),
+    ("datasets", "efficientnet", "zoo"),
     ("masks",),
     ("segmenters", "encoders"),
     ("stores",),

@@ -5,9 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline.config import ClipConfig, EncoderConfig, LiteClipConfig, Runtime
-from medfocus_pipeline.encoders import load_encoder
-from medfocus_pipeline.encoders.clip import ClipEncoder, is_clip
+from medfocus_pipeline.config import EncoderConfig, Runtime
+from medfocus_pipeline.encoders import has_prompts, load_encoder
+from medfocus_pipeline.encoders.clip import ClipEncoder
 from medfocus_pipeline.encoders.text_transformer import Layer, PromptTower
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import ModelIdentity
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 
 _QUICK = 1.702
 """Of the quick GELU (Hendrycks and Gimpel 2016, section 2)."""
-
-
-def has_prompt_tower(config: EncoderConfig, weights: Weights) -> bool:
-    """Whether `PromptSource.open` works, known without loading anything."""
-    return isinstance(config, LiteClipConfig) or (
-        isinstance(config, ClipConfig) and is_clip(weights)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,7 @@ def _open(
     import torch
 
     weights = Weights(ModelIdentity(*model, dict(files)), dict(paths))
-    if not has_prompt_tower(config, weights):
+    if not has_prompts(config, weights):
         raise ConfigError(
             f"{weights.identity.id} has no text tower that takes embeddings: learned prompts "
             "need that of a CLIP. Use --encoder clip with a CLIP, or lite-clip."

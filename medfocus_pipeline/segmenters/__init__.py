@@ -3,40 +3,30 @@
 No torch here: which weights a segmenter has is known before anything heavy is imported.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-
-from medfocus_pipeline.config import (
-    MasksConfig,
-    MedSamConfig,
-    Runtime,
-    Sam2Config,
-    SamAdapterConfig,
-    SamConfig,
-    SegmenterConfig,
-)
-from medfocus_pipeline.segmenters import medsam, sam, sam2, sam_adapter, threshold
+from medfocus_pipeline.config import MasksConfig, Runtime, SegmenterConfig
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.segmenters.sam_model import find_sam, sam_id
-from medfocus_pipeline.types import ModelIdentity
+from medfocus_pipeline.segmenters.table import SEGMENTERS
 from medfocus_pipeline.weights import FileHashes, Weights
 
-_LOADERS: dict[str, Callable[[MasksConfig, Weights, Runtime], Segmenter]] = {
-    "sam2": sam2.load,
-    "threshold": threshold.load,
-    "sam": sam.load,
-    "medsam": medsam.load,
-    "sam_adapter": sam_adapter.load,
-}
+__all__ = [
+    "SEGMENTERS",
+    "Segmenter",
+    "find_weights",
+    "label",
+    "load_segmenter",
+    "model_id",
+    "settled",
+]
 
 
 def model_id(config: SegmenterConfig) -> str:
     """What `ModelIdentity.id` will be, known also where the weights are not."""
-    if isinstance(config, Sam2Config):
-        return sam2.model_id(config)
-    if isinstance(config, SamConfig | MedSamConfig):
-        return sam_id(config.model)
-    return sam_adapter.ID if isinstance(config, SamAdapterConfig) else config.name
+    return SEGMENTERS[type(config)].identify(config)
+
+
+def label(config: SegmenterConfig) -> str:
+    """Readable name of a segmenter's choice."""
+    return SEGMENTERS[type(config)].label(config)
 
 
 def settled(config: SegmenterConfig) -> SegmenterConfig:
@@ -44,13 +34,8 @@ def settled(config: SegmenterConfig) -> SegmenterConfig:
 
     Hub ids and paths of the weights are left out: `ModelIdentity` says which they are.
     """
-    if isinstance(config, Sam2Config):
-        return sam2.settled(config)
-    if isinstance(config, SamConfig | MedSamConfig):
-        return config.model_copy(update={"model": ""})
-    if isinstance(config, SamAdapterConfig):
-        return config.model_copy(update={"model": None, "adapter": Path()})
-    return config
+    found: SegmenterConfig = SEGMENTERS[type(config)].settled(config)
+    return found
 
 
 def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
@@ -68,13 +53,7 @@ def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool)
     Raises:
         WeightsError: the weights cannot be found or fetched.
     """
-    if isinstance(config, Sam2Config):
-        return sam2.find_weights(config, hashes, download=download)
-    if isinstance(config, SamConfig | MedSamConfig):
-        return find_sam(config.model, config.revision, hashes, download=download)
-    if isinstance(config, SamAdapterConfig):
-        return sam_adapter.find_weights(config, hashes, download=download)
-    return Weights(identity=ModelIdentity(id=config.name), paths={})
+    return SEGMENTERS[type(config)].find(config, hashes, download=download)
 
 
 def load_segmenter(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Segmenter:
@@ -89,4 +68,4 @@ def load_segmenter(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Se
         ConfigError: the device or a package it needs is not there.
         WeightsError: the weights are corrupt or of another model.
     """
-    return _LOADERS[masks.segmenter.name](masks, weights, runtime)
+    return SEGMENTERS[type(masks.segmenter)].load(masks, weights, runtime)

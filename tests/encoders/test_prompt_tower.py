@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from medfocus_pipeline.config import ClipConfig, EncoderConfig, LiteClipConfig, Runtime, TimmConfig
-from medfocus_pipeline.encoders import find_weights, load_encoder
+from medfocus_pipeline.encoders import find_weights, has_prompts, load_encoder
 from medfocus_pipeline.encoders.clip import ClipEncoder
-from medfocus_pipeline.encoders.prompt_tower import PromptSource, has_prompt_tower, open_tower
+from medfocus_pipeline.encoders.prompt_tower import PromptSource, open_tower
 from medfocus_pipeline.encoders.text_transformer import PromptTower
 from medfocus_pipeline.errors import ConfigError, DataError, WeightsError
 from medfocus_pipeline.weights import FileHashes, Weights
@@ -189,16 +189,16 @@ def test_a_tower_that_was_opened_for_inference_can_be_trained_on(tmp_path: Path)
 
 def test_siglip_is_refused_by_name(tmp_path: Path) -> None:
     siglip = source(ClipConfig(model=str(save_siglip(tmp_path / "my-siglip"))))
-    assert not has_prompt_tower(siglip.config, siglip.weights)
+    assert not has_prompts(siglip.config, siglip.weights)
     with pytest.raises(ConfigError, match="my-siglip has no text tower that takes embeddings"):
         siglip.open()
 
 
 def test_which_encoders_have_a_prompt_tower_is_known_without_loading(clip: ClipConfig) -> None:
     nothing = Weights(source(clip).weights.identity, {})
-    assert has_prompt_tower(clip, source(clip).weights)
-    assert has_prompt_tower(LiteClipConfig(), nothing)
-    assert not has_prompt_tower(TimmConfig(model="resnet50"), nothing)
+    assert has_prompts(clip, source(clip).weights)
+    assert has_prompts(LiteClipConfig(), nothing)
+    assert not has_prompts(TimmConfig(model="resnet50"), nothing)
 
 
 def test_damaged_weights_are_one_sentence(tmp_path: Path) -> None:

@@ -4,14 +4,15 @@ import subprocess
 import sys
 from typing import get_args
 
-from medfocus_pipeline.config import EncoderConfig
-from medfocus_pipeline.encoders import _ADAPTERS
+from medfocus_pipeline.config import EncoderConfig, SegmenterConfig
+from medfocus_pipeline.encoders import ENCODERS
+from medfocus_pipeline.segmenters import SEGMENTERS
 
 
-def test_every_config_has_an_adapter() -> None:
-    union, _ = get_args(EncoderConfig)
-    names = {get_args(config.model_fields["name"].annotation)[0] for config in get_args(union)}
-    assert names == _ADAPTERS.keys()
+def test_every_config_has_an_entry() -> None:
+    for configs, table in ((EncoderConfig, ENCODERS), (SegmenterConfig, SEGMENTERS)):
+        union, _ = get_args(configs)
+        assert set(get_args(union)) == table.keys()
 
 
 def test_finding_weights_imports_no_heavy_library() -> None:

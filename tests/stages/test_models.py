@@ -4,14 +4,13 @@ import pytest
 
 from medfocus_pipeline.config import ClipConfig, Sam2Config, TimmConfig
 from medfocus_pipeline.errors import ConfigError
-from stages.models import KNOWN, config_of, model_id
+from stages.models import config_of, known, model_id
 from tests.stages.conftest import Medfocus
 
 
 def test_every_known_model_can_be_pulled_by_its_id() -> None:
-    for config in KNOWN:
-        if config.name not in {"efficientnet-lite0", "lite-clip"}:  # they come with the package
-            assert config_of(model_id(config)) == config
+    for model in known():
+        assert config_of(model_id(model.config)) == model.config
 
 
 def test_ids_lead_to_their_adapters() -> None:
@@ -49,4 +48,4 @@ def test_pulling_the_imagenet_profile_needs_no_network(medfocus: Medfocus) -> No
 
 def test_the_models_of_a_data_set_are_listed_first(medfocus: Medfocus) -> None:
     answer = medfocus("models", "list", "brain", "--profile", "imagenet")
-    assert answer.out.splitlines()[1].split()[0] == "threshold"
+    assert answer.out.splitlines()[:2] == ["used by brain:", "  threshold (threshold)"]

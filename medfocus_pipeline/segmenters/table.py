@@ -1,0 +1,132 @@
+"""The table of segmenters: one entry a family, with the models that users name."""
+
+from pathlib import Path
+from typing import get_args
+
+from medfocus_pipeline.config import (
+    Frozen,
+    MedSamConfig,
+    Sam2Config,
+    SamAdapterConfig,
+    SamConfig,
+    ThresholdConfig,
+)
+from medfocus_pipeline.segmenters import medsam, sam, sam2, sam_adapter, threshold
+from medfocus_pipeline.segmenters.protocol import Segmenter
+from medfocus_pipeline.segmenters.sam_model import find_sam, sam_id
+from medfocus_pipeline.types import ModelIdentity
+from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.zoo import Entry, Model
+
+_SIZES = get_args(Sam2Config.model_fields["size"].annotation)
+
+_SAM2_PARAMETERS = {"tiny": 38.9, "small": 46.0, "base_plus": 80.8, "large": 224.4}
+_SAM_PARAMETERS = {
+    "facebook/sam-vit-base": 93.7,
+    "facebook/sam-vit-large": 312.3,
+    "facebook/sam-vit-huge": 641.1,
+}
+"""Millions, as the authors give them."""
+
+
+def _no_weights(config: ThresholdConfig, hashes: FileHashes, *, download: bool) -> Weights:
+    del hashes, download
+    return Weights(identity=ModelIdentity(id=config.name), paths={})
+
+
+def _find_sam(
+    config: SamConfig | MedSamConfig, hashes: FileHashes, *, download: bool
+) -> Weights | None:
+    return find_sam(config.model, config.revision, hashes, download=download)
+
+
+def _grid(config: Sam2Config | SamConfig) -> str:
+    return f"{config.points_per_side}x{config.points_per_side}"
+
+
+def _name(config: SamConfig | MedSamConfig) -> str:
+    return sam_id(config.model).rpartition("/")[2]
+
+
+SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
+    Sam2Config: Entry(
+        what="SAM 2.1 on a grid of points; lite comes along",
+        package="sam2",
+        identify=sam2.model_id,
+        find=sam2.find_weights,
+        load=sam2.load,
+        label=lambda config: (
+            f"sam2-{config.size}-{config.points_per_side}x{config.points_per_side}"
+        ),
+        settled=sam2.settled,
+        prefix="facebook/sam2",
+        models=tuple(
+            Model(config=Sam2Config(size="lite"), licence="Apache-2.0", side=256, pixels="squeezed")
+            if size == "lite"
+            else Model(
+                config=Sam2Config(size=size),
+                licence="Apache-2.0",
+                side=1024,
+                pixels="squeezed",
+                parameters=_SAM2_PARAMETERS[size],
+            )
+            for size in _SIZES
+        ),
+    ),
+    SamConfig: Entry(
+        what="the first SAM on a grid of points",
+        package="transformers",
+        identify=lambda config: sam_id(config.model),
+        find=_find_sam,
+        load=sam.load,
+        label=lambda config: f"{_name(config)}-{_grid(config)}",
+        settled=lambda config: config.model_copy(update={"model": ""}),
+        prefix="facebook/sam",
+        models=tuple(
+            Model(
+                config=SamConfig(model=model),
+                licence="Apache-2.0",
+                side=1024,
+                pixels="letterboxed",
+                parameters=parameters,
+            )
+            for model, parameters in _SAM_PARAMETERS.items()
+        ),
+    ),
+    MedSamConfig: Entry(
+        what="SAM taught on medical images, prompted with boxes",
+        package="transformers",
+        identify=lambda config: sam_id(config.model),
+        find=_find_sam,
+        load=medsam.load,
+        label=lambda config: f"{_name(config)}-{config.box}",
+        settled=lambda config: config.model_copy(update={"model": ""}),
+        models=(
+            Model(
+                config=MedSamConfig(),
+                licence="Apache-2.0",
+                side=1024,
+                pixels="squeezed",
+                parameters=93.7,
+            ),
+        ),
+    ),
+    SamAdapterConfig: Entry(
+        what="SAM with an adapter that medfocus train-adapter made",
+        package="transformers",
+        identify=lambda _: sam_adapter.ID,
+        find=sam_adapter.find_weights,
+        load=sam_adapter.load,
+        label=lambda _: sam_adapter.ID,
+        settled=lambda config: config.model_copy(update={"model": None, "adapter": Path()}),
+    ),
+    ThresholdConfig: Entry(
+        what="Otsu's threshold, learns nothing",
+        identify=lambda config: config.name,
+        find=_no_weights,
+        load=threshold.load,
+        label=lambda config: config.name,
+        models=(Model(config=ThresholdConfig(), licence="ours"),),
+    ),
+}
+"""By the type of their configuration."""

@@ -1,0 +1,89 @@
+"""What one implementation of a segmenter or an encoder is, and which models of it users name.
+
+The tables themselves are in `segmenters` and `encoders`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, get_args
+
+from medfocus_pipeline.config import Frozen, Runtime
+from medfocus_pipeline.weights import Weights
+
+Loaded = TypeVar("Loaded", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model of a family.
+
+    Attributes:
+        config: what uses it; it has the hub id, and the revision if not ``main``.
+        licence: of the weights, as the hub or the authors say.
+        dim: of its embedding; None for a segmenter.
+        side: of the square picture that it takes, in pixels; None where any size will do.
+        pixels: how a picture becomes that square.
+        parameters: millions; a download has 4 bytes for each.
+        gated: its terms must be accepted on the hub first.
+        note: what else a user should know, in a few words.
+    """
+
+    config: Frozen
+    licence: str
+    dim: int | None = None
+    side: int | None = None
+    pixels: str = ""
+    parameters: float = 0.0
+    gated: bool = False
+    note: str = ""
+
+    @property
+    def download(self) -> float:
+        """About how many bytes its weights have."""
+        return 4e6 * self.parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Generic[Loaded]):
+    """One family: an implementation, and the models that it runs.
+
+    Attributes:
+        what: one line about it.
+        package: the distribution that it runs on beside torch; empty if none.
+        identify: configuration -> `ModelIdentity.id`, known also where the weights are not.
+        find: ``(configuration, hashes, *, download)`` -> its weights, without importing torch;
+            None if they are not here and `download` is False.
+        load: what is loaded, its weights and the runtime -> segmenter or encoder.
+        label: configuration -> readable name, for tables and folders.
+        settled: configuration -> that which goes into a key: numbers where it left them to the
+            model, and no hub id or path, which `ModelIdentity` says better.
+        hub: ``(hub id, revision)`` -> configuration, of a family that takes any hub id.
+        prefix: how the hub ids begin that are this family's alone; empty if none are.
+        has_text: configuration -> whether there is a text tower too.
+        has_prompts: ``(weights)`` -> whether that tower takes embeddings (`PromptTower`).
+        models: those that users name.
+    """
+
+    what: str
+    package: str = ""
+    identify: Callable[[Any], str]
+    find: Callable[..., Weights | None]
+    load: Callable[[Any, Weights, Runtime], Loaded]
+    label: Callable[[Any], str]
+    settled: Callable[[Any], Any] = lambda config: config
+    hub: Callable[[str, str | None], Frozen] | None = None
+    prefix: str = ""
+    has_text: Callable[[Any], bool] = lambda _: False
+    has_prompts: Callable[[Weights], bool] = lambda _: False
+    models: tuple[Model, ...] = ()
+
+
+def name_of(config: type[Frozen]) -> str:
+    """The name that chooses a family, as its configuration has it."""
+    name, *_ = get_args(config.model_fields["name"].annotation)
+    return str(name)
+
+
+def names(configs: Iterable[type[Frozen]]) -> str:
+    """The names of several, for a message."""
+    return ", ".join(map(name_of, configs))
