@@ -41,8 +41,8 @@ _OPTIONAL = (
     "added_tokens.json",
     "merges.txt",
 )
-_PADDING = {"clip": "longest", "siglip": "max_length"}
-"""Model type -> how its texts were padded in training; the types that this module knows."""
+_TYPES = ("clip", "siglip")
+"""Model types that this module knows; SigLIP 2 is a `siglip` too, but for its NaFlex variants."""
 
 _BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
 
@@ -138,17 +138,15 @@ def _build(config: ClipConfig, config_file: Path, runtime: Runtime) -> ClipEncod
     import torch
 
     device = resolve_device(runtime.device)
-    padding = _PADDING[_model_type(config_file)]
+    kind = _model_type(config_file)
     model, processor, tokenizer = _from_pretrained(config_file.parent)
     model.to(device)
     forward = _image_forward(model)
-    limit = model.config.text_config.max_position_embeddings
+    tokenise = _tokenise(tokenizer, kind, limit=model.config.text_config.max_position_embeddings)
 
     def text_features(texts: list[str]) -> torch.Tensor:
-        tokens = tokenizer(
-            texts, padding=padding, truncation=True, max_length=limit, return_tensors="pt"
-        )
-        features: torch.Tensor = model.get_text_features(**tokens.to(device)).pooler_output
+        tokens = tokenise(texts).to(device)
+        features: torch.Tensor = model.get_text_features(**tokens).pooler_output
         return features
 
     mean, std = (torch.tensor(values, device=device) for values in _mean_and_std(processor))
@@ -201,6 +199,32 @@ def _from_pretrained(folder: Path) -> tuple[Any, Any, Any]:
     return model.eval(), processor, tokenizer
 
 
+def _tokenise(tokenizer: Any, kind: str, *, limit: int) -> Callable[[list[str]], Any]:
+    """Texts as the model was trained to read them.
+
+    SigLIP and SigLIP 2 (big_vision, `proj/image_text`) know no mask: their text towers attend to
+    the padding, whatever tokenizer comes along. They read lower case only; the tokenizer of
+    SigLIP makes it, that of SigLIP 2 (Gemma's) does not.
+    """
+
+    def clip(texts: list[str]) -> Any:
+        return tokenizer(
+            texts, padding="longest", truncation=True, max_length=limit, return_tensors="pt"
+        )
+
+    def siglip(texts: list[str]) -> Any:
+        return tokenizer(
+            [text.lower() for text in texts],
+            padding="max_length",
+            truncation=True,
+            max_length=limit,
+            return_attention_mask=False,
+            return_tensors="pt",
+        )
+
+    return clip if kind == "clip" else siglip
+
+
 def _image_forward(model: Any) -> "Forward":
     """Projected image features and patch tokens of a CLIP or SigLIP model."""
 
@@ -241,14 +265,14 @@ def _mean_and_std(processor: Any) -> tuple[list[float], list[float]]:
 
 
 def _model_type(config_file: Path) -> str:
-    """A key of `_PADDING`.
+    """One of `_TYPES`.
 
     Raises:
         ValueError: no JSON, or neither CLIP nor SigLIP.
     """
     kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
-    if kind not in _PADDING:
-        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(_PADDING)}")
+    if kind not in _TYPES:
+        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(_TYPES)}")
     return str(kind)
 
 

@@ -81,6 +81,8 @@ def test_text_features_equal_the_models_own(folder: Path, encoder: ClipEncoder) 
         max_length=TEXT_LENGTH,
         return_tensors="pt",
     )
+    if siglip:  # big_vision's text tower takes token ids and nothing else
+        tokens = {"input_ids": tokens["input_ids"]}
     with torch.inference_mode():
         expected = model.get_text_features(**tokens).pooler_output
     assert isinstance(encoder, TextEncoder)
@@ -88,6 +90,35 @@ def test_text_features_equal_the_models_own(folder: Path, encoder: ClipEncoder) 
     assert features.dtype == np.float32
     np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
     assert encoder.temperature == pytest.approx(float(torch.exp(-model.logit_scale.detach())))
+
+
+@pytest.mark.parametrize("names", [["input_ids"], ["input_ids", "attention_mask"]])
+def test_a_siglip_attends_to_its_padding_whatever_its_tokenizer_returns(
+    tmp_path: Path, names: list[str]
+) -> None:
+    folder = save_siglip(tmp_path / "siglip")
+    _edit(folder / "tokenizer_config.json", model_input_names=names)
+    model = AutoModel.from_pretrained(folder).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        ["a photo of the brain"], padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt"
+    )
+    assert list(tokens) == names
+    mask = (tokens["input_ids"] != 0).long()
+    with torch.inference_mode():
+        expected = model.get_text_features(input_ids=tokens["input_ids"]).pooler_output
+        masked = model.get_text_features(tokens["input_ids"], mask).pooler_output
+    assert not torch.allclose(masked, expected, atol=1e-2)
+    np.testing.assert_allclose(
+        load(folder).encode_text(["a photo of the brain"]), expected.numpy(), atol=1e-5
+    )
+
+
+def test_a_siglip_reads_lower_case_with_a_tokenizer_that_keeps_capitals(tmp_path: Path) -> None:
+    folder = save_siglip(tmp_path / "siglip2")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer("Brain")["input_ids"] != tokenizer("brain")["input_ids"]
+    capital, lower = load(folder).encode_text(["A Photo of the BRAIN", "a photo of the brain"])
+    np.testing.assert_array_equal(capital, lower)
 
 
 def test_clip_tokens_are_in_the_joint_space(tmp_path: Path) -> None:
@@ -218,17 +249,16 @@ def _drop_tensors(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _edit(folder: Path, **changes: object) -> None:
-    path = folder / "config.json"
+def _edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def _other_sizes(folder: Path) -> None:
-    _edit(folder, projection_dim=16)
+    _edit(folder / "config.json", projection_dim=16)
 
 
 def _other_architecture(folder: Path) -> None:
-    _edit(folder, model_type="bert")
+    _edit(folder / "config.json", model_type="bert")
 
 
 def _no_json(folder: Path) -> None:
