@@ -33,7 +33,13 @@ HOMES = {
     "sam2": {"segmenters/sam2.py", "segmenters/sam2_decoder.py"},
     "hydra": {"segmenters/sam2.py"},
     "omegaconf": {"segmenters/sam2.py"},
-    "transformers": {"encoders/clip.py", "encoders/lite_clip.py", "segmenters/sam_model.py"},
+    "transformers": {
+        "encoders/clip.py",
+        "encoders/hugging_face.py",
+        "encoders/lite_clip.py",
+        "segmenters/sam_model.py",
+    },
+    "open_clip": {"encoders/open_clip.py"},
     "timm": {"encoders/timm.py", "efficientnet.py"},
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},
@@ -88,6 +94,7 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
             "sam2",
             "transformers",
             "timm",
+            "open_clip",
             "sklearn",
             "zarr",
             "skimage",
@@ -107,7 +114,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert not loaded & {
-        *("torch", "transformers", "sam2", "timm", "sklearn", "zarr", "pandas"),
+        *("torch", "transformers", "sam2", "timm", "open_clip", "sklearn", "zarr", "pandas"),
         *("matplotlib", "jinja2"),
     }
 

@@ -32,12 +32,14 @@ from medfocus_pipeline.config.stage_one import (
     LiteClipConfig,
     MasksConfig,
     MedSamConfig,
+    OpenClipConfig,
     Sam2Config,
     SamAdapterConfig,
     SamConfig,
     SegmenterConfig,
     ThresholdConfig,
     TimmConfig,
+    VisionConfig,
 )
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "MasksConfig",
     "MedSamConfig",
     "MlpConfig",
+    "OpenClipConfig",
     "ProbeConfig",
     "ProbeRow",
     "Runtime",
@@ -68,5 +71,6 @@ __all__ = [
     "TimmConfig",
     "TipAdapterConfig",
     "TipAdapterFConfig",
+    "VisionConfig",
     "ZeroShotConfig",
 ]

@@ -168,6 +168,34 @@ class ClipConfig(Frozen):
     precision: Precision = "fp32"
 
 
+class OpenClipConfig(Frozen):
+    """A dual encoder of open_clip_torch: a hub model or folder with an ``open_clip_config.json``.
+
+    Attributes:
+        model: hub id, or path of a folder.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+    """
+
+    name: Literal["open_clip"] = "open_clip"
+    model: str = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
+    revision: str | None = None
+    precision: Precision = "fp32"
+
+
+class VisionConfig(Frozen):
+    """An image encoder of transformers without a text tower: DINOv2, RAD-DINO, DINOv3.
+
+    Attributes:
+        model: hub id, or path of a folder that `save_pretrained` wrote.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+    """
+
+    name: Literal["vision"] = "vision"
+    model: str = "microsoft/rad-dino"
+    revision: str | None = None
+    precision: Precision = "fp32"
+
+
 class TimmConfig(Frozen):
     """A timm image encoder; weights from the hub or a local safetensors or state-dict file.
 
@@ -203,7 +231,12 @@ class LiteClipConfig(Frozen):
 
 
 EncoderConfig = Annotated[
-    ClipConfig | TimmConfig | EfficientNetLiteConfig | LiteClipConfig,
+    ClipConfig
+    | OpenClipConfig
+    | VisionConfig
+    | TimmConfig
+    | EfficientNetLiteConfig
+    | LiteClipConfig,
     Field(discriminator="name"),
 ]
 

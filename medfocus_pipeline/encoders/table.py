@@ -8,7 +8,9 @@ from medfocus_pipeline.config import (
     EfficientNetLiteConfig,
     Frozen,
     LiteClipConfig,
+    OpenClipConfig,
     TimmConfig,
+    VisionConfig,
 )
 from medfocus_pipeline.encoders.clip import clip_id, find_clip, is_clip, load_clip
 from medfocus_pipeline.encoders.efficientnet_lite import (
@@ -17,8 +19,10 @@ from medfocus_pipeline.encoders.efficientnet_lite import (
     load_efficientnet_lite,
 )
 from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, load_lite_clip
+from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip, open_clip_id
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
+from medfocus_pipeline.encoders.vision import find_vision, load_vision, vision_id
 from medfocus_pipeline.zoo import Entry, Model
 
 _CROPPED, _SQUEEZED = "bicubic, centre crop", "bicubic, squeezed"
@@ -38,6 +42,26 @@ def _clip(
         config=ClipConfig(model=model),
         licence=licence,
         dim=dim,
+        side=side,
+        pixels=pixels,
+        parameters=parameters,
+        gated=gated,
+    )
+
+
+def _vision(
+    model: str,
+    licence: str,
+    *,
+    side: int,
+    parameters: float,
+    pixels: str = _CROPPED,
+    gated: bool = False,
+) -> Model:
+    return Model(
+        config=VisionConfig(model=model),
+        licence=licence,
+        dim=768,
         side=side,
         pixels=pixels,
         parameters=parameters,
@@ -73,6 +97,74 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             _clip("openai/clip-vit-base-patch16", "MIT (code)", dim=512, parameters=149.6),
             _clip("openai/clip-vit-base-patch32", "MIT (code)", dim=512, parameters=151.3),
             _clip("openai/clip-vit-large-patch14", "MIT (code)", dim=768, parameters=427.6),
+            _clip(
+                "flaviagiammarino/pubmed-clip-vit-base-patch32", "MIT", dim=512, parameters=151.3
+            ),
+            _clip(
+                "google/siglip-base-patch16-224",
+                "Apache-2.0",
+                dim=768,
+                parameters=203.2,
+                pixels=_SQUEEZED,
+            ),
+            _clip(
+                "google/siglip2-base-patch16-224",
+                "Apache-2.0",
+                dim=768,
+                parameters=375.2,
+                pixels="bilinear, squeezed",
+            ),
+            _clip(
+                "google/medsiglip-448",
+                "Health AI Developer Foundations",
+                dim=1152,
+                parameters=878.3,
+                side=448,
+                pixels=_SQUEEZED,
+                gated=True,
+            ),
+        ),
+    ),
+    OpenClipConfig: Entry(
+        what="dual encoders of open_clip_torch",
+        package="open_clip_torch",
+        identify=open_clip_id,
+        find=find_open_clip,
+        load=load_open_clip,
+        label=lambda config: open_clip_id(config).rpartition("/")[2],
+        hub=lambda model, revision: OpenClipConfig(model=model, revision=revision),
+        has_text=lambda _: True,
+        models=(
+            Model(
+                config=OpenClipConfig(),
+                licence="MIT",
+                dim=512,
+                side=224,
+                pixels=_CROPPED,
+                parameters=195.9,
+                note="256 text tokens",
+            ),
+        ),
+    ),
+    VisionConfig: Entry(
+        what="DINOv2, RAD-DINO and DINOv3 as transformers has them",
+        package="transformers",
+        identify=vision_id,
+        find=find_vision,
+        load=load_vision,
+        label=lambda config: vision_id(config).rpartition("/")[2],
+        hub=lambda model, revision: VisionConfig(model=model, revision=revision),
+        models=(
+            _vision("microsoft/rad-dino", "MIT", side=518, parameters=86.6),
+            _vision("facebook/dinov2-base", "Apache-2.0", side=224, parameters=86.6),
+            _vision(
+                "facebook/dinov3-vitb16-pretrain-lvd1689m",
+                "DINOv3 License",
+                side=224,
+                parameters=85.7,
+                pixels="bilinear, squeezed",
+                gated=True,
+            ),
         ),
     ),
     TimmConfig: Entry(

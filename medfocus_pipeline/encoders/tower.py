@@ -1,7 +1,7 @@
 """What every image encoder does alike: from uint8 pictures to embeddings."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -99,6 +99,26 @@ class ImageTower:
             # (n, s, s, 3) seen as (n, 3, s, s) is the channels-last layout, the faster one.
             pooled, tokens = self.forward(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
         return Encoded(_array(pooled), None if tokens is None else _array(tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class DualTower(ImageTower):
+    """An `ImageTower` and a text tower: both `Encoder` and `TextEncoder`.
+
+    Attributes:
+        temperature: 1 / exp(logit_scale).
+        text_features: texts -> ``(n, d)`` features on the device.
+    """
+
+    temperature: float
+    text_features: Callable[[list[str]], "torch.Tensor"]
+
+    def encode_text(self, texts: Sequence[str]) -> FloatArray:
+        """``(n, d) float32``, the text tower's projected features, not normalised."""
+        import torch
+
+        with torch.inference_mode(), autocast(self.mean.device.type, self.precision):
+            return _array(self.text_features(list(texts)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def save_clip(folder: Path, *, seed: int = 0) -> Path:
     CLIPModel(config).save_pretrained(folder)
     size = {"shortest_edge": 32}
     CLIPImageProcessor(size=size, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    save_tokenizer(folder)
     return folder
 
 
@@ -51,7 +51,7 @@ def save_siglip(folder: Path, *, seed: int = 0) -> Path:
     )
     SiglipModel(config).save_pretrained(folder)
     SiglipImageProcessor(size={"height": 36, "width": 36}).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    save_tokenizer(folder)
     return folder
 
 
@@ -59,7 +59,12 @@ def _text_sizes() -> dict[str, int]:
     return {"vocab_size": len(WORDS) + 4, "max_position_embeddings": TEXT_LENGTH}
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def save_tokenizer(folder: Path, *, length: int = TEXT_LENGTH) -> None:
+    """The words as a tokenizer of transformers, for texts of so many tokens."""
+    _tokenizer(length).save_pretrained(folder)
+
+
+def _tokenizer(length: int) -> PreTrainedTokenizerFast:
     special = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3}
     words = {word: index for index, word in enumerate(WORDS, start=4)}
     tokenizer = Tokenizer(WordLevel(special | words, unk_token="<unk>"))
@@ -73,5 +78,5 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
-        model_max_length=TEXT_LENGTH,
+        model_max_length=length,
     )

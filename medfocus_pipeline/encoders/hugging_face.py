@@ -1,0 +1,148 @@
+"""What the encoders of transformers do alike: find their files, load them, prepare pictures."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.types import Image
+from medfocus_pipeline.weights import (
+    FileHashes,
+    Weights,
+    folder_weights,
+    hub_weights,
+    local_folder,
+)
+
+CONFIG = "config.json"
+_INDEX = "model.safetensors.index.json"
+_FILES = (
+    CONFIG,
+    f"model.safetensors|{_INDEX}",
+    "preprocessor_config.json|processor_config.json",
+)
+
+
+def folder_or_id(model: str) -> str:
+    """The hub id, or the name of a local folder: never a path."""
+    folder = local_folder(model)
+    return model if folder is None else folder.resolve().name
+
+
+def find_model(
+    model: str,
+    revision: str | None,
+    hashes: FileHashes,
+    *,
+    files: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    download: bool,
+) -> Weights | None:
+    """The files of a hub model or a local folder; see `hub_weights`.
+
+    Args:
+        model: hub id, or path of a folder.
+        revision: branch, tag or commit; None is ``main``.
+        hashes: memo of file hashes.
+        files: beside configuration, tensors and preprocessing.
+        optional: names taken where they exist.
+        download: fetch what is missing.
+
+    Raises:
+        WeightsError: the folder lacks a file, or the hub's files cannot be had.
+    """
+    folder = local_folder(model)
+
+    def find(needed: Sequence[str], commit: str | None) -> Weights | None:
+        if folder is not None:
+            return folder_weights(folder, needed, optional=optional, hashes=hashes)
+        return hub_weights(
+            model, needed, optional=optional, revision=commit, hashes=hashes, download=download
+        )
+
+    weights = find((*_FILES, *files), revision)
+    if weights is None or _INDEX not in weights.paths:
+        return weights
+    shards = _shards(weights.paths[_INDEX])
+    return find((*_FILES, *files, *shards), weights.identity.revision)
+
+
+def model_type(config_file: Path, known: Sequence[str]) -> str:
+    """The ``model_type`` of a ``config.json``.
+
+    Raises:
+        ValueError: no JSON, or none of the known types.
+    """
+    kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
+    if kind not in known:
+        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(known)}")
+    return str(kind)
+
+
+def from_pretrained(folder: Path) -> tuple[Any, Any]:
+    """Model and image processor of a folder: no network, no pickle, no remote code.
+
+    Raises:
+        ValueError: tensors are missing or do not fit; whatever else transformers raises too.
+    """
+    import torch
+    from transformers import AutoImageProcessor, AutoModel
+
+    model, loading = AutoModel.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    # transformers fills what is missing or does not fit with random numbers and goes on.
+    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+    if unfit:
+        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
+    processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    return model.eval(), processor
+
+
+def resizing(processor: Any) -> Callable[[Image], Image]:
+    """The processor's own steps before rescaling; they stay in uint8."""
+
+    def resize_and_crop(image: Image) -> Image:
+        pixels = processor(
+            np.require(image, requirements=["C", "W"]),
+            do_rescale=False,
+            do_normalize=False,
+            input_data_format="channels_last",
+            return_tensors="np",
+        )["pixel_values"][0]
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+    return resize_and_crop
+
+
+def mean_and_std(processor: Any) -> tuple[list[float], list[float]]:
+    """The processor's normalisation, in grey levels."""
+    level = 1 / processor.rescale_factor if processor.do_rescale else 1.0
+    if not processor.do_normalize:
+        return [0.0] * 3, [level] * 3
+    return [m * level for m in processor.image_mean], [s * level for s in processor.image_std]
+
+
+def _shards(index: Path) -> list[str]:
+    """File names of a sharded safetensors model.
+
+    Raises:
+        WeightsError: the index is not one.
+    """
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{index} is no safetensors index: {error}; delete it and pull the model again."
+        ) from error

@@ -1,0 +1,298 @@
+"""Dual encoders of the package open_clip_torch: BiomedCLIP, LAION's CLIPs and whatever else.
+
+A model is a repository of the hub, or a folder, with an ``open_clip_config.json``. Its text tower
+may be one of transformers, named there as another repository: of that, the configuration (and the
+tokenizer, if the model brings none) is fetched too, so that nothing is missing without a network.
+"""
+
+import json
+import pickle
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medfocus_pipeline.config import OpenClipConfig, Runtime
+from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.encoders.tower import DualTower, dry_run, square_grid
+from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.types import Image, ModelIdentity
+from medfocus_pipeline.weights import (
+    FileHashes,
+    Weights,
+    folder_weights,
+    hub_weights,
+    local_folder,
+    unusable,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from medfocus_pipeline.encoders.tower import Forward
+
+_CONFIG = "open_clip_config.json"
+_TENSORS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+"""In the package's own order of preference."""
+
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
+_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+
+_BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClipEncoder(DualTower):
+    """A dual encoder of open_clip_torch.
+
+    Tokens are the last patch tokens after the final norm, projected into the joint space like
+    the pooled feature. A tower that pools by attention or convolves has none.
+    """
+
+
+def open_clip_id(config: OpenClipConfig) -> str:
+    """The hub id, or the name of a local folder."""
+    folder = local_folder(config.model)
+    return config.model if folder is None else folder.resolve().name
+
+
+def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
+    """The model's own files, and those of the text tower that its configuration names.
+
+    A folder may hold the latter in a subfolder named like that repository's last part; else they
+    come from the hub's cache like any other.
+
+    Raises:
+        WeightsError: a file is missing or cannot be had, or the configuration is damaged.
+    """
+    folder = local_folder(config.model)
+    files = (_CONFIG, "|".join(_TENSORS))
+    own = _find(
+        config.model, folder, files, (*_VOCABULARIES, *_BESIDE), config.revision, hashes, download
+    )
+    if own is None:
+        return None
+    text = _model_config(own.paths[_CONFIG])["text_cfg"]
+    needs = _needs(text, own)
+    paths, digests = dict(own.paths), dict(own.identity.files)
+    for repo, (needed, optional) in needs.items():
+        inside = folder / repo.rpartition("/")[2] if folder else None
+        inside = inside if inside and inside.is_dir() else None
+        found = _find(repo, inside, needed, optional, None, hashes, download)
+        if found is None:
+            return None
+        paths |= {f"{repo}/{name}": path for name, path in found.paths.items()}
+        digests |= {f"{repo}/{name}": digest for name, digest in found.identity.files.items()}
+    return Weights(ModelIdentity(own.identity.id, own.identity.revision, digests), paths)
+
+
+def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenClipEncoder:
+    """Build the model from local files alone.
+
+    Raises:
+        WeightsError: the files are of no model of open_clip_torch, or are corrupt.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        return _build(config, weights, runtime)
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        *(SafetensorError, pickle.UnpicklingError, EOFError, OSError, AttributeError),
+        *(ValueError, TypeError, KeyError, RuntimeError),
+    ) as error:
+        raise unusable(weights, "a model of open_clip_torch", error) from error
+
+
+def _find(
+    model: str,
+    folder: Path | None,
+    files: Sequence[str],
+    optional: Sequence[str],
+    revision: str | None,
+    hashes: FileHashes,
+    download: bool,
+) -> Weights | None:
+    if folder is not None:
+        return folder_weights(folder, files, optional=optional, hashes=hashes)
+    return hub_weights(
+        model, files, optional=optional, revision=revision, hashes=hashes, download=download
+    )
+
+
+def _needs(text: dict[str, Any], own: Weights) -> dict[str, tuple[list[str], list[str]]]:
+    """Repository -> files of it that the text tower needs and may have, beside the model's own."""
+    needs: dict[str, tuple[list[str], list[str]]] = {}
+    if tower := text.get("hf_model_name"):
+        needs[tower] = (["config.json"], [])
+    tokenizer = text.get("hf_tokenizer_name")
+    if tokenizer and not own.paths.keys() & set(_VOCABULARIES):
+        needed, optional = needs.setdefault(tokenizer, ([], []))
+        needed.append("|".join(_VOCABULARIES))
+        # The type of the tokenizer is in one of these two.
+        optional += [*_BESIDE, "config.json"]
+    return needs
+
+
+def _model_config(path: Path) -> dict[str, Any]:
+    """The architecture, ``model_cfg``, of an ``open_clip_config.json``.
+
+    Raises:
+        WeightsError: the file is none.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        if isinstance(found["text_cfg"], dict) and isinstance(found["vision_cfg"], dict):
+            return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{path} is no configuration of open_clip_torch: {type(error).__name__}: {error}; "
+            "delete it and pull the model again."
+        ) from error
+    raise WeightsError(f"{path} describes no image tower and text tower; name another model.")
+
+
+def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenClipEncoder:
+    import torch
+
+    device = resolve_device(runtime.device)
+    model, preprocess = _model(weights)
+    model.to(device)
+    tokenise = _tokenizer(weights)
+    resize_and_crop, normalise = _resize_and_crop(preprocess)
+
+    def text_features(texts: list[str]) -> torch.Tensor:
+        features: torch.Tensor = model.encode_text(tokenise(texts).to(device))
+        return features
+
+    mean, std = (
+        torch.tensor(values, device=device, dtype=torch.float32) * 255
+        for values in (normalise.mean, normalise.std)
+    )
+    forward = _image_forward(model)
+    shapes = dry_run(resize_and_crop, forward, mean=mean)
+    return OpenClipEncoder(
+        resize_and_crop=resize_and_crop,
+        mask_channels=3,
+        forward=torch.compile(forward) if runtime.compile else forward,
+        mean=mean,
+        std=std,
+        precision=config.precision,
+        batch_size=_BATCH_SIZE[device],
+        dim=shapes.dim,
+        token_grid=None if shapes.tokens is None else square_grid(shapes.tokens),
+        token_extent=shapes.side,
+        temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
+        text_features=text_features,
+    )
+
+
+def _model(weights: Weights) -> tuple[Any, Any]:
+    """The model in evaluation mode on the CPU, and its evaluation transform.
+
+    `open_clip.create_model` would do the same, but for the text tower's configuration, which it
+    asks the hub for, also where the model is a folder.
+    """
+    from open_clip import CLIP, CustomTextCLIP, load_checkpoint
+    from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+
+    described = json.loads(weights.paths[_CONFIG].read_text(encoding="utf-8"))
+    config = deepcopy(_model_config(weights.paths[_CONFIG]))
+    if "multimodal_cfg" in config:
+        raise ValueError("it is a CoCa, which is no dual encoder alone")
+    text, vision = config["text_cfg"], config["vision_cfg"]
+    custom = config.pop("custom_text", False)
+    if tower := text.get("hf_model_name"):
+        folder = weights.paths[f"{tower}/config.json"].parent
+        text |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
+        custom = True
+    if "timm_model_name" in vision:
+        vision["timm_model_pretrained"] = False
+    model: Any = (CustomTextCLIP if custom else CLIP)(**config)
+    tensors = next(name for name in _TENSORS if name in weights.paths)
+    load_checkpoint(model, str(weights.paths[tensors]), strict=True, weights_only=True)
+    settings = merge_preprocess_dict({}, described.get("preprocess_cfg", {}))
+    settings["size"] = model.visual.image_size
+    return model.eval(), image_transform_v2(PreprocessCfg(**settings), is_train=False)
+
+
+def _tokenizer(weights: Weights) -> Callable[[list[str]], "torch.Tensor"]:
+    """The model's own tokenizer if it brings one, as of a folder the package takes it."""
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
+
+    text = _model_config(weights.paths[_CONFIG])["text_cfg"]
+    length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    settings = text.get("tokenizer_kwargs", {})
+    name = text.get("hf_tokenizer_name")
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    if not name:
+        tokenizer = SimpleTokenizer(context_length=length, **settings)
+        return tokenizer
+    places = [weights.paths.get(file) for file in _VOCABULARIES]
+    places += [weights.paths.get(f"{name}/{file}") for file in _VOCABULARIES]
+    folder = next(path for path in places if path is not None).parent
+    tokenizer = HFTokenizer(
+        str(folder),
+        context_length=length,
+        tokenizer_mode=text.get("tokenizer_mode"),
+        local_files_only=True,
+        **settings,
+    )
+    return tokenizer
+
+
+def _resize_and_crop(preprocess: Any) -> tuple[Callable[[Image], Image], Any]:
+    """The transform's steps on a picture of Pillow, and its normalisation."""
+    from PIL import Image as Pillow
+    from torchvision.transforms import Normalize, ToTensor
+
+    steps = preprocess.transforms
+    last = next(index for index, step in enumerate(steps) if isinstance(step, ToTensor))
+    normalise = next(step for step in steps[last:] if isinstance(step, Normalize))
+
+    def resize_and_crop(image: Image) -> Image:
+        picture = Pillow.fromarray(image)
+        for step in steps[:last]:
+            picture = step(picture)
+        return np.array(picture)
+
+    return resize_and_crop, normalise
+
+
+def _image_forward(model: Any) -> "Forward":
+    """Projected image features and patch tokens; the tower says which it has."""
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
+    visual = model.visual
+
+    def plain(pixels: "torch.Tensor") -> "tuple[torch.Tensor, None]":
+        return model.encode_image(pixels), None
+
+    def timm(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+        features = visual.trunk.forward_features(pixels)
+        tokens = features[:, visual.trunk.num_prefix_tokens :]
+        return visual.head(visual.trunk.forward_head(features)), visual.head(tokens)
+
+    def own(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+        pooled, tokens = visual(pixels)
+        return pooled, tokens if visual.proj is None else tokens @ visual.proj
+
+    if isinstance(visual, TimmModel):
+        pool = getattr(visual.trunk, "global_pool", "")
+        return timm if pool == "token" else plain
+    simple = isinstance(visual, VisionTransformer) and visual.attn_pool is None
+    if simple and visual.pool_type in {"tok", "avg"} and not visual.final_ln_after_pool:
+        visual.output_tokens = True
+        return own
+    return plain

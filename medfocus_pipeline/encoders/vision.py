@@ -1,0 +1,99 @@
+"""Image encoders of transformers without a text tower: DINOv2, RAD-DINO, DINOv3."""
+
+from typing import TYPE_CHECKING, Any
+
+from medfocus_pipeline.config import Runtime, VisionConfig
+from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.encoders.hugging_face import (
+    CONFIG,
+    find_model,
+    folder_or_id,
+    from_pretrained,
+    mean_and_std,
+    model_type,
+    resizing,
+)
+from medfocus_pipeline.encoders.tower import ImageTower, dry_run, square_grid
+from medfocus_pipeline.weights import FileHashes, Weights, unusable
+
+if TYPE_CHECKING:
+    import torch
+
+    from medfocus_pipeline.encoders.tower import Forward
+
+_TYPES = ("dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext")
+"""Model types that this module knows: class token first, then registers, then patches."""
+
+_BATCH_SIZE = {"cpu": 8, "mps": 32, "cuda": 128}
+
+
+def vision_id(config: VisionConfig) -> str:
+    """The hub id, or the name of a local folder."""
+    return folder_or_id(config.model)
+
+
+def find_vision(config: VisionConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
+    """The files of a hub model or a local folder; see `find_model`.
+
+    Raises:
+        WeightsError: the folder lacks a file, or the hub's files cannot be had.
+    """
+    return find_model(config.model, config.revision, hashes, download=download)
+
+
+def load_vision(config: VisionConfig, weights: Weights, runtime: Runtime) -> ImageTower:
+    """Build the model from local files alone.
+
+    `pooled` is the class token after the last layer norm (``pooler_output``), which RAD-DINO's
+    and DINO's authors classify by; tokens are the patch tokens after the same norm. Register
+    tokens are left out.
+
+    Raises:
+        WeightsError: the files are of none of these models, or are corrupt.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        model_type(weights.paths[CONFIG], _TYPES)
+        model, processor = from_pretrained(weights.paths[CONFIG].parent)
+        return _tower(model, processor, config, runtime)
+    except torch.OutOfMemoryError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise unusable(weights, "DINOv2, RAD-DINO or DINOv3", error) from error
+
+
+def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -> ImageTower:
+    import torch
+
+    device = resolve_device(runtime.device)
+    model.to(device)
+    forward = _forward(model)
+    mean, std = (torch.tensor(values, device=device) for values in mean_and_std(processor))
+    resize_and_crop = resizing(processor)
+    shapes = dry_run(resize_and_crop, forward, mean=mean)
+    grid = None if shapes.tokens is None else square_grid(shapes.tokens)
+    patch = getattr(model.config, "patch_size", None)
+    return ImageTower(
+        resize_and_crop=resize_and_crop,
+        mask_channels=3,
+        forward=torch.compile(forward) if runtime.compile else forward,
+        mean=mean,
+        std=std,
+        precision=config.precision,
+        batch_size=_BATCH_SIZE[device],
+        dim=shapes.dim,
+        token_grid=grid,
+        token_extent=shapes.side if grid is None or patch is None else grid[0] * patch,
+    )
+
+
+def _forward(model: Any) -> "Forward":
+    first = 1 + getattr(model.config, "num_register_tokens", 0)
+
+    def forward(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+        output = model(pixel_values=pixels)
+        return output.pooler_output, output.last_hidden_state[:, first:]
+
+    return forward
