@@ -3,7 +3,7 @@
 The tables themselves are in `segmenters` and `encoders`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
 
@@ -79,11 +79,6 @@ class Entry(Generic[Loaded]):
 
 
 def name_of(config: type[Frozen]) -> str:
-    """The name that chooses a family, as its configuration has it."""
-    name, *_ = get_args(config.model_fields["name"].annotation)
-    return str(name)
-
-
-def names(configs: Iterable[type[Frozen]]) -> str:
-    """The names of several, for a message."""
-    return ", ".join(map(name_of, configs))
+    """The name that chooses a family, as its configuration has it; a plug-in's is its place."""
+    literal = get_args(config.model_fields["name"].annotation)
+    return str(literal[0]) if literal else "package.module:Factory"

@@ -17,7 +17,7 @@ from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.report.table import heading
 from stages.locate import check_embedded, locate_stores
-from stages.packing import Found, fitted, measured, origin, pack
+from stages.packing import Found, check_packable, fitted, measured, origin, pack
 from stages.planning import Plan, features, plan, split_of
 from stages.progress import say
 from stages.scan import Dataset, open_dataset
@@ -59,6 +59,7 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     known = results.read(context.folder / "results").to_pylist()
     head, focus = _choose(context, known, wanted)
     found = _find(context, dataset, known, replace(wanted, head=head, focus=focus))
+    check_packable(found.plan)
     check_embedded(found.plan.context, found.plan.places)
     table = features(dataset, split_of(dataset, context.probe), found.plan)
     looks = _looks(context, dataset, table, found)
@@ -124,7 +125,7 @@ def _configured(context: Context, wanted: Wanted) -> list[ProbeRow]:
     same = [
         row for row in rows if (row.head.name, "+".join(row.focus)) == (wanted.head, wanted.focus)
     ]
-    if wanted.head in names():
+    if wanted.head in names() or ":" in (wanted.head or ""):
         same.append(ProbeRow.model_validate(default))
     return [row for n, row in enumerate(same) if row not in same[:n]]
 

@@ -8,6 +8,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from medfocus_pipeline.config import problems
 from medfocus_pipeline.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -80,12 +81,9 @@ def validated(model: type[Model], values: object) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-            if problem["type"] != "too_short" or error.error_count() == 1
-        ]
-        raise ConfigError("These options do not fit together:\n" + "\n".join(lines)) from error
+        raise ConfigError(
+            "These options do not fit together:\n" + "\n".join(problems(error))
+        ) from error
 
 
 def comma_separated(text: str | None) -> list[str] | None:

@@ -11,8 +11,8 @@ from medfocus_pipeline.classifier.card import SCORES, Measured, Origin, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
-from medfocus_pipeline.config import MasksConfig
-from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.config import MasksConfig, PluginConfig
+from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import class_recalls, read_answers
 from medfocus_pipeline.evaluation.metrics import NAN
@@ -51,6 +51,21 @@ class Found:
     def own(self) -> Row:
         """The run's result."""
         return next(row for row in self.rows if row["run_key"] == self.run.key)
+
+
+def check_packable(one: Plan) -> None:
+    """Refuse what a folder cannot hold or what could not look at a new image.
+
+    Raises:
+        ConfigError: the row has a plug-in.
+    """
+    masked = [one.context.masks.segmenter] if has_region(one.row.focus) else []
+    for config in (one.row.head, one.context.embed.encoder, *masked):
+        if isinstance(config, PluginConfig):
+            raise ConfigError(
+                f"{one.label} uses the plug-in {config.name}, and a classifier's folder has no "
+                "code in it. Export a row of MedFocus's own: medfocus heads list, models list."
+            )
 
 
 def fitted(context: Context, table: FeatureTable, found: Found) -> Saved:

@@ -36,13 +36,13 @@ _RUNS_A_PROCESS = 16
 
 
 def parse_row(text: str) -> dict[str, object]:
-    """``fusion:original+segmented`` as a `ProbeRow`.
+    """``fusion:original+segmented`` as a `ProbeRow`; a plug-in's name has a colon of its own.
 
     Raises:
         ConfigError: there is no focus mode in it.
     """
-    head, sign, focus = text.partition(":")
-    if not sign or not focus:
+    head, _, focus = text.rpartition(":")
+    if not head or not focus:
         raise ConfigError(f"--row {text!r}: expected HEAD:FOCUS, e.g. linear:original+segmented.")
     return {"head": {"name": head}, "focus": focus.split("+")}
 

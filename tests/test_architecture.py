@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("files", "seeding", "workers", "config"),
     ("devices", "weights", "profiles"),
-    ("datasets", "efficientnet", "zoo"),
+    ("datasets", "efficientnet", "plugins", "zoo"),
     ("masks",),
     ("segmenters", "encoders"),
     ("stores",),

@@ -9,10 +9,12 @@ from medfocus_pipeline.config import (
     ClipConfig,
     EmbedConfig,
     EncoderConfig,
+    EncoderPluginConfig,
     Frozen,
     HeadConfig,
     LiteClipConfig,
     MasksConfig,
+    PluginConfig,
     ProbeConfig,
     ProbeRow,
     Runtime,
@@ -28,6 +30,7 @@ CONFIGS = [
     value
     for value in vars(config).values()
     if isinstance(value, type) and issubclass(value, Frozen) and value is not Frozen
+    if not issubclass(value, PluginConfig)  # see below
 ]
 
 
@@ -36,7 +39,8 @@ NEEDED: dict[type[Frozen], dict[str, Path]] = {SamAdapterConfig: {"adapter": Pat
 
 
 def implementations(union: object) -> tuple[type[Frozen], ...]:
-    return get_args(get_args(union)[0])
+    own, _plugin = get_args(get_args(union)[0])
+    return get_args(get_args(own)[0])
 
 
 def make(kind: type[Frozen]) -> Frozen:
@@ -66,6 +70,17 @@ def test_a_name_tells_which_configuration_it_is(union: object) -> None:
     assert len(set(names)) == len(names)
     for kind in implementations(union):
         assert kind.model_fields["name"].default == make(kind).name
+
+
+def test_a_plug_in_keeps_the_keys_that_it_does_not_know_as_options() -> None:
+    given = {"encoder": {"name": "mylab.models:Tiny", "depth": 3}}
+    made = EmbedConfig.model_validate(given)
+    expected = EncoderPluginConfig(name="mylab.models:Tiny", options={"depth": 3})
+    assert made.encoder == expected
+    assert hash(made.encoder) == hash(expected)
+    assert EmbedConfig.model_validate_json(made.model_dump_json()) == made
+    with pytest.raises(ValidationError, match="frozen"):
+        made.encoder.name = "clip"  # type: ignore[assignment,misc]
 
 
 def test_a_name_that_is_not_known_is_refused_with_the_known_ones() -> None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig
+from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
 from medfocus_pipeline.heads.saved import Saved
@@ -103,6 +103,14 @@ class PackConfig(Frozen):
     threshold: float = Field(ge=0)
     run: TrainedOn
     tensors_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _no_code(self) -> "PackConfig":
+        segmenter = self.masks.segmenter if self.masks else None
+        for config in (self.encoder, self.head, segmenter):
+            if isinstance(config, PluginConfig):
+                raise ValueError(f"it names the plug-in {config.name}, and a folder has no code")
+        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

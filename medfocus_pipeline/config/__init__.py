@@ -6,6 +6,7 @@ How a stage runs (device, batch size, workers) is in `Runtime` and never in a ke
 from medfocus_pipeline.config.base import (
     Frozen,
     Runtime,
+    problems,
 )
 from medfocus_pipeline.config.heads import (
     ClipAdapterConfig,
@@ -19,6 +20,12 @@ from medfocus_pipeline.config.heads import (
     TipAdapterConfig,
     TipAdapterFConfig,
     ZeroShotConfig,
+)
+from medfocus_pipeline.config.plugin import (
+    EncoderPluginConfig,
+    HeadPluginConfig,
+    PluginConfig,
+    SegmenterPluginConfig,
 )
 from medfocus_pipeline.config.probe import (
     ProbeConfig,
@@ -50,9 +57,11 @@ __all__ = [
     "EfficientNetLiteConfig",
     "EmbedConfig",
     "EncoderConfig",
+    "EncoderPluginConfig",
     "Frozen",
     "FusionConfig",
     "HeadConfig",
+    "HeadPluginConfig",
     "LinearConfig",
     "LiteClipConfig",
     "LpPlusPlusConfig",
@@ -60,6 +69,7 @@ __all__ = [
     "MedSamConfig",
     "MlpConfig",
     "OpenClipConfig",
+    "PluginConfig",
     "ProbeConfig",
     "ProbeRow",
     "Runtime",
@@ -67,10 +77,12 @@ __all__ = [
     "SamAdapterConfig",
     "SamConfig",
     "SegmenterConfig",
+    "SegmenterPluginConfig",
     "ThresholdConfig",
     "TimmConfig",
     "TipAdapterConfig",
     "TipAdapterFConfig",
     "VisionConfig",
     "ZeroShotConfig",
+    "problems",
 ]

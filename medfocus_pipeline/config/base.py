@@ -1,6 +1,6 @@
 """What every configuration is: frozen; and how a stage runs, which changes no numbers."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medfocus_pipeline.types import Device
 
@@ -24,3 +24,16 @@ class Runtime(Frozen):
     batch_size: int | None = Field(default=None, ge=1)
     workers: int = Field(default=2, ge=1, le=64)
     compile: bool = False
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Every problem of a configuration with its place, one a line."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        if problem["type"] == "too_short" and error.error_count() > 1:
+            continue
+        place = ".".join(str(part) for part in problem["loc"] if part != "own")
+        hint = "; or a plug-in, package.module:Factory"
+        more = hint if problem["type"] == "union_tag_invalid" else ""
+        lines.append(f"  {place}: {problem['msg']}{more}")
+    return lines

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, Tag
 
 from medfocus_pipeline.config.base import Frozen
+from medfocus_pipeline.config.plugin import OWN, PLUGIN, HeadPluginConfig, own_or_plugin
 
 
 class LinearConfig(Frozen):
@@ -219,7 +220,7 @@ class MlpConfig(Frozen):
     batch_size: int = Field(default=128, ge=1)
 
 
-HeadConfig = Annotated[
+_OwnHead = Annotated[
     LinearConfig
     | FusionConfig
     | ZeroShotConfig
@@ -231,4 +232,8 @@ HeadConfig = Annotated[
     | LpPlusPlusConfig
     | MlpConfig,
     Field(discriminator="name"),
+]
+HeadConfig = Annotated[
+    Annotated[_OwnHead, Tag(OWN)] | Annotated[HeadPluginConfig, Tag(PLUGIN)],
+    own_or_plugin(HeadPluginConfig.group, _OwnHead),
 ]

@@ -3,9 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from medfocus_pipeline.config.base import Frozen
+from medfocus_pipeline.config.plugin import (
+    OWN,
+    PLUGIN,
+    EncoderPluginConfig,
+    SegmenterPluginConfig,
+    own_or_plugin,
+)
 from medfocus_pipeline.types import FocusMode, Precision, RoiRule, View
 
 
@@ -136,9 +143,13 @@ class SamAdapterConfig(Frozen):
     precision: Precision = "bf16"
 
 
-SegmenterConfig = Annotated[
+_OwnSegmenter = Annotated[
     Sam2Config | ThresholdConfig | SamConfig | MedSamConfig | SamAdapterConfig,
     Field(discriminator="name"),
+]
+SegmenterConfig = Annotated[
+    Annotated[_OwnSegmenter, Tag(OWN)] | Annotated[SegmenterPluginConfig, Tag(PLUGIN)],
+    own_or_plugin(SegmenterPluginConfig.group, _OwnSegmenter),
 ]
 
 
@@ -230,7 +241,7 @@ class LiteClipConfig(Frozen):
     precision: Precision = "fp32"
 
 
-EncoderConfig = Annotated[
+_OwnEncoder = Annotated[
     ClipConfig
     | OpenClipConfig
     | VisionConfig
@@ -238,6 +249,10 @@ EncoderConfig = Annotated[
     | EfficientNetLiteConfig
     | LiteClipConfig,
     Field(discriminator="name"),
+]
+EncoderConfig = Annotated[
+    Annotated[_OwnEncoder, Tag(OWN)] | Annotated[EncoderPluginConfig, Tag(PLUGIN)],
+    own_or_plugin(EncoderPluginConfig.group, _OwnEncoder),
 ]
 
 

@@ -6,12 +6,14 @@ Licences, sizes and preprocessing are those of the repositories on the hub.
 from medfocus_pipeline.config import (
     ClipConfig,
     EfficientNetLiteConfig,
+    EncoderPluginConfig,
     Frozen,
     LiteClipConfig,
     OpenClipConfig,
     TimmConfig,
     VisionConfig,
 )
+from medfocus_pipeline.encoders import plugin
 from medfocus_pipeline.encoders.clip import clip_id, find_clip, is_clip, load_clip
 from medfocus_pipeline.encoders.efficientnet_lite import (
     efficientnet_lite_id,
@@ -23,6 +25,7 @@ from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip,
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
 from medfocus_pipeline.encoders.vision import find_vision, load_vision, vision_id
+from medfocus_pipeline.plugins import find_plugin, plugin_name
 from medfocus_pipeline.zoo import Entry, Model
 
 _CROPPED, _SQUEEZED = "bicubic, centre crop", "bicubic, squeezed"
@@ -227,6 +230,14 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
                 pixels=_CROPPED,
             ),
         ),
+    ),
+    EncoderPluginConfig: Entry(
+        what="an encoder of another package, docs/extending.md",
+        identify=plugin_name,
+        find=find_plugin,
+        load=plugin.load_plugin,
+        label=plugin_name,
+        has_text=plugin.has_text,
     ),
 }
 """By the type of their configuration."""

@@ -89,7 +89,7 @@ def plan_runs(
     """
     common = {
         "version": VERSION,
-        "head": head.model_dump(mode="json"),
+        "head": head.model_dump(mode="json") | _version(head),
         "embeddings": list(keys.embed_keys),
         "text": _text_key(head, keys),
         "test": test.key,
@@ -114,6 +114,12 @@ def plan_runs(
                 Run(digest(run), digest(fit), head, keys.focus, budget, seed, subset, subset_key)
             )
     return sorted(runs, key=lambda run: (run.budget, run.seed))
+
+
+def _version(head: HeadConfig) -> JSON:
+    """Of a plug-in, which is not told by its configuration."""
+    version = entry(head).version
+    return {"version": version} if version else {}
 
 
 def _text_key(head: HeadConfig, keys: FeatureKeys) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
+from medfocus_pipeline import plugins
 from medfocus_pipeline.config import (
     ClipAdapterConfig,
     CoCoOpConfig,
@@ -10,6 +11,7 @@ from medfocus_pipeline.config import (
     Frozen,
     FusionConfig,
     HeadConfig,
+    HeadPluginConfig,
     LinearConfig,
     LpPlusPlusConfig,
     MlpConfig,
@@ -42,6 +44,7 @@ class Entry(NamedTuple):
         seeded: whether the seed does more than draw the subset.
         what: one line about it.
         source: the paper that it is from.
+        version: of a plug-in, which goes into the key of a run; empty else.
     """
 
     make: Callable[[Any], Head]
@@ -49,6 +52,7 @@ class Entry(NamedTuple):
     seeded: bool
     what: str
     source: str
+    version: str = ""
 
 
 HEADS: dict[type[Frozen], Entry] = {
@@ -89,8 +93,12 @@ HEADS: dict[type[Frozen], Entry] = {
 
 
 def entry(config: HeadConfig) -> Entry:
-    """The table's entry of a configuration."""
-    return HEADS[type(config)]
+    """The table's entry of a configuration, or what a plug-in says of itself.
+
+    Raises:
+        ConfigError: the plug-in cannot be imported, or needs what there is not.
+    """
+    return _plugin(config) if isinstance(config, HeadPluginConfig) else HEADS[type(config)]
 
 
 def make_head(config: HeadConfig) -> Head:
@@ -101,3 +109,19 @@ def make_head(config: HeadConfig) -> Head:
 def names() -> dict[str, Entry]:
     """Entries by the name that a configuration or ``--row`` gives."""
     return {get_args(kind.model_fields["name"].annotation)[0]: HEADS[kind] for kind in HEADS}
+
+
+def _plugin(config: HeadPluginConfig) -> Entry:
+    made = plugins.factory(config)
+    needs: Any = getattr(made, "needs", "nothing")
+    if needs not in get_args(Needs):
+        known = ", ".join(map(repr, get_args(Needs)))
+        raise plugins.wrong(config, got=f"needs {needs!r}", expected=f"one of {known}")
+    return Entry(
+        lambda config: plugins.make(config, Head, {}),
+        needs,
+        bool(getattr(made, "seeded", True)),
+        "a head of another package",
+        config.name,
+        made.version,
+    )

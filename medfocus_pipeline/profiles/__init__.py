@@ -15,6 +15,7 @@ from medfocus_pipeline.config import (
     Frozen,
     MasksConfig,
     ProbeConfig,
+    problems,
 )
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import FocusMode, RoiRule, View
@@ -79,12 +80,8 @@ def load_profile(name: str) -> Profile:
     try:
         return Profile.model_validate(yaml.safe_load(text) or {})
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        ]
         raise ConfigError(
-            f"Profile {name!r} is not valid:\n" + "\n".join(lines) + "\n"
+            f"Profile {name!r} is not valid:\n" + "\n".join(problems(error)) + "\n"
             "All settings: medfocus profiles paper"
         ) from error
     except yaml.YAMLError as error:

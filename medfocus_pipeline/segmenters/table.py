@@ -9,9 +9,11 @@ from medfocus_pipeline.config import (
     Sam2Config,
     SamAdapterConfig,
     SamConfig,
+    SegmenterPluginConfig,
     ThresholdConfig,
 )
-from medfocus_pipeline.segmenters import medsam, sam, sam2, sam_adapter, threshold
+from medfocus_pipeline.plugins import find_plugin, plugin_name
+from medfocus_pipeline.segmenters import medsam, plugin, sam, sam2, sam_adapter, threshold
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.segmenters.sam_model import find_sam, sam_id
 from medfocus_pipeline.types import ModelIdentity
@@ -127,6 +129,13 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
         load=threshold.load,
         label=lambda config: config.name,
         models=(Model(config=ThresholdConfig(), licence="ours"),),
+    ),
+    SegmenterPluginConfig: Entry(
+        what="a segmenter of another package, docs/extending.md",
+        identify=plugin_name,
+        find=find_plugin,
+        load=plugin.load,
+        label=plugin_name,
     ),
 }
 """By the type of their configuration."""

@@ -167,14 +167,19 @@ def _changes(now: BaseModel, before: BaseModel, prefix: str = "") -> Iterator[st
         elif isinstance(value, BaseModel):
             if type(value) is not type(old):
                 yield from ("--set", f"{key}.name={getattr(value, 'name', '')}")
-                old = type(value)()
+                old = _default(value)
             yield from _changes(value, old, f"{key}.")
         else:
             yield from ("--set", f"{key}={_yaml(value)}")
 
 
+def _default(config: Any) -> Any:
+    """The configuration of the same name that sets nothing; what it must be told is absent."""
+    return type(config).model_construct(name=config.name)
+
+
 def _row_options(rows: Sequence[ProbeRow]) -> Iterator[str]:
-    plain = all(row.head == type(row.head)() for row in rows)
+    plain = all(row.head == _default(row.head) for row in rows)
     if not plain:
         yield from ("--set", f"rows={json.dumps([row.model_dump(mode='json') for row in rows])}")
         return

@@ -66,6 +66,13 @@ def test_a_later_version_is_refused(folder: Path) -> None:
         read_pack(folder)
 
 
+def test_a_plug_in_is_refused_because_a_folder_may_be_anybodys(folder: Path) -> None:
+    values = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(values | {"encoder": {"name": "os.path:join"}}))
+    with pytest.raises(WeightsError, match=r"names the plug-in os\.path:join"):
+        read_pack(folder)
+
+
 def test_tensors_that_were_changed_are_refused(folder: Path) -> None:
     content = bytearray((folder / TENSORS).read_bytes())
     content[-1] ^= 1
