@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ def recipe(
         prompts: the class prompts; they count only where the ROI rule reads them.
     """
     described = config.model_dump(
-        mode="json", exclude={"encoder": {"model", "checkpoint", "revision"}}
+        mode="json", exclude={"encoder": {"model", "checkpoint", "revision", "file", "ids"}}
     )
     if not needs_masks(config):
         masks, described["roi"] = None, None
@@ -149,6 +149,34 @@ def job(
 
     images = max(1, encoder.batch_size // len(config.views))
     return Job(load, compute, batch_size or images, workers, calls)
+
+
+def looked_up_job(
+    rows: Mapping[str, FloatArray], read: Callable[[str], Image], *, workers: int
+) -> Job[tuple[FloatArray, str]]:
+    """How to fill a store with features that were computed elsewhere; images are only hashed.
+
+    Args:
+        rows: image id -> ``(d,) float32``.
+        read: the image of an id; may raise `ImageError`.
+        workers: threads that load.
+    """
+
+    def load(image_id: str) -> tuple[FloatArray, str]:
+        return rows[image_id], pixel_sha256(read(image_id))
+
+    def compute(batch: Sequence[tuple[FloatArray, str]]) -> Block:
+        pooled = np.stack([row for row, _ in batch])[:, None]
+        with np.errstate(over="ignore"):  # an infinity is refused by the store, with its place
+            halves = pooled.astype(np.float16)
+        columns = {
+            "fallback": pa.array([False] * len(batch), pa.bool_()),
+            "roi_area": pa.array([1.0] * len(batch), pa.float32()),
+            "pixel_sha256": pa.array([digest for _, digest in batch], pa.string()),
+        }
+        return Block({"pooled": halves}, columns)
+
+    return Job(load, compute, SHARD_ROWS, workers)
 
 
 def encode(batch: Sequence[Prepared], encoder: Encoder) -> Block:

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, Runtime
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders import has_text, load_encoder
+from medfocus_pipeline.encoders.feature_file import FeatureFile, listed
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.features import class_texts
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.stores.compute import fill
+from medfocus_pipeline.stores.job import Job
 from medfocus_pipeline.stores.lock import writing
+from medfocus_pipeline.stores.store import Store
 from stages.filling import fill_shown
 from stages.locate import Located, Stores, locate_stores
 from stages.progress import say, say_problems
@@ -103,6 +107,8 @@ def _embed(
 ) -> dict[str, str]:
     specs = embedding.array_specs(config, encoder)
     store = place.create(context.folder, specs, shard_rows=embedding.SHARD_ROWS)
+    if isinstance(encoder, FeatureFile):
+        return _look_up(dataset, store, place, encoder, runtime)
     candidates = similarity = None
     if embedding.needs_masks(config) and stores.masks and stores.masks.store:
         candidates = segmentation.MaskReader(stores.masks.store)
@@ -110,6 +116,26 @@ def _embed(
     job = partial(embedding.job, encoder, config, dataset.read, candidates, similarity=similarity)
     with writing(store.path):
         outcome = fill_shown(store, place, job, runtime, what=f"embedding {place.label}")
+    return outcome.problems
+
+
+def _look_up(
+    dataset: Dataset, store: Store, place: Located, file: FeatureFile, runtime: Runtime
+) -> dict[str, str]:
+    manifest = dataset.manifest
+    usable: dict[str, list[str]] = {}
+    for row in manifest.usable.tolist():
+        usable.setdefault(manifest.image_ids[row], []).append(manifest.paths[row])
+    rows, surplus = file.match(usable)
+    if surplus:
+        say(f"{file.name} has {len(surplus):,} rows of no image here: {listed(surplus)}")
+
+    def job(*, batch_size: int | None, workers: int, calls: int) -> Job[Any]:
+        del batch_size, calls  # nothing is computed
+        return embedding.looked_up_job(rows, dataset.read, workers=workers)
+
+    with writing(store.path):
+        outcome = fill_shown(store, place, job, runtime, what=f"reading {place.label}")
     return outcome.problems
 
 

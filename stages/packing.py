@@ -11,7 +11,7 @@ from medfocus_pipeline.classifier.card import SCORES, Measured, Origin, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
-from medfocus_pipeline.config import MasksConfig, PluginConfig
+from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import class_recalls, read_answers
@@ -57,8 +57,13 @@ def check_packable(one: Plan) -> None:
     """Refuse what a folder cannot hold or what could not look at a new image.
 
     Raises:
-        ConfigError: the row has a plug-in.
+        ConfigError: the row has a plug-in, or features of a file.
     """
+    if isinstance(one.context.embed.encoder, FeaturesConfig):
+        raise ConfigError(
+            f"{one.label} is fitted on features of a file, which says nothing of new images, so "
+            "there is nothing to predict with. Embed with an encoder: medfocus models list."
+        )
     masked = [one.context.masks.segmenter] if has_region(one.row.focus) else []
     for config in (one.row.head, one.context.embed.encoder, *masked):
         if isinstance(config, PluginConfig):

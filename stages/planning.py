@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medfocus_pipeline.config import ProbeConfig, ProbeRow
+from medfocus_pipeline.config import FeaturesConfig, ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Split, test_split
 from medfocus_pipeline.encoders import has_prompts, has_text
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
@@ -33,6 +33,7 @@ _PAPER_METHODS = {
 """Rows of the paper's tables that ours stand beside."""
 
 NEEDS_DUAL = "needs a dual encoder"
+NEEDS_IMAGES = "needs an encoder of images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Plan:
         context: with the settings that the line is of.
         stores: of these settings.
         places: the embedding stores, one for each part of the features.
-        runs: none where the encoder lacks what the head needs.
+        runs: none where the encoder lacks what the line needs.
+        note: what it lacks; empty if it lacks nothing.
     """
 
     context: Context
@@ -52,11 +54,7 @@ class Plan:
     keys: FeatureKeys
     places: list[Located]
     runs: list[Run]
-
-    @property
-    def note(self) -> str:
-        """Why there are no runs; empty if there are."""
-        return "" if self.runs else NEEDS_DUAL
+    note: str
 
     @property
     def paper(self) -> str:
@@ -89,11 +87,15 @@ def plan(
     )
     plans = []
     for row in config.rows:
-        places = _places(context, stores, row.focus)
+        # A file's features are of whole images, whatever the profile's rows ask for.
+        blind = isinstance(context.embed.encoder, FeaturesConfig) and has_region(row.focus)
+        places = [] if blind else _places(context, stores, row.focus)
         keys = _keys(context, dataset, stores, row, places)
-        lacks = _lacks_texts(context, row, places)
-        runs = [] if lacks else plan_runs(config, row.head, keys, train=train, test=test)
-        plans.append(Plan(context, stores, row, keys, places, runs))
+        note = NEEDS_IMAGES if blind else ""
+        if not blind and _lacks_texts(context, row, places):
+            note = NEEDS_DUAL
+        runs = [] if note else plan_runs(config, row.head, keys, train=train, test=test)
+        plans.append(Plan(context, stores, row, keys, places, runs, note))
     return plans
 
 
@@ -143,7 +145,7 @@ def _keys(
     masked = has_region(row.focus)
     masks = stores.masks.store if stores.masks else None
     texts = stores.texts.store if stores.texts else None
-    parts = zip(row.focus, places, strict=True)
+    parts = zip(row.focus, places, strict=bool(places))
     return FeatureKeys(
         segmenter=masks_label(context.masks) if masked else "none",
         roi=config.configs(auto=dataset.card.roi)[0].roi if masked else "none",

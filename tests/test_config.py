@@ -10,6 +10,7 @@ from medfocus_pipeline.config import (
     EmbedConfig,
     EncoderConfig,
     EncoderPluginConfig,
+    FeaturesConfig,
     Frozen,
     HeadConfig,
     LiteClipConfig,
@@ -34,7 +35,10 @@ CONFIGS = [
 ]
 
 
-NEEDED: dict[type[Frozen], dict[str, Path]] = {SamAdapterConfig: {"adapter": Path("a.safetensors")}}
+NEEDED: dict[type[Frozen], dict[str, Path]] = {
+    SamAdapterConfig: {"adapter": Path("a.safetensors")},
+    FeaturesConfig: {"file": Path("mine.npy")},
+}
 """Settings without a default."""
 
 

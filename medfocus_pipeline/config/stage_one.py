@@ -241,13 +241,27 @@ class LiteClipConfig(Frozen):
     precision: Precision = "fp32"
 
 
+class FeaturesConfig(Frozen):
+    """Features that were computed elsewhere, in a file: whole images, one row each.
+
+    Attributes:
+        file: Parquet, or ``.npy``.
+        ids: ids or paths of a ``.npy``'s rows, one a line; None is its name with ``.txt``.
+    """
+
+    name: Literal["features"] = "features"
+    file: Path
+    ids: Path | None = None
+
+
 _OwnEncoder = Annotated[
     ClipConfig
     | OpenClipConfig
     | VisionConfig
     | TimmConfig
     | EfficientNetLiteConfig
-    | LiteClipConfig,
+    | LiteClipConfig
+    | FeaturesConfig,
     Field(discriminator="name"),
 ]
 EncoderConfig = Annotated[

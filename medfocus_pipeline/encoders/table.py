@@ -7,6 +7,7 @@ from medfocus_pipeline.config import (
     ClipConfig,
     EfficientNetLiteConfig,
     EncoderPluginConfig,
+    FeaturesConfig,
     Frozen,
     LiteClipConfig,
     OpenClipConfig,
@@ -20,6 +21,7 @@ from medfocus_pipeline.encoders.efficientnet_lite import (
     find_efficientnet_lite,
     load_efficientnet_lite,
 )
+from medfocus_pipeline.encoders.feature_file import features_id, find_features, load_features
 from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, load_lite_clip
 from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip, open_clip_id
 from medfocus_pipeline.encoders.protocol import Encoder
@@ -230,6 +232,13 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
                 pixels=_CROPPED,
             ),
         ),
+    ),
+    FeaturesConfig: Entry(
+        what="a file of features that you computed elsewhere",
+        identify=features_id,
+        find=find_features,
+        load=load_features,
+        label=features_id,
     ),
     EncoderPluginConfig: Entry(
         what="an encoder of another package, docs/extending.md",

@@ -3,10 +3,10 @@
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from medfocus_pipeline.config import (
     ClipConfig,
@@ -26,6 +26,8 @@ DEFAULT = "paper"
 class EmbedPlan(Frozen):
     """The embedding stores of a profile: one for each focus mode.
 
+    Features of a file are of whole images, so that one store of one view is all there is.
+
     Attributes:
         roi: the ROI rule; `auto` is the one of the data set's card.
     """
@@ -34,6 +36,15 @@ class EmbedPlan(Frozen):
     roi: RoiRule | Literal["auto"] = "auto"
     focus: tuple[FocusMode, ...] = Field(default=("original", "segmented"), min_length=1)
     views: tuple[View, ...] = EmbedConfig().views
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_images_of_a_file(cls, values: Any) -> Any:
+        encoder = values.get("encoder") if isinstance(values, dict) else None
+        name = encoder.get("name") if isinstance(encoder, dict) else getattr(encoder, "name", None)
+        if name != "features":
+            return values
+        return {**values, "focus": ("original",), "views": ("identity",)}
 
     def configs(self, *, auto: RoiRule) -> list[EmbedConfig]:
         """One configuration for each focus mode, in order.

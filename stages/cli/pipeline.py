@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from medfocus_pipeline.devices import cores
+from medfocus_pipeline.errors import ConfigError
 from stages.cli.common import base, open_, runtime_of
 from stages.options import (
     DEFAULT_CACHE,
@@ -48,7 +49,7 @@ def masks_command(
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
     segmenter: Annotated[
-        str | None, typer.Option(help="sam2, sam, medsam, sam_adapter or threshold.")
+        str | None, typer.Option(help="A family (medfocus models list) or package.module:Factory.")
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="SAM2: lite, tiny, small, base_plus, large.")
@@ -86,11 +87,15 @@ def embed_command(
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
     encoder: Annotated[
-        str | None, typer.Option(help="clip, timm, efficientnet-lite0 or lite-clip.")
+        str | None, typer.Option(help="A family (medfocus models list) or package.module:Factory.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Hub id, timm name or local folder.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="timm, lite-clip: local weights.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit on the hub.")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Instead of an encoder: a .parquet or .npy (docs/extending.md)."),
+    ] = None,
     focus: Annotated[
         str | None, typer.Option(help="original,segmented,overlay,mask,crop,dimmed: one or more.")
     ] = None,
@@ -112,9 +117,15 @@ def embed_command(
     """Embed the focused images, and the class prompts."""
     from stages import embed
 
+    if features is not None and (encoder or focus or views):
+        raise ConfigError(
+            "Features of a file are of whole images: --features goes without --encoder, --focus "
+            "and --views."
+        )
     context = open_(dataset, data, cache_, profile)
     options = {
-        "encoder.name": encoder,
+        "encoder.name": encoder if features is None else "features",
+        "encoder.file": features,
         "encoder.model": model,
         "encoder.checkpoint": checkpoint,
         "encoder.revision": revision,
