@@ -1,5 +1,6 @@
 """``medfocus models``: the zoo, which weights are here, and fetching the others."""
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,15 @@ from medfocus_pipeline.segmenters import SEGMENTERS
 from medfocus_pipeline.weights import FileHashes, Weights
 from medfocus_pipeline.zoo import Entry, Model, name_of
 from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, ProfileName
-from stages.progress import human, say
+from stages.progress import human, out, say
 from stages.settings import open_context
 
 app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
+
+_WIDTH = 100
+"""Of the list, in characters, at most: a terminal may be narrower."""
+
+_INDENT = " " * 6
 
 ModelConfig = SegmenterConfig | EncoderConfig
 
@@ -47,8 +53,8 @@ def list_command(
         _say_used(_used(dataset, data, cache_, profile), hashes)
     for kind, families in (("segmenter", SEGMENTERS), ("encoder", ENCODERS)):
         for config, entry in families.items():
-            runs_on = f", package {entry.package}" if entry.package else ""
-            say(f"{kind} {name_of(config)}: {entry.what}{runs_on}")
+            runs_on = f" ({entry.package})" if entry.package else ""
+            say(f"{kind} {name_of(config)}{runs_on}: {entry.what}")
             for model in entry.models:
                 _say_model(model, entry, hashes)
     say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(_TAKE_ANY_ID)}")
@@ -57,7 +63,7 @@ def list_command(
 def _say_used(configs: Iterable[ModelConfig], hashes: FileHashes) -> None:
     for config in configs:
         say(f"  {model_id(config)} ({config.name})")
-        say(f"      {_state(config, hashes)}")
+        _say_indented(_state(config, hashes))
 
 
 def _say_model(model: Model, entry: Entry[Any], hashes: FileHashes) -> None:
@@ -73,7 +79,12 @@ def _say_model(model: Model, entry: Entry[Any], hashes: FileHashes) -> None:
         model.note,
         _state(model.config, hashes, model),
     ]
-    say(f"      {'; '.join(part for part in parts if part)}")
+    _say_indented("; ".join(part for part in parts if part))
+
+
+def _say_indented(text: str) -> None:
+    for line in textwrap.wrap(text, min(_WIDTH, out.width) - len(_INDENT)):
+        say(f"{_INDENT}{line}")
 
 
 def _state(config: Any, hashes: FileHashes, model: Model | None = None) -> str:

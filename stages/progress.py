@@ -27,7 +27,7 @@ _WIDTH = 160
 def _console(stderr: bool) -> Console:
     probe = Console(stderr=stderr)
     width = None if probe.is_terminal else _WIDTH
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+    return Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
 
 
 out, err = _console(stderr=False), _console(stderr=True)
