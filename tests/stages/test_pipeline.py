@@ -230,7 +230,7 @@ def test_stage_two_needs_neither_images_nor_weights(
 ) -> None:
     shutil.rmtree("images")
     monkeypatch.setattr("medfocus_pipeline.efficientnet.find_spec", lambda _: None)
-    monkeypatch.setattr("stages.locate.find_encoder_weights", lambda *_, download: None)
+    monkeypatch.setattr("medfocus_pipeline.encoders.find_weights", lambda *_, download: None)
     answer = done("probe", "--fractions", "20", "--seeds", "2", "--workers", "1")
     assert "6 runs fitted" in answer.out, answer
 
