@@ -5,22 +5,21 @@ No torch here: what a model's identity is must be known in milliseconds, before 
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.files import replacing, sha256
+from medfocus_pipeline.hub import cached_snapshot, choose, download_files, first_line
+from medfocus_pipeline.tensors import beyond_tensors, shards_of
 from medfocus_pipeline.types import ModelIdentity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger(__name__)
-
-_HUB_TIMEOUT = 10.0
-"""Seconds to wait for the hub's answer; one try, no retries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def hub_weights(
     Args:
         repo: hub id, ``openai/clip-vit-base-patch16``.
         files: names that the model needs; ``"tokenizer.json|vocab.json"`` is the first of them
-            that exists.
+            that exists. Of an index (``model.safetensors.index.json``) its shards too.
         optional: names taken where they exist.
         revision: branch, tag or commit; None is ``main``.
         hashes: memo of file hashes.
@@ -105,12 +104,12 @@ def hub_weights(
     Raises:
         WeightsError: the hub cannot be reached, refuses, or has no such model or file.
     """
-    snapshot = _cached_snapshot(repo, revision or "main", cache_dir)
-    names, missing = _choose(files, optional, lambda name: (snapshot / name).is_file())
+    snapshot = cached_snapshot(repo, revision or "main", cache_dir)
+    names, missing = _choose_local(files, optional, snapshot)
     if missing:
         if not download:
             return None
-        snapshot, names = _download(repo, files, optional, revision or "main", cache_dir)
+        snapshot, names = download_files(repo, files, optional, revision or "main", cache_dir)
     paths = {name: snapshot / name for name in names}
     return Weights(_identity(repo, snapshot.name, paths, hashes), paths)
 
@@ -145,7 +144,7 @@ def folder_weights(
         WeightsError: the folder or a file is missing or unreadable.
     """
     name = folder.resolve().name
-    names, missing = _choose(files, optional, lambda file: (folder / file).is_file())
+    names, missing = _choose_local(files, optional, folder)
     if missing:
         raise WeightsError(
             f"Model folder {folder} has no {' and no '.join(missing)}; name a folder that "
@@ -155,14 +154,30 @@ def folder_weights(
     return Weights(_identity(name, None, paths, hashes), paths)
 
 
+def _choose_local(
+    files: Sequence[str], optional: Sequence[str], folder: Path
+) -> tuple[list[str], list[str]]:
+    """`choose` of a folder, and the shards of an index there."""
+    names, missing = choose(files, optional, lambda name: (folder / name).is_file())
+    shards = [shard for name in names for shard in shards_of(folder / name)]
+    absent = [shard for shard in shards if not (folder / shard).is_file()]
+    return [*names, *(shard for shard in shards if shard not in names)], [*missing, *absent]
+
+
 def unusable(weights: Weights, kind: str, error: Exception) -> WeightsError:
     """The one-sentence error for files that are there but do not load as a `kind`."""
     name = weights.identity.id
+    if beyond := beyond_tensors(weights.paths.values(), error):
+        return WeightsError(
+            f"Weights of {name} do not load as {kind}: {beyond}, and MedFocus takes nothing but "
+            "tensors out of such a file; name another revision or model, or, where you trust its "
+            "authors, a folder with its tensors saved as safetensors."
+        )
     if weights.identity.revision is None:
         remedy = "name a file or folder of that model"
     else:
         remedy = f"if they are corrupt, delete them and run `medfocus models pull {name}`"
-    return WeightsError(f"Weights of {name} do not load as {kind}: {_first_line(error)}; {remedy}.")
+    return WeightsError(f"Weights of {name} do not load as {kind}: {first_line(error)}; {remedy}.")
 
 
 def _identity(
@@ -188,84 +203,6 @@ def _read_memo(path: Path | None) -> dict[str, list[int | str]]:
         return {}
     entries = memo.items() if isinstance(memo, dict) else ()
     return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 3}
-
-
-def _cached_snapshot(repo: str, revision: str, cache_dir: Path | None) -> Path:
-    """The snapshot folder of a revision in the hub's cache; it may not exist.
-
-    The layout is specified at https://huggingface.co/docs/hub/local-cache and read here because
-    importing the hub's own look-up takes half a second.
-    """
-    from huggingface_hub import constants
-
-    root = Path(cache_dir or constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
-    reference = root / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
-    return root / "snapshots" / commit
-
-
-def _choose(
-    files: Iterable[str], optional: Iterable[str], exists: Callable[[str], bool]
-) -> tuple[list[str], list[str]]:
-    """The names that exist (first of each alternative), and the needs that nothing meets."""
-    found: list[str] = []
-    missing: list[str] = []
-    for need in files:
-        name = next(filter(exists, need.split("|")), None)
-        if name is None:
-            missing.append(need)
-        else:
-            found.append(name)
-    return list(dict.fromkeys([*found, *filter(exists, optional)])), missing
-
-
-def _download(
-    repo: str, files: Sequence[str], optional: Sequence[str], revision: str, cache_dir: Path | None
-) -> tuple[Path, list[str]]:
-    """Fetch all files of one commit; returns its snapshot folder and their names."""
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # its httpx's own
-
-    try:
-        # Asked first because it fails at once where there is no network: the download of a
-        # file would retry for half a minute.
-        info = HfApi().model_info(repo, revision=revision, timeout=_HUB_TIMEOUT)
-        available = {file.rfilename for file in info.siblings or ()}
-        names, missing = _choose(files, optional, available.__contains__)
-        if missing:
-            raise WeightsError(
-                f"{repo} at revision {revision} has no {' and no '.join(missing)}; name another "
-                "revision (a pull request is refs/pr/<n>) or another model."
-            )
-        for name in names:
-            path = hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir)
-            snapshot = Path(path).parents[name.count("/")]
-            revision = snapshot.name  # the first file fixes the commit of the others
-    except (OSError, ValueError, HTTPError) as error:
-        raise WeightsError(
-            f"Weights of {repo} are not in the local cache and cannot be fetched: "
-            f"{_reason(error)}; run `medfocus models pull {repo}` where there is network, or use "
-            "PROFILE=offline."
-        ) from error
-    return snapshot, names
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong at the hub, in a few words."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return "it is gated (accept its terms on the hub and run `hf auth login`)"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "the hub has no such model, or it is private (run `hf auth login`)"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return "the hub has no such revision of it"
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def local_folder(model: str) -> Path | None:

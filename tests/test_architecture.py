@@ -15,7 +15,9 @@ LIBRARY = ROOT / "medfocus_pipeline"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("files", "seeding", "workers", "config"),
-    ("devices", "weights", "profiles"),
+    ("devices", "tensors", "profiles"),
+    ("hub",),
+    ("weights",),
     ("datasets", "efficientnet", "plugins", "zoo"),
     ("masks",),
     ("segmenters", "encoders"),

@@ -1,8 +1,8 @@
 """CLIP and SigLIP dual encoders of the Hugging Face hub, through transformers."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.config import ClipConfig, Runtime
@@ -95,20 +95,24 @@ def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEnc
     from safetensors import SafetensorError
 
     try:
-        return _build(config, weights.paths[CONFIG], runtime)
+        return _build(config, weights, runtime)
     except torch.OutOfMemoryError:
         raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+    except (
+        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError),
+        *(pickle.UnpicklingError, SafetensorError),
+    ) as error:
         raise unusable(weights, "a CLIP or SigLIP model", error) from error
 
 
-def _build(config: ClipConfig, config_file: Path, runtime: Runtime) -> ClipEncoder:
+def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncoder:
     import torch
     from transformers import AutoTokenizer
 
     device = resolve_device(runtime.device)
+    config_file = weights.paths[CONFIG]
     kind = model_type(config_file, _TYPES)
-    model, processor = from_pretrained(config_file.parent)
+    model, processor = from_pretrained(weights)
     tokenizer = AutoTokenizer.from_pretrained(
         config_file.parent, local_files_only=True, trust_remote_code=False
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.tensors import FORMATS, is_safetensors
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import (
     FileHashes,
@@ -18,12 +18,7 @@ from medfocus_pipeline.weights import (
 )
 
 CONFIG = "config.json"
-_INDEX = "model.safetensors.index.json"
-_FILES = (
-    CONFIG,
-    f"model.safetensors|{_INDEX}",
-    "preprocessor_config.json|processor_config.json",
-)
+_PREPROCESSING = "preprocessor_config.json|processor_config.json"
 
 
 def folder_or_id(model: str) -> str:
@@ -54,20 +49,14 @@ def find_model(
     Raises:
         WeightsError: the folder lacks a file, or the hub's files cannot be had.
     """
+    # The tensors last: while they are on their way, nothing else is missing.
+    needed = (CONFIG, _PREPROCESSING, *files, FORMATS)
     folder = local_folder(model)
-
-    def find(needed: Sequence[str], commit: str | None) -> Weights | None:
-        if folder is not None:
-            return folder_weights(folder, needed, optional=optional, hashes=hashes)
-        return hub_weights(
-            model, needed, optional=optional, revision=commit, hashes=hashes, download=download
-        )
-
-    weights = find((*_FILES, *files), revision)
-    if weights is None or _INDEX not in weights.paths:
-        return weights
-    shards = _shards(weights.paths[_INDEX])
-    return find((*_FILES, *files, *shards), weights.identity.revision)
+    if folder is not None:
+        return folder_weights(folder, needed, optional=optional, hashes=hashes)
+    return hub_weights(
+        model, needed, optional=optional, revision=revision, hashes=hashes, download=download
+    )
 
 
 def model_type(config_file: Path, known: Sequence[str]) -> str:
@@ -82,8 +71,8 @@ def model_type(config_file: Path, known: Sequence[str]) -> str:
     return str(kind)
 
 
-def from_pretrained(folder: Path) -> tuple[Any, Any]:
-    """Model and image processor of a folder: no network, no pickle, no remote code.
+def from_pretrained(weights: Weights) -> tuple[Any, Any]:
+    """Model and image processor of local files: no network, no remote code, tensors alone.
 
     Raises:
         ValueError: tensors are missing or do not fit; whatever else transformers raises too.
@@ -91,10 +80,12 @@ def from_pretrained(folder: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoImageProcessor, AutoModel
 
+    folder = weights.paths[CONFIG].parent
     model, loading = AutoModel.from_pretrained(
         folder,
         dtype=torch.float32,
-        use_safetensors=True,
+        use_safetensors=is_safetensors(weights.paths),
+        weights_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         local_files_only=True,
@@ -132,17 +123,3 @@ def mean_and_std(processor: Any) -> tuple[list[float], list[float]]:
     if not processor.do_normalize:
         return [0.0] * 3, [level] * 3
     return [m * level for m in processor.image_mean], [s * level for s in processor.image_std]
-
-
-def _shards(index: Path) -> list[str]:
-    """File names of a sharded safetensors model.
-
-    Raises:
-        WeightsError: the index is not one.
-    """
-    try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{index} is no safetensors index: {error}; delete it and pull the model again."
-        ) from error

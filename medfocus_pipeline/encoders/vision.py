@@ -1,5 +1,6 @@
 """Image encoders of transformers without a text tower: DINOv2, RAD-DINO, DINOv3."""
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.config import Runtime, VisionConfig
@@ -56,11 +57,14 @@ def load_vision(config: VisionConfig, weights: Weights, runtime: Runtime) -> Ima
 
     try:
         model_type(weights.paths[CONFIG], _TYPES)
-        model, processor = from_pretrained(weights.paths[CONFIG].parent)
+        model, processor = from_pretrained(weights)
         return _tower(model, processor, config, runtime)
     except torch.OutOfMemoryError:
         raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+    except (
+        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError),
+        *(pickle.UnpicklingError, SafetensorError),
+    ) as error:
         raise unusable(weights, "DINOv2, RAD-DINO or DINOv3", error) from error
 
 

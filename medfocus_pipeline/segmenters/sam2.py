@@ -11,6 +11,7 @@ from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.segmenters import sam2_lite
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
+from medfocus_pipeline.tensors import beyond_tensors
 from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights
 
 if TYPE_CHECKING:
@@ -225,6 +226,11 @@ def _read_state(checkpoint: Path, remedy: str) -> "dict[str, Tensor]":
         *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError),
         *(pickle.UnpicklingError, SafetensorError),
     ) as error:
+        if beyond := beyond_tensors([checkpoint], error):
+            raise WeightsError(
+                f"Checkpoint {checkpoint}: {beyond}, and MedFocus takes nothing but tensors out of "
+                f"such a file. {remedy}"
+            ) from error
         # The resolved path: in the hub's cache, deleting a link alone would bring it back.
         raise WeightsError(
             f"Checkpoint {checkpoint.resolve()} cannot be read: it is corrupt, or not a SAM 2 "

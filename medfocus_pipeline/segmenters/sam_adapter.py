@@ -19,9 +19,9 @@ from medfocus_pipeline.segmenters.sam_model import (
     find_sam,
     image_size,
     load_sam,
-    tensors_file,
 )
 from medfocus_pipeline.segmenters.sam_pixels import WHOLE, in_frame
+from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity
 from medfocus_pipeline.weights import (
     FileHashes,
@@ -109,7 +109,7 @@ def find_weights(config: SamAdapterConfig, hashes: FileHashes, *, download: bool
     base = find_sam(model, config.revision, hashes, download=download)
     if base is None:
         return None
-    found = base.identity.files[tensors_file(base)]
+    found = tensors_sha256(base.identity.files)
     if found != metadata.base_sha256:
         raise WeightsError(
             f"The adapter {config.adapter} was trained on {metadata.base} with the SHA-256 "

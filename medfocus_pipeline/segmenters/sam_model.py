@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medfocus_pipeline.tensors import FORMATS, is_safetensors
 from medfocus_pipeline.weights import (
     FileHashes,
     Weights,
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG = "config.json"
-SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 
-_FILES = (CONFIG, f"{SAFETENSORS}|{PICKLE}")
+_FILES = (CONFIG, FORMATS)
 
 PACE = {"cpu": 1, "mps": 2, "cuda": 8}
 """Images encoded together, measured on a CPU, a guess elsewhere."""
@@ -52,11 +52,6 @@ def find_sam(
     return hub_weights(model, _FILES, revision=revision, hashes=hashes, download=download)
 
 
-def tensors_file(weights: Weights) -> str:
-    """Which of the model's files has the tensors, as named in the identity."""
-    return SAFETENSORS if SAFETENSORS in weights.paths else PICKLE
-
-
 def load_sam(weights: Weights) -> Any:
     """A `SamModel` in evaluation mode on the CPU, from local files alone.
 
@@ -70,7 +65,7 @@ def load_sam(weights: Weights) -> Any:
     from safetensors import SafetensorError
 
     try:
-        return _from_pretrained(weights.paths[CONFIG], tensors_file(weights))
+        return _from_pretrained(weights.paths[CONFIG], safe=is_safetensors(weights.paths))
     except torch.OutOfMemoryError:
         raise
     except (
@@ -80,7 +75,7 @@ def load_sam(weights: Weights) -> Any:
         raise unusable(weights, "a SAM of Hugging Face", error) from error
 
 
-def _from_pretrained(config: Path, tensors: str) -> Any:
+def _from_pretrained(config: Path, *, safe: bool) -> Any:
     import torch
     from transformers import SamModel
 
@@ -90,7 +85,8 @@ def _from_pretrained(config: Path, tensors: str) -> Any:
     found: Any = SamModel.from_pretrained(
         config.parent,
         dtype=torch.float32,
-        use_safetensors=tensors == SAFETENSORS,
+        use_safetensors=safe,
+        weights_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         local_files_only=True,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.segmenters.sam_adapter import AdapterMetadata, new_adapted, save_adapter
-from medfocus_pipeline.segmenters.sam_model import load_sam, sam_id, tensors_file
+from medfocus_pipeline.segmenters.sam_model import load_sam, sam_id
+from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.training.sam_adapter_data import Example, hold_out
 from medfocus_pipeline.training.sam_adapter_run import LOG, Run, SamAdapterTraining
 from medfocus_pipeline.weights import Weights
@@ -81,7 +82,7 @@ def train(
     path = folder / ADAPTER
     metadata = AdapterMetadata(
         base=sam_id(config.model),
-        base_sha256=weights.identity.files[tensors_file(weights)],
+        base_sha256=tensors_sha256(weights.identity.files),
         reduction=config.reduction,
         low_frequencies=config.low_frequencies,
         trained={**recipe, "held_out_iou": run.held_out},

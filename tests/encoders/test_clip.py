@@ -1,6 +1,7 @@
 """CLIP and SigLIP: what the adapter gives is what transformers gives."""
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from medfocus_pipeline.encoders.clip import ClipEncoder
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
+from tests.hub.repositories import as_pytorch
 from tests.side_by_side import alone_and_together
 
 from .models import TEXT_LENGTH, save_clip, save_siglip
@@ -217,7 +219,7 @@ def test_sharded_safetensors_are_all_in_the_identity_and_loaded(tmp_path: Path) 
     with pytest.raises(WeightsError, match=f"has no {shards[0]}"):
         load(sharded)
     (sharded / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(WeightsError, match="is no safetensors index"):
+    with pytest.raises(WeightsError, match="is no index of tensors"):
         load(sharded)
 
 
@@ -297,9 +299,48 @@ def test_damaged_folder_is_one_sentence(tmp_path: Path, damage: Callable[[Path],
     assert "\n" not in str(caught.value)
 
 
-def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
-    folder = save_clip(tmp_path / "pickled")
-    torch.save({}, folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"has no model\.safetensors"):
+@pytest.mark.parametrize("size", ["5GB", "40KB"])
+def test_pytorch_files_give_what_safetensors_give(tmp_path: Path, size: str) -> None:
+    safe = save_clip(tmp_path / "safe")
+    pickled = as_pytorch(save_clip(tmp_path / "pickled"), max_shard_size=size)
+    weights = find_weights(ClipConfig(model=str(pickled)), FileHashes(), download=False)
+    assert weights is not None
+    tensors = [name for name in weights.identity.files if name.endswith(".bin")]
+    assert (tensors == ["pytorch_model.bin"]) is (size == "5GB")
+    assert set(tensors) == {path.name for path in pickled.glob("*.bin")}
+    picture = noise(32, 32)[None]
+    np.testing.assert_array_equal(
+        load(pickled).encode(picture).pooled, load(safe).encode(picture).pooled
+    )
+
+
+class Calls:
+    """Unpickled without care, it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("size", ["5GB", "40KB"])
+def test_a_file_that_asks_for_more_than_tensors_is_refused_by_name(
+    tmp_path: Path, size: str
+) -> None:
+    folder = as_pytorch(save_clip(tmp_path / "pickled"), max_shard_size=size)
+    victim = sorted(folder.glob("*.bin"))[-1]
+    tensors = torch.load(victim, weights_only=True)
+    torch.save(tensors | {"more": Calls(tmp_path / "called")}, victim)
+    with pytest.raises(WeightsError, match=rf"{victim.name} asks for \w+\.mkdir.*safetensors"):
         load(folder)
+    assert not (tmp_path / "called").exists()
+
+
+def test_safetensors_are_preferred(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "both")
+    (folder / "pytorch_model.bin").write_bytes(b"never read")
+    weights = find_weights(ClipConfig(model=str(folder)), FileHashes(), download=False)
+    assert weights is not None
+    assert "pytorch_model.bin" not in weights.paths
+    load(folder)
