@@ -1,7 +1,8 @@
 """Array types and values that every layer shares, each named once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,71 @@ JSON: TypeAlias = dict[str, Any]
 
 FocusMode: TypeAlias = Literal["original", "segmented", "overlay", "mask", "crop", "dimmed"]
 View: TypeAlias = Literal["identity", "hflip", "centre_crop"]
-FeaturePart: TypeAlias = FocusMode | Literal["roi_pooled"]
-"""What a row of the results table joins: a focus mode's pooled features, or the mask-weighted
-mean of the patch tokens of the mode that is named just before it."""
+Fit: TypeAlias = Literal["squeeze", "pad", "crop"]
+"""How a picture becomes the square that an encoder takes: resized without keeping its aspect ratio,
+made square with black first, or resized and cropped as the model was published."""
+
+FeatureKind: TypeAlias = Literal["pooled", "roi_pooled", "levels", "roi_levels"]
+"""The encoder's own pooled feature; the mask-weighted mean of its tokens; the means of its
+network's maps at a handful of depths, and the same weighted by the mask."""
 
 RoiRule: TypeAlias = Literal["best", "largest", "central", "union", "salient", "nested", "text"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 Precision: TypeAlias = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePart:
+    """A focus mode and what is taken of it; a row of the results table joins one or several.
+
+    Written ``segmented`` for its pooled feature, else ``original.roi_levels``.
+
+    >>> str(FeaturePart.parse("original.levels")), FeaturePart.parse("original").kind
+    ('original.levels', 'pooled')
+    """
+
+    focus: FocusMode
+    kind: FeatureKind = "pooled"
+
+    def __str__(self) -> str:
+        """As it is written."""
+        return self.focus if self.kind == "pooled" else f"{self.focus}.{self.kind}"
+
+    @property
+    def in_region(self) -> bool:
+        """Whether only the ROI is pooled over."""
+        return self.kind.startswith("roi_")
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it depends on the ROI at all."""
+        return self.focus != "original" or self.in_region
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Arrays of an embedding store that it is made of: on top of the levels, the embedding."""
+        top = "roi_pooled" if self.in_region else "pooled"
+        return (self.kind, top) if self.kind.endswith("levels") else (self.kind,)
+
+    @classmethod
+    def parse(cls, text: str) -> "FeaturePart":
+        """From how it is written.
+
+        Raises:
+            ValueError: there is no such focus mode or kind.
+        """
+        focus, _, kind = text.partition(".")
+        if focus not in get_args(FocusMode) or (kind or "pooled") not in get_args(FeatureKind):
+            raise ValueError(
+                f"got {text!r}, expected one of {', '.join(get_args(FocusMode))}, alone or with one "
+                f"of {', '.join(f'.{one}' for one in get_args(FeatureKind))}"
+            )
+        return cls(focus, kind or "pooled")  # type: ignore[arg-type]
+
+
+def join_parts(parts: Sequence[FeaturePart]) -> str:
+    """``original.levels+original.roi_levels``."""
+    return "+".join(map(str, parts))
 
 
 @dataclass(frozen=True, slots=True)

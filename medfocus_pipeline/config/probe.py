@@ -1,33 +1,61 @@
 """Stage two: rows of heads and focus modes, over fractions and seeds."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from medfocus_pipeline.config.base import Frozen
 from medfocus_pipeline.config.heads import HeadConfig, LinearConfig
-from medfocus_pipeline.types import FeaturePart
+from medfocus_pipeline.types import FeaturePart, join_parts
+
+
+def parse_parts(values: Any) -> Any:
+    """Parts of features from how they are written.
+
+    An old ``roi_pooled`` without its focus mode is that of the part before it.
+
+    Raises:
+        ValueError: one is none.
+    """
+    if not isinstance(values, (list, tuple)):
+        return values
+    parts: list[Any] = []
+    for value in values:
+        before = parts[-1].focus if parts and isinstance(parts[-1], FeaturePart) else None
+        if value == "roi_pooled" and before not in {None, "original"}:
+            parts.append(FeaturePart(before, "roi_pooled"))
+        else:
+            parts.append(FeaturePart.parse(value) if isinstance(value, str) else value)
+    return tuple(parts)
+
+
+def _written(parts: tuple[FeaturePart, ...]) -> list[str]:
+    return [str(part) for part in parts]
+
+
+FeatureParts = Annotated[
+    tuple[FeaturePart, ...],
+    Field(min_length=1),
+    BeforeValidator(parse_parts),
+    PlainSerializer(_written, return_type=list[str]),
+]
+"""In a configuration: written as strings, such as ``[original.levels, original.roi_levels]``."""
 
 
 class ProbeRow(Frozen):
-    """One line of the results table: a head on one focus mode, or on several joined.
+    """One line of the results table: a head on one part of the features, or on several joined.
 
     Attributes:
-        focus: focus modes, and `roi_pooled` after one that has a region.
+        focus: the parts, such as ``segmented`` or ``original.roi_levels``.
     """
 
     head: HeadConfig = LinearConfig()
-    focus: tuple[FeaturePart, ...] = Field(default=("segmented",), min_length=1)
+    focus: FeatureParts = (FeaturePart("segmented"),)
 
-    @field_validator("focus")
-    @classmethod
-    def _pooled_in_a_region(cls, focus: tuple[str, ...]) -> tuple[str, ...]:
-        for before, part in zip(("", *focus), focus, strict=False):
-            if part == "roi_pooled" and before in {"", "original", "roi_pooled"}:
-                raise ValueError(
-                    "roi_pooled follows a focus mode with a region, e.g. segmented+roi_pooled"
-                )
-        return focus
+    @property
+    def parts(self) -> str:
+        """``original.levels+original.roi_levels``."""
+        return join_parts(self.focus)
 
 
 class ProbeConfig(Frozen):

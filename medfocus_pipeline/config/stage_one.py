@@ -13,7 +13,7 @@ from medfocus_pipeline.config.plugin import (
     SegmenterPluginConfig,
     own_or_plugin,
 )
-from medfocus_pipeline.types import FocusMode, Precision, RoiRule, View
+from medfocus_pipeline.types import Fit, FocusMode, Precision, RoiRule, View
 
 
 class Sam2Config(Frozen):
@@ -274,11 +274,17 @@ class EmbedConfig(Frozen):
     """Stage one, second half: one embedding store (encoder x ROI rule x focus mode).
 
     Attributes:
-        roi: how the ROI is chosen from the candidates; the focus `original` needs none.
+        roi: how the ROI is chosen from the candidates.
+        roi_parts: of the focus `original`, which shows all of the image: also what is pooled
+            over the ROI. The other focus modes need the ROI anyway.
+        fit: how a picture becomes the square that the encoder takes; `crop` is the model's
+            published way, which may cut the region off.
         views: fixed renditions of each focused image, embedded one by one.
     """
 
     encoder: EncoderConfig = ClipConfig()
     roi: RoiRule = "best"
     focus: FocusMode = "segmented"
+    roi_parts: bool = False
+    fit: Fit = "squeeze"
     views: tuple[View, ...] = Field(default=("identity", "hflip", "centre_crop"), min_length=1)

@@ -15,8 +15,9 @@ from medfocus_pipeline.encoders.hugging_face import (
     mean_and_std,
     model_type,
     resizing,
+    token_maps,
 )
-from medfocus_pipeline.encoders.tower import DualTower, dry_run
+from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.weights import FileHashes, Weights, unusable
 
 if TYPE_CHECKING:
@@ -132,13 +133,14 @@ def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncode
     cells = shapes.side // patch
     return ClipEncoder(
         resize_and_crop=resize_and_crop,
-        mask_channels=3,
         forward=torch.compile(forward) if runtime.compile else forward,
         mean=mean,
         std=std,
         precision=config.precision,
         batch_size=_BATCH_SIZE[device],
+        side=shapes.side,
         dim=shapes.dim,
+        level_dims=shapes.level_dims,
         token_grid=(cells, cells),
         token_extent=cells * patch,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
@@ -175,15 +177,17 @@ def _tokenise(tokenizer: Any, kind: str, *, limit: int) -> Callable[[list[str]],
 
 
 def _image_forward(model: Any) -> "Forward":
-    """Projected image features and patch tokens of a CLIP or SigLIP model."""
+    """Projected image features, patch tokens and levels of a CLIP or SigLIP model."""
 
-    def siglip(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-        output = model.get_image_features(pixel_values=pixels)
-        return output.pooler_output, output.last_hidden_state
+    def siglip(pixels: "torch.Tensor") -> Maps:
+        output = model.get_image_features(pixel_values=pixels, output_hidden_states=True)
+        levels = token_maps(output.hidden_states, prefix=0)
+        return Maps(output.pooler_output, output.last_hidden_state, levels)
 
-    def clip(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-        output = model.get_image_features(pixel_values=pixels)
+    def clip(pixels: "torch.Tensor") -> Maps:
+        output = model.get_image_features(pixel_values=pixels, output_hidden_states=True)
         patches = model.vision_model.post_layernorm(output.last_hidden_state[:, 1:])
-        return output.pooler_output, model.visual_projection(patches)
+        levels = token_maps(output.hidden_states, prefix=1)
+        return Maps(output.pooler_output, model.visual_projection(patches), levels)
 
     return clip if model.config.model_type == "clip" else siglip

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from medfocus_pipeline.encoders.pooling import level_indices
+from medfocus_pipeline.encoders.tower import square_grid
 
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
 from medfocus_pipeline.types import Image
@@ -16,6 +19,9 @@ from medfocus_pipeline.weights import (
     hub_weights,
     local_folder,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 CONFIG = "config.json"
 _PREPROCESSING = "preprocessor_config.json|processor_config.json"
@@ -99,6 +105,25 @@ def from_pretrained(weights: Weights) -> tuple[Any, Any]:
         folder, local_files_only=True, trust_remote_code=False
     )
     return model.eval(), processor
+
+
+def token_maps(states: "Sequence[torch.Tensor]", *, prefix: int) -> "tuple[torch.Tensor, ...]":
+    """The levels of a network's hidden states, as maps; () where they are no square grids.
+
+    Args:
+        states: after the patch embedding and after each block: ``(n, prefix + t, c)`` of a
+            transformer, ``(n, c, gh, gw)`` of a pyramid.
+        prefix: tokens before the patches.
+    """
+    chosen = [states[1:][index] for index in level_indices(len(states) - 1)]
+    if all(state.ndim == 4 for state in chosen):
+        return tuple(state.permute(0, 2, 3, 1) for state in chosen)
+    grids = [square_grid(state.shape[1] - prefix) for state in chosen]
+    return tuple(
+        state[:, prefix:].unflatten(1, grid)
+        for state, grid in zip(chosen, grids, strict=True)
+        if grid is not None
+    )
 
 
 def resizing(processor: Any) -> Callable[[Image], Image]:

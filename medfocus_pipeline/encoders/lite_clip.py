@@ -158,13 +158,14 @@ def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteCl
 
     return LiteClipEncoder(
         resize_and_crop=tower.resize_and_crop,
-        mask_channels=tower.mask_channels,
         forward=tower.forward,
         mean=tower.mean,
         std=tower.std,
         precision=tower.precision,
         batch_size=tower.batch_size,
+        side=tower.side,
         dim=tower.dim,
+        level_dims=tower.level_dims,
         token_grid=tower.token_grid,
         token_extent=tower.token_extent,
         temperature=temperature,

@@ -183,13 +183,14 @@ def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenCl
     shapes = dry_run(resize_and_crop, forward, mean=mean)
     return OpenClipEncoder(
         resize_and_crop=resize_and_crop,
-        mask_channels=3,
         forward=torch.compile(forward) if runtime.compile else forward,
         mean=mean,
         std=std,
         precision=config.precision,
         batch_size=_BATCH_SIZE[device],
+        side=shapes.side,
         dim=shapes.dim,
+        level_dims=shapes.level_dims,
         token_grid=None if shapes.tokens is None else square_grid(shapes.tokens),
         token_extent=shapes.side,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),

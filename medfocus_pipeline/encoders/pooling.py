@@ -1,9 +1,41 @@
-"""Pooling over the token grid: a mask's cover of each token, and tokens weighted by it."""
+"""Pooling over token grids: a mask's cover of each cell, and cells weighted by it.
+
+This is where the paper's pixel-wise attention happens here: the network sees the whole image, and
+the mask weighs what it makes of each place, at the grain of its own maps.
+"""
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.types import FloatArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_QUARTERS = 4
+
+
+def level_indices(depth: int) -> tuple[int, ...]:
+    """Which of a network's maps are its levels: after each quarter of its depth.
+
+    One rule for every network: early (a quarter), a half, three quarters and all of the blocks of
+    a transformer, or of the stages of a pyramid. The embedding itself stands on top of them.
+
+    Args:
+        depth: number of its blocks, or stages, from 1.
+
+    Returns:
+        Up to four indices, rising.
+
+    >>> level_indices(12), level_indices(5), level_indices(2)
+    ((2, 5, 8, 11), (1, 2, 3, 4), (0, 1))
+    """
+    quarters = range(1, _QUARTERS + 1)
+    return tuple(sorted({math.ceil(depth * part / _QUARTERS) - 1 for part in quarters}))
 
 
 def roi_pool(tokens: FloatArray, weights: FloatArray) -> FloatArray:
@@ -26,6 +58,33 @@ def roi_pool(tokens: FloatArray, weights: FloatArray) -> FloatArray:
     return pooled
 
 
+def pool_map(cells: "Tensor", covers: "Tensor | None") -> "Tensor":
+    """`roi_pool` of a map on its device.
+
+    Args:
+        cells: ``(n, gh, gw, c)``.
+        covers: ``(n, e, e) float32`` in [0, 1] over the square that the cells cover; None is the
+            plain mean.
+
+    Returns:
+        ``(n, c) float32``.
+    """
+    import torch
+
+    cells = cells.float()
+    if covers is None:
+        return cells.mean(dim=(1, 2))
+    rows, columns = (
+        torch.from_numpy(_shares(covers.shape[1], count)).to(covers) for count in cells.shape[1:3]
+    )
+    weights = rows @ covers @ columns.T
+    total = weights.sum(dim=(1, 2), keepdim=True)
+    uniform = 1 / (cells.shape[1] * cells.shape[2])
+    share = torch.where(total > 0, weights / torch.where(total > 0, total, 1), uniform)
+    pooled: Tensor = (share.flatten(1)[:, None] @ cells.flatten(1, 2))[:, 0]
+    return pooled
+
+
 def cell_means(plane: FloatArray, grid: tuple[int, int]) -> FloatArray:
     """Mean of a plane over each cell of a grid of equal cells.
 
@@ -43,6 +102,7 @@ def cell_means(plane: FloatArray, grid: tuple[int, int]) -> FloatArray:
     return means
 
 
+@lru_cache(maxsize=64)
 def _shares(size: int, cells: int) -> NDArray[np.float64]:
     """``(cells, size)``: the part of a cell's length that each pixel makes up."""
     edges = np.arange(cells + 1) * (size / cells)

@@ -8,7 +8,8 @@ import numpy as np
 
 from medfocus_pipeline.config import Runtime, TimmConfig
 from medfocus_pipeline.devices import resolve_device
-from medfocus_pipeline.encoders.tower import ImageTower, dry_run, square_grid
+from medfocus_pipeline.encoders.pooling import level_indices
+from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, Precision
 from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights, unusable
@@ -104,13 +105,14 @@ def timm_tower(
     shapes = dry_run(resize_and_crop, forward, mean=mean)
     return ImageTower(
         resize_and_crop=resize_and_crop,
-        mask_channels=1,
         forward=torch.compile(forward) if runtime.compile else forward,
         mean=mean,
         std=std,
         precision=precision,
         batch_size=_BATCH_SIZE[device],
+        side=shapes.side,
         dim=shapes.dim,
+        level_dims=shapes.level_dims,
         token_grid=None if shapes.tokens is None else square_grid(shapes.tokens),
         token_extent=shapes.side,
     )
@@ -166,8 +168,14 @@ def _forward(model: Any) -> "Forward":
     prefix = getattr(model, "num_prefix_tokens", 0)
     channels_last = getattr(model, "output_fmt", "") == "NHWC"
 
-    def forward(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor | None]":
-        features = model.forward_features(pixels)
+    wanted = list(level_indices(len(model.feature_info))) if _gives_maps(model) else []
+
+    def forward(pixels: "torch.Tensor") -> Maps:
+        levels: list[torch.Tensor] = []
+        if wanted:
+            features, levels = model.forward_intermediates(pixels, indices=wanted)
+        else:
+            features = model.forward_features(pixels)
         pooled = model.forward_head(features, pre_logits=True)
         dim = pooled.shape[1]
         if features.ndim == 4:
@@ -176,6 +184,12 @@ def _forward(model: Any) -> "Forward":
         else:
             tokens = features[:, prefix:]
         fits = tokens.shape[2] == dim and square_grid(tokens.shape[1]) is not None
-        return pooled, tokens if fits else None
+        maps = tuple(level.permute(0, 2, 3, 1) for level in levels)
+        return Maps(pooled, tokens if fits else None, maps)
 
     return forward
+
+
+def _gives_maps(model: Any) -> bool:
+    """Whether timm can give maps from inside the network; it cannot for a few old ones."""
+    return hasattr(model, "forward_intermediates") and bool(getattr(model, "feature_info", None))

@@ -3,24 +3,37 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.devices import autocast
-from medfocus_pipeline.encoders.pooling import cell_means
-from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.types import Encoded, FloatArray, Image, Mask, Precision
+from medfocus_pipeline.encoders.pooling import pool_map
+from medfocus_pipeline.types import Encoded, FloatArray, Image, Precision
 
 if TYPE_CHECKING:
     import torch
 
-    Forward: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
-    """``(n, 3, s, s) float32`` -> pooled ``(n, d)`` and tokens ``(n, gh * gw, d)``."""
+    Forward: TypeAlias = Callable[[torch.Tensor], "Maps"]
+    """Of normalised pixels, ``(n, 3, s, s) float32``."""
 
 
 _CPU_PICTURES = 4
+
+
+class Maps(NamedTuple):
+    """What one forward pass gives, on the model's device.
+
+    Attributes:
+        pooled: ``(n, d)``.
+        tokens: ``(n, gh * gw, d)`` in the space of `pooled`; None without any.
+        levels: ``(n, gh, gw, c)`` of each of `pooling.level_indices`, early to late.
+    """
+
+    pooled: "torch.Tensor"
+    tokens: "torch.Tensor | None"
+    levels: "tuple[torch.Tensor, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +42,28 @@ class ImageTower:
 
     Attributes:
         resize_and_crop: ``(h, w, 3) uint8`` -> ``(s, s, 3) uint8``, the model's own.
-        mask_channels: 1 if it does the same to a picture of one channel, else 3.
-        forward: normalised pixels -> pooled features and tokens.
+        forward: normalised pixels -> `Maps`.
         mean: ``(3,) float32`` on the model's device, in grey levels 0 .. 255.
         std: ``(3,) float32``, likewise.
         precision: of the forward pass.
         batch_size: see `Encoder`.
+        side: see `Encoder`.
         dim: see `Encoder`.
+        level_dims: see `LevelEncoder`.
         token_grid: see `Encoder`.
         token_extent: side of the square, from the top left corner of the picture, that the
-            tokens cover, in pixels.
+            tokens (and levels) cover, in pixels.
     """
 
     resize_and_crop: Callable[[Image], Image]
-    mask_channels: int
     forward: "Forward"
     mean: "torch.Tensor"
     std: "torch.Tensor"
     precision: Precision
     batch_size: int
+    side: int
     dim: int
+    level_dims: tuple[int, ...]
     token_grid: tuple[int, int] | None
     token_extent: int
 
@@ -56,49 +71,90 @@ class ImageTower:
         """The picture that the model sees, ``(s, s, 3) uint8``."""
         return self.resize_and_crop(image)
 
-    def prepare_mask(self, mask: Mask) -> FloatArray:
-        """``(gh, gw) float32`` in [0, 1], cover of each token.
-
-        Raises:
-            ConfigError: the model has no token grid.
-        """
-        if self.token_grid is None:
-            raise ConfigError(
-                "This encoder has no token grid, so it cannot weigh its features by a mask; "
-                "leave out roi_pooled or choose another encoder."
-            )
-        painted = np.repeat(np.uint8(255) * mask[:, :, None], self.mask_channels, axis=2)
-        cover = self.resize_and_crop(painted)[: self.token_extent, : self.token_extent, 0]
-        return cell_means(cover.astype(np.float32) / np.float32(255), self.token_grid)
-
     def encode(self, pictures: NDArray[Any]) -> Encoded:
-        """Embeddings of prepared pictures, ``(n, s, s, 3) uint8``.
+        """Embeddings of prepared pictures, ``(n, s, s, 3) uint8``."""
+
+        def read(found: Maps, _: "torch.Tensor | None") -> dict[str, torch.Tensor]:
+            tokens = {} if found.tokens is None else {"tokens": found.tokens}
+            return {"pooled": found.pooled, **tokens}
+
+        arrays = self._run(pictures, None, read)
+        return Encoded(arrays["pooled"], arrays.get("tokens"))
+
+    def pool(
+        self, pictures: NDArray[Any], covers: NDArray[np.uint8] | None
+    ) -> dict[str, FloatArray]:
+        """See `LevelEncoder`."""
+        return self._run(pictures, covers, self._pooled)
+
+    def maps(self, pictures: NDArray[Any]) -> list[FloatArray]:
+        """See `LevelEncoder`."""
+
+        def read(found: Maps, _: "torch.Tensor | None") -> dict[str, torch.Tensor]:
+            return dict(zip("0123", found.levels, strict=False))
+
+        return list(self._run(pictures, None, read).values())
+
+    def _pooled(self, found: Maps, covers: "torch.Tensor | None") -> "dict[str, torch.Tensor]":
+        import torch
+
+        arrays = {"pooled": found.pooled}
+        for prefix, weights in (("", None), ("roi_", covers)):
+            if prefix and weights is None:
+                continue
+            if found.levels:
+                means = [pool_map(cells, weights) for cells in found.levels]
+                units = [torch.nn.functional.normalize(mean, dim=1) for mean in means]
+                arrays[f"{prefix}levels"] = torch.cat(units, dim=1)
+            if weights is not None and found.tokens is not None and self.token_grid:
+                tokens = found.tokens.unflatten(1, self.token_grid)
+                arrays["roi_pooled"] = pool_map(tokens, weights)
+        return arrays
+
+    def _run(
+        self,
+        pictures: NDArray[Any],
+        covers: NDArray[np.uint8] | None,
+        read: "Callable[[Maps, torch.Tensor | None], dict[str, torch.Tensor]]",
+    ) -> dict[str, FloatArray]:
+        """What is read of the forward passes over all pictures.
 
         On a CPU they go through the model four by four, which is as fast, and makes the answers
         the same to the last bit however many come together.
         """
-        if self.mean.device.type != "cpu":
-            return self._forward(pictures)
+        on_cpu = self.mean.device.type == "cpu"
+        size = _CPU_PICTURES if on_cpu else max(1, len(pictures))
         parts = []
-        for start in range(0, len(pictures), _CPU_PICTURES):
-            part = pictures[start : start + _CPU_PICTURES]
-            filled = np.concatenate([part, np.repeat(part[-1:], _CPU_PICTURES - len(part), axis=0)])
-            found = self._forward(filled)
-            tokens = None if found.tokens is None else found.tokens[: len(part)]
-            parts.append(Encoded(found.pooled[: len(part)], tokens))
-        every = [part.tokens for part in parts if part.tokens is not None]
-        pooled = np.concatenate([part.pooled for part in parts])
-        return Encoded(pooled, np.concatenate(every) if every else None)
+        for start in range(0, len(pictures), size):
+            part = slice(start, start + size)
+            count = len(pictures[part])
+            found = self._forward(
+                _filled(pictures[part], size),
+                None if covers is None else _filled(covers[part], size),
+                read,
+            )
+            parts.append({name: rows[:count] for name, rows in found.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _forward(self, pictures: NDArray[Any]) -> Encoded:
+    def _forward(
+        self,
+        pictures: NDArray[Any],
+        covers: NDArray[np.uint8] | None,
+        read: "Callable[[Maps, torch.Tensor | None], dict[str, torch.Tensor]]",
+    ) -> dict[str, FloatArray]:
         import torch
 
-        writable = np.require(pictures, np.uint8, ["C", "W"])  # torch warns of anything else
-        pixels = torch.from_numpy(writable).to(self.mean.device)
-        with torch.inference_mode(), autocast(self.mean.device.type, self.precision):
-            # (n, s, s, 3) seen as (n, 3, s, s) is the channels-last layout, the faster one.
-            pooled, tokens = self.forward(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
-        return Encoded(_array(pooled), None if tokens is None else _array(tokens))
+        device = self.mean.device
+        pixels = _tensor(pictures).to(device)
+        weights = None
+        if covers is not None:
+            extent = self.token_extent
+            weights = _tensor(covers).to(device)[:, :extent, :extent].float() / 255
+        with torch.inference_mode():
+            with autocast(device.type, self.precision):
+                # (n, s, s, 3) seen as (n, 3, s, s) is the channels-last layout, the faster one.
+                found = self.forward(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
+            return {name: _array(tensor) for name, tensor in read(found, weights).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +184,13 @@ class Shapes:
     Attributes:
         side: s, of the prepared picture.
         dim: d, of the pooled feature.
+        level_dims: channels of the levels.
         tokens: number of tokens; None without tokens.
     """
 
     side: int
     dim: int
+    level_dims: tuple[int, ...]
     tokens: int | None
 
 
@@ -155,14 +213,27 @@ def dry_run(
     if wide.shape != tall.shape or wide.shape != (side, side, 3):
         raise ValueError(f"its preprocessing makes {wide.shape} and {tall.shape}, not one square")
     with torch.inference_mode():
-        pooled, tokens = forward(torch.zeros(1, 3, side, side, device=mean.device))
-    return Shapes(side, pooled.shape[1], None if tokens is None else tokens.shape[1])
+        found = forward(torch.zeros(1, 3, side, side, device=mean.device))
+    tokens = None if found.tokens is None else found.tokens.shape[1]
+    dims = tuple(level.shape[3] for level in found.levels)
+    return Shapes(side, found.pooled.shape[1], dims, tokens)
 
 
 def square_grid(cells: int) -> tuple[int, int] | None:
     """``(g, g)`` with as many cells; None if there is no such square."""
     side = math.isqrt(cells)
     return (side, side) if side * side == cells else None
+
+
+def _filled(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """So many rows, the last one repeated."""
+    return np.concatenate([rows, np.repeat(rows[-1:], count - len(rows), axis=0)])
+
+
+def _tensor(array: NDArray[Any]) -> "torch.Tensor":
+    import torch
+
+    return torch.from_numpy(np.require(array, np.uint8, ["C", "W"]))  # torch warns of read-only
 
 
 def _array(tensor: "torch.Tensor") -> FloatArray:

@@ -13,8 +13,9 @@ from medfocus_pipeline.encoders.hugging_face import (
     mean_and_std,
     model_type,
     resizing,
+    token_maps,
 )
-from medfocus_pipeline.encoders.tower import ImageTower, dry_run, square_grid
+from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
 from medfocus_pipeline.weights import FileHashes, Weights, unusable
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -
     patch = getattr(model.config, "patch_size", None)
     return ImageTower(
         resize_and_crop=resize_and_crop,
-        mask_channels=3,
         forward=torch.compile(forward) if runtime.compile else forward,
         mean=mean,
         std=std,
         precision=config.precision,
         batch_size=_BATCH_SIZE[device],
+        side=shapes.side,
         dim=shapes.dim,
+        level_dims=shapes.level_dims,
         token_grid=grid,
         token_extent=shapes.side if grid is None or patch is None else grid[0] * patch,
     )
@@ -96,8 +98,9 @@ def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -
 def _forward(model: Any) -> "Forward":
     first = 1 + getattr(model.config, "num_register_tokens", 0)
 
-    def forward(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-        output = model(pixel_values=pixels)
-        return output.pooler_output, output.last_hidden_state[:, first:]
+    def forward(pixels: "torch.Tensor") -> Maps:
+        output = model(pixel_values=pixels, output_hidden_states=True)
+        levels = token_maps(output.hidden_states, prefix=first)
+        return Maps(output.pooler_output, output.last_hidden_state[:, first:], levels)
 
     return forward

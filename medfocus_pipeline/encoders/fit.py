@@ -1,0 +1,54 @@
+"""How a picture becomes the square that an encoder takes.
+
+Published preprocessing resizes the short side and cuts off the rest: of a 4:3 ultrasound a network
+of ImageNet may see x from .17 to .83, and a region near an end is never looked at. So the picture
+is resized whole, unless a row reproduces a paper.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.types import Fit, Image, Mask
+
+
+def fitted(image: Image, encoder: Encoder, fit: Fit) -> Image:
+    """The picture that an encoder sees of an image, ``(s, s, 3) uint8``.
+
+    Args:
+        image: ``(h, w, 3) uint8``.
+        encoder: says s, and how the model was published.
+        fit: see `Fit`; resizing is bicubic with antialiasing.
+    """
+    if fit == "crop":
+        return encoder.prepare(image)
+    return _resized(_square(image) if fit == "pad" else image, encoder.side)
+
+
+def cover(mask: Mask, encoder: Encoder, fit: Fit) -> NDArray[np.uint8]:
+    """A mask of the same image through the same geometry, ``(s, s) uint8``: 255 is all covered.
+
+    Args:
+        mask: ``(h, w) bool``.
+        encoder: see `fitted`.
+        fit: see `fitted`.
+    """
+    painted = np.uint8(255) * mask[:, :, None]
+    return fitted(np.repeat(painted, 3, axis=2), encoder, fit)[:, :, 0]
+
+
+def _square(image: Image) -> Image:
+    """The image in the middle of a black square."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    square = np.zeros((side, side, 3), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = image
+    return square
+
+
+def _resized(image: Image, side: int) -> Image:
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BICUBIC)
+    return np.asarray(picture)
