@@ -3,6 +3,7 @@
 The architectures are those of the repositories, and so are the names and formats of the files.
 """
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def served(hub: Hub, tmp_path: Path, tiny_yaml: Path, monkeypatch: pytest.Monkey
     # the numbers in it are the same in this one.
     monkeypatch.setattr(sam2, "_config_file", lambda _: tiny_yaml)
     root = tmp_path / "served"
-    as_pytorch(save_clip(root / CLIP))
+    as_pytorch(save_clip(root / CLIP, length=77))
     model = sam2.random_model("large", seed=0)
     (root / SAM2).mkdir(parents=True)
     torch.save({"model": model.state_dict()}, root / SAM2 / "sam2.1_hiera_large.pt")
@@ -92,7 +93,10 @@ def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
     served.repositories[RESNET] = complete(folder, RESNET)
     run(medfocus, "phantom", "brain", "--train", 8, "--test", 4, "--size", 64, "--workers", 1)
     run(medfocus, "models", "pull", *served.repositories)
-    arguments = ("--profile", "paper", "--seeds", 1)
+    # The paper's profile, on one fraction of the training images.
+    paper = Path(str(files("medfocus_pipeline") / "profiles" / "paper.yaml")).read_text()
+    Path("paper-once.yaml").write_text(paper.replace("probe:", "probe:\n  fractions: [1.0]"))
+    arguments = ("--profile", "paper-once.yaml", "--seeds", 1)
     out = run(medfocus, "reproduce", "phantom-brain", *arguments, "--workers", 1)
     lacking = {line.strip().split("  ")[0] for line in out.splitlines() if "needs weights" in line}
     assert lacking == {
