@@ -95,7 +95,7 @@ def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
     run(medfocus, "models", "pull", *served.repositories)
     # The paper's profile, on one fraction of the training images.
     paper = Path(str(files("medfocus_pipeline") / "profiles" / "paper.yaml")).read_text()
-    Path("paper-once.yaml").write_text(paper.replace("probe:", "probe:\n  fractions: [1.0]"))
+    Path("paper-once.yaml").write_text(paper.replace("probe:", "probe:\n  fractions: [100]"))
     arguments = ("--profile", "paper-once.yaml", "--seeds", 1)
     out = run(medfocus, "reproduce", "phantom-brain", *arguments, "--workers", 1)
     lacking = {line.strip().split("  ")[0] for line in out.splitlines() if "needs weights" in line}
