@@ -29,16 +29,16 @@ _LAYERS: dict[str, Any] = {
 }
 
 
-def save_clip(folder: Path, *, seed: int = 0) -> Path:
-    """A CLIP of 32 x 32 pixels in 8 x 8 patches, d = 24."""
+def save_clip(folder: Path, *, seed: int = 0, length: int = TEXT_LENGTH) -> Path:
+    """A CLIP of 32 x 32 pixels in 8 x 8 patches, d = 24, for texts of `length` tokens."""
     torch.manual_seed(seed)
-    text = _LAYERS | _text_sizes() | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    text = _LAYERS | _text_sizes(length) | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     vision = _LAYERS | {"image_size": 32, "patch_size": 8}
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
     CLIPModel(config).save_pretrained(folder)
     size = {"shortest_edge": 32}
     CLIPImageProcessor(size=size, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    save_tokenizer(folder)
+    save_tokenizer(folder, length=length)
     return folder
 
 
@@ -55,8 +55,8 @@ def save_siglip(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def _text_sizes() -> dict[str, int]:
-    return {"vocab_size": len(WORDS) + 4, "max_position_embeddings": TEXT_LENGTH}
+def _text_sizes(length: int = TEXT_LENGTH) -> dict[str, int]:
+    return {"vocab_size": len(WORDS) + 4, "max_position_embeddings": length}
 
 
 def save_tokenizer(folder: Path, *, length: int = TEXT_LENGTH) -> None:
