@@ -7,9 +7,10 @@ tokenizer, if the model brings none) is fetched too, so that nothing is missing 
 
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,9 @@ from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weights import (
     FileHashes,
     Weights,
-    folder_weights,
-    hub_weights,
+    find_files,
     local_folder,
+    model_name,
     unusable,
 )
 
@@ -60,8 +61,7 @@ class OpenClipEncoder(DualTower):
 
 def open_clip_id(config: OpenClipConfig) -> str:
     """The hub id, or the name of a local folder."""
-    folder = local_folder(config.model)
-    return config.model if folder is None else folder.resolve().name
+    return model_name(config.model)
 
 
 def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
@@ -73,20 +73,22 @@ def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool
     Raises:
         WeightsError: a file is missing or cannot be had, or the configuration is damaged.
     """
-    folder = local_folder(config.model)
-    files = (_CONFIG, "|".join(_TENSORS))
-    own = _find(
-        config.model, folder, files, (*_VOCABULARIES, *_BESIDE), config.revision, hashes, download
+    find = partial(find_files, hashes=hashes, download=download)
+    own = find(
+        config.model,
+        (_CONFIG, "|".join(_TENSORS)),
+        optional=(*_VOCABULARIES, *_BESIDE),
+        revision=config.revision,
     )
     if own is None:
         return None
-    text = _model_config(own.paths[_CONFIG])["text_cfg"]
-    needs = _needs(text, own)
+    folder = local_folder(config.model)
     paths, digests = dict(own.paths), dict(own.identity.files)
+    needs = _needs(_model_config(own.paths[_CONFIG])["text_cfg"], own)
     for repo, (needed, optional) in needs.items():
         inside = folder / repo.rpartition("/")[2] if folder else None
-        inside = inside if inside and inside.is_dir() else None
-        found = _find(repo, inside, needed, optional, None, hashes, download)
+        place = str(inside.resolve()) if inside and inside.is_dir() else repo
+        found = find(place, needed, optional=optional, revision=None)
         if found is None:
             return None
         paths |= {f"{repo}/{name}": path for name, path in found.paths.items()}
@@ -112,22 +114,6 @@ def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -
         *(ValueError, TypeError, KeyError, RuntimeError),
     ) as error:
         raise unusable(weights, "a model of open_clip_torch", error) from error
-
-
-def _find(
-    model: str,
-    folder: Path | None,
-    files: Sequence[str],
-    optional: Sequence[str],
-    revision: str | None,
-    hashes: FileHashes,
-    download: bool,
-) -> Weights | None:
-    if folder is not None:
-        return folder_weights(folder, files, optional=optional, hashes=hashes)
-    return hub_weights(
-        model, files, optional=optional, revision=revision, hashes=hashes, download=download
-    )
 
 
 def _needs(text: dict[str, Any], own: Weights) -> dict[str, tuple[list[str], list[str]]]:

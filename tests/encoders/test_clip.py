@@ -16,7 +16,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from medfocus_pipeline.config import ClipConfig, Runtime
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.encoders.clip import ClipEncoder
-from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
 from tests.hub.repositories import as_pytorch
@@ -121,6 +121,16 @@ def test_a_siglip_reads_lower_case_with_a_tokenizer_that_keeps_capitals(tmp_path
     assert tokenizer("Brain")["input_ids"] != tokenizer("brain")["input_ids"]
     capital, lower = load(folder).encode_text(["A Photo of the BRAIN", "a photo of the brain"])
     np.testing.assert_array_equal(capital, lower)
+
+
+def test_a_tokenizer_that_needs_a_package_says_which(tmp_path: Path) -> None:
+    # As google/siglip-so400m-patch14-224 has it: spiece.model, and no tokenizer.json.
+    folder = save_siglip(tmp_path / "siglip")
+    (folder / "tokenizer.json").unlink()
+    (folder / "spiece.model").write_bytes(b"")
+    _edit(folder / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
+    with pytest.raises(ConfigError, match="pip install sentencepiece protobuf"):
+        load(folder)
 
 
 def test_clip_tokens_are_in_the_joint_space(tmp_path: Path) -> None:
