@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Siglip2Tokenizer
 
 from medfocus_pipeline.config import ClipConfig, Runtime
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
@@ -115,12 +115,26 @@ def test_a_siglip_attends_to_its_padding_whatever_its_tokenizer_returns(
     )
 
 
-def test_a_siglip_reads_lower_case_with_a_tokenizer_that_keeps_capitals(tmp_path: Path) -> None:
+def test_texts_of_a_siglip_2_are_those_of_its_own_tokenizer_class(tmp_path: Path) -> None:
+    # Its repositories have Gemma's tokenizer, which keeps capitals; the class lowers them.
     folder = save_siglip(tmp_path / "siglip2")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer("Brain")["input_ids"] != tokenizer("brain")["input_ids"]
-    capital, lower = load(folder).encode_text(["A Photo of the BRAIN", "a photo of the brain"])
-    np.testing.assert_array_equal(capital, lower)
+    letters = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "a", "b", "i", "n", "r", "▁"]
+    vocabulary = {letter: place for place, letter in enumerate(letters)}
+    own = Siglip2Tokenizer(vocab=vocabulary, padding_side="right")
+    own.save_pretrained(folder)
+    _edit(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    normal = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
+    [lower, spaces] = normal["normalizers"]
+    assert lower == {"type": "Lowercase"}
+    _edit(folder / "tokenizer.json", normalizer=spaces)
+    texts = ["a Brain", "A BRAIN", "a brain"]
+    tokens = own(texts, padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt")
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = model.get_text_features(input_ids=tokens["input_ids"]).pooler_output
+    kept = AutoTokenizer.from_pretrained(folder)
+    assert kept("Brain")["input_ids"] != kept("brain")["input_ids"]
+    np.testing.assert_allclose(load(folder).encode_text(texts), expected.numpy(), atol=1e-5)
 
 
 def test_a_tokenizer_that_needs_a_package_says_which(tmp_path: Path) -> None:
