@@ -13,6 +13,7 @@
 #   make predict IMAGES=scan.png MODEL=folder     classes of new images; make explain: and why
 #   make train-adapter              teach a SAM what the annotations outline (SAM-Adapter)
 #   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs or pictures
+#   make rehearse                   the paper's profile at full size, random weights, a hub of this machine
 #   make profiles                   what PROFILE can be; make doctor says which run here
 #
 # Variables: DATASET, DATA (default data/<name>), CACHE (default cache), PROFILE (a name or a
@@ -30,7 +31,7 @@ TORCH_INDEX ?=
 RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo phantom profiles heads scan masks embed probe reproduce audit report status \
+.PHONY: help install demo rehearse phantom profiles heads scan masks embed probe reproduce audit report status \
 	figure export predict explain train-adapter bench test lint doctor clean-venv
 
 help:
@@ -61,6 +62,9 @@ heads: $(INSTALLED)
 
 demo: $(INSTALLED)
 	@$(MEDFOCUS) demo --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
+
+rehearse: $(INSTALLED)
+	@$(VENV)/bin/python -m tests.hub.rehearse
 
 phantom: $(INSTALLED)
 	@$(MEDFOCUS) phantom $(KIND) $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -49,5 +49,6 @@ def complete(folder: Path, repo: str) -> Path:
     assert present <= listed, f"{repo} has no {present - listed} on the hub"
     for name in listed - present:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(f"{repo} {name}".encode())
+        text = "{}" if name.endswith(".json") else f"{repo} {name}"
+        (folder / name).write_text(text, encoding="utf-8")
     return folder

@@ -1,0 +1,103 @@
+"""The paper's profile and ``reproduce`` from a hub: the real commands, tiny random models.
+
+The architectures are those of the repositories, and so are the names and formats of the files.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medfocus_pipeline.segmenters import sam2
+from tests.encoders.models import save_clip
+from tests.hub.repositories import as_pytorch, complete
+from tests.hub.server import Hub
+from tests.segmenters.conftest import tiny_yaml
+from tests.segmenters.sam_models import write_sam
+from tests.stages.conftest import Medfocus, medfocus
+
+__all__ = ["medfocus", "tiny_yaml"]
+
+CLIP, SAM2 = "openai/clip-vit-base-patch16", "facebook/sam2.1-hiera-large"
+SAM, MEDSAM = "facebook/sam-vit-base", "wanglab/medsam-vit-base"
+RESNET = "timm/resnet50.a1_in1k"
+
+
+@pytest.fixture
+def served(hub: Hub, tmp_path: Path, tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The hub with the models of the paper's profile and of two segmenters more."""
+    pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
+    # The sizes of SAM 2.1 are in the package's YAMLs, and large has 224 M parameters: all but
+    # the numbers in it are the same in this one.
+    monkeypatch.setattr(sam2, "_config_file", lambda _: tiny_yaml)
+    root = tmp_path / "served"
+    as_pytorch(save_clip(root / CLIP))
+    model = sam2.random_model("large", seed=0)
+    (root / SAM2).mkdir(parents=True)
+    torch.save({"model": model.state_dict()}, root / SAM2 / "sam2.1_hiera_large.pt")
+    write_sam(root / SAM)
+    as_pytorch(write_sam(root / MEDSAM, seed=1))
+    for repo in (CLIP, SAM2, SAM, MEDSAM):
+        hub.repositories[repo] = complete(root / repo, repo)
+    return hub
+
+
+def run(medfocus: Medfocus, *arguments: Any) -> str:
+    answer = medfocus(*arguments)
+    assert answer.code == 0, answer
+    return answer.out
+
+
+def test_the_papers_profile_runs_from_what_the_hub_has(
+    served: Hub, medfocus: Medfocus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(medfocus, "phantom", "brain", "--train", 8, "--test", 4, "--size", 64, "--workers", 1)
+    profile = ("--profile", "paper", "--cache", "one")
+    assert SAM2 in run(medfocus, "models", "pull", SAM2, CLIP)
+    assert "12 images in" in run(medfocus, "masks", "phantom-brain", *profile)
+    assert "12 images in" in run(medfocus, "embed", *profile)
+    few = ("--fractions", "100", "--seeds", "1", "--workers", "1")
+    table = run(medfocus, "probe", *profile, *few)
+    for row in ("linear on original", "fusion on segmented", "fusion on overlay"):
+        assert row in table
+    assert {"sam2.1_hiera_large.pt", "pytorch_model.bin"} <= set(served.downloaded())
+
+    # Everything anew without a hub.
+    served.asked.clear()
+    served.down = True
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    offline = ("--profile", "paper", "--cache", "two")
+    run(medfocus, "masks", "phantom-brain", *offline)
+    run(medfocus, "embed", *offline)
+    again = run(medfocus, "probe", *offline, *few)
+    assert _table(again) == _table(table)
+    assert not served.asked
+
+
+def _table(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if " on " in line and "linear" in line]
+
+
+def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
+    served: Hub, medfocus: Medfocus, tmp_path: Path
+) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    # Of timm's four the architecture is the name's and full size; one of them is enough here.
+    folder = tmp_path / "served" / RESNET
+    folder.mkdir(parents=True)
+    save_file(timm.create_model("resnet50.a1_in1k").state_dict(), folder / "model.safetensors")
+    served.repositories[RESNET] = complete(folder, RESNET)
+    run(medfocus, "phantom", "brain", "--train", 8, "--test", 4, "--size", 64, "--workers", 1)
+    run(medfocus, "models", "pull", *served.repositories)
+    arguments = ("--profile", "paper", "--seeds", 1)
+    out = run(medfocus, "reproduce", "phantom-brain", *arguments, "--workers", 1)
+    lacking = {line.strip().split("  ")[0] for line in out.splitlines() if "needs weights" in line}
+    assert lacking == {
+        *("Res2Net-50, linear", "ViT-B/16, linear", "Swin-B, linear"),
+        *("SAM-Adapter, not SAM2", "Swin-B, not CLIP, linear"),
+    }
+    for row in ("ResNet-50, linear", "CoOp", "SAM, not SAM2", "MedSAM, not SAM2"):
+        assert row in out
