@@ -96,6 +96,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
                 side=448,
                 pixels=_SQUEEZED,
                 gated=True,
+                note="may want pip install sentencepiece protobuf",
             ),
         ),
     ),
