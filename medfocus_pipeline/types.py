@@ -80,8 +80,8 @@ class FeaturePart:
         focus, _, kind = text.partition(".")
         if focus not in get_args(FocusMode) or (kind or "pooled") not in get_args(FeatureKind):
             raise ValueError(
-                f"got {text!r}, expected one of {', '.join(get_args(FocusMode))}, alone or with one "
-                f"of {', '.join(f'.{one}' for one in get_args(FeatureKind))}"
+                f"got {text!r}, expected one of {', '.join(get_args(FocusMode))}, alone or "
+                f"followed by one of {', '.join(f'.{one}' for one in get_args(FeatureKind))}"
             )
         return cls(focus, kind or "pooled")  # type: ignore[arg-type]
 

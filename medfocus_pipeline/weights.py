@@ -164,6 +164,34 @@ def _choose_local(
     return [*names, *(shard for shard in shards if shard not in names)], [*missing, *absent]
 
 
+def find_files(
+    model: str,
+    files: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    revision: str | None,
+    hashes: FileHashes,
+    download: bool,
+) -> Weights | None:
+    """Files of a local folder or of a hub model: `folder_weights` or `hub_weights`.
+
+    Args:
+        model: hub id, or path of a folder.
+    """
+    folder = local_folder(model)
+    if folder is not None:
+        return folder_weights(folder, files, optional=optional, hashes=hashes)
+    return hub_weights(
+        model, files, optional=optional, revision=revision, hashes=hashes, download=download
+    )
+
+
+def model_name(model: str) -> str:
+    """The hub id, or the name of a local folder: never a path."""
+    folder = local_folder(model)
+    return model if folder is None else folder.resolve().name
+
+
 def unusable(weights: Weights, kind: str, error: Exception) -> WeightsError:
     """The one-sentence error for files that are there but do not load as a `kind`."""
     name = weights.identity.id

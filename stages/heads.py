@@ -18,6 +18,7 @@ def _common() -> None:
 @app.command("list", epilog="Example: medfocus heads list")
 def list_command() -> None:
     """List every head: what it is, what it reads beside image features, its source."""
+    from medfocus_pipeline.config import HeadPluginConfig, installed
     from medfocus_pipeline.heads import entry, names
     from medfocus_pipeline.reproduction import rows
 
@@ -25,6 +26,8 @@ def list_command() -> None:
     for name, head in names().items():
         table.add_row(name, head.what, head.needs, head.source)
     out.print(table)
+    for name, place in installed(HeadPluginConfig.group).items():
+        say(f"of another package: {name} ({place})")
     say("fit one: medfocus probe --row coop:original")
     say("")
     table = Table("row", "what", "head", "on", "source", box=None)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medfocus_pipeline.config import EncoderConfig, Frozen, SegmenterConfig
+from medfocus_pipeline.config import EncoderConfig, Frozen, PluginConfig, SegmenterConfig, installed
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.profiles import DEFAULT, load_profile
@@ -57,6 +57,9 @@ def list_command(
             say(f"{kind} {name_of(config)}{runs_on}: {entry.what}")
             for model in entry.models:
                 _say_model(model, entry, hashes)
+            if issubclass(config, PluginConfig):
+                for name, place in installed(config.group).items():
+                    say(f"  {name} ({place})")
     say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(_TAKE_ANY_ID)}")
 
 

@@ -26,6 +26,7 @@ from medfocus_pipeline.config.plugin import (
     HeadPluginConfig,
     PluginConfig,
     SegmenterPluginConfig,
+    installed,
 )
 from medfocus_pipeline.config.probe import (
     ProbeConfig,
@@ -86,5 +87,6 @@ __all__ = [
     "TipAdapterFConfig",
     "VisionConfig",
     "ZeroShotConfig",
+    "installed",
     "problems",
 ]

@@ -10,7 +10,6 @@ from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import (
     CONFIG,
     find_model,
-    folder_or_id,
     from_pretrained,
     mean_and_std,
     model_type,
@@ -18,14 +17,16 @@ from medfocus_pipeline.encoders.hugging_face import (
     token_maps,
 )
 from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
-from medfocus_pipeline.weights import FileHashes, Weights, unusable
+from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.weights import FileHashes, Weights, model_name, unusable
 
 if TYPE_CHECKING:
     import torch
 
     from medfocus_pipeline.encoders.tower import Forward
 
-_TOKENIZER = "tokenizer.json|vocab.json|spiece.model"
+_SENTENCES = "spiece.model"
+_TOKENIZER = f"tokenizer.json|vocab.json|{_SENTENCES}"
 _OPTIONAL = (
     "processor_config.json",
     "tokenizer_config.json",
@@ -59,7 +60,7 @@ class ClipEncoder(DualTower):
 
 def clip_id(config: ClipConfig) -> str:
     """The hub id, or the name of a local folder."""
-    return folder_or_id(config.model)
+    return model_name(config.model)
 
 
 def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
@@ -90,6 +91,7 @@ def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEnc
     """Build the model from local files alone.
 
     Raises:
+        ConfigError: the device or a package that its tokenizer needs is not there.
         WeightsError: the files are not a CLIP or SigLIP model, or are corrupt.
     """
     import torch
@@ -99,6 +101,11 @@ def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEnc
         return _build(config, weights, runtime)
     except torch.OutOfMemoryError:
         raise
+    except ImportError as error:  # a SigLIP without a tokenizer.json: MedSigLIP may be one
+        raise ConfigError(
+            f"The tokenizer of {weights.identity.id} is a {_SENTENCES}, which needs packages that "
+            "are not installed. Run: pip install sentencepiece protobuf"
+        ) from error
     except (
         *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError),
         *(pickle.UnpicklingError, SafetensorError),

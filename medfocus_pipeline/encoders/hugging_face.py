@@ -9,28 +9,15 @@ import numpy as np
 
 from medfocus_pipeline.encoders.pooling import level_indices
 from medfocus_pipeline.encoders.tower import square_grid
-
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
 from medfocus_pipeline.types import Image
-from medfocus_pipeline.weights import (
-    FileHashes,
-    Weights,
-    folder_weights,
-    hub_weights,
-    local_folder,
-)
+from medfocus_pipeline.weights import FileHashes, Weights, find_files
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG = "config.json"
 _PREPROCESSING = "preprocessor_config.json|processor_config.json"
-
-
-def folder_or_id(model: str) -> str:
-    """The hub id, or the name of a local folder: never a path."""
-    folder = local_folder(model)
-    return model if folder is None else folder.resolve().name
 
 
 def find_model(
@@ -57,10 +44,7 @@ def find_model(
     """
     # The tensors last: while they are on their way, nothing else is missing.
     needed = (CONFIG, _PREPROCESSING, *files, FORMATS)
-    folder = local_folder(model)
-    if folder is not None:
-        return folder_weights(folder, needed, optional=optional, hashes=hashes)
-    return hub_weights(
+    return find_files(
         model, needed, optional=optional, revision=revision, hashes=hashes, download=download
     )
 

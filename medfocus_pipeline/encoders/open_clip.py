@@ -7,9 +7,10 @@ tokenizer, if the model brings none) is fetched too, so that nothing is missing 
 
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,16 @@ import numpy as np
 
 from medfocus_pipeline.config import OpenClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
-from medfocus_pipeline.encoders.tower import DualTower, dry_run, square_grid
+from medfocus_pipeline.encoders.pooling import level_indices
+from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run, square_grid
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weights import (
     FileHashes,
     Weights,
-    folder_weights,
-    hub_weights,
+    find_files,
     local_folder,
+    model_name,
     unusable,
 )
 
@@ -60,8 +62,7 @@ class OpenClipEncoder(DualTower):
 
 def open_clip_id(config: OpenClipConfig) -> str:
     """The hub id, or the name of a local folder."""
-    folder = local_folder(config.model)
-    return config.model if folder is None else folder.resolve().name
+    return model_name(config.model)
 
 
 def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
@@ -73,20 +74,22 @@ def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool
     Raises:
         WeightsError: a file is missing or cannot be had, or the configuration is damaged.
     """
-    folder = local_folder(config.model)
-    files = (_CONFIG, "|".join(_TENSORS))
-    own = _find(
-        config.model, folder, files, (*_VOCABULARIES, *_BESIDE), config.revision, hashes, download
+    find = partial(find_files, hashes=hashes, download=download)
+    own = find(
+        config.model,
+        (_CONFIG, "|".join(_TENSORS)),
+        optional=(*_VOCABULARIES, *_BESIDE),
+        revision=config.revision,
     )
     if own is None:
         return None
-    text = _model_config(own.paths[_CONFIG])["text_cfg"]
-    needs = _needs(text, own)
+    folder = local_folder(config.model)
     paths, digests = dict(own.paths), dict(own.identity.files)
+    needs = _needs(_model_config(own.paths[_CONFIG])["text_cfg"], own)
     for repo, (needed, optional) in needs.items():
         inside = folder / repo.rpartition("/")[2] if folder else None
-        inside = inside if inside and inside.is_dir() else None
-        found = _find(repo, inside, needed, optional, None, hashes, download)
+        place = str(inside.resolve()) if inside and inside.is_dir() else repo
+        found = find(place, needed, optional=optional, revision=None)
         if found is None:
             return None
         paths |= {f"{repo}/{name}": path for name, path in found.paths.items()}
@@ -112,22 +115,6 @@ def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -
         *(ValueError, TypeError, KeyError, RuntimeError),
     ) as error:
         raise unusable(weights, "a model of open_clip_torch", error) from error
-
-
-def _find(
-    model: str,
-    folder: Path | None,
-    files: Sequence[str],
-    optional: Sequence[str],
-    revision: str | None,
-    hashes: FileHashes,
-    download: bool,
-) -> Weights | None:
-    if folder is not None:
-        return folder_weights(folder, files, optional=optional, hashes=hashes)
-    return hub_weights(
-        model, files, optional=optional, revision=revision, hashes=hashes, download=download
-    )
 
 
 def _needs(text: dict[str, Any], own: Weights) -> dict[str, tuple[list[str], list[str]]]:
@@ -271,29 +258,39 @@ def _resize_and_crop(preprocess: Any) -> tuple[Callable[[Image], Image], Any]:
 
 
 def _image_forward(model: Any) -> "Forward":
-    """Projected image features and patch tokens; the tower says which it has."""
+    """Projected image features, patch tokens and levels; the tower says which it has."""
     from open_clip.timm_model import TimmModel
     from open_clip.transformer import VisionTransformer
 
     visual = model.visual
 
-    def plain(pixels: "torch.Tensor") -> "tuple[torch.Tensor, None]":
-        return model.encode_image(pixels), None
+    def plain(pixels: "torch.Tensor") -> Maps:
+        return Maps(model.encode_image(pixels), None)
 
-    def timm(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-        features = visual.trunk.forward_features(pixels)
+    def timm(pixels: "torch.Tensor") -> Maps:
+        wanted = list(level_indices(len(visual.trunk.feature_info)))
+        features, levels = visual.trunk.forward_intermediates(pixels, indices=wanted)
         tokens = features[:, visual.trunk.num_prefix_tokens :]
-        return visual.head(visual.trunk.forward_head(features)), visual.head(tokens)
+        pooled = visual.head(visual.trunk.forward_head(features))
+        maps = tuple(level.permute(0, 2, 3, 1) for level in levels)
+        return Maps(pooled, visual.head(tokens), maps)
 
-    def own(pixels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-        pooled, tokens = visual(pixels)
-        return pooled, tokens if visual.proj is None else tokens @ visual.proj
+    def own(pixels: "torch.Tensor") -> Maps:
+        blocks = visual.transformer.resblocks
+        wanted = list(level_indices(len(blocks)))
+        last, states = visual.transformer.forward_intermediates(
+            visual._embeds(pixels), indices=wanted
+        )
+        pooled, tokens = visual._pool(last)
+        if visual.proj is not None:
+            pooled, tokens = pooled @ visual.proj, tokens @ visual.proj
+        maps = tuple(state[:, 1:].unflatten(1, visual.grid_size) for state in states)
+        return Maps(pooled, tokens, maps)
 
     if isinstance(visual, TimmModel):
         pool = getattr(visual.trunk, "global_pool", "")
         return timm if pool == "token" else plain
     simple = isinstance(visual, VisionTransformer) and visual.attn_pool is None
     if simple and visual.pool_type in {"tok", "avg"} and not visual.final_ln_after_pool:
-        visual.output_tokens = True
         return own
     return plain

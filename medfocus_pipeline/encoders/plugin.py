@@ -48,7 +48,9 @@ def _try(config: EncoderPluginConfig, encoder: Any) -> None:
     found = encoder.encode(picture[None])
     if not isinstance(found, Encoded):
         raise plugins.wrong(
-            config, got=f"a {type(found).__name__} of encode", expected="medfocus_pipeline.Encoded"
+            config,
+            got=f"a {type(found).__name__} of encode",
+            expected="medfocus_pipeline.types.Encoded",
         )
     _try_array(config, "pooled", found.pooled, (1, encoder.dim))
     if encoder.token_grid is not None:

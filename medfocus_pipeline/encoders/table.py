@@ -3,6 +3,8 @@
 Licences, sizes and preprocessing are those of the repositories on the hub.
 """
 
+from functools import partial
+
 from medfocus_pipeline.config import (
     ClipConfig,
     EfficientNetLiteConfig,
@@ -33,58 +35,7 @@ from medfocus_pipeline.zoo import Entry, Model
 _CROPPED, _SQUEEZED = "bicubic, centre crop", "bicubic, squeezed"
 
 
-def _clip(
-    model: str,
-    licence: str,
-    *,
-    dim: int,
-    parameters: float,
-    side: int = 224,
-    pixels: str = _CROPPED,
-    gated: bool = False,
-) -> Model:
-    return Model(
-        config=ClipConfig(model=model),
-        licence=licence,
-        dim=dim,
-        side=side,
-        pixels=pixels,
-        parameters=parameters,
-        gated=gated,
-    )
-
-
-def _vision(
-    model: str,
-    licence: str,
-    *,
-    side: int,
-    parameters: float,
-    pixels: str = _CROPPED,
-    gated: bool = False,
-) -> Model:
-    return Model(
-        config=VisionConfig(model=model),
-        licence=licence,
-        dim=768,
-        side=side,
-        pixels=pixels,
-        parameters=parameters,
-        gated=gated,
-    )
-
-
-def _timm(
-    model: str, licence: str, *, dim: int, parameters: float, pixels: str = _CROPPED
-) -> Model:
-    return Model(
-        config=TimmConfig(model=model),
-        licence=licence,
-        dim=dim,
-        side=224,
-        pixels=pixels,
-        parameters=parameters,
-    )
+_model = partial(Model, side=224, pixels=_CROPPED)
 
 
 ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
@@ -99,34 +50,53 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
         has_text=lambda _: True,
         has_prompts=is_clip,
         models=(
-            _clip("openai/clip-vit-base-patch16", "MIT (code)", dim=512, parameters=149.6),
-            _clip("openai/clip-vit-base-patch32", "MIT (code)", dim=512, parameters=151.3),
-            _clip("openai/clip-vit-large-patch14", "MIT (code)", dim=768, parameters=427.6),
-            _clip(
-                "flaviagiammarino/pubmed-clip-vit-base-patch32", "MIT", dim=512, parameters=151.3
+            _model(
+                config=ClipConfig(model="openai/clip-vit-base-patch16"),
+                licence="MIT (code)",
+                dim=512,
+                parameters=149.6,
             ),
-            _clip(
-                "google/siglip-base-patch16-224",
-                "Apache-2.0",
+            _model(
+                config=ClipConfig(model="openai/clip-vit-base-patch32"),
+                licence="MIT (code)",
+                dim=512,
+                parameters=151.3,
+            ),
+            _model(
+                config=ClipConfig(model="openai/clip-vit-large-patch14"),
+                licence="MIT (code)",
+                dim=768,
+                parameters=427.6,
+            ),
+            _model(
+                config=ClipConfig(model="flaviagiammarino/pubmed-clip-vit-base-patch32"),
+                licence="MIT",
+                dim=512,
+                parameters=151.3,
+            ),
+            _model(
+                config=ClipConfig(model="google/siglip-base-patch16-224"),
+                licence="Apache-2.0",
                 dim=768,
                 parameters=203.2,
                 pixels=_SQUEEZED,
             ),
-            _clip(
-                "google/siglip2-base-patch16-224",
-                "Apache-2.0",
+            _model(
+                config=ClipConfig(model="google/siglip2-base-patch16-224"),
+                licence="Apache-2.0",
                 dim=768,
                 parameters=375.2,
                 pixels="bilinear, squeezed",
             ),
-            _clip(
-                "google/medsiglip-448",
-                "Health AI Developer Foundations",
+            _model(
+                config=ClipConfig(model="google/medsiglip-448"),
+                licence="Health AI Developer Foundations",
                 dim=1152,
                 parameters=878.3,
                 side=448,
                 pixels=_SQUEEZED,
                 gated=True,
+                note="may want pip install sentencepiece protobuf",
             ),
         ),
     ),
@@ -140,12 +110,10 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
         hub=lambda model, revision: OpenClipConfig(model=model, revision=revision),
         has_text=lambda _: True,
         models=(
-            Model(
+            _model(
                 config=OpenClipConfig(),
                 licence="MIT",
                 dim=512,
-                side=224,
-                pixels=_CROPPED,
                 parameters=195.9,
                 note="256 text tokens",
             ),
@@ -160,11 +128,23 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
         label=lambda config: vision_id(config).rpartition("/")[2],
         hub=lambda model, revision: VisionConfig(model=model, revision=revision),
         models=(
-            _vision("microsoft/rad-dino", "MIT", side=518, parameters=86.6),
-            _vision("facebook/dinov2-base", "Apache-2.0", side=224, parameters=86.6),
-            _vision(
-                "facebook/dinov3-vitb16-pretrain-lvd1689m",
-                "DINOv3 License",
+            _model(
+                config=VisionConfig(model="microsoft/rad-dino"),
+                licence="MIT",
+                dim=768,
+                side=518,
+                parameters=86.6,
+            ),
+            _model(
+                config=VisionConfig(model="facebook/dinov2-base"),
+                licence="Apache-2.0",
+                dim=768,
+                parameters=86.6,
+            ),
+            _model(
+                config=VisionConfig(model="facebook/dinov3-vitb16-pretrain-lvd1689m"),
+                licence="DINOv3 License",
+                dim=768,
                 side=224,
                 parameters=85.7,
                 pixels="bilinear, squeezed",
@@ -184,16 +164,29 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
         ),
         prefix="timm/",
         models=(
-            _timm("resnet50.a1_in1k", "Apache-2.0", dim=2048, parameters=25.6),
-            _timm("res2net50_26w_4s.in1k", "unknown", dim=2048, parameters=25.7),
-            _timm(
-                "vit_base_patch16_224.augreg2_in21k_ft_in1k",
-                "Apache-2.0",
+            _model(
+                config=TimmConfig(model="resnet50.a1_in1k"),
+                licence="Apache-2.0",
+                dim=2048,
+                parameters=25.6,
+            ),
+            _model(
+                config=TimmConfig(model="res2net50_26w_4s.in1k"),
+                licence="unknown",
+                dim=2048,
+                parameters=25.7,
+            ),
+            _model(
+                config=TimmConfig(model="vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+                licence="Apache-2.0",
                 dim=768,
                 parameters=86.6,
             ),
-            _timm(
-                "swin_base_patch4_window7_224.ms_in22k_ft_in1k", "MIT", dim=1024, parameters=87.8
+            _model(
+                config=TimmConfig(model="swin_base_patch4_window7_224.ms_in22k_ft_in1k"),
+                licence="MIT",
+                dim=1024,
+                parameters=87.8,
             ),
         ),
     ),
@@ -205,12 +198,10 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
         load=load_efficientnet_lite,
         label=lambda config: config.name,
         models=(
-            Model(
+            _model(
                 config=EfficientNetLiteConfig(),
                 licence="Apache-2.0",
                 dim=1280,
-                side=224,
-                pixels=_CROPPED,
             ),
         ),
     ),
@@ -224,12 +215,10 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
         has_text=lambda _: True,
         has_prompts=lambda _: True,
         models=(
-            Model(
+            _model(
                 config=LiteClipConfig(),
                 licence="Apache-2.0",
                 dim=1280,
-                side=224,
-                pixels=_CROPPED,
             ),
         ),
     ),

@@ -8,7 +8,6 @@ from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import (
     CONFIG,
     find_model,
-    folder_or_id,
     from_pretrained,
     mean_and_std,
     model_type,
@@ -16,7 +15,7 @@ from medfocus_pipeline.encoders.hugging_face import (
     token_maps,
 )
 from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
-from medfocus_pipeline.weights import FileHashes, Weights, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, model_name, unusable
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +30,7 @@ _BATCH_SIZE = {"cpu": 8, "mps": 32, "cuda": 128}
 
 def vision_id(config: VisionConfig) -> str:
     """The hub id, or the name of a local folder."""
-    return folder_or_id(config.model)
+    return model_name(config.model)
 
 
 def find_vision(config: VisionConfig, hashes: FileHashes, *, download: bool) -> Weights | None:

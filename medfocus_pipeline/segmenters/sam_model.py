@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
-from medfocus_pipeline.weights import (
-    FileHashes,
-    Weights,
-    folder_weights,
-    hub_weights,
-    local_folder,
-    unusable,
-)
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name, unusable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +27,7 @@ TOKENS = {"cpu": 2**14, "mps": 2**16, "cuda": 2**18}
 
 def sam_id(model: str) -> str:
     """The hub id, or the name of a local folder: never a path."""
-    folder = local_folder(model)
-    return model if folder is None else folder.resolve().name
+    return model_name(model)
 
 
 def find_sam(
@@ -46,10 +38,7 @@ def find_sam(
     Raises:
         WeightsError: the folder lacks a file, or the hub's files cannot be had.
     """
-    folder = local_folder(model)
-    if folder is not None:
-        return folder_weights(folder, _FILES, hashes=hashes)
-    return hub_weights(model, _FILES, revision=revision, hashes=hashes, download=download)
+    return find_files(model, _FILES, revision=revision, hashes=hashes, download=download)
 
 
 def load_sam(weights: Weights) -> Any:

@@ -11,12 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Siglip2Tokenizer
 
 from medfocus_pipeline.config import ClipConfig, Runtime
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.encoders.clip import ClipEncoder
-from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
 from tests.hub.repositories import as_pytorch
@@ -115,12 +115,36 @@ def test_a_siglip_attends_to_its_padding_whatever_its_tokenizer_returns(
     )
 
 
-def test_a_siglip_reads_lower_case_with_a_tokenizer_that_keeps_capitals(tmp_path: Path) -> None:
+def test_texts_of_a_siglip_2_are_those_of_its_own_tokenizer_class(tmp_path: Path) -> None:
+    # Its repositories have Gemma's tokenizer, which keeps capitals; the class lowers them.
     folder = save_siglip(tmp_path / "siglip2")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer("Brain")["input_ids"] != tokenizer("brain")["input_ids"]
-    capital, lower = load(folder).encode_text(["A Photo of the BRAIN", "a photo of the brain"])
-    np.testing.assert_array_equal(capital, lower)
+    letters = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "a", "b", "i", "n", "r", "▁"]
+    vocabulary = {letter: place for place, letter in enumerate(letters)}
+    own = Siglip2Tokenizer(vocab=vocabulary, padding_side="right")
+    own.save_pretrained(folder)
+    _edit(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    normal = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
+    [lower, spaces] = normal["normalizers"]
+    assert lower == {"type": "Lowercase"}
+    _edit(folder / "tokenizer.json", normalizer=spaces)
+    texts = ["a Brain", "A BRAIN", "a brain"]
+    tokens = own(texts, padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt")
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = model.get_text_features(input_ids=tokens["input_ids"]).pooler_output
+    kept = AutoTokenizer.from_pretrained(folder)
+    assert kept("Brain")["input_ids"] != kept("brain")["input_ids"]
+    np.testing.assert_allclose(load(folder).encode_text(texts), expected.numpy(), atol=1e-5)
+
+
+def test_a_tokenizer_that_needs_a_package_says_which(tmp_path: Path) -> None:
+    # As google/siglip-so400m-patch14-224 has it: spiece.model, and no tokenizer.json.
+    folder = save_siglip(tmp_path / "siglip")
+    (folder / "tokenizer.json").unlink()
+    (folder / "spiece.model").write_bytes(b"")
+    _edit(folder / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
+    with pytest.raises(ConfigError, match="pip install sentencepiece protobuf"):
+        load(folder)
 
 
 def test_clip_tokens_are_in_the_joint_space(tmp_path: Path) -> None:

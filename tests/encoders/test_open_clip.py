@@ -75,12 +75,12 @@ def save_bert(folder: Path) -> Path:
     return folder
 
 
-def save_native(folder: Path) -> Path:
+def save_native(folder: Path, config: dict[str, Any] = NATIVE) -> Path:
     """A folder with safetensors, whose texts the package's own tokenizer reads."""
     torch.manual_seed(0)
     folder.mkdir(parents=True)
-    save_file(open_clip.CLIP(**_copy(NATIVE)["model_cfg"]).state_dict(), folder / TENSORS)
-    (folder / "open_clip_config.json").write_text(json.dumps(NATIVE))
+    save_file(open_clip.CLIP(**_copy(config)["model_cfg"]).state_dict(), folder / TENSORS)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -206,6 +206,18 @@ def test_tokens_are_in_the_joint_space(encoder: OpenClipEncoder, original: Origi
     assert encoder.token_grid is not None
     cells = encoder.token_grid[0] * encoder.token_grid[1]
     np.testing.assert_allclose(found, every[:, -cells:].numpy(), atol=1e-5)
+
+
+def test_a_tower_that_pools_by_attention_has_no_tokens(tmp_path: Path) -> None:
+    config = _copy(NATIVE)
+    tower = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
+    config["model_cfg"]["vision_cfg"] = tower
+    folder = save_native(tmp_path / "resnet", config)
+    encoder, image = load(str(folder)), noise(50, 70)
+    found = encoder.encode(encoder.prepare(image)[None])
+    assert (found.tokens, encoder.token_grid) == (None, None)
+    expected = Original(folder, tmp_path / "original").image(image)
+    np.testing.assert_allclose(found.pooled, expected, atol=1e-5)
 
 
 def _cached(cache: Path, repo: str, files: Path) -> None:

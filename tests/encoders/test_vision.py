@@ -15,6 +15,8 @@ from transformers import (
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    DINOv3ConvNextConfig,
+    DINOv3ConvNextModel,
     DINOv3ViTConfig,
     DINOv3ViTImageProcessor,
     DINOv3ViTModel,
@@ -67,8 +69,18 @@ def save_dino3(folder: Path) -> Path:
     return folder
 
 
+def save_convnext(folder: Path) -> Path:
+    """DINOv3's ConvNeXt: no patches, but a map at stride 32."""
+    config = DINOv3ConvNextConfig(hidden_sizes=[8, 8, 16, 32], depths=[1, 1, 1, 1], image_size=160)
+    DINOv3ConvNextModel(config).save_pretrained(folder)
+    DINOv3ViTImageProcessor(size={"height": 160, "width": 160}).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(
-    scope="module", params=[save_rad_dino, save_registers, save_dino3], ids=lambda one: one.__name__
+    scope="module",
+    params=[save_rad_dino, save_registers, save_dino3, save_convnext],
+    ids=lambda one: one.__name__,
 )
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)

@@ -76,6 +76,11 @@ def test_an_entry_point_stands_for_its_value(medfocus: Medfocus, images: Path, m
     assert "nearest on original" not in medfocus("probe", "--row", "nearest:original", *FITTED).out
 
 
+def test_installed_plug_ins_are_listed(medfocus: Medfocus, mylab: Path) -> None:
+    assert "  colours (mylab.models:Colours)" in medfocus("models", "list").out
+    assert "of another package: nearest (mylab.models:Nearest)" in medfocus("heads", "list").out
+
+
 def test_another_version_is_another_store_and_other_runs(
     medfocus: Medfocus, images: Path, mylab: Path
 ) -> None:
