@@ -11,17 +11,25 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.similarity import pixel_sha256
-from medfocus_pipeline.encoders.pooling import roi_pool
-from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
+from medfocus_pipeline.encoders.fit import cover, fitted, share_seen
+from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
+from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder, TextEncoder
 from medfocus_pipeline.masks.focus import focus, focus_mask, view
 from medfocus_pipeline.masks.roi import choose_roi
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.store import ArraySpec
-from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity, Roi
+from medfocus_pipeline.stores.store import ArraySpec, Store
+from medfocus_pipeline.types import (
+    Candidates,
+    FloatArray,
+    Image,
+    Mask,
+    ModelIdentity,
+    Roi,
+)
 
 STAGE = "embeddings"
-VERSION = 1
+VERSION = 2
 SHARD_ROWS = 256
 
 Similarity = Callable[[Image, Candidates], FloatArray]
@@ -33,23 +41,25 @@ class Prepared:
 
     Attributes:
         pictures: ``(v, s, s, 3) uint8``, one for each view.
-        weights: ``(v, gh * gw) float32`` in [0, 1], the ROI's cover of each token; None
-            without an ROI or a token grid.
+        covers: ``(v, s, s) uint8``, the ROI in the same frames, 255 is all covered; None
+            without an ROI.
+        seen: share of the ROI, in [0, 1], that the view which shows most of it shows.
         fallback: the ROI is the whole image for want of a candidate.
         roi_area: share of the image, in [0, 1].
         pixel_sha256: of the decoded pixels and their shape.
     """
 
     pictures: NDArray[np.uint8]
-    weights: FloatArray | None
+    covers: NDArray[np.uint8] | None
+    seen: float
     fallback: bool
     roi_area: float
     pixel_sha256: str
 
 
 def needs_masks(config: EmbedConfig) -> bool:
-    """Whether the focus mode looks at the ROI at all."""
-    return config.focus != "original"
+    """Whether the store depends on the ROI at all."""
+    return config.focus != "original" or config.roi_parts
 
 
 def recipe(
@@ -64,6 +74,7 @@ def recipe(
     described = config.model_dump(
         mode="json", exclude={"encoder": {"model", "checkpoint", "revision", "file", "ids"}}
     )
+    described["roi_parts"] = needs_masks(config)
     if not needs_masks(config):
         masks, described["roi"] = None, None
     elif config.roi == "text":
@@ -71,16 +82,19 @@ def recipe(
     return Recipe(STAGE, VERSION, described, identity.as_json(), upstream=masks)
 
 
-def has_roi_pooled(config: EmbedConfig, encoder: Encoder) -> bool:
-    """Whether a store has `roi_pooled` beside `pooled`."""
-    return needs_masks(config) and encoder.token_grid is not None
-
-
 def array_specs(config: EmbedConfig, encoder: Encoder) -> list[ArraySpec]:
-    """Arrays of an embedding store."""
-    names = ("pooled", "roi_pooled") if has_roi_pooled(config, encoder) else ("pooled",)
-    shape = (len(config.views), encoder.dim)
-    return [ArraySpec(name, "float16", shape, ("view", "feature")) for name in names]
+    """Arrays of an embedding store: what one pass over its pictures gives."""
+    widths = {"pooled": encoder.dim}
+    levels = sum(encoder.level_dims) if isinstance(encoder, LevelEncoder) else 0
+    if levels:
+        widths["levels"] = levels
+    if needs_masks(config):
+        widths |= {"roi_pooled": encoder.dim} if encoder.token_grid else {}
+        widths |= {"roi_levels": levels} if levels else {}
+    return [
+        ArraySpec(name, "float16", (len(config.views), width), ("view", "feature"))
+        for name, width in widths.items()
+    ]
 
 
 def region(
@@ -103,16 +117,37 @@ def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder
     """
     whole = roi or Roi(np.ones(image.shape[:2], np.bool_), fallback=False)
     focused = focus(image, whole, config.focus)
-    pictures = np.stack([encoder.prepare(view(focused, name)) for name in config.views])
-    weights = None
-    if has_roi_pooled(config, encoder):
-        mask = focus_mask(whole, config.focus)
-        weights = np.stack(
-            [encoder.prepare_mask(view(mask, name)).ravel() for name in config.views]
-        )
-    return Prepared(
-        pictures, weights, whole.fallback, float(whole.mask.mean()), pixel_sha256(image)
-    )
+    pictures = np.stack([fitted(view(focused, name), encoder, config.fit) for name in config.views])
+    covers, seen = None, 1.0
+    if roi is not None and needs_masks(config):
+        mask = focus_mask(roi, config.focus)
+        covers = np.stack([cover(view(mask, name), encoder, config.fit) for name in config.views])
+        seen = roi_seen(roi, config, encoder)
+    area = float(whole.mask.mean())
+    return Prepared(pictures, covers, seen, whole.fallback, area, pixel_sha256(image))
+
+
+LEAST_SEEN = 0.5
+"""Of an ROI; where the encoder sees less, that is said."""
+
+
+def roi_seen(roi: Roi, config: EmbedConfig, encoder: Encoder) -> float:
+    """Share of an ROI, in [0, 1], that the encoder sees in the view that shows most of it."""
+    mask = focus_mask(roi, config.focus)
+    return max(_share_seen(mask, view(mask, name), encoder, config) for name in config.views)
+
+
+def _share_seen(mask: Mask, part: Mask, encoder: Encoder, config: EmbedConfig) -> float:
+    if not part.any():
+        return 0.0
+    return float(part.sum() / mask.sum()) * share_seen(part, encoder, config.fit)
+
+
+def out_of_sight(store: Store) -> int:
+    """How many rows of an embedding store have an ROI that lies mostly outside what was seen."""
+    table = store.index().table()
+    seen = [] if table is None else table["roi_seen"].to_pylist()
+    return sum(share < LEAST_SEEN for share in seen)
 
 
 def job(
@@ -172,6 +207,7 @@ def looked_up_job(
         columns = {
             "fallback": pa.array([False] * len(batch), pa.bool_()),
             "roi_area": pa.array([1.0] * len(batch), pa.float32()),
+            "roi_seen": pa.array([1.0] * len(batch), pa.float32()),
             "pixel_sha256": pa.array([digest for _, digest in batch], pa.string()),
         }
         return Block({"pooled": halves}, columns)
@@ -182,19 +218,36 @@ def looked_up_job(
 def encode(batch: Sequence[Prepared], encoder: Encoder) -> Block:
     """Embed prepared images: ``(n, v, d) float16``, as a store keeps them."""
     n, v = len(batch), len(batch[0].pictures)
-    encoded = encoder.encode(np.concatenate([one.pictures for one in batch]))
-    arrays = {"pooled": encoded.pooled}
-    if encoded.tokens is not None and batch[0].weights is not None:
-        weights = np.concatenate([one.weights for one in batch if one.weights is not None])
-        arrays["roi_pooled"] = roi_pool(encoded.tokens, weights)
+    covers = [one.covers for one in batch if one.covers is not None]
+    arrays = pooled_arrays(
+        encoder,
+        np.concatenate([one.pictures for one in batch]),
+        np.concatenate(covers) if covers else None,
+    )
     with np.errstate(over="ignore"):  # an infinity is refused by the store, with its place
         halves = {name: rows.reshape(n, v, -1).astype(np.float16) for name, rows in arrays.items()}
     columns = {
         "fallback": pa.array([one.fallback for one in batch], pa.bool_()),
         "roi_area": pa.array([one.roi_area for one in batch], pa.float32()),
+        "roi_seen": pa.array([one.seen for one in batch], pa.float32()),
         "pixel_sha256": pa.array([one.pixel_sha256 for one in batch], pa.string()),
     }
     return Block(halves, columns)
+
+
+def pooled_arrays(
+    encoder: Encoder, pictures: NDArray[np.uint8], covers: NDArray[np.uint8] | None
+) -> dict[str, FloatArray]:
+    """What one pass gives of prepared pictures, see `LevelEncoder.pool`, of any encoder."""
+    if isinstance(encoder, LevelEncoder):
+        return encoder.pool(pictures, covers)
+    encoded = encoder.encode(pictures)
+    arrays = {"pooled": encoded.pooled}
+    if covers is not None and encoded.tokens is not None and encoder.token_grid is not None:
+        planes = covers.astype(np.float32) / np.float32(255)
+        weights = np.stack([cell_means(plane, encoder.token_grid).ravel() for plane in planes])
+        arrays["roi_pooled"] = roi_pool(encoded.tokens, weights)
+    return arrays
 
 
 def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
@@ -215,9 +268,9 @@ def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
         )
         pictures = np.stack([encoder.prepare(focus(image, roi, "crop")) for roi in rois])
         with lock:
-            pooled = encoder.encode(pictures).pooled
-        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
-        unit = pooled / np.maximum(norms, np.finfo(np.float32).tiny)
+            rows = encoder.encode(pictures).pooled
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit = rows / np.maximum(norms, np.finfo(np.float32).tiny)
         best: FloatArray = (unit @ texts.T).max(axis=1)
         return best
 

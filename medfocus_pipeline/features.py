@@ -25,7 +25,7 @@ class FeatureKeys:
     Attributes:
         segmenter: name of the segmenter, also where no focus mode needs one.
         roi: the ROI rule.
-        focus: focus modes, and `roi_pooled`, in the order in which their features are joined.
+        focus: the parts as they are written, in the order in which they are joined.
         encoder: the encoder's readable name.
         masks_key: key of the mask store; None where no focus mode needs a mask.
         embed_keys: keys of the embedding stores, one for each part of `focus`.
@@ -53,8 +53,8 @@ class FeatureTable:
         paths: n paths, relative to the data set's root.
         labels: ``(n,) int64``, index into `classes`.
         classes: names of the K classes.
-        features: ``(n, v, D) float32``, v views; each focus mode's part is L2-normalised
-            before the parts are joined along D.
+        features: ``(n, v, D) float32``, v views; each part is L2-normalised before the parts
+            are joined along D.
         text: ``(K, d_text) float32``, L2-normalised class texts; None without a text tower.
         train: ``(n_train,) int64``, positions of the training images.
         test: ``(n_test,) int64``, positions of the test images.
@@ -106,8 +106,10 @@ def join(
     rows = np.sort(np.concatenate([split.train, split.test]))
     image_ids, paths = manifest.image_ids, manifest.paths
     ids = [image_ids[row] for row in rows]
-    names = ["roi_pooled" if part == "roi_pooled" else "pooled" for part in keys.focus]
-    parts = [_aligned(store, ids, name) for store, name in zip(stores, names, strict=True)]
+    parts = [
+        [_aligned(store, ids, name, part) for name in FeaturePart.parse(part).arrays]
+        for store, part in zip(stores, keys.focus, strict=True)
+    ]
     pixels = _pixel_hashes(stores[0], ids)
     for store in stores[1:]:
         if _pixel_hashes(store, ids) != pixels:
@@ -156,29 +158,38 @@ def _check_alike(stores: Sequence[Store]) -> None:
 
 def focus_modes(parts: Iterable[FeaturePart]) -> list[FocusMode]:
     """The focus modes among parts of features, each once, in order."""
-    return [part for part in dict.fromkeys(parts) if part != "roi_pooled"]
+    return list(dict.fromkeys(part.focus for part in parts))
 
 
-def joined(parts: Sequence[NDArray[Any]]) -> FloatArray:
+def joined(parts: Sequence[Sequence[NDArray[Any]]]) -> FloatArray:
     """Features of embeddings as the stores keep them: each part L2-normalised, then joined.
 
+    A part of several arrays is the levels, each of which has length 1 already, and the embedding
+    on top of them, which is brought to it.
+
     Args:
-        parts: ``(n, v, d_i) float16``, one for each part of the focus.
+        parts: for each part the ``(n, v, d_i) float16`` of its `FeaturePart.arrays`.
 
     Returns:
         ``(n, v, sum of d_i) float32``.
     """
-    return np.concatenate([normalise(rows.astype(np.float32)) for rows in parts], axis=2)
+    return np.concatenate([normalise(_stacked(arrays)) for arrays in parts], axis=2)
 
 
-def _aligned(store: Store, image_ids: Sequence[str], name: str) -> NDArray[Any]:
+def _stacked(arrays: Sequence[NDArray[Any]]) -> FloatArray:
+    """The arrays of one part side by side, the last of several L2-normalised."""
+    *levels, top = (rows.astype(np.float32) for rows in arrays)
+    return np.concatenate([*levels, normalise(top)], axis=2) if levels else top
+
+
+def _aligned(store: Store, image_ids: Sequence[str], name: str, part: str) -> NDArray[Any]:
     """``(n, v, d)`` of one array, one row for each id."""
     try:
         found = _rows(store, name)
     except KeyError:
         raise StoreError(
-            f"Embedding store {store.path.name} has no {name}: the encoder has no patch tokens. "
-            "Leave roi_pooled out, or use an encoder that has them, e.g. --encoder clip."
+            f"Embedding store {store.path.name} has no {name}, so no {part}: the encoder has no "
+            "maps to pool. Leave that part out, or use another encoder: medfocus models list."
         ) from None
     missing = sum(image_id not in found for image_id in image_ids)
     if missing:

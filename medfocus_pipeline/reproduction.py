@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from medfocus_pipeline.config import (
     ClipAdapterConfig,
@@ -24,13 +25,17 @@ from medfocus_pipeline.config import (
     ZeroShotConfig,
 )
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.types import FeaturePart, RoiRule
+from medfocus_pipeline.types import FeaturePart, Fit, FocusMode, RoiRule
 
 PAPER, METHODS, ABLATIONS = "the paper's rows", "other methods", "ablations"
 """Groups of rows, in the table's order."""
 
 REFERENCE = "clip"
 """Name of the row that the others are tested against: `linear` on `original`."""
+
+MEDFOCUS = (FeaturePart("original", "levels"), FeaturePart("original", "roi_levels"))
+"""Features of MedFocus's own method: what the network makes of the whole image at every depth, and
+the same where the region is."""
 
 _OURS = "a variant of ours"
 
@@ -47,19 +52,22 @@ class Row:
         label: what the table calls it.
         focus: parts of the features.
         method: the paper's name of it; empty if the paper's tables have no such row.
-        encoder, segmenter, roi: instead of the profile's; None is the profile's.
+        encoder, segmenter, roi, fit: instead of the profile's; None is the profile's. Rows of the
+            paper, and what they are compared with, see images cropped as their models were
+            published.
         source: where it is from, if not from where its head is.
     """
 
     name: str
     label: str
     head: HeadConfig
-    focus: tuple[FeaturePart, ...] = ("original",)
+    focus: tuple[FeaturePart, ...] = (FeaturePart("original"),)
     group: str
     method: str = ""
     encoder: EncoderConfig | None = None
     segmenter: SegmenterConfig | None = None
     roi: RoiRule | None = None
+    fit: Fit | None = None
     source: str = ""
 
 
@@ -97,6 +105,11 @@ def _paper() -> list[Row]:
         ("swin", "Swin-B", _SWIN.model, "Swin", "Liu et al. 2021"),
     )
     linear = LinearConfig()
+    on_original: tuple[tuple[str, str, HeadConfig, str], ...] = (
+        (REFERENCE, "linear on original", linear, "CLIP"),
+        ("coop", "CoOp", CoOpConfig(), "CoOp"),
+        ("cocoop", "CoCoOp", CoCoOpConfig(), "CoCoOp"),
+    )
     return [
         *(
             Row(
@@ -106,20 +119,23 @@ def _paper() -> list[Row]:
                 group=PAPER,
                 method=method,
                 encoder=TimmConfig(model=model),
+                fit="crop",
                 source=source,
             )
             for name, label, model, method, source in backbones
         ),
-        Row(name=REFERENCE, label="linear on original", head=linear, group=PAPER, method="CLIP"),
-        Row(name="coop", label="CoOp", head=CoOpConfig(), group=PAPER, method="CoOp"),
-        Row(name="cocoop", label="CoCoOp", head=CoCoOpConfig(), group=PAPER, method="CoCoOp"),
+        *(
+            Row(name=name, label=label, head=head, group=PAPER, method=method, fit="crop")
+            for name, label, head, method in on_original
+        ),
         Row(
             name="medfocusclip",
             label="fusion on segmented (MedFocusCLIP)",
             head=FusionConfig(),
-            focus=("segmented",),
+            focus=(FeaturePart("segmented"),),
             group=PAPER,
             method="MedFocusCLIP",
+            fit="crop",
         ),
     ]
 
@@ -133,29 +149,38 @@ def _methods() -> list[Row]:
         ("lp_plus_plus", "LP++", LpPlusPlusConfig()),
         ("mlp", "MLP", MlpConfig()),
     )
-    joined: tuple[tuple[str, HeadConfig, tuple[FeaturePart, ...]], ...] = (
-        ("linear", LinearConfig(), ("segmented",)),
-        ("linear", LinearConfig(), ("original", "segmented")),
-        ("linear", LinearConfig(), ("original", "segmented", "roi_pooled")),
-        ("fusion", FusionConfig(), ("original",)),
-        ("fusion", FusionConfig(), ("original", "segmented")),
-        ("fusion", FusionConfig(), ("original", "segmented", "roi_pooled")),
+    joined: tuple[tuple[str, HeadConfig, str], ...] = (
+        ("linear", LinearConfig(), "original.levels"),
+        ("linear", LinearConfig(), "segmented"),
+        ("linear", LinearConfig(), "original+segmented"),
+        ("linear", LinearConfig(), "original+original.roi_pooled"),
+        ("fusion", FusionConfig(), "original"),
+        ("fusion", FusionConfig(), "original+segmented"),
+        ("fusion", FusionConfig(), "original+original.roi_pooled"),
     )
     return [
+        Row(
+            name="medfocus",
+            label="medfocus",
+            head=LinearConfig(),
+            focus=MEDFOCUS,
+            group=METHODS,
+            source="ours: levels of the network, and the same pooled over the region",
+        ),
         *(
             Row(name=name, label=f"{label} on original", head=head, group=METHODS)
             for name, label, head in on_original
         ),
         *(
             Row(
-                name=f"{name}:{'+'.join(focus)}",
-                label=f"{name} on {'+'.join(focus)}",
+                name=f"{name}:{parts}",
+                label=f"{name} on {parts}",
                 head=head,
-                focus=focus,
+                focus=tuple(map(FeaturePart.parse, parts.split("+"))),
                 group=METHODS,
-                source="features joined: ours" if len(focus) > 1 else "",
+                source="" if parts in get_args(FocusMode) else "parts of features: ours",
             )
-            for name, head, focus in joined
+            for name, head, parts in joined
         ),
     ]
 
@@ -166,7 +191,7 @@ def _ablations(adapter: Path) -> list[Row]:
         label: str,
         *,
         head: HeadConfig | None = None,
-        focus: FeaturePart = "segmented",
+        focus: FocusMode = "segmented",
         encoder: EncoderConfig | None = None,
         segmenter: SegmenterConfig | None = None,
         roi: RoiRule | None = None,
@@ -176,8 +201,9 @@ def _ablations(adapter: Path) -> list[Row]:
             name=name,
             label=label,
             head=head or FusionConfig(),
-            focus=(focus,),
+            focus=(FeaturePart(focus),),
             group=ABLATIONS,
+            fit="crop",
             encoder=encoder,
             segmenter=segmenter,
             roi=roi,

@@ -55,8 +55,19 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
     for place in stores.embeddings:
         if place.store:
             say(f"store: {place.store.path}")
+            say_out_of_sight(place.store, plan)
     say_problems(problems)
     return int(strict and bool(problems))
+
+
+def say_out_of_sight(store: Store, plan: EmbedPlan) -> None:
+    """Say how many regions the encoder hardly sees, if any."""
+    count = embedding.out_of_sight(store)
+    if count:
+        say(
+            f"{count:,} images have their region mostly outside what the encoder sees (fit "
+            f"{plan.fit}, views {', '.join(plan.views)}). Better: --fit squeeze --views identity"
+        )
 
 
 def check_masks(context: Context, stores: Stores) -> None:

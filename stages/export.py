@@ -122,9 +122,7 @@ def _configured(context: Context, wanted: Wanted) -> list[ProbeRow]:
     """What the row may have been fitted with: as configured last, by the profile, by default."""
     default = {"head": {"name": wanted.head}, "focus": (wanted.focus or "").split("+")}
     rows = [*context.probe.rows, *context.profile.probe.rows]
-    same = [
-        row for row in rows if (row.head.name, "+".join(row.focus)) == (wanted.head, wanted.focus)
-    ]
+    same = [row for row in rows if (row.head.name, row.parts) == (wanted.head, wanted.focus)]
     if wanted.head in names() or ":" in (wanted.head or ""):
         same.append(ProbeRow.model_validate(default))
     return [row for n, row in enumerate(same) if row not in same[:n]]
@@ -135,7 +133,7 @@ def _planned(
 ) -> Plan:
     """The runs of a row at one budget; its focus modes need not be those embedded last."""
     kind, amount = budget
-    modes = focus_modes([*context.embed.focus, *row.focus])
+    modes = dict.fromkeys([*context.embed.focus, *focus_modes(row.focus)])
     embed = context.embed.model_copy(update={"focus": tuple(modes)})
     own = replace(context, settings=context.settings.model_copy(update={"embed": embed}))
     config = ProbeConfig(

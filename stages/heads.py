@@ -21,6 +21,7 @@ def list_command() -> None:
     from medfocus_pipeline.config import HeadPluginConfig, installed
     from medfocus_pipeline.heads import entry, names
     from medfocus_pipeline.reproduction import rows
+    from medfocus_pipeline.types import join_parts
 
     table = Table("head", "what", "needs of the encoder", "source", box=None)
     for name, head in names().items():
@@ -33,6 +34,6 @@ def list_command() -> None:
     table = Table("row", "what", "head", "on", "source", box=None)
     for row in rows(Path()):
         source = row.source or entry(row.head).source
-        table.add_row(row.name, row.label, row.head.name, "+".join(row.focus), source)
+        table.add_row(row.name, row.label, row.head.name, join_parts(row.focus), source)
     out.print(table)
     say("fit them all: medfocus reproduce; some: medfocus reproduce --rows clip,coop")

@@ -169,7 +169,7 @@ def _locate_embeddings(
     *,
     masks: Located | None,
 ) -> Located:
-    parts = [encoder_label(config.encoder), config.focus]
+    parts = [encoder_label(config.encoder), config.focus, config.fit]
     if embedding.needs_masks(config):
         parts += [config.roi, masks_label(context.masks)]
     place = Located("-".join(parts), list(dataset.files), weights)

@@ -22,7 +22,7 @@ from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.store import Store
-from medfocus_pipeline.types import ModelIdentity
+from medfocus_pipeline.types import FeaturePart, ModelIdentity
 from stages.planning import Plan, has_region
 from stages.scan import Dataset
 from stages.settings import Context
@@ -139,8 +139,9 @@ def pack(
         phrases=tuple(one.prompt for one in dataset.card.classes),
         masks=_masks(found.plan.context.masks) if masked else None,
         roi=embed.roi,
+        fit=embed.fit,
         parts=row.focus,
-        familiar_parts=tuple(looks.keys.focus),
+        familiar_parts=tuple(map(FeaturePart.parse, looks.keys.focus)),
         views=embed.views,
         encoder=anchored(embed.encoder),
         segmenter=_model(masks.store) if masked and masks else None,

@@ -17,7 +17,9 @@ from medfocus_pipeline.features import (
     text_temperature,
 )
 from medfocus_pipeline.heads import entry
+from medfocus_pipeline.reproduction import MEDFOCUS
 from medfocus_pipeline.stores.keys import digest
+from medfocus_pipeline.types import FeaturePart
 from stages.locate import Located, Stores, encoder_label, masks_label
 from stages.scan import Dataset
 from stages.settings import Context
@@ -34,6 +36,7 @@ _PAPER_METHODS = {
 
 NEEDS_DUAL = "needs a dual encoder"
 NEEDS_IMAGES = "needs an encoder of images"
+NEEDS_REGIONS = "needs embed --set roi_parts=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +62,22 @@ class Plan:
     @property
     def paper(self) -> str:
         """The method of the paper's tables that the line is; empty if there is none."""
-        return _PAPER_METHODS.get((self.row.head.name, "+".join(self.row.focus)), "")
+        return _PAPER_METHODS.get((self.row.head.name, self.row.parts), "")
 
     @property
     def label(self) -> str:
-        """``linear on original``."""
-        return f"{self.row.head.name} on {'+'.join(self.row.focus)}"
+        """``linear on original``; ``medfocus`` of MedFocus's own."""
+        own = self.row.head.name == "linear" and self.row.focus == MEDFOCUS
+        return "medfocus" if own else f"{self.row.head.name} on {self.row.parts}"
 
     def missing(self, done: set[str]) -> list[Run]:
         """Runs to be fitted."""
         return to_fit(self.runs, done)
 
 
-def has_region(parts: Sequence[str]) -> bool:
+def has_region(parts: Sequence[FeaturePart]) -> bool:
     """Whether any part of the features looks at the ROI."""
-    return set(parts) != {"original"}
+    return any(part.needs_masks for part in parts)
 
 
 def plan(
@@ -91,12 +95,19 @@ def plan(
         blind = isinstance(context.embed.encoder, FeaturesConfig) and has_region(row.focus)
         places = [] if blind else _places(context, stores, row.focus)
         keys = _keys(context, dataset, stores, row, places)
-        note = NEEDS_IMAGES if blind else ""
-        if not blind and _lacks_texts(context, row, places):
+        note = NEEDS_IMAGES if blind else _lacks_regions(context, row)
+        if not note and _lacks_texts(context, row, places):
             note = NEEDS_DUAL
         runs = [] if note else plan_runs(config, row.head, keys, train=train, test=test)
         plans.append(Plan(context, stores, row, keys, places, runs, note))
     return plans
+
+
+def _lacks_regions(context: Context, row: ProbeRow) -> str:
+    """What a row that pools over the ROI of whole images needs, if they were embedded without."""
+    asked = any(part.focus == "original" and part.in_region for part in row.focus)
+    without = context.embed.roi_parts is False or not context.embed.needs_masks
+    return NEEDS_REGIONS if asked and without else ""
 
 
 def _lacks_texts(context: Context, row: ProbeRow, places: Sequence[Located]) -> bool:
@@ -120,12 +131,9 @@ def split_of(dataset: Dataset, config: ProbeConfig) -> Split:
     return test_split(dataset.manifest, test_share=share, seed=config.split_seed)
 
 
-def _places(context: Context, stores: Stores, parts: Sequence[str]) -> list[Located]:
-    """The embedding store of each part; `roi_pooled` is in that of the part before it."""
-    places: list[Located] = []
-    for part in parts:
-        places.append(places[-1] if part == "roi_pooled" else _place(context, stores, part))
-    return places
+def _places(context: Context, stores: Stores, parts: Sequence[FeaturePart]) -> list[Located]:
+    """The embedding store of each part: that of its focus mode."""
+    return [_place(context, stores, part.focus) for part in parts]
 
 
 def _place(context: Context, stores: Stores, focus: str) -> Located:
@@ -149,7 +157,7 @@ def _keys(
     return FeatureKeys(
         segmenter=masks_label(context.masks) if masked else "none",
         roi=config.configs(auto=dataset.card.roi)[0].roi if masked else "none",
-        focus=row.focus,
+        focus=tuple(map(str, row.focus)),
         encoder=encoder_label(config.encoder),
         masks_key=masks.key if masks and masked else None,
         embed_keys=tuple(_part_key(part, place) for part, place in parts),
@@ -158,9 +166,9 @@ def _keys(
     )
 
 
-def _part_key(part: str, place: Located) -> str:
+def _part_key(part: FeaturePart, place: Located) -> str:
     key = place.store.key if place.store else ""
-    return f"{key}/{part}" if part == "roi_pooled" else key
+    return key if part.kind == "pooled" else f"{key}/{part.kind}"
 
 
 def _phrases(dataset: Dataset) -> tuple[str, ...]:

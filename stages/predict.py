@@ -13,6 +13,7 @@ from medfocus_pipeline.classifier import Answer, Classifier, Explanation
 from medfocus_pipeline.classifier.card import NOTICE
 from medfocus_pipeline.classifier.explanation import HeatMethod
 from medfocus_pipeline.classifier.overlay import draw
+from medfocus_pipeline.embedding import LEAST_SEEN
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.sheet import write_png
 from medfocus_pipeline.types import JSON, Image
@@ -107,7 +108,7 @@ def _document(classifier: Classifier, said: Said) -> JSON:
             "dataset": config.dataset,
             "classes": list(config.classes),
             "head": config.head.name,
-            "focus": list(config.parts),
+            "focus": [str(part) for part in config.parts],
             "run": config.run.key,
             "threshold": config.threshold,
         },
@@ -123,6 +124,7 @@ def _entry(path: Path, answer: Answer, overlay: Path | None) -> JSON:
         "probabilities": dict(zip(answer.classes, answer.probabilities.tolist(), strict=True)),
         "roi": {"box": list(answer.box), "area": round(answer.area, 6)},
         "fallback": answer.roi.fallback,
+        "roi_seen": round(answer.seen, 6),
         "unfamiliar": answer.unfamiliar,
         "distance": answer.distance,
         "threshold": answer.threshold,
@@ -167,6 +169,8 @@ def _remarks(answer: Answer) -> list[str]:
         remarks.append(f"unfamiliar ({answer.distance:.3f} > {answer.threshold:.3f})")
     if answer.roi.fallback:
         remarks.append("no region found: the whole image")
+    if answer.seen < LEAST_SEEN:
+        remarks.append(f"the encoder sees {_percent(answer.seen)} of the region")
     return remarks
 
 

@@ -16,6 +16,7 @@ from medfocus_pipeline.evaluation.processes import processes
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Outcome, sweep
 from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.reproduction import MEDFOCUS
 from medfocus_pipeline.stores.lock import writing
 from stages.locate import Stores, check_embedded, encoder_label, locate_stores
 from stages.planning import Plan, features, plan, split_of
@@ -38,9 +39,13 @@ _RUNS_A_PROCESS = 16
 def parse_row(text: str) -> dict[str, object]:
     """``fusion:original+segmented`` as a `ProbeRow`; a plug-in's name has a colon of its own.
 
+    ``medfocus`` alone is MedFocus's own row.
+
     Raises:
         ConfigError: there is no focus mode in it.
     """
+    if text == "medfocus":
+        return {"head": {"name": "linear"}, "focus": MEDFOCUS}
     head, _, focus = text.rpartition(":")
     if not head or not focus:
         raise ConfigError(f"--row {text!r}: expected HEAD:FOCUS, e.g. linear:original+segmented.")

@@ -91,7 +91,8 @@ def sources(context: Context, rows: Sequence[Row]) -> list[Source]:
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         masked = has_region(row.focus)
-        key = (row.encoder, row.segmenter if masked else None, row.roi if masked else None)
+        masks = (row.segmenter, row.roi) if masked else (None, None)
+        key = (row.encoder, row.fit, *masks)
         groups.setdefault(key, []).append(row)
     return [Source(_context(context, own), own) for own in groups.values()]
 
@@ -99,7 +100,9 @@ def sources(context: Context, rows: Sequence[Row]) -> list[Source]:
 def _context(context: Context, rows: Sequence[Row]) -> Context:
     first, profile = rows[0], context.profile
     modes = focus_modes(part for row in rows for part in row.focus)
-    changes: dict[str, object] = {"focus": tuple(modes)}
+    regions = any(part.in_region for row in rows for part in row.focus)
+    changes: dict[str, object] = {"focus": tuple(modes), "roi_parts": regions}
+    changes |= {"fit": first.fit} if first.fit else {}
     changes |= {"encoder": first.encoder} if first.encoder else {}
     changes |= {"roi": first.roi} if first.roi else {}
     segmenter = {"segmenter": first.segmenter} if first.segmenter else {}
@@ -114,7 +117,7 @@ def _context(context: Context, rows: Sequence[Row]) -> Context:
 
 def lacking(context: Context) -> str:
     """Which weights are missing here and what to type; empty if nothing is."""
-    segmenters = [context.masks.segmenter] if has_region(context.embed.focus) else []
+    segmenters = [context.masks.segmenter] if context.embed.needs_masks else []
     hashes = context.hashes()
     reasons = [lack(config, hashes) for config in (context.embed.encoder, *segmenters)]
     return next((reason for reason in reasons if reason), "")
@@ -122,7 +125,7 @@ def lacking(context: Context) -> str:
 
 def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
     """The stores of these settings, made where they are missing."""
-    if has_region(context.embed.focus):
+    if context.embed.needs_masks:
         place = locate_masks(context, dataset, context.masks)
         if _incomplete(place):
             masks.run(context, context.masks, runtime, strict=False)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.encoders.pooling import cell_means
 from medfocus_pipeline.masks.candidates import areas, boxes
-from medfocus_pipeline.types import Candidates, Encoded, FloatArray, Image, Mask
+from medfocus_pipeline.types import Candidates, Encoded, FloatArray, Image
 
 SIDE = 8
 GRID = (2, 2)
@@ -60,13 +59,11 @@ class FakeEncoder:
 
     dim: int = 5
     batch_size: int = 6
+    side: int = SIDE
     token_grid: tuple[int, int] | None = GRID
 
     def prepare(self, image: Image) -> Image:
         return image[_picks(image.shape[0])][:, _picks(image.shape[1])]
-
-    def prepare_mask(self, mask: Mask) -> FloatArray:
-        return cell_means(self.prepare(mask).astype(np.float32), GRID)
 
     def encode(self, pictures: NDArray[np.uint8]) -> Encoded:
         pixels = (pictures.astype(np.float32) + 1) / 256  # black is not nothing

@@ -25,6 +25,7 @@ from medfocus_pipeline.embedding import (
     text_recipe,
     text_similarity,
 )
+from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError, ImageError, StoreError
 from medfocus_pipeline.features import normalise
@@ -90,7 +91,7 @@ def column(store: Store, name: str) -> dict[str, object]:
 def encoded_directly(image: Image, roi: Roi, config: EmbedConfig) -> FloatArray:
     encoder = FakeEncoder()
     pictures = [view(focus(image, roi, config.focus), name) for name in config.views]
-    return encoder.encode(np.stack([encoder.prepare(one) for one in pictures])).pooled
+    return encoder.encode(np.stack([fitted(one, encoder, config.fit) for one in pictures])).pooled
 
 
 @pytest.mark.parametrize("mode", ["original", "segmented", "overlay", "mask", "crop", "dimmed"])
@@ -129,7 +130,9 @@ def test_a_full_roi_makes_roi_pooled_the_mean_of_the_tokens(tmp_path: Path, mode
     store = fill_store(tmp_path, config, found=full)
     encoder = FakeEncoder()
     for image_id, row in rows(store, "roi_pooled").items():
-        views = [encoder.prepare(view(picture(image_id), name)) for name in config.views]
+        views = [
+            fitted(view(picture(image_id), name), encoder, config.fit) for name in config.views
+        ]
         tokens = encoder.encode(np.stack(views)).tokens
         assert tokens is not None
         np.testing.assert_allclose(row, tokens.mean(axis=1), rtol=1e-3, atol=1e-6)
@@ -251,15 +254,19 @@ CHANGES = {
     "encoder": TimmConfig(),
     "roi": "largest",
     "focus": "crop",
+    "fit": "pad",
     "views": ("identity",),
 }
 
 
 def test_every_option_and_the_masks_are_in_the_key() -> None:
-    assert set(CHANGES) == set(EmbedConfig.model_fields)
+    # Whether `original` has parts of the region changes nothing for the focus modes that need it.
+    assert set(CHANGES) == set(EmbedConfig.model_fields) - {"roi_parts"}
+    assert key(roi_parts=True) == key()
+    assert key(focus="original", roi_parts=True) != key(focus="original")
     keys = {key(), key(masks="n"), *(key(**{name: value}) for name, value in CHANGES.items())}
     keys |= {key(encoder=ClipConfig(precision="bf16")), key(views=("hflip", "identity"))}
-    assert len(keys) == 8
+    assert len(keys) == 9
 
 
 def test_the_weights_are_in_the_key() -> None:

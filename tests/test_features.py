@@ -12,6 +12,7 @@ from medfocus_pipeline import embedding
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.manifest import COLUMNS, Manifest, build
 from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, class_texts, join, normalise
 from medfocus_pipeline.stores.compute import fill
@@ -86,7 +87,9 @@ def table_of(stores: Sequence[Store], image_ids: Sequence[str] = (*TRAIN, *TEST)
 def encoded_directly(image_id: str) -> np.ndarray:
     """The whole image's embedding, L2-normalised."""
     encoder = FakeEncoder()
-    return normalise(encoder.encode(encoder.prepare(picture(image_id))[None]).pooled[0])
+    return normalise(
+        encoder.encode(fitted(picture(image_id), encoder, ORIGINAL.fit)[None]).pooled[0]
+    )
 
 
 def test_every_row_is_its_own_images_whatever_the_order_in_the_stores(tmp_path: Path) -> None:

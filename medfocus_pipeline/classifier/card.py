@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medfocus_pipeline.classifier.pack import PackConfig
 from medfocus_pipeline.evaluation.diagnostics import Recall
 from medfocus_pipeline.evaluation.statistics import Interval
-from medfocus_pipeline.types import JSON
+from medfocus_pipeline.types import JSON, join_parts
 
 NOTICE = "Research use only. Not a medical device: not for diagnosis, triage or treatment."
 
@@ -74,7 +74,7 @@ class Origin:
 
 def card_text(config: PackConfig, origin: Origin, measured: Measured) -> str:
     """The card, as Markdown; names from a data set are escaped."""
-    title = f"{plain(config.title)}: {config.head.name} on {'+'.join(config.parts)}"
+    title = f"{plain(config.title)}: {config.head.name} on {join_parts(config.parts)}"
     sections = [
         _FRONT,
         f"# {title}",
@@ -116,7 +116,7 @@ def _what(config: PackConfig, origin: Origin) -> str:
         "encoder": plain(config.encoder_model.id),
         "segmenter": plain(config.segmenter.id) if config.segmenter else "none",
         "ROI rule": config.roi if config.segmenter else "none",
-        "focus": "+".join(config.parts),
+        "focus": join_parts(config.parts),
         "head": f"{config.head.name}, chosen on training data: {_chosen(config.head_settings)}",
         "run": f"{run.key[:12]}, MedFocus {config.medfocus}",
     }

@@ -53,6 +53,7 @@ class Answer:
             alone has all of the image, and no fallback.
         distance: to the training images, in [0, 2], see `novelty`.
         threshold: of that distance.
+        seen: share of the ROI, in [0, 1], that the encoder saw of it.
     """
 
     classes: tuple[str, ...]
@@ -61,6 +62,7 @@ class Answer:
     roi: Roi
     distance: float
     threshold: float
+    seen: float = 1.0
 
     @property
     def label(self) -> str:
@@ -214,6 +216,7 @@ class Classifier:
             roi,
             distance,
             self.familiar.threshold,
+            self.stage_one.seen(roi),
         )
 
 

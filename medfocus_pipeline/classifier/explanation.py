@@ -13,7 +13,8 @@ exactly so where the feature is the tokens' mean, as in convolutional networks, 
 order in a_i this is class activation mapping (Zhou et al. 2016, "Learning Deep Features for
 Discriminative Localization") of the head's own class direction; for a class token it is a likeness
 of patch tokens with that direction. All parts of the features and all views have their maps, which
-add up in the image's frame.
+add up in the image's frame. Of `levels` and `roi_levels`, whose levels are such means of maps at
+several depths, the map is that of the level that weighs most: without which o moves furthest.
 
 `occlusion` (Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks",
 section 4.2): the image with a square of its mean colour in it, through all of the pipeline but
@@ -26,7 +27,7 @@ classifiers, and within 15 pixels of it on 67 to 82 %; that of occlusion on 42 %
 images, at 13 times the time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -35,16 +36,16 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline import embedding
 from medfocus_pipeline.classifier.geometry import Geometry
-from medfocus_pipeline.classifier.stage_one import StageOne, features, sources
+from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.encoders.clip import ClipEncoder
-from medfocus_pipeline.encoders.pooling import roi_pool
-from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.encoders.pooling import cell_means
+from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.features import joined
+from medfocus_pipeline.features import joined, normalise
 from medfocus_pipeline.heads.protocol import FittedHead
-from medfocus_pipeline.types import FloatArray, Image, Roi
+from medfocus_pipeline.types import FeaturePart, FloatArray, Image, Roi
 
 HeatMethod: TypeAlias = Literal["tokens", "occlusion"]
 
@@ -59,6 +60,10 @@ _AT_ONCE = 16
 
 _DARK_OUTSIDE = ("segmented", "mask")
 """Focus modes that show nothing outside of the ROI."""
+
+_TOKENS_AT_ONCE = 256
+"""Features without a token that are classified together."""
+
 _LARGEST_SHARE = 0.95
 """Of one token; without all of them nothing would be left of the feature."""
 
@@ -112,17 +117,28 @@ def token_losses(
 ) -> FloatArray:
     """What the log-odds lose without each token, ``(h, w) float32``, of all parts and views."""
     seen = {config.focus: _look(stage_one, config, image, roi) for config in stage_one.modes}
-    pairs = sources(stage_one.parts)
-    pooled = [seen[mode].pooled(name) for mode, name in pairs]
-    odds = _log_odds(head, joined([rows[None] for rows in pooled]), predicted)
+    parts = stage_one.parts
+    rows = [[seen[part.focus].arrays[name] for name in part.arrays] for part in parts]
+
+    def log_odds(changed: Sequence[Sequence[FloatArray]]) -> NDArray[np.float64]:
+        return _log_odds(head, joined(changed), predicted)
+
+    whole = [[array[None] for array in arrays] for arrays in rows]
+    odds = log_odds(whole)
+    means = [
+        mean for number, part in enumerate(parts) for mean in seen[part.focus].of(number, part)
+    ]
     total = np.zeros(roi.mask.shape, np.float32)
-    for number, (mode, name) in enumerate(pairs):
-        look = seen[mode]
+    for mean in _weightiest(means, lambda one: float(abs(odds - log_odds(one))[0]), whole):
+        look, mode = seen[parts[mean.part].focus], parts[mean.part].focus
         for place, geometry in enumerate(look.geometries):
-            moved = [np.repeat(rows[None], look.tokens.shape[1], axis=0) for rows in pooled]
-            moved[number][:, place] = look.without(name, place)
-            losses = (odds - _log_odds(head, joined(moved), predicted)).astype(np.float32)
-            spread = geometry.spread(losses.reshape(look.grid), extent=look.extent)
+            losses = np.concatenate(
+                [
+                    odds - log_odds(_replaced(whole, mean, place, some))
+                    for some in mean.without(place, rows[mean.part][mean.array][place])
+                ]
+            ).astype(np.float32)
+            spread = geometry.spread(losses.reshape(mean.grid), extent=look.extent)
             total += spread * roi.mask if mode in _DARK_OUTSIDE else spread
     return total
 
@@ -154,62 +170,149 @@ def occlusion_losses(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Mean:
+    """A map whose mean stands somewhere in the features.
+
+    Attributes:
+        part, array, columns: where: of which part, in which of its arrays.
+        level: from early to the embedding on top; None of a part without levels.
+        cells: ``(v, T, c) float32``.
+        share: ``(v, T) float32``, the module's a_i.
+        grid: of the cells.
+        unit: the mean is brought to length 1 in its array.
+    """
+
+    part: int
+    array: int
+    columns: slice
+    level: int | None
+    cells: FloatArray
+    share: FloatArray
+    grid: tuple[int, int]
+    unit: bool
+
+    def without(self, place: int, pooled: FloatArray) -> Iterator[FloatArray]:
+        """``(t, c)``: the module's p_i of one view, some tokens at a time.
+
+        Args:
+            place: of the view.
+            pooled: ``(c,)``, p as the features have it; a level's is made anew from its cells.
+        """
+        cells, share = self.cells[place], self.share[place]
+        mean = share @ cells if self.unit else pooled
+        for start in range(0, len(cells), _TOKENS_AT_ONCE):
+            some = slice(start, start + _TOKENS_AT_ONCE)
+            part = np.minimum(share[some], np.float32(_LARGEST_SHARE))[:, None]
+            left: FloatArray = (mean - part * cells[some]) / (1 - part)
+            yield normalise(left) if self.unit else left
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Look:
     """What the encoder says about the views of one focused image.
 
     Attributes:
-        feature: ``(v, d) float32``, pooled by the encoder.
-        tokens: ``(v, T, d) float32``.
-        cover: ``(v, T) float32``, of each token by the ROI; None without a region.
-        grid: of the tokens.
+        arrays: ``(v, d) float32`` by the names of a store's.
+        tokens: ``(v, gh, gw, d) float32`` in the space of the pooled feature.
+        levels: ``(v, gh, gw, c) float32`` of each level.
+        covers: ``(v, e, e) float32`` in [0, 1] of the square that the maps cover; None without
+            a region.
         extent: see `Geometry.spread`.
         geometries: of the views.
     """
 
-    feature: FloatArray
+    arrays: dict[str, FloatArray]
     tokens: FloatArray
-    cover: FloatArray | None
-    grid: tuple[int, int]
+    levels: list[FloatArray]
+    covers: FloatArray | None
     extent: float
     geometries: list[Geometry]
 
-    def pooled(self, name: str) -> FloatArray:
-        """``(v, d)``: `pooled`, or `roi_pooled`."""
-        if name == "pooled" or self.cover is None:
-            return self.feature
-        return roi_pool(self.tokens, self.cover)
+    def of(self, number: int, part: FeaturePart) -> Iterator[_Mean]:
+        """The means that a part is made of."""
+        covers = self.covers if part.in_region else None
+        deep = len(part.arrays) > 1
+        start = 0
+        for level, cells in enumerate(self.levels if deep else ()):
+            columns = slice(start, start + cells.shape[3])
+            start = columns.stop
+            yield _mean(number, 0, columns, level, cells, covers, unit=True)
+        top = len(self.levels) if deep else None
+        every = slice(0, self.tokens.shape[3])
+        yield _mean(number, int(deep), every, top, self.tokens, covers, unit=False)
 
-    def without(self, name: str, place: int) -> FloatArray:
-        """``(T, d)``: the module's p_i, of one view."""
-        tokens = self.tokens[place]
-        share = np.full(len(tokens), 1 / len(tokens), np.float32)
-        if name == "roi_pooled" and self.cover is not None and self.cover[place].any():
-            share = self.cover[place] / self.cover[place].sum()
-        share = np.minimum(share, np.float32(_LARGEST_SHARE))[:, None]
-        without: FloatArray = (self.pooled(name)[place] - share * tokens) / (1 - share)
-        return without
+
+def _mean(
+    part: int,
+    array: int,
+    columns: slice,
+    level: int | None,
+    cells: FloatArray,
+    covers: FloatArray | None,
+    *,
+    unit: bool,
+) -> _Mean:
+    grid = (cells.shape[1], cells.shape[2])
+    share = np.full((len(cells), grid[0] * grid[1]), 1 / (grid[0] * grid[1]), np.float32)
+    if covers is not None:
+        weights = np.stack([cell_means(plane, grid).ravel() for plane in covers])
+        total = weights.sum(axis=1, keepdims=True)
+        share = np.where(total > 0, weights / np.where(total > 0, total, 1), share)
+    flat = cells.reshape(len(cells), -1, cells.shape[3])
+    return _Mean(part, array, columns, level, flat, share, grid, unit)
+
+
+def _weightiest(
+    means: Sequence[_Mean],
+    moved: Callable[[Sequence[Sequence[FloatArray]]], float],
+    whole: Sequence[Sequence[FloatArray]],
+) -> list[_Mean]:
+    """All means, but of the levels those of one: without which the log-odds move furthest."""
+    weights: dict[int, float] = {}
+    for level in {mean.level for mean in means if mean.level is not None}:
+        emptied = [[array.copy() for array in arrays] for arrays in whole]
+        for mean in means:
+            if mean.level == level:
+                emptied[mean.part][mean.array][..., mean.columns] = 0
+        weights[level] = moved(emptied)
+    most = max(weights, key=lambda level: weights[level], default=None)
+    return [mean for mean in means if mean.level in {None, most}]
+
+
+def _replaced(
+    whole: Sequence[Sequence[FloatArray]], mean: _Mean, place: int, rows: FloatArray
+) -> list[list[FloatArray]]:
+    """The features with other values of one mean in one view, ``(t, v, d)`` each."""
+    changed = [[np.repeat(array, len(rows), axis=0) for array in arrays] for arrays in whole]
+    changed[mean.part][mean.array][:, place, mean.columns] = rows
+    return changed
 
 
 def _look(stage_one: StageOne, config: EmbedConfig, image: Image, roi: Roi) -> _Look:
     encoder = stage_one.encoder
     region = roi if embedding.needs_masks(config) else None
     prepared = embedding.prepare(image, region, config, encoder)
-    encoded = encoder.encode(prepared.pictures)
-    if encoded.tokens is None or encoder.token_grid is None:
+    tokens = encoder.encode(prepared.pictures).tokens
+    if tokens is None or encoder.token_grid is None:
         raise ConfigError("This encoder has no patch tokens; name the method occlusion.")
-    side = prepared.pictures.shape[1]
-    covered = encoder.token_extent if isinstance(encoder, ImageTower) else side
-    geometries = [
-        Geometry.of(roi, encoder, mode=config.focus, view_name=name) for name in config.views
-    ]
+    covered = encoder.token_extent if isinstance(encoder, ImageTower) else encoder.side
+    covers = prepared.covers
     return _Look(
-        encoded.pooled,
-        encoded.tokens,
-        prepared.weights,
-        encoder.token_grid,
-        covered / side,
-        geometries,
+        embedding.pooled_arrays(encoder, prepared.pictures, covers),
+        tokens.reshape(len(tokens), *encoder.token_grid, -1),
+        encoder.maps(prepared.pictures) if isinstance(encoder, LevelEncoder) else [],
+        None if covers is None else _shares(covers[:, :covered, :covered]),
+        covered / encoder.side,
+        [
+            Geometry.of(roi, encoder, mode=config.focus, view_name=name, fit=config.fit)
+            for name in config.views
+        ],
     )
+
+
+def _shares(covers: NDArray[np.uint8]) -> FloatArray:
+    shares: FloatArray = covers.astype(np.float32) / np.float32(255)
+    return shares
 
 
 def _has_tokens(encoder: Encoder) -> bool:

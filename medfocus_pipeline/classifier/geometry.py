@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medfocus_pipeline.encoders.fit import coordinates, fitted
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.masks.focus import focus, view
-from medfocus_pipeline.types import FloatArray, FocusMode, Image, Roi, View
+from medfocus_pipeline.types import Fit, FloatArray, FocusMode, Roi, View
 
 Line = tuple[float, float]
 """Slope and intercept: position in the picture -> position in the image, both in [0, 1]."""
@@ -34,12 +35,14 @@ class Geometry:
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, roi: Roi, encoder: Encoder, *, mode: FocusMode, view_name: View) -> "Geometry":
+    def of(
+        cls, roi: Roi, encoder: Encoder, *, mode: FocusMode, view_name: View, fit: Fit
+    ) -> "Geometry":
         """Of one view of an image with this ROI."""
         size = (roi.mask.shape[0], roi.mask.shape[1])
         # Of the modes, only the crop moves anything; the others would paint over the colours.
-        moved = focus(_coordinates(size), roi, "crop" if mode == "crop" else "original")
-        picture = encoder.prepare(view(moved, view_name)).astype(np.float64) / 255
+        moved = focus(coordinates(size), roi, "crop" if mode == "crop" else "original")
+        picture = fitted(view(moved, view_name), encoder, fit).astype(np.float64) / 255
         return cls(_line(picture[..., 0].mean(axis=0)), _line(picture[..., 1].mean(axis=1)), size)
 
     def spread(self, cells: FloatArray, *, extent: float = 1.0) -> FloatArray:
@@ -56,15 +59,6 @@ class Geometry:
         rows, columns = (_weights(*line, extent=extent) for line in lines)
         spread: FloatArray = (rows @ cells @ columns.T).astype(np.float32)
         return spread
-
-
-def _coordinates(size: tuple[int, int]) -> Image:
-    """``(h, w, 3) uint8``: red says how far to the right a pixel is, green how far down."""
-    picture = np.zeros((*size, 3), np.uint8)
-    for channel, length in ((1, size[0]), (0, size[1])):
-        ramp = np.rint((np.arange(length) + 0.5) / length * 255).astype(np.uint8)
-        picture[..., channel] = ramp[:, None] if channel == 1 else ramp
-    return picture
 
 
 def _line(profile: NDArray[np.float64]) -> Line:

@@ -54,7 +54,9 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
         segmenter=segmenter,
         encoder=loaded,
         parts=(*config.parts, *config.familiar_parts),
-        embed=EmbedConfig(encoder=config.encoder, roi=config.roi, views=config.views),
+        embed=EmbedConfig(
+            encoder=config.encoder, roi=config.roi, fit=config.fit, views=config.views
+        ),
         similarity=similarity,
         batch_size=runtime.batch_size,
         device=runtime.device,

@@ -36,7 +36,8 @@ MOST = 2000
 
 def parts_of(parts: Sequence[FeaturePart]) -> tuple[FeaturePart, ...]:
     """The parts to look at for a head that reads these."""
-    return tuple(parts) if "original" in parts else ("original", *parts)
+    whole = FeaturePart("original")
+    return tuple(parts) if whole in parts else (whole, *parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,10 +18,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig, PluginConfig
+from medfocus_pipeline.config.probe import FeatureParts
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
 from medfocus_pipeline.heads.saved import Saved
-from medfocus_pipeline.types import JSON, FeaturePart, FloatArray, ModelIdentity, RoiRule, View
+from medfocus_pipeline.types import JSON, Fit, FloatArray, ModelIdentity, RoiRule, View
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -70,7 +71,8 @@ class PackConfig(Frozen):
         classes: names of the K classes, in the order of the probabilities.
         phrases: what stands for each class in a prompt.
         masks: None where no part of the features looks at a region.
-        parts: focus modes, and `roi_pooled`, in the order in which their features are joined.
+        fit: how images become the encoder's squares, see `EmbedConfig`.
+        parts: of the features, in the order in which they are joined.
         familiar_parts: of the features by which an image is familiar or not, see `novelty`.
         segmenter, encoder_model: whose weights the features were made with.
         head: as it was configured.
@@ -81,7 +83,7 @@ class PackConfig(Frozen):
     """
 
     format: Literal["medfocus-classifier"] = "medfocus-classifier"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     medfocus: str
     dataset: str
     title: str
@@ -89,8 +91,9 @@ class PackConfig(Frozen):
     phrases: tuple[str, ...]
     masks: MasksConfig | None
     roi: RoiRule
-    parts: tuple[FeaturePart, ...] = Field(min_length=1)
-    familiar_parts: tuple[FeaturePart, ...] = Field(min_length=1)
+    fit: Fit
+    parts: FeatureParts
+    familiar_parts: FeatureParts
     views: tuple[View, ...] = Field(min_length=1)
     encoder: EncoderConfig
     segmenter: Model | None

@@ -32,7 +32,7 @@ class StageOne:
         masks: of the segmenter; None where no part looks at a region.
         segmenter: None likewise.
         encoder: of pictures.
-        parts: whatever is asked of it: focus modes, and `roi_pooled` after one with a region.
+        parts: of the features, whatever is asked of it.
         embed: of the encoder, the ROI rule and the views; its focus mode is not read.
         similarity: for the ROI rule `text`.
         batch_size: images a call of a model; None is what suits each of them.
@@ -78,10 +78,20 @@ class StageOne:
         """Embeddings as the stores keep them, of every focus mode that `parts` needs."""
         return {config.focus: self._encoded(config, images, rois) for config in self.modes}
 
+    def seen(self, roi: Roi) -> float:
+        """Share of an ROI that the encoder sees, in [0, 1], where it sees least; 1 without one."""
+        if self.masks is None:
+            return 1.0
+        return min(embedding.roi_seen(roi, config, self.encoder) for config in self.modes)
+
     @property
     def modes(self) -> list[EmbedConfig]:
         """One configuration for each focus mode, in order."""
-        return [self.embed.model_copy(update={"focus": mode}) for mode in focus_modes(self.parts)]
+        regions = any(part.in_region for part in self.parts)
+        return [
+            self.embed.model_copy(update={"focus": mode, "roi_parts": regions})
+            for mode in focus_modes(self.parts)
+        ]
 
     def _encoded(
         self, config: EmbedConfig, images: Sequence[Image], rois: Sequence[Roi]
@@ -109,14 +119,6 @@ class StageOne:
         }
 
 
-def sources(parts: Sequence[FeaturePart]) -> list[tuple[FocusMode, str]]:
-    """(focus mode, array) of each part; `roi_pooled` is of the mode before it."""
-    found: list[tuple[FocusMode, str]] = []
-    for part in parts:
-        found.append((found[-1][0], part) if part == "roi_pooled" else (part, "pooled"))
-    return found
-
-
 def features(encoded: Encoded, parts: Sequence[FeaturePart]) -> FloatArray:
     """``(n, v, D) float32``, as `features.join` would make them of the stores.
 
@@ -128,11 +130,12 @@ def features(encoded: Encoded, parts: Sequence[FeaturePart]) -> FloatArray:
         DataError: an embedding is missing, or not finite.
     """
     halves = []
-    for (mode, name), part in zip(sources(parts), parts, strict=True):
-        rows = encoded[mode].get(name)
-        if rows is None or not np.isfinite(rows).all():
+    for part in parts:
+        arrays = [encoded[part.focus].get(name) for name in part.arrays]
+        found = [rows for rows in arrays if rows is not None and np.isfinite(rows).all()]
+        if len(found) < len(arrays):
             raise DataError(f"The embedding of {part} is missing, or not finite.")
-        halves.append(rows)
+        halves.append(found)
     return joined(halves)
 
 

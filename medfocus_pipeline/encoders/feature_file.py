@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from medfocus_pipeline.config import FeaturesConfig, Runtime
 from medfocus_pipeline.errors import ConfigError, DataError, WeightsError
-from medfocus_pipeline.types import Encoded, FloatArray, Image, Mask
+from medfocus_pipeline.types import Encoded, FloatArray, Image
 from medfocus_pipeline.weights import FileHashes, Weights, local_weights
 
 _FEATURES, _IDS = "features", "ids"
@@ -43,6 +43,7 @@ class FeatureFile:
     rows: FloatArray
 
     batch_size = 256
+    side = 1
     token_grid = None
 
     @property
@@ -90,11 +91,6 @@ class FeatureFile:
             ConfigError: always.
         """
         del image
-        raise self._blind()
-
-    def prepare_mask(self, mask: Mask) -> NoReturn:
-        """Refused, as `prepare` is."""
-        del mask
         raise self._blind()
 
     def encode(self, pictures: NDArray[Any]) -> Encoded:

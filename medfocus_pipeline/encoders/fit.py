@@ -37,6 +37,34 @@ def cover(mask: Mask, encoder: Encoder, fit: Fit) -> NDArray[np.uint8]:
     return fitted(np.repeat(painted, 3, axis=2), encoder, fit)[:, :, 0]
 
 
+def share_seen(mask: Mask, encoder: Encoder, fit: Fit) -> float:
+    """How much of a mask an encoder sees, in [0, 1]; all of it unless the model's way crops.
+
+    Args:
+        mask: ``(h, w) bool``, not empty.
+        encoder: see `fitted`.
+        fit: see `fitted`.
+    """
+    if fit != "crop":
+        return 1.0
+    ends = encoder.prepare(coordinates(mask.shape)).astype(np.float64) / 255
+    rows, columns = (
+        slice(round(float(one.min()) * length), round(float(one.max()) * length))
+        for one, length in zip((ends[..., 1], ends[..., 0]), mask.shape, strict=True)
+    )
+    return float(mask[rows, columns].sum() / mask.sum())
+
+
+def coordinates(size: tuple[int, ...]) -> Image:
+    """``(h, w, 3) uint8``: red says how far to the right a pixel is, green how far down."""
+    height, width = size
+    picture = np.zeros((height, width, 3), np.uint8)
+    for channel, length in ((1, height), (0, width)):
+        ramp = np.rint((np.arange(length) + 0.5) / length * 255).astype(np.uint8)
+        picture[..., channel] = ramp[:, None] if channel == 1 else ramp
+    return picture
+
+
 def _square(image: Image) -> Image:
     """The image in the middle of a black square."""
     height, width = image.shape[:2]

@@ -104,7 +104,7 @@ def token_maps(states: "Sequence[torch.Tensor]", *, prefix: int) -> "tuple[torch
         return tuple(state.permute(0, 2, 3, 1) for state in chosen)
     grids = [square_grid(state.shape[1] - prefix) for state in chosen]
     return tuple(
-        state[:, prefix:].unflatten(1, grid)
+        state[:, prefix:].reshape(len(state), *grid, -1)
         for state, grid in zip(chosen, grids, strict=True)
         if grid is not None
     )

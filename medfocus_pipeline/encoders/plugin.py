@@ -45,6 +45,8 @@ def _try(config: EncoderPluginConfig, encoder: Any) -> None:
             got=f"{shape} {kind} of prepare",
             expected="(s, s, 3) uint8",
         )
+    if encoder.side != shape[0]:
+        raise plugins.wrong(config, got=f"a side of {encoder.side}", expected=str(shape[0]))
     found = encoder.encode(picture[None])
     if not isinstance(found, Encoded):
         raise plugins.wrong(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Forward: TypeAlias = Callable[[torch.Tensor], "Maps"]
     """Of normalised pixels, ``(n, 3, s, s) float32``."""
 
+    Read: TypeAlias = Callable[["Maps", torch.Tensor | None], dict[str, torch.Tensor]]
+    """What is kept of a forward pass, by name; the tensor is the covers' ``(n, e, e) float32``."""
+
 
 _CPU_PICTURES = 4
 
@@ -74,7 +77,7 @@ class ImageTower:
     def encode(self, pictures: NDArray[Any]) -> Encoded:
         """Embeddings of prepared pictures, ``(n, s, s, 3) uint8``."""
 
-        def read(found: Maps, _: "torch.Tensor | None") -> dict[str, torch.Tensor]:
+        def read(found: Maps, _: "torch.Tensor | None") -> "dict[str, torch.Tensor]":
             tokens = {} if found.tokens is None else {"tokens": found.tokens}
             return {"pooled": found.pooled, **tokens}
 
@@ -90,7 +93,7 @@ class ImageTower:
     def maps(self, pictures: NDArray[Any]) -> list[FloatArray]:
         """See `LevelEncoder`."""
 
-        def read(found: Maps, _: "torch.Tensor | None") -> dict[str, torch.Tensor]:
+        def read(found: Maps, _: "torch.Tensor | None") -> "dict[str, torch.Tensor]":
             return dict(zip("0123", found.levels, strict=False))
 
         return list(self._run(pictures, None, read).values())
@@ -107,7 +110,7 @@ class ImageTower:
                 units = [torch.nn.functional.normalize(mean, dim=1) for mean in means]
                 arrays[f"{prefix}levels"] = torch.cat(units, dim=1)
             if weights is not None and found.tokens is not None and self.token_grid:
-                tokens = found.tokens.unflatten(1, self.token_grid)
+                tokens = found.tokens.reshape(len(weights), *self.token_grid, -1)
                 arrays["roi_pooled"] = pool_map(tokens, weights)
         return arrays
 
@@ -115,7 +118,7 @@ class ImageTower:
         self,
         pictures: NDArray[Any],
         covers: NDArray[np.uint8] | None,
-        read: "Callable[[Maps, torch.Tensor | None], dict[str, torch.Tensor]]",
+        read: "Read",
     ) -> dict[str, FloatArray]:
         """What is read of the forward passes over all pictures.
 
@@ -140,7 +143,7 @@ class ImageTower:
         self,
         pictures: NDArray[Any],
         covers: NDArray[np.uint8] | None,
-        read: "Callable[[Maps, torch.Tensor | None], dict[str, torch.Tensor]]",
+        read: "Read",
     ) -> dict[str, FloatArray]:
         import torch
 

@@ -18,7 +18,7 @@ from medfocus_pipeline.config import (
     problems,
 )
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.types import FocusMode, RoiRule, View
+from medfocus_pipeline.types import Fit, FocusMode, RoiRule, View
 
 DEFAULT = "paper"
 
@@ -30,11 +30,16 @@ class EmbedPlan(Frozen):
 
     Attributes:
         roi: the ROI rule; `auto` is the one of the data set's card.
+        roi_parts: whether the focus `original`, too, is pooled over the ROI; None is where another
+            focus mode needs the masks anyway.
+        fit: see `EmbedConfig`.
     """
 
     encoder: EncoderConfig = ClipConfig()
     roi: RoiRule | Literal["auto"] = "auto"
     focus: tuple[FocusMode, ...] = Field(default=("original", "segmented"), min_length=1)
+    roi_parts: bool | None = None
+    fit: Fit = EmbedConfig().fit
     views: tuple[View, ...] = EmbedConfig().views
 
     @model_validator(mode="before")
@@ -44,7 +49,12 @@ class EmbedPlan(Frozen):
         name = encoder.get("name") if isinstance(encoder, dict) else getattr(encoder, "name", None)
         if name != "features":
             return values
-        return {**values, "focus": ("original",), "views": ("identity",)}
+        return {**values, "focus": ("original",), "views": ("identity",), "roi_parts": False}
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether any store depends on the ROI."""
+        return bool(self.roi_parts) or set(self.focus) != {"original"}
 
     def configs(self, *, auto: RoiRule) -> list[EmbedConfig]:
         """One configuration for each focus mode, in order.
@@ -54,7 +64,14 @@ class EmbedPlan(Frozen):
         """
         roi = auto if self.roi == "auto" else self.roi
         return [
-            EmbedConfig(encoder=self.encoder, roi=roi, focus=focus, views=self.views)
+            EmbedConfig(
+                encoder=self.encoder,
+                roi=roi,
+                focus=focus,
+                roi_parts=self.needs_masks if self.roi_parts is None else self.roi_parts,
+                fit=self.fit,
+                views=self.views,
+            )
             for focus in dict.fromkeys(self.focus)
         ]
 

@@ -105,6 +105,10 @@ def embed_command(
             help="auto (the card's), salient, nested, union, best, largest, central or text."
         ),
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="squeeze, pad or crop: how an image becomes the encoder's square."),
+    ] = None,
     views: Annotated[
         str | None, typer.Option(help="identity,hflip,centre_crop: one or more.")
     ] = None,
@@ -131,6 +135,7 @@ def embed_command(
         "encoder.revision": revision,
         "focus": comma_separated(focus),
         "roi": roi,
+        "fit": fit,
         "views": comma_separated(views),
     }
     plan = changed(base(context, context.embed, context.profile.embed), options, set_)
@@ -146,7 +151,7 @@ def probe_command(
     profile: ProfileName = None,
     row: Annotated[
         list[str] | None,
-        typer.Option("--row", help="Head and focus modes, e.g. fusion:original+segmented."),
+        typer.Option("--row", help="HEAD:PART[+PART], e.g. fusion:original+segmented; medfocus."),
     ] = None,
     fractions: Annotated[str | None, typer.Option(help="Percent of the training images.")] = None,
     shots: Annotated[str | None, typer.Option(help="Images a class, e.g. 1,2,4,8,16.")] = None,

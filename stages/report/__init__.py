@@ -11,11 +11,12 @@ from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import AuditConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.report.content import Gallery, Report, Tile
 from medfocus_pipeline.report.page import write_page
 from medfocus_pipeline.report.sampling import DEFAULT, Share, share
 from medfocus_pipeline.report.table import heading
-from medfocus_pipeline.types import FocusMode
+from medfocus_pipeline.types import FeaturePart, FocusMode
 from stages import audit
 from stages.audit import Measured
 from stages.embed import check_masks
@@ -203,7 +204,8 @@ def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
     elif opened.regions and modes:
         notes.append(LEGEND)
     elif opened.regions:
-        what = "saw the whole images" if best.focus == "original" else "has other regions"
+        whole = best.focus.startswith("original") and "+" not in best.focus
+        what = "saw the whole images" if whole else "has other regions"
         notes.append(
             f"The row {what}; outlined is, for orientation, the region that the rule "
             f"{opened.config.roi} chose."
@@ -217,8 +219,8 @@ def _modes(opened: _Opened, best: Standing) -> list[FocusMode]:
     keys = opened.stores.keys()
     if not set(best.embed_keys) <= keys:
         return []
-    parts = best.focus.split("+")
-    return [one.focus for one in configs if one.focus in parts and one.focus != "original"]
+    modes = focus_modes(map(FeaturePart.parse, best.focus.split("+")))
+    return [one.focus for one in configs if one.focus in modes and one.focus != "original"]
 
 
 def _mistake(

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from medfocus_pipeline.embedding import out_of_sight
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.masks.roi import choose_roi, iou
 from medfocus_pipeline.report.content import Gallery, Tile
@@ -30,6 +31,7 @@ class Survey:
         scores: image id -> score of the best candidate.
         agreement: image id -> IoU of the ROI with the annotation, of some annotated images.
         sampled: whether there may be more annotated ones.
+        out_of_sight: number of ROIs of which the encoder saw less than half.
     """
 
     areas: Mapping[str, float]
@@ -37,6 +39,7 @@ class Survey:
     scores: Mapping[str, float]
     agreement: Mapping[str, float]
     sampled: bool
+    out_of_sight: int = 0
 
 
 def survey(
@@ -63,6 +66,7 @@ def survey(
     ]
     agreement, sampled = _agreement(dataset, masks, regions) if regions else ({}, False)
     return Survey(
+        out_of_sight=out_of_sight(place.store) if place.store else 0,
         areas={id_: area for id_, fallback, area in rows if not fallback},
         fallbacks=sorted(id_ for id_, fallback, _ in rows if fallback),
         scores=_scores(dataset, masks) if regions else {},

@@ -184,7 +184,7 @@ def _row_options(rows: Sequence[ProbeRow]) -> Iterator[str]:
         yield from ("--set", f"rows={json.dumps([row.model_dump(mode='json') for row in rows])}")
         return
     for row in rows:
-        yield from ("--row", f"{row.head.name}:{'+'.join(row.focus)}")
+        yield from ("--row", f"{row.head.name}:{row.parts}")
 
 
 def _yaml(value: object) -> str:

@@ -11,6 +11,7 @@ from medfocus_pipeline.evaluation.sweep import Run
 from medfocus_pipeline.report.content import RowTags
 from medfocus_pipeline.report.table import Entry, ResultsTable
 from medfocus_pipeline.reproduction import Row
+from medfocus_pipeline.types import join_parts
 from stages.locate import Stores, encoder_label, locate_stores
 from stages.planning import Plan, plan
 from stages.reproduce import lacking, probe_row, sources
@@ -156,7 +157,7 @@ def _found(
     if runs and len(runs) < len(one.runs):
         detail = f"{len(runs):,} of {len(one.runs):,} runs have a result"
     shown = Shown(label, runs, note, detail, group, method)
-    tags = RowTags(one.row.head.name, "+".join(one.row.focus))
+    tags = RowTags(one.row.head.name, one.row.parts)
     keys_of = [key.partition("/")[0] for key in one.keys.embed_keys]
     return _Found(shown, tags, len(one.runs), "" if runs or one.note else lack, keys_of)
 
@@ -186,7 +187,7 @@ def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]
 
 def _without(row: Row, lack: str) -> _Found:
     shown = Shown(row.label, [], "needs weights", "", row.group, row.method)
-    return _Found(shown, RowTags(row.head.name, "+".join(row.focus)), 0, lack)
+    return _Found(shown, RowTags(row.head.name, join_parts(row.focus)), 0, lack)
 
 
 def _joined(probed: Sequence[_Found], reproduced: Sequence[_Found]) -> tuple[list[_Found], int]:

@@ -141,6 +141,11 @@ def _regions(facts: Facts) -> Iterator[str]:
             else "Every image has one."
         )
         yield f"Half of the regions cover less than {middle} of the image. {whole}"
+    if survey.out_of_sight:
+        yield (
+            f"Of {survey.out_of_sight:,} regions the encoder saw less than half: they lie at an "
+            "end that its cropping cuts off."
+        )
     if survey.agreement:
         mean = float(np.mean(list(survey.agreement.values())))
         sample = ", a sample" if survey.sampled else ""

@@ -11,15 +11,14 @@ from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EfficientNetLiteConfig as SomeEncoder
 from medfocus_pipeline.config import EmbedConfig, LinearConfig, MasksConfig, ThresholdConfig
-from medfocus_pipeline.encoders.pooling import cell_means
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.heads.saved import save
-from medfocus_pipeline.types import JSON, Encoded, FeaturePart, FloatArray, Image, Mask, View
+from medfocus_pipeline.types import JSON, Encoded, FeaturePart, FloatArray, Image, View
 from tests.fakes import FakeEncoder, FakeSegmenter, picture
 
 MASKS = MasksConfig(segmenter=ThresholdConfig(), max_candidates=4, frame=16)
-PARTS: tuple[FeaturePart, ...] = ("segmented", "roi_pooled")
-FAMILIAR: tuple[FeaturePart, ...] = ("original", *PARTS)
+PARTS = (FeaturePart("segmented"), FeaturePart("segmented", "roi_pooled"))
+FAMILIAR = (FeaturePart("original"), *PARTS)
 VIEWS: tuple[View, ...] = ("identity", "hflip")
 CLASSES = ("red", "not red")
 
@@ -59,6 +58,7 @@ def pack() -> Pack:
         phrases=("red", "no red"),
         masks=MASKS,
         roi="best",
+        fit="squeeze",
         parts=PARTS,
         familiar_parts=FAMILIAR,
         views=VIEWS,
@@ -93,9 +93,6 @@ class MeanEncoder:
     def prepare(self, image: Image) -> Image:
         rows, columns = (np.arange(self.side) * length // self.side for length in image.shape[:2])
         return image[rows][:, columns]
-
-    def prepare_mask(self, mask: Mask) -> FloatArray:
-        return cell_means(self.prepare(mask).astype(np.float32), (4, 4))
 
     def encode(self, pictures: NDArray[np.uint8]) -> Encoded:
         n, half = len(pictures), self.side // 4

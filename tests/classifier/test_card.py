@@ -20,7 +20,7 @@ MEASURED = Measured(
 
 def test_the_card_says_what_it_is_what_was_measured_and_what_it_is_not_for() -> None:
     text = card_text(pack().config, ORIGIN, MEASURED)
-    assert "# Colours: linear on segmented+roi_pooled" in text
+    assert "# Colours: linear on segmented+segmented.roi_pooled" in text
     assert "Not a medical device" in text
     assert "12 (100 % of them, seed 0)" in text
     assert "3 test images, 2 of them clean" in text

@@ -15,12 +15,12 @@ PLACE = (slice(20, 30), slice(60, 72))
 """Of the red spot, in an image of 64 x 96 pixels."""
 
 
-def models(*parts: FeaturePart) -> StageOne:
+def models(*parts: str) -> StageOne:
     return StageOne(
         masks=None,
         segmenter=None,
         encoder=MeanEncoder(),
-        parts=parts,
+        parts=tuple(map(FeaturePart.parse, parts)),
         embed=EmbedConfig(views=("identity", "hflip", "centre_crop")),
     )
 
@@ -43,14 +43,12 @@ def roi(*, left: int = 0) -> Roi:
     [
         ("original",),
         ("segmented",),
-        ("dimmed", "roi_pooled"),
+        ("dimmed", "dimmed.roi_pooled"),
         ("crop",),
         ("original", "segmented"),
     ],
 )
-def test_the_heat_is_where_the_reason_is(
-    method: HeatMethod, parts: tuple[FeaturePart, ...]
-) -> None:
+def test_the_heat_is_where_the_reason_is(method: HeatMethod, parts: tuple[str, ...]) -> None:
     heat = heat_of(models(*parts), LovesRed(), spotted(), roi(left=30), 0, method)
     assert heat.shape == (64, 96)
     assert heat.dtype == np.float32

@@ -4,7 +4,7 @@ import pytest
 from medfocus_pipeline.classifier import novelty
 from medfocus_pipeline.classifier.novelty import Familiar, parts_of
 from medfocus_pipeline.features import normalise
-from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.types import FeaturePart, FloatArray
 
 
 def cloud(count: int, *, seed: int, centre: int = 0, dim: int = 16) -> FloatArray:
@@ -49,5 +49,6 @@ def test_no_more_images_are_kept_than_a_pack_should_hold(monkeypatch: pytest.Mon
 
 
 def test_whole_images_are_looked_at_beside_what_the_head_reads() -> None:
-    assert parts_of(("segmented", "roi_pooled")) == ("original", "segmented", "roi_pooled")
+    region = (FeaturePart("segmented"), FeaturePart("segmented", "roi_pooled"))
+    assert parts_of(region) == (FeaturePart("original"), *region)
     assert parts_of(("original", "segmented")) == ("original", "segmented")

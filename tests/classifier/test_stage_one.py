@@ -9,7 +9,7 @@ from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.classifier.stage_one import features
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import joined
-from medfocus_pipeline.types import FloatArray, RoiRule
+from medfocus_pipeline.types import FeaturePart, FloatArray, RoiRule
 from tests.classifier.packs import FAMILIAR, MASKS, images, stage_one
 from tests.fakes import FakeDualEncoder, FakeEncoder, FakeSegmenter, blank
 
@@ -44,7 +44,7 @@ def stored(rule: RoiRule, *, similarity: embedding.Similarity | None = None) -> 
             name: np.concatenate([row[name] for row in rows]) for name in rows[0]
         }
     own = arrays["segmented"]
-    return joined([arrays["original"]["pooled"], own["pooled"], own["roi_pooled"]])
+    return joined([[arrays["original"]["pooled"]], [own["pooled"]], [own["roi_pooled"]]])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, None])
@@ -75,7 +75,7 @@ def test_an_image_without_a_candidate_falls_back_to_all_of_it() -> None:
 
 
 def test_without_a_region_in_the_features_nothing_is_segmented() -> None:
-    models = replace(stage_one(parts=("original",)), masks=None, segmenter=None)
+    models = replace(stage_one(parts=(FeaturePart("original"),)), masks=None, segmenter=None)
     [roi] = models.regions(images(1))
     assert roi.mask.all()
     assert not roi.fallback
@@ -84,4 +84,4 @@ def test_without_a_region_in_the_features_nothing_is_segmented() -> None:
 def test_an_embedding_that_is_not_finite_is_refused() -> None:
     rows = np.full((1, 1, 3), np.inf, np.float16)
     with pytest.raises(DataError, match="embedding of original"):
-        features({"original": {"pooled": rows}}, ("original",))
+        features({"original": {"pooled": rows}}, (FeaturePart("original"),))

@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Siglip2To
 from medfocus_pipeline.config import ClipConfig, Runtime
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.encoders.clip import ClipEncoder
+from medfocus_pipeline.encoders.fit import cover
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
@@ -200,21 +201,23 @@ def test_prepare_may_run_in_several_threads(encoder: ClipEncoder) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), height=st.integers(8, 90), width=st.integers(8, 90))
-def test_a_painted_mask_lands_in_the_cells_that_prepare_mask_says(
+def test_a_painted_mask_lands_in_the_pixels_that_its_cover_says(
     encoder: ClipEncoder, data: st.DataObject, height: int, width: int
 ) -> None:
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     mask = np.zeros((height, width), bool)
     mask[top : data.draw(st.integers(top + 1, height)), left:] = True
     picture = encoder.prepare(np.where(mask[:, :, None], np.uint8([200, 100, 50]), np.uint8(0)))
-    cover = encoder.prepare_mask(mask)
-    assert (cover.shape, cover.dtype) == ((4, 4), np.float32)
-    assert ((cover >= 0) & (cover <= 1)).all()
-    painted = picture[:32, :32, 0].reshape(4, 8, 4, 8).mean(axis=(1, 3)) / 200
+    found = cover(mask, encoder, "crop")
+    assert (found.shape, found.dtype) == (picture.shape[:2], np.uint8)
+    cells, painted = (
+        plane[:32, :32].reshape(4, 8, 4, 8).mean(axis=(1, 3)) / most
+        for plane, most in ((found, 255), (picture[..., 0], 200))
+    )
     # Bicubic overshoot is clipped at 255 for the mask, not at 200 for the paint.
-    np.testing.assert_allclose(cover, painted, atol=0.12)
-    np.testing.assert_array_equal(encoder.prepare_mask(np.ones_like(mask)), 1)
-    np.testing.assert_array_equal(encoder.prepare_mask(np.zeros_like(mask)), 0)
+    np.testing.assert_allclose(cells, painted, atol=0.12)
+    np.testing.assert_array_equal(cover(np.ones_like(mask), encoder, "crop"), 255)
+    np.testing.assert_array_equal(cover(np.zeros_like(mask), encoder, "crop"), 0)
 
 
 def test_identity_of_a_folder_is_its_name_and_bytes(folder: Path) -> None:

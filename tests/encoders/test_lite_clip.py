@@ -20,7 +20,6 @@ from medfocus_pipeline.encoders import (
     model_id,
 )
 from medfocus_pipeline.encoders.lite_clip import SHA256, SHIPPED, LiteClipEncoder
-from medfocus_pipeline.encoders.pooling import roi_pool
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import sha256
 from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
@@ -94,8 +93,9 @@ def test_tokens_are_in_the_space_of_pooled(encoder: LiteClipEncoder, pictures: n
     encoded = encoder.encode(pictures)
     assert encoded.tokens is not None
     np.testing.assert_allclose(encoded.tokens.mean(axis=1), encoded.pooled, atol=1e-4)
-    whole = np.stack([encoder.prepare_mask(np.ones((60, 80), np.bool_)).ravel()] * 4)
-    np.testing.assert_allclose(roi_pool(encoded.tokens, whole), encoded.pooled, atol=1e-4)
+    found = encoder.pool(pictures, np.full(pictures.shape[:3], 255, np.uint8))
+    np.testing.assert_allclose(found["roi_pooled"], encoded.pooled, atol=1e-4)
+    np.testing.assert_allclose(found["roi_levels"], found["levels"], atol=1e-4)
 
 
 def test_a_text_does_not_depend_on_its_neighbours(encoder: LiteClipEncoder) -> None:

@@ -1,7 +1,6 @@
 """timm models: what the adapter gives is what timm gives."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from timm.data import create_transform, resolve_model_data_config
 from medfocus_pipeline.config import Runtime, TimmConfig
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.encoders.tower import ImageTower
-from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
 
@@ -115,23 +114,41 @@ def test_pickled_state_dict_is_read_without_running_code(tmp_path: Path) -> None
         load("test_resnet", path)
 
 
-def test_mask_geometry_is_the_pictures(tmp_path: Path) -> None:
-    encoder = load("test_resnet", save("test_resnet", tmp_path))
-    mask = np.zeros((200, 400), bool)
-    mask[:, 200:] = True
-    cover = encoder.prepare_mask(mask)
-    np.testing.assert_allclose(cover[:, :2], 0, atol=0.01)
-    np.testing.assert_allclose(cover[:, 2], 0.5, atol=0.02)
-    np.testing.assert_allclose(cover[:, 3:], 1, atol=0.01)
-    in_colour = replace(encoder, mask_channels=3)
-    np.testing.assert_array_equal(in_colour.prepare_mask(mask), cover)
+@pytest.mark.parametrize("name", ["test_resnet", "swin_tiny_patch4_window7_224"])
+def test_levels_are_the_means_of_timms_own_feature_maps(name: str, tmp_path: Path) -> None:
+    """Of a pyramid's K stages, those after each quarter; timm's `features_only` gives them too."""
+    path = save(name, tmp_path)
+    encoder = load(name, path)
+    model = timm.create_model(name, pretrained=False, features_only=True).eval()
+    tensors = load_file(path)
+    renamed = {
+        key: tensors.get(key, tensors.get(key.replace("layers_", "layers.")))
+        for key in model.state_dict()
+    }
+    model.load_state_dict(renamed)
+    picture = encoder.prepare(noise(90, 120))[None]
+    pixels = torch.from_numpy(picture).permute(0, 3, 1, 2).float()
+    mean, std = (values.view(3, 1, 1) for values in (encoder.mean, encoder.std))
+    with torch.inference_mode():
+        maps = model((pixels - mean) / std)
+    if name.startswith("swin"):
+        maps = [one.permute(0, 3, 1, 2) for one in maps]
+    wanted = maps[-4:]  # of 5 stages after 2, 3, 4 and 5; of 4 all
+    expected = [one.mean(dim=(2, 3)) for one in wanted]
+    expected = torch.cat([one / one.norm() for one in expected], dim=1)
+    assert encoder.level_dims == tuple(one.shape[1] for one in wanted)
+    np.testing.assert_allclose(encoder.pool(picture, None)["levels"], expected, atol=1e-4)
+    for found, one in zip(encoder.maps(picture), wanted, strict=True):
+        np.testing.assert_allclose(found, one.permute(0, 2, 3, 1), atol=1e-3)
 
 
-def test_mask_without_a_token_grid_is_refused(tmp_path: Path) -> None:
+def test_a_model_whose_head_projects_has_levels_and_no_roi_pooled(tmp_path: Path) -> None:
     name = "mobilenetv3_small_050"
     encoder = load(name, save(name, tmp_path))
-    with pytest.raises(ConfigError, match="no token grid"):
-        encoder.prepare_mask(np.ones((8, 8), bool))
+    picture = encoder.prepare(noise(64, 64))[None]
+    found = encoder.pool(picture, np.full((1, encoder.side, encoder.side), 255, np.uint8))
+    assert set(found) == {"pooled", "levels", "roi_levels"}
+    np.testing.assert_allclose(found["levels"], found["roi_levels"], atol=1e-5)
 
 
 def _truncate(path: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_name_that_is_of_no_plug_in(mylab: Path, name: str, message: str) -> N
         ("np.array(counts, np.float32)", "np.array(counts, float)", "float64 of pooled, expected"),
         ("3 * bins", "bins", "got .* of pooled, expected"),
         ("return image[rows][:, columns]", "return image", r"got \(48, 64, 3\) uint8 of prepare"),
-        ("def prepare_mask", "def prepare_the_mask", "a Colours without prepare_mask"),
+        ("side = 64", "side = 32", "got a side of 32, expected 64"),
     ],
 )
 def test_an_encoder_that_does_not_keep_to_the_contract(

@@ -18,7 +18,7 @@ from tests.stages.conftest import Medfocus, call
 
 ROWS = (
     "fusion:segmented",
-    "linear:original+segmented+roi_pooled",
+    "linear:original+original.roi_pooled",
     "zeroshot:original",
     "cocoop:original",
 )
