@@ -18,7 +18,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray
 
-VERSION = 4
+VERSION = 5
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 _SEEDS_A_TASK = 10
