@@ -13,7 +13,8 @@ from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import descent, make_head
 from medfocus_pipeline.heads import linear as module
-from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, choose_c, fit_rows, folds
+from medfocus_pipeline.heads.folds import folds
+from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, choose_c, fit_rows
 from medfocus_pipeline.heads.logistic import Fits
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
