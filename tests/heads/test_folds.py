@@ -20,7 +20,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def slices_of_patients() -> TrainingSet:
     """Six slices of each of eighteen patients, alike but for a little noise."""
-    patients = made_up(images=18, views=1, dim=40, noise=2.5)
+    patients = made_up(images=18, views=1, dim=40, noise=6)
     features = np.repeat(patients.features, SLICES, axis=0)
     features = features + 0.01 * rng().normal(size=features.shape).astype(np.float32)
     groups = np.repeat(np.arange(18), SLICES)

@@ -106,8 +106,8 @@ def test_folds_are_no_more_than_the_smallest_class_has_images(
     monkeypatch.setattr(
         module,
         "folds",
-        lambda *args, n_folds, rng: (
-            asked.append(n_folds) or original(*args, n_folds=n_folds, rng=rng)
+        lambda *args, n_folds, rng, groups: (
+            asked.append(n_folds) or original(*args, n_folds=n_folds, rng=rng, groups=groups)
         ),
     )
     train = made_up(images=30)
