@@ -7,6 +7,7 @@ import torch
 from medfocus_pipeline.config import ClipAdapterConfig, ZeroShotConfig
 from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead, FittedClipAdapter, initial
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.zeroshot import ZeroShotHead
 from tests.heads.sets import clip_like
 
@@ -47,6 +48,7 @@ def test_with_ratio_0_it_is_the_zero_shot_classifier() -> None:
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["good texts", "bad texts"])
+@single_threaded("torch")
 def test_weights_are_those_of_the_authors_recipe(good: bool) -> None:
     """gaopengcuhk/CLIP-Adapter, clip_adapter.py, by KaiyangZhou/CoOp, rn50_ep50.yaml.
 
