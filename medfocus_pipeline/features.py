@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.datasets.splits import Split, connected
 from medfocus_pipeline.embedding import text_id
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.stores.store import Store
@@ -62,6 +62,8 @@ class FeatureTable:
         keys: what the table was made from.
         temperature: see `TrainingSet`.
         prompts: see `TrainingSet`.
+        groups: ``(n,) int64``, images of one patient, of equal bytes or of equal pixels have one
+            number; None where each image is for itself.
     """
 
     dataset: str
@@ -77,6 +79,7 @@ class FeatureTable:
     keys: FeatureKeys
     temperature: float | None = None
     prompts: "PromptSource | None" = None
+    groups: IntArray | None = None
 
 
 def join(
@@ -104,7 +107,7 @@ def join(
     """
     _check_alike(stores)
     rows = np.sort(np.concatenate([split.train, split.test]))
-    image_ids, paths = manifest.image_ids, manifest.paths
+    image_ids, paths, patients = manifest.image_ids, manifest.paths, manifest.strings("group")
     ids = [image_ids[row] for row in rows]
     parts = [
         [_aligned(store, ids, name, part) for name in FeaturePart.parse(part).arrays]
@@ -134,6 +137,7 @@ def join(
         keys=keys,
         temperature=temperature,
         prompts=prompts,
+        groups=connected([ids, pixels, [patients[row] for row in rows]]),
     )
 
 

@@ -84,11 +84,9 @@ def plan(
     context: Context, dataset: Dataset, stores: Stores, split: Split, config: ProbeConfig
 ) -> list[Plan]:
     """Every run of every line, from the manifest and the stores' keys alone."""
-    ids, labels = dataset.manifest.image_ids, dataset.manifest.labels
-    train, test = (
-        Labelled(tuple(ids[row] for row in rows), labels[rows])
-        for rows in (split.train, split.test)
-    )
+    manifest = dataset.manifest
+    every = Labelled(tuple(manifest.image_ids), manifest.labels, tuple(manifest.strings("group")))
+    train, test = every.part(split.train), every.part(split.test)
     plans = []
     for row in config.rows:
         # A file's features are of whole images, whatever the profile's rows ask for.

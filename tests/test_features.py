@@ -276,3 +276,21 @@ def test_normalised_rows_have_length_one_and_zeros_stay(rows: np.ndarray) -> Non
     np.testing.assert_allclose(
         unit * np.linalg.norm(rows, axis=1, keepdims=True), rows, rtol=1e-4, atol=1e-6
     )
+
+
+def test_patients_and_equal_pixels_are_groups_of_the_table(tmp_path: Path) -> None:
+    ids = (*TRAIN, *TEST)
+
+    def read(image_id: str) -> Image:
+        return picture("train 0" if image_id == "train 5" else image_id)
+
+    table = make_manifest(ids).table
+    patients = ["anna" if image_id in ("train 1", "train 5") else "" for image_id in ids]
+    index = table.schema.get_field_index("group")
+    manifest = Manifest(table.set_column(index, table.schema.field(index), [patients]))
+    store = fill_store(tmp_path, ORIGINAL, ids, read=read)
+    joined = join(manifest, make_split(manifest), [store], text=None, keys=KEYS)
+    assert joined.groups is not None
+    # 1 and 5 are of one patient, 5 and 0 of equal pixels: all three belong together.
+    assert len({joined.groups[ids.index(name)] for name in ("train 0", "train 1", "train 5")}) == 1
+    assert len(set(joined.groups.tolist())) == len(ids) - 2

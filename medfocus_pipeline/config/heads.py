@@ -98,7 +98,7 @@ class CoCoOpConfig(Frozen):
         reduction: of the network's hidden layer against the image feature.
         warmup_rate: learning rate of the first epoch; the others follow a cosine.
         momentum, weight_decay: of SGD, those of the authors' code.
-        batch_size: images a step; the published recipe is 1, see `heads.cocoop`.
+        batch_size, epochs: those of the authors; see `heads.cocoop`.
     """
 
     name: Literal["cocoop"] = "cocoop"
@@ -108,7 +108,7 @@ class CoCoOpConfig(Frozen):
     warmup_rate: float = Field(default=1e-5, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=1, ge=1)
     epochs: int = Field(default=10, ge=1)
 
 
@@ -121,29 +121,28 @@ class TipAdapterConfig(Frozen):
         alphas: what cross-validation tries; small ones, because the cache's sum grows with the
             images of a class.
         betas: what it tries.
-        folds: of the cross-validation.
-        min_images: that every class needs for a choice.
+        folds: of the cross-validation; see `heads.tip_cache.trial_sets`.
+        min_images: that every class needs for a choice; with one shot there is none.
     """
 
     name: Literal["tip_adapter"] = "tip_adapter"
     alpha: float = Field(default=1.0, ge=0)
     beta: float = Field(default=1.0, gt=0)
     alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), min_length=1
+        default=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), min_length=1
     )
     betas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(1.0, 2.0, 5.5, 10.0, 20.0, 50.0), min_length=1
     )
     folds: int = Field(default=3, ge=2)
-    min_images: int = Field(default=3, ge=2)
+    min_images: int = Field(default=2, ge=2)
 
 
 class TipAdapterFConfig(Frozen):
     """Tip-Adapter-F: the same with keys that are trained.
 
     Attributes:
-        alpha: weight of the cache while its keys are trained, and where a class has too few
-            images to choose.
+        alpha: weight of the cache where a class has too few images to choose.
         beta: sharpness of the cache then.
         alphas, betas: what cross-validation tries with the trained keys.
         folds: of the cross-validation.
@@ -155,13 +154,13 @@ class TipAdapterFConfig(Frozen):
     alpha: float = Field(default=1.0, ge=0)
     beta: float = Field(default=1.0, gt=0)
     alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), min_length=1
+        default=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), min_length=1
     )
     betas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(1.0, 2.0, 5.5, 10.0, 20.0, 50.0), min_length=1
     )
     folds: int = Field(default=3, ge=2)
-    min_images: int = Field(default=3, ge=2)
+    min_images: int = Field(default=2, ge=2)
     epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -174,31 +173,34 @@ class ClipAdapterConfig(Frozen):
     Attributes:
         reduction: of the bottleneck.
         ratio: share of the adapted feature in the residual sum.
-        epochs, learning_rate, batch_size: of AdamW, along a cosine; an epoch shows each image
-            by one of its views.
-        least_steps: so many are taken where the epochs of a small subset have fewer.
+        learning_rate, warmup_rate, momentum, weight_decay, batch_size, epochs: CoOp's, by whose
+            schedule the authors train; an epoch shows each image by one of its views.
     """
 
     name: Literal["clip_adapter"] = "clip_adapter"
     reduction: int = Field(default=4, ge=1)
     ratio: float = Field(default=0.2, ge=0, le=1)
-    epochs: int = Field(default=24, ge=1)
-    least_steps: int = Field(default=120, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=0.002, gt=0)
+    warmup_rate: float = Field(default=1e-5, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    epochs: tuple[PositiveInt, PositiveInt, PositiveInt] = (50, 100, 200)
 
 
 class LpPlusPlusConfig(Frozen):
     """LP++ (Huang et al. 2024): a linear probe blended with the class texts.
 
     Attributes:
-        iterations: of its full-batch block descent.
+        iterations: the most of its full-batch block descent; how many is chosen inside the subset.
         momentum: of the block w; 0 is plain descent, whose loss never rises.
+        folds: of the cross-validation that chooses.
     """
 
     name: Literal["lp_plus_plus"] = "lp_plus_plus"
     iterations: int = Field(default=300, ge=1)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    folds: int = Field(default=3, ge=2)
 
 
 class MlpConfig(Frozen):

@@ -168,8 +168,21 @@ def _units(manifest: Manifest, rows: IntArray) -> list[IntArray]:
 
     Connected components, in the order of their smallest image id.
     """
-    ids, groups = np.array(manifest.image_ids)[rows], np.array(manifest.strings("group"))[rows]
-    parent = list(range(len(rows)))
+    ids = np.array(manifest.image_ids)[rows]
+    groups = connected([ids.tolist(), np.array(manifest.strings("group"))[rows].tolist()])
+    units = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    return sorted(units, key=lambda unit: min(ids[unit]))
+
+
+def connected(says: Sequence[Sequence[str]]) -> IntArray:
+    """Which of n images belong together, ``(n,) int64``: equal numbers, by first appearance.
+
+    Args:
+        says: lists of n words (image ids, patients, ...); images with an equal word in one of
+            the lists belong together, and so does what is connected over others. Empty words
+            say nothing.
+    """
+    parent = list(range(len(says[0])))
 
     def top(n: int) -> int:
         while parent[n] != n:
@@ -177,15 +190,13 @@ def _units(manifest: Manifest, rows: IntArray) -> list[IntArray]:
             n = parent[n]
         return n
 
-    first: dict[tuple[str, str], int] = {}
-    for n, (image_id, group) in enumerate(zip(ids.tolist(), groups.tolist(), strict=True)):
-        for key in [("id", image_id)] + ([("group", group)] if group else []):
-            parent[top(n)] = top(first.setdefault(key, n))
-    members: dict[int, list[int]] = {}
-    for n in range(len(rows)):
-        members.setdefault(top(n), []).append(n)
-    ordered = sorted(members.values(), key=lambda unit: min(ids[n] for n in unit))
-    return [np.array(unit, dtype=np.int64) for unit in ordered]
+    for words in says:
+        first: dict[str, int] = {}
+        for n, word in enumerate(words):
+            if word:
+                parent[top(n)] = top(first.setdefault(word, n))
+    number: dict[int, int] = {}
+    return np.array([number.setdefault(top(n), len(number)) for n in range(len(parent))], np.int64)
 
 
 def _draw(

@@ -18,7 +18,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray
 
-VERSION = 4
+VERSION = 5
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 _SEEDS_A_TASK = 10
@@ -27,15 +27,32 @@ _SEEDS_A_TASK = 10
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Images of one side of a split: ids, and ``(n,) int64`` class indices."""
+    """Images of one side of a split.
+
+    Attributes:
+        image_ids: of n images.
+        labels: ``(n,) int64`` class indices.
+        patients: of each image, or empty words; none at all where nobody knows them.
+    """
 
     image_ids: tuple[str, ...]
     labels: IntArray
+    patients: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """SHA-256 of ids and labels; their order does not matter."""
-        return digest(sorted(zip(self.image_ids, self.labels.tolist(), strict=True)))
+        """SHA-256 of ids, labels and patients; their order does not matter."""
+        patients = self.patients or [""] * len(self.image_ids)
+        return digest(sorted(zip(self.image_ids, self.labels.tolist(), patients, strict=True)))
+
+    def part(self, rows: IntArray) -> "Labelled":
+        """Some of the images."""
+        ids, patients = self.image_ids, self.patients
+        return Labelled(
+            tuple(ids[row] for row in rows),
+            self.labels[rows],
+            tuple(patients[row] for row in rows) if patients else (),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +122,7 @@ def plan_runs(
             seed=seed,
         )
         for budget, subset in subsets.items():
-            ids = tuple(train.image_ids[position] for position in subset)
-            subset_key = Labelled(ids, train.labels[subset]).key
+            subset_key = train.part(subset).key
             fit = {**common, "subset": subset_key, "seed": seed if entry(head).seeded else None}
             # The whole training set decides which test images are clean.
             run = {**fit, "seed": seed, "budget": list(budget), "train": train_key}
@@ -221,6 +237,7 @@ def training_set(table: FeatureTable, run: Run) -> TrainingSet:
         text=table.text,
         temperature=table.temperature,
         prompts=table.prompts,
+        groups=None if table.groups is None else table.groups[rows],
     )
 
 

@@ -4,12 +4,14 @@
     f' = unit(ratio * a + (1 - ratio) * f)
     logits = f' t^T / T                         t the class texts, T the encoder's temperature
 
-f is the image feature, L2-normalised. Only the image side is adapted.
+f is the image feature, L2-normalised. Only the image side is adapted. The ratio .2 is that of the
+authors' code (gaopengcuhk/CLIP-Adapter, ``clip_adapter.py``, a trainer for KaiyangZhou/CoOp), the
+schedule is CoOp's.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,15 +20,8 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import ClipAdapterConfig
 from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.linear import check
-from medfocus_pipeline.heads.many import (
-    Minibatch,
-    adamw,
-    cross_entropy,
-    drawn,
-    in_groups,
-    steps_per_epoch,
-    train_epochs,
-)
+from medfocus_pipeline.heads.many import drawn, in_groups
+from medfocus_pipeline.heads.prompt_learning import descend, epochs_of
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.threads import single_threaded
@@ -36,10 +31,12 @@ from medfocus_pipeline.types import JSON, FloatArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medfocus_pipeline.heads.prompt_learning import Parameters
+
 
 @dataclass(frozen=True, slots=True)
 class ClipAdapterHead:
-    """The adapter trained by AdamW along a cosine on cross-entropy; texts stay as they are."""
+    """The adapter trained by SGD on cross-entropy; texts stay as they are."""
 
     config: ClipAdapterConfig
 
@@ -54,21 +51,19 @@ class ClipAdapterHead:
         for train in trains:
             check(train)
             Texts.of(train, head="clip_adapter")
-        batch_size = self.config.batch_size
         with single_threaded("torch"):
             return in_groups(
-                trains,
+                [replace(one, features=normalise(one.features)) for one in trains],
                 rngs,
-                alike=lambda one: steps_per_epoch(one, batch_size=batch_size),
+                alike=lambda one: len(one.labels),
                 train=self.train,
             )
 
     def train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]
     ) -> list["FittedClipAdapter"]:
-        """Train sets of the same number of steps."""
+        """Train sets of as many images, L2-normalised."""
         import torch
-        from torch.nn.functional import normalize
 
         config = self.config
         texts = [Texts.of(train, head="clip_adapter") for train in trains]
@@ -77,15 +72,16 @@ class ClipAdapterHead:
         )
         down, up = initial(rngs, trains[0].features.shape[2], reduction=config.reduction)
 
-        def loss(batch: Minibatch) -> "Tensor":
-            adapted = adapt(normalize(batch.x, dim=2), down, up, ratio=config.ratio)
-            return cross_entropy(adapted @ classifier, batch)
+        def logits(weights: "Parameters", images: "Tensor") -> "Tensor":
+            return adapt(images, weights["down"], weights["up"], ratio=config.ratio) @ classifier
 
-        optimiser = adamw([down, up], learning_rate=config.learning_rate, weight_decay=0)
-        train_epochs(trains, rngs, optimiser, loss, config=config)
-        first, second = down.detach().numpy(), up.detach().numpy()
+        epochs = epochs_of(trains[0], config=config)
+        start = {"down": down, "up": up}
+        trained = descend(start, logits, trains, rngs, epochs=epochs, config=config)
+        first, second = trained["down"].numpy(), trained["up"].numpy()
+        chosen: JSON = {"epochs": epochs}
         return [
-            FittedClipAdapter(first[run].copy(), second[run].copy(), config.ratio, one)
+            FittedClipAdapter(first[run].copy(), second[run].copy(), config.ratio, one, chosen)
             for run, one in enumerate(texts)
         ]
 
@@ -97,7 +93,7 @@ def initial(
     hidden = max(1, dim // reduction)
     down = drawn(rngs, dim, hidden) / math.sqrt(dim)
     up = drawn(rngs, hidden, dim) / math.sqrt(hidden)
-    return down.requires_grad_(), up.requires_grad_()
+    return down, up
 
 
 def adapt(unit: "Tensor", down: "Tensor", up: "Tensor", *, ratio: float) -> "Tensor":
@@ -117,14 +113,14 @@ class FittedClipAdapter:
         up: ``(hidden, D) float32``, W2.
         ratio: share of the adapted feature.
         texts: of the classes.
-        chosen: empty.
+        chosen: ``{"epochs": ...}``.
     """
 
     down: FloatArray
     up: FloatArray
     ratio: float
     texts: Texts
-    chosen: JSON = field(default_factory=dict)
+    chosen: JSON
 
     def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
         """``(m, K) float64``, mean over the views."""

@@ -25,6 +25,7 @@ from medfocus_pipeline.heads.linear import softmax
 from medfocus_pipeline.heads.prompt_learning import (
     class_names,
     descend,
+    epochs_of,
     image_vectors,
     side_by_side,
 )
@@ -125,12 +126,3 @@ def initial(tower: PromptTower, *, config: CoOpConfig, rng: np.random.Generator)
         return tower.words(config.initial)
     drawn = rng.normal(scale=SPREAD, size=(config.context, tower.width))
     return torch.from_numpy(drawn.astype(np.float32))
-
-
-def epochs_of(train: TrainingSet, *, config: CoOpConfig) -> int:
-    """Epochs for the nearest of 1, 2 to 4, and 8 and more shots; the fewer if two are as near."""
-    shots = len(train.labels) / train.n_classes
-    few, some, many = config.epochs
-    if shots <= 1.5:
-        return few
-    return some if shots <= 6 else many

@@ -79,10 +79,11 @@ class FusionHead:
         """
         with single_threaded(*LIBRARIES):
             run = self._choosing(train)
-            if run.smallest() < 2:
+            if run.smallest() < 2 or not any(run.folds(self.config.loss_mix_folds)):
                 raise DataError(
-                    "A class of the training subset has 1 image, cross-validation of lambda "
-                    "needs 2 or more of each. Use a larger fraction or more shots."
+                    "A class of the training subset has 1 image, or all its images are of one "
+                    "patient: cross-validation of lambda needs 2 or more of each. "
+                    "Use a larger fraction or more shots."
                 )
             [curve] = curves([run], lambdas, config=self.config)
         return curve
@@ -103,7 +104,13 @@ class FusionHead:
         """The run by which C is chosen, and lambda will be."""
         check(train)
         space = RowSpace.of(train.features)
-        c = choose_c(space.rows, train.labels, config=self.config.classifier, rng=_chooser())
+        c = choose_c(
+            space.rows,
+            train.labels,
+            config=self.config.classifier,
+            rng=_chooser(),
+            groups=train.groups,
+        )
         return self._run(train, space.basis, c, _chooser())
 
     def _run(
@@ -122,7 +129,12 @@ class FusionHead:
         grid = config.loss_mix_grid if config.loss_mix is None else (config.loss_mix,)
         if len(set(grid)) == 1:
             return [grid[0] for _ in runs]
-        able = [run for run in runs if run.smallest() >= config.classifier.min_images]
+        able = [
+            run
+            for run in runs
+            if run.smallest() >= config.classifier.min_images
+            and any(run.folds(config.loss_mix_folds))
+        ]
         found = iter(curves(able, grid, config=config))
         return [next(found).best if run in able else config.default_loss_mix for run in runs]
 

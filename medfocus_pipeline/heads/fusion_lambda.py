@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
+from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.fusion_mix import Weights, fuse_inside, keys
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.fusion_train import Training, train_fusions
@@ -44,14 +45,13 @@ class Run:
 
     def folds(self, number: int) -> Iterator[tuple[IntArray, IntArray]]:
         """Positions of the images (training, held out) of each stratified fold."""
-        from sklearn.model_selection import StratifiedKFold
-
-        splitter = StratifiedKFold(number, shuffle=True, random_state=self.fold_seed)
-        yield from splitter.split(np.zeros(len(self.train.labels)), self.train.labels)
+        train, rng = self.train, np.random.default_rng(self.fold_seed)
+        number = min(number, self.smallest())
+        yield from folds(train.labels, n_folds=number, rng=rng, groups=train.groups)
 
     def smallest(self) -> int:
-        """Images of the smallest class that has any."""
-        return int(np.unique_counts(self.train.labels).counts.min())
+        """Images, or groups of them, of the smallest class that has any."""
+        return smallest_class(self.train.labels, self.train.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,7 @@ def curves(
     trials = [
         Trial(number, mix, fold, images, held_out)
         for number, run in enumerate(runs)
-        for fold, (images, held_out) in enumerate(
-            run.folds(min(config.loss_mix_folds, run.smallest()))
-        )
+        for fold, (images, held_out) in enumerate(run.folds(config.loss_mix_folds))
         for mix in range(len(grid))
     ]
     trials.sort(key=lambda trial: len(trial.images))  # equal sizes train side by side

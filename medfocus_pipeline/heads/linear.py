@@ -1,6 +1,5 @@
 """The linear probe: logistic regression on frozen features, C chosen inside the subset."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.descent import Matrix
+from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.logistic import Fits, solve
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
@@ -35,7 +35,7 @@ class LinearHead:
         check(train)
         with single_threaded():
             space = RowSpace.of(train.features)
-            c = choose_c(space.rows, train.labels, config=self.config, rng=rng)
+            c = choose_c(space.rows, train.labels, config=self.config, rng=rng, groups=train.groups)
             return fit_rows(space, train, c=c)
 
 
@@ -88,13 +88,19 @@ def check(train: TrainingSet) -> None:
 
 
 def choose_c(
-    rows: Matrix, labels: IntArray, *, config: LinearConfig, rng: np.random.Generator
+    rows: Matrix,
+    labels: IntArray,
+    *,
+    config: LinearConfig,
+    rng: np.random.Generator,
+    groups: IntArray | None = None,
 ) -> float:
     """C with the least mean log-loss on held-out images, the smaller one of equals.
 
     Folds are stratified and made of images, so that the views of one never sit on both
-    sides. Their number is `config.folds` or the size of the smallest class; a class with
-    fewer than `config.min_images` images makes it `config.default_c` without a trial. The
+    sides, and of whole groups where there are some. Their number is `config.folds` or the
+    size of the smallest class, its groups; a class with fewer than `config.min_images` makes
+    it `config.default_c` without a trial, and so do groups that allow no fold. The
     grid is climbed until the loss rises: beyond, greater Cs only overfit more, and take the
     solver longest.
 
@@ -103,14 +109,17 @@ def choose_c(
         labels: ``(n,) int64``.
         config: grid, folds and default.
         rng: draws the folds.
+        groups: ``(n,) int64``, see `TrainingSet`.
     """
     grid = sorted(set(config.c_grid))
-    smallest = int(np.unique_counts(labels).counts.min())
+    smallest = smallest_class(labels, groups)
     if smallest < config.min_images:
         return config.default_c
     if len(grid) == 1:
         return grid[0]
-    splits = list(folds(labels, n_folds=min(config.folds, smallest), rng=rng))
+    splits = list(folds(labels, n_folds=min(config.folds, smallest), rng=rng, groups=groups))
+    if not splits:
+        return config.default_c
     best, least = grid[0], np.inf
     for c in grid:
         loss = held_out_loss(rows, labels, splits, c=c)
@@ -151,16 +160,6 @@ def held_out_loss(
             ]
         )
     )
-
-
-def folds(
-    labels: IntArray, *, n_folds: int, rng: np.random.Generator
-) -> Iterator[tuple[IntArray, IntArray]]:
-    """Positions of the images (training, held out) of each stratified fold."""
-    from sklearn.model_selection import StratifiedKFold
-
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**32)))
-    yield from splitter.split(np.zeros(len(labels)), labels)
 
 
 def log_loss(fits: Fits, rows: Matrix, labels: IntArray, *, part: int) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from medfocus_pipeline.config import ClipAdapterConfig, MlpConfig
+from medfocus_pipeline.config import MlpConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.types import FloatArray, IntArray
@@ -154,7 +154,7 @@ def train_epochs(
     optimiser: "Optimizer",
     loss: "Callable[[Minibatch], Tensor]",
     *,
-    config: ClipAdapterConfig | MlpConfig,
+    config: MlpConfig,
 ) -> None:
     """Descend on sets of the same number of steps, at least `config.least_steps` in all.
 

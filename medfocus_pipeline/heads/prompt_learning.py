@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from medfocus_pipeline.config import CoCoOpConfig, CoOpConfig
+from medfocus_pipeline.config import ClipAdapterConfig, CoCoOpConfig, CoOpConfig
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.linear import check
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Fitted = TypeVar("Fitted")
 
-PromptConfig: TypeAlias = CoOpConfig | CoCoOpConfig
+PromptConfig: TypeAlias = CoOpConfig | CoCoOpConfig | ClipAdapterConfig
 
 TINY = 1e-12
 """Keeps the length of an all-zero feature from dividing by zero."""
@@ -142,6 +142,15 @@ def learning_rate(epoch: int, *, epochs: int, config: PromptConfig) -> float:
     return config.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
 
 
+def epochs_of(train: TrainingSet, *, config: CoOpConfig | ClipAdapterConfig) -> int:
+    """Epochs for the nearest of 1, 2 to 4, and 8 and more shots; the fewer if two are as near."""
+    shots = len(train.labels) / train.n_classes
+    few, some, many = config.epochs
+    if shots <= 1.5:
+        return few
+    return some if shots <= 6 else many
+
+
 def descend(
     start: "Parameters",
     logits: "Callable[[Parameters, Tensor], Tensor]",
@@ -187,7 +196,7 @@ def descend(
         optimiser.step()
     if not all(bool(value.isfinite().all()) for value in learned.values()):
         raise DataError(
-            f"The training of {config.name} diverged: its prompts have values that are not "
-            f"finite. Use a learning_rate below {config.learning_rate:g}."
+            f"The training of {config.name} diverged: what it learned has values that are "
+            f"not finite. Use a learning_rate below {config.learning_rate:g}."
         )
     return {name: value.detach() for name, value in learned.items()}

@@ -28,6 +28,8 @@ class TrainingSet:
             without a text tower.
         prompts: the text tower itself and the classes' phrases, for heads that learn what
             they feed to it; None without a text tower, or where no head asks for it.
+        groups: ``(n,) int64``; images of one group (a patient, equal bytes or pixels) are never
+            on both sides of a fold. None is each image for itself.
     """
 
     features: FloatArray
@@ -36,6 +38,7 @@ class TrainingSet:
     text: FloatArray | None
     temperature: float | None = None
     prompts: "PromptSource | None" = None
+    groups: IntArray | None = None
 
 
 class FittedHead(Protocol):

@@ -146,7 +146,9 @@ def _clip_adapter(head: FittedClipAdapter) -> tuple[Arrays, JSON]:
 
 def _read_clip_adapter(arrays: Arrays, settings: JSON, _: PromptSource | None) -> FittedClipAdapter:
     texts = _read_texts(arrays, settings)
-    return FittedClipAdapter(arrays["down"], arrays["up"], settings["ratio"], texts)
+    return FittedClipAdapter(
+        arrays["down"], arrays["up"], settings["ratio"], texts, settings["chosen"]
+    )
 
 
 def _mlp(head: FittedMlp) -> tuple[Arrays, JSON]:
@@ -191,7 +193,9 @@ FORMS: dict[str, _Form] = {
     "lp_plus_plus": _Form(
         FittedLpPlusPlus,
         lambda head: ({"weights": head.weights, "alpha": head.alpha}, {}),
-        lambda arrays, _settings, _: FittedLpPlusPlus(arrays["weights"], arrays["alpha"]),
+        lambda arrays, settings, _: FittedLpPlusPlus(
+            arrays["weights"], arrays["alpha"], settings["chosen"]
+        ),
     ),
     "mlp": _Form(FittedMlp, _mlp, _read_mlp),
 }

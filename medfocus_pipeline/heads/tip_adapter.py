@@ -29,7 +29,7 @@ from medfocus_pipeline.heads.many import (
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.threads import single_threaded
-from medfocus_pipeline.heads.tip_cache import Trial, choose, mean_keys, one_hot, read, trial_sets
+from medfocus_pipeline.heads.tip_cache import Trial, choose, mean_keys, one_hot, read, trials_of
 from medfocus_pipeline.heads.views import mean_probabilities, view_rows
 from medfocus_pipeline.types import JSON, FloatArray
 
@@ -53,7 +53,7 @@ class TipAdapterHead:
         with single_threaded("sklearn.model_selection"):
             trials = [
                 Trial(mean_keys(rest), rest, held_out)
-                for rest, held_out in trial_sets(train, config=self.config, rng=rng)
+                for rest, held_out in trials_of(train, config=self.config, rng=rng)
             ]
             alpha, beta = choose(trials, texts, config=self.config)
         return FittedTipAdapter(mean_keys(train), one_hot(train), texts, alpha, beta)
@@ -61,11 +61,13 @@ class TipAdapterHead:
 
 @dataclass(frozen=True, slots=True)
 class TipAdapterFHead:
-    """Tip-Adapter-F: the keys trained by AdamW along a cosine at the start alpha and beta.
+    """Tip-Adapter-F: the keys trained by AdamW along a cosine at Tip-Adapter's alpha and beta.
 
-    A trained cache flatters itself on its own images, so alpha and beta are chosen with keys
-    that are trained on folds, on the images that each fold holds out; the published search
-    reads a validation set. The keys of the whole subset are trained in the same way.
+    The authors train at a start that they set for each data set (``configs/*.yaml`` of
+    gaopengcuhk/Tip-Adapter); here it is the pair that `TipAdapterHead` chooses. A trained cache
+    flatters itself on its own images, so alpha and beta are then chosen again with keys that
+    are trained on folds, on the images that each fold holds out; the published search reads a
+    validation set. The keys of the whole subset are trained in the same way.
     """
 
     config: TipAdapterFConfig
@@ -92,37 +94,52 @@ class TipAdapterFHead:
         """Fit sets of equal size: first all their folds side by side, then they."""
         config = self.config
         splits = [
-            list(trial_sets(train, config=config, rng=rng))
+            trials_of(train, config=config, rng=rng)
             for train, rng in zip(trains, rngs, strict=True)
         ]
         parts = [part for split in splits for part in split]
         spawned = [rng.spawn(len(split)) for rng, split in zip(rngs, splits, strict=True)]
         own = [rng for several in spawned for rng in several]
-        keys = iter(self.trained_keys([rest for rest, _ in parts], own))
+        texts_of = [Texts.of(train, head="tip_adapter_f") for train in trains]
+        starts = [
+            choose([Trial(mean_keys(rest), rest, held) for rest, held in split], one, config=config)
+            for split, one in zip(splits, texts_of, strict=True)
+        ]
+        repeated = [at for at, split in zip(starts, splits, strict=True) for _ in split]
+        keys = iter(self.trained_keys([rest for rest, _ in parts], own, starts=repeated))
+        whole = self.trained_keys(trains, rngs, starts=starts)
         fitted = []
-        for train, split, kept in zip(trains, splits, self.trained_keys(trains, rngs), strict=True):
-            texts = Texts.of(train, head="tip_adapter_f")
+        for train, split, kept, texts in zip(trains, splits, whole, texts_of, strict=True):
             trials = [Trial(next(keys), rest, held_out) for rest, held_out in split]
             alpha, beta = choose(trials, texts, config=config)
             fitted.append(FittedTipAdapter(kept, one_hot(train), texts, alpha, beta))
         return fitted
 
     def trained_keys(
-        self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+        self,
+        trains: Sequence[TrainingSet],
+        rngs: Sequence[np.random.Generator],
+        *,
+        starts: Sequence[tuple[float, float]],
     ) -> list[FloatArray]:
-        """Keys of each set, ``(n, D) float32``, after training."""
+        """Keys of each set, ``(n, D) float32``, after training at its alpha and beta."""
         config = self.config
+        at = {id(one): pair for one, pair in zip(trains, starts, strict=True)}
 
         def train(some: list[TrainingSet], own: list[np.random.Generator]) -> list[FloatArray]:
-            return train_keys(some, own, config=config)
+            return train_keys(some, own, starts=[at[id(one)] for one in some], config=config)
 
         return in_groups(trains, rngs, alike=lambda one: len(one.labels), train=train)
 
 
 def train_keys(
-    trains: list[TrainingSet], rngs: list[np.random.Generator], *, config: TipAdapterFConfig
+    trains: list[TrainingSet],
+    rngs: list[np.random.Generator],
+    *,
+    starts: Sequence[tuple[float, float]],
+    config: TipAdapterFConfig,
 ) -> list[FloatArray]:
-    """Keys of sets of equal size, trained at the start alpha and beta."""
+    """Keys of sets of equal size, each trained at its alpha and beta."""
     import torch
     from torch.nn.functional import normalize
 
@@ -134,10 +151,12 @@ def train_keys(
     first = np.stack([np.ascontiguousarray(mean_keys(train).T) for train in trains])
     keys = torch.from_numpy(first).requires_grad_()
 
+    alpha, beta = torch.tensor(starts, dtype=torch.float32).T[:, :, None, None]
+
     def loss(batch: Minibatch) -> "Tensor":
         x = normalize(batch.x, dim=2)
-        cache = torch.exp(config.beta * (x @ keys - 1)) @ values
-        return cross_entropy(x @ classifier + config.alpha * cache, batch)
+        cache = torch.exp(beta * (x @ keys - 1)) @ values
+        return cross_entropy(x @ classifier + alpha * cache, batch)
 
     optimiser = adamw(
         [keys],

@@ -3,7 +3,7 @@
 The formula is in `heads.tip_adapter`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
 from medfocus_pipeline.features import normalise
-from medfocus_pipeline.heads.linear import folds
+from medfocus_pipeline.heads.folds import each_alone, folds, smallest_class
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.views import mean_probabilities, view_rows
 from medfocus_pipeline.types import FloatArray, IntArray
+
+MOST_ALONE = 64
+"""Images that are held out one by one."""
 
 
 def mean_keys(train: TrainingSet) -> FloatArray:
@@ -51,26 +54,41 @@ class Trial:
 
 
 def trial_sets(
+    train: TrainingSet, *, folds_at_most: int, min_images: int, rng: np.random.Generator
+) -> list[tuple[TrainingSet, TrainingSet]]:
+    """(rest, held out) of each stratified fold of images, or of groups where there are some.
+
+    None where some class has fewer than `min_images`; the folds are no more than the smallest
+    class has. Where it has two (two shots), two folds would leave half of the images, so that
+    of up to `MOST_ALONE` images each is held out alone.
+    """
+    smallest = smallest_class(train.labels, train.groups)
+    if smallest < min_images:
+        return []
+    splits: Iterable[tuple[IntArray, IntArray]]
+    if smallest == 2 and len(train.labels) <= MOST_ALONE:
+        splits = each_alone(train.labels, train.groups)
+    else:
+        number = min(folds_at_most, smallest)
+        splits = folds(train.labels, n_folds=number, rng=rng, groups=train.groups)
+    return [(part(train, rest), part(train, held_out)) for rest, held_out in splits]
+
+
+def trials_of(
     train: TrainingSet, *, config: TipAdapterConfig | TipAdapterFConfig, rng: np.random.Generator
 ) -> list[tuple[TrainingSet, TrainingSet]]:
-    """(rest, held out) of each stratified fold of images.
-
-    None where there is nothing to choose from, or where some class has fewer than
-    `config.min_images` images; the folds are no more than the smallest class has.
-    """
-    smallest = int(np.unique_counts(train.labels).counts.min())
-    if smallest < config.min_images or len(config.alphas) * len(config.betas) == 1:
+    """`trial_sets` of a configuration; none where there is nothing to choose from."""
+    if len(config.alphas) * len(config.betas) == 1:
         return []
-    n_folds = min(config.folds, smallest)
-    return [
-        (part(train, rest), part(train, held_out))
-        for rest, held_out in folds(train.labels, n_folds=n_folds, rng=rng)
-    ]
+    return trial_sets(train, folds_at_most=config.folds, min_images=config.min_images, rng=rng)
 
 
 def part(train: TrainingSet, images: IntArray) -> TrainingSet:
     """Some images of a set."""
-    return replace(train, features=train.features[images], labels=train.labels[images])
+    groups = None if train.groups is None else train.groups[images]
+    return replace(
+        train, features=train.features[images], labels=train.labels[images], groups=groups
+    )
 
 
 def choose(

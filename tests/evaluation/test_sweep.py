@@ -9,7 +9,15 @@ import pytest
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.evaluation import sweep as module
 from medfocus_pipeline.evaluation.processes import processes
-from medfocus_pipeline.evaluation.sweep import Labelled, Run, fit, plan_runs, predict, sweep
+from medfocus_pipeline.evaluation.sweep import (
+    Labelled,
+    Run,
+    fit,
+    plan_runs,
+    predict,
+    sweep,
+    training_set,
+)
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import Head, TrainingSet
@@ -257,3 +265,17 @@ def test_a_fit_does_not_depend_on_the_order_of_the_files(
         np.testing.assert_array_equal(
             predict(fit(table, [run])[0], table), predict(fit(moved, [other])[0], moved)
         )
+
+
+def test_groups_reach_the_head_and_patients_are_part_of_the_keys() -> None:
+    images = replace(make_table(), groups=np.arange(54) // 2)
+    train, test = side(images, images.train), side(images, images.test)
+    config = ProbeConfig(seeds=1, fractions=(100,))
+    [run] = plan_runs(config, LinearConfig(), images.keys, train=train, test=test)
+    given = training_set(images, run)
+    same = (given.features[:, None] == images.features).all(axis=(2, 3))
+    assert given.groups is not None
+    np.testing.assert_array_equal(given.groups, same.argmax(axis=1) // 2)
+    known = replace(train, patients=("anna",) * len(train.image_ids))
+    [other] = plan_runs(config, LinearConfig(), images.keys, train=known, test=test)
+    assert other.fit_key != run.fit_key

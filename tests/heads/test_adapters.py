@@ -28,7 +28,7 @@ HEADS: dict[str, Head] = {
     "tip_adapter": TipAdapterHead(TipAdapterConfig(**GRID)),
     "tip_adapter_f": TipAdapterFHead(TipAdapterFConfig(batch_size=16, epochs=10, **GRID)),
     "clip_adapter": ClipAdapterHead(
-        ClipAdapterConfig(batch_size=16, epochs=10, least_steps=60, ratio=0.5)
+        ClipAdapterConfig(batch_size=16, epochs=(30, 30, 30), learning_rate=0.1, ratio=0.5)
     ),
     "lp_plus_plus": LpPlusPlusHead(LpPlusPlusConfig(iterations=60)),
     "mlp": MlpHead(

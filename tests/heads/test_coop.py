@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from medfocus_pipeline.config import CoOpConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import make_head
-from medfocus_pipeline.heads.coop import CoOpHead, FittedCoOp, epochs_of, initial
-from medfocus_pipeline.heads.prompt_learning import class_names, learning_rate
+from medfocus_pipeline.heads.coop import CoOpHead, FittedCoOp, initial
+from medfocus_pipeline.heads.prompt_learning import class_names, epochs_of, learning_rate
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from tests.heads.prompt_sets import (
     BARE,

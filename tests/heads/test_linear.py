@@ -13,7 +13,8 @@ from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import descent, make_head
 from medfocus_pipeline.heads import linear as module
-from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, choose_c, fit_rows, folds
+from medfocus_pipeline.heads.folds import folds
+from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, choose_c, fit_rows
 from medfocus_pipeline.heads.logistic import Fits
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
@@ -105,8 +106,8 @@ def test_folds_are_no_more_than_the_smallest_class_has_images(
     monkeypatch.setattr(
         module,
         "folds",
-        lambda *args, n_folds, rng: (
-            asked.append(n_folds) or original(*args, n_folds=n_folds, rng=rng)
+        lambda *args, n_folds, rng, groups: (
+            asked.append(n_folds) or original(*args, n_folds=n_folds, rng=rng, groups=groups)
         ),
     )
     train = made_up(images=30)

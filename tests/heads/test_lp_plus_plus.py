@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from medfocus_pipeline.config import LpPlusPlusConfig
+from medfocus_pipeline.config import LpPlusPlusConfig, ZeroShotConfig
 from medfocus_pipeline.heads.lp_plus_plus import (
     LpPlusPlusHead,
     Problem,
@@ -12,7 +15,9 @@ from medfocus_pipeline.heads.lp_plus_plus import (
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
-from tests.heads.sets import clip_like, take
+from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.zeroshot import ZeroShotHead
+from tests.heads.sets import accuracy, clip_like, take
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -124,8 +129,77 @@ def test_probabilities_are_those_of_the_blended_logits() -> None:
     config = LpPlusPlusConfig(iterations=5)
     fitted = LpPlusPlusHead(config).fit(train, rng())
     problem, texts = posed(train)
+    count = fitted.chosen["iterations"]
+    assert 0 < count <= 5
+    config = LpPlusPlusConfig(iterations=count)
     w, alpha = descend(problem, *start(problem, texts), config=config)
     logits = test.features @ w[0] + alpha[0] * (test.features @ train.text.T)
     powers = np.exp(logits.astype(np.float64))
     expected = (powers / powers.sum(axis=2, keepdims=True)).mean(axis=1)
     np.testing.assert_allclose(fitted.predict_proba(test.features), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good texts", "bad texts"])
+@single_threaded("torch")
+def test_it_comes_near_the_authors_recipe(good: bool) -> None:
+    """FereshteShakeri/FewShot-CLIP-Strong-Baseline, methods/linear_probe_p2.py.
+
+    Full-batch SGD with momentum .9 on w and a bias from class sums, alpha every tenth epoch by
+    its gradient, which is never zeroed, the epoch by validation, on four images a class as theirs.
+    Ten seeds at eight shots. Theirs reads those sixteen labelled images beyond the subset, ours
+    none. Over thirty seeds ours is .055 +- .009 above theirs with good texts and .015 +- .009 below
+    with those of other classes (in 32 dimensions, where all is near chance, .038 +- .013 below).
+    """
+    ours, theirs, texts_alone = [], [], []
+    for seed in range(10):
+        sets = [clip_like(images=n, seed=100 * seed + n, dim=128) for n in (32, 16, 120)]
+        if not good:
+            sets = [replace(one, text=np.roll(one.text, 1, axis=0)) for one in sets]
+        train, val, test = sets
+        fitted = LpPlusPlusHead(LpPlusPlusConfig()).fit(train, rng(seed))
+        ours.append(accuracy(fitted.predict_proba(test.features), test.labels))
+        theirs.append(authors(train, val, test))
+        texts_alone.append(((test.features[:, 0] @ test.text.T).argmax(1) == test.labels).mean())
+    assert np.mean(ours) > np.mean(theirs) - 0.05
+    assert np.mean(ours) > np.mean(texts_alone) - 0.03
+
+
+def authors(train: TrainingSet, val: TrainingSet, test: TrainingSet) -> float:
+    f, v, x = (torch.tensor(one.features[:, 0]) for one in (train, val, test))
+    t, y, classes = torch.tensor(train.text).T, torch.tensor(train.labels), train.n_classes
+    truth = torch.nn.functional.one_hot(y, classes).float()
+    w, bias = (truth.T @ f).requires_grad_(), torch.zeros(classes, requires_grad=True)
+    # Their 250 stands beside CLIP's logit scale of 100; here it is 1 / .05.
+    first = 2.5 / 0.05 * ((f @ t) * truth).sum() / len(y)
+    alpha = torch.full((1, classes), float(first), requires_grad=True)
+    rate = 4 * len(f) / float(torch.linalg.eigvalsh(f.T @ f)[-1])
+    rate_alpha = len(f) / (4 * float(((f @ t) ** 2).sum(dim=0).max()))
+    optimiser = torch.optim.SGD([w, bias], lr=rate, momentum=0.9)
+    best, kept = -1.0, 0.0
+    for epoch in range(300):
+        loss = torch.nn.functional.cross_entropy(f @ w.T + bias + alpha * (f @ t), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            if (epoch + 1) % 10 == 0:
+                alpha -= rate_alpha * alpha.grad
+            right = [
+                float(((a @ w.T + bias + alpha * (a @ t)).argmax(1).numpy() == one.labels).mean())
+                for a, one in ((v, val), (x, test))
+            ]
+        if right[0] >= best:
+            best, kept = right
+    return kept
+
+
+def test_one_shot_with_good_texts_is_not_below_zero_shot() -> None:
+    learned, texts_alone = [], []
+    for seed in range(10):
+        train, test = clip_like(images=4, seed=seed), clip_like(images=200, seed=100 + seed)
+        fitted = LpPlusPlusHead(LpPlusPlusConfig()).fit(train, rng(seed))
+        assert fitted.chosen == {"iterations": 0}
+        learned.append(accuracy(fitted.predict_proba(test.features), test.labels))
+        zero = ZeroShotHead(ZeroShotConfig()).fit(train, rng()).predict_proba(test.features)
+        texts_alone.append(accuracy(zero, test.labels))
+    assert np.mean(learned) >= np.mean(texts_alone) - 0.01

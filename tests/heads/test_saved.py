@@ -32,7 +32,7 @@ PLAIN = (
     FusionConfig(width=8, epochs=2, variant="similarity"),
     TipAdapterConfig(),
     TipAdapterFConfig(epochs=2),
-    ClipAdapterConfig(epochs=2),
+    ClipAdapterConfig(epochs=(2, 2, 2)),
     LpPlusPlusConfig(iterations=5),
     MlpConfig(epochs=2),
 )
