@@ -21,6 +21,7 @@ from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, Store
 from medfocus_pipeline.types import (
     Candidates,
+    Fit,
     FloatArray,
     Image,
     Mask,
@@ -250,11 +251,12 @@ def pooled_arrays(
     return arrays
 
 
-def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
+def text_similarity(encoder: Encoder, texts: FloatArray, *, fit: Fit) -> Similarity:
     """Similarity of each candidate's crop with the class text it fits best.
 
     Args:
         texts: ``(K, d) float32``, L2-normalised class texts.
+        fit: how a crop becomes the encoder's square.
 
     Returns:
         A function of an image and its candidates that gives ``(k,) float32`` cosines;
@@ -266,7 +268,7 @@ def text_similarity(encoder: Encoder, texts: FloatArray) -> Similarity:
         rois = (
             choose_roi(found[index], "best", size=image.shape[:2]) for index in range(len(found))
         )
-        pictures = np.stack([encoder.prepare(focus(image, roi, "crop")) for roi in rois])
+        pictures = np.stack([fitted(focus(image, roi, "crop"), encoder, fit) for roi in rois])
         with lock:
             rows = encoder.encode(pictures).pooled
         norms = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -158,7 +158,7 @@ def _similarity(
     if stores.texts is None or stores.texts.store is None:
         raise ValueError("class prompts are embedded before images")
     texts = class_texts(stores.texts.store, dataset.card.prompts())
-    return embedding.text_similarity(encoder, texts)
+    return embedding.text_similarity(encoder, texts, fit=config.fit)
 
 
 def _embed_texts(

@@ -112,4 +112,5 @@ def _similarity(
             f"The class prompts have no embeddings. Run: make embed DATASET={context.dataset}"
         )
     encoder = load_encoder(config.encoder, stores.embeddings[0].need_weights(), Runtime())
-    return embedding.text_similarity(encoder, class_texts(texts, dataset.card.prompts()))
+    prompts = class_texts(texts, dataset.card.prompts())
+    return embedding.text_similarity(encoder, prompts, fit=config.fit)

@@ -25,7 +25,7 @@ from medfocus_pipeline.config import (
     ThresholdConfig,
 )
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.types import FocusMode
+from medfocus_pipeline.types import FeaturePart, FocusMode
 
 CONFIGS = [
     value
@@ -124,7 +124,7 @@ def test_the_profiles_are_the_ones_that_the_readme_names() -> None:
 def test_a_profile_embeds_every_focus_mode_that_it_probes(name: str) -> None:
     profile = profiles.load_profile(name)
     embedded = {one.focus for one in profile.embed.configs(auto="salient")}
-    assert {focus for row in profile.probe.rows for focus in row.focus} <= embedded
+    assert {part.focus for row in profile.probe.rows for part in row.focus} <= embedded
 
 
 def test_the_paper_profile_is_the_papers() -> None:
@@ -145,7 +145,34 @@ def test_the_offline_profile_needs_no_weights_of_a_hub() -> None:
 def test_each_focus_of_the_issue_has_a_linear_and_a_fusion_row(name: str) -> None:
     rows = {(row.head.name, row.focus) for row in profiles.load_profile(name).probe.rows}
     modes: tuple[FocusMode, ...] = ("original", "segmented", "overlay")
-    assert {(head, (focus,)) for head in ("linear", "fusion") for focus in modes} <= rows
+    assert {
+        (head, (FeaturePart(focus),)) for head in ("linear", "fusion") for focus in modes
+    } <= rows
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_profile_has_medfocuss_own_row(name: str) -> None:
+    rows = [(row.head.name, row.parts) for row in profiles.load_profile(name).probe.rows]
+    assert ("linear", "original.levels+original.roi_levels") in rows
+
+
+def test_parts_of_features_are_written_as_they_are_read() -> None:
+    row = ProbeRow.model_validate({"focus": ["original.levels", "segmented", "roi_pooled"]})
+    assert row.parts == "original.levels+segmented+segmented.roi_pooled"
+    assert ProbeRow.model_validate_json(row.model_dump_json()) == row
+    with pytest.raises(ValidationError, match=r"got 'original\.level', expected one of original"):
+        ProbeRow.model_validate({"focus": ["original.level"]})
+
+
+def test_the_original_is_pooled_over_the_region_where_others_need_it_anyway() -> None:
+    def regions(**plan: object) -> list[bool]:
+        configs = profiles.EmbedPlan.model_validate(plan).configs(auto="salient")
+        return [one.roi_parts for one in configs if one.focus == "original"]
+
+    assert regions(focus=["original"]) == [False]
+    assert regions(focus=["original", "segmented"]) == [True]
+    assert regions(focus=["original"], roi_parts=True) == [True]
+    assert regions(focus=["original", "segmented"], roi_parts=False) == [False]
 
 
 def test_the_imagenet_profile_has_nothing_that_learned_from_medical_images() -> None:
@@ -157,8 +184,8 @@ def test_the_imagenet_profile_has_nothing_that_learned_from_medical_images() -> 
 def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
     plan = profiles.EmbedPlan(focus=("crop", "original", "crop"), roi="union", views=("hflip",))
     assert plan.configs(auto="salient") == [
-        EmbedConfig(focus="crop", roi="union", views=("hflip",)),
-        EmbedConfig(focus="original", roi="union", views=("hflip",)),
+        EmbedConfig(focus=focus, roi="union", roi_parts=True, views=("hflip",))
+        for focus in ("crop", "original")
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 from medfocus_pipeline.datasets.card import find_card
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.reproduction import PAPER, REFERENCE, chosen, rows
+from medfocus_pipeline.types import FeaturePart
 
 KNOWN = rows(Path("adapter.safetensors"))
 
@@ -24,7 +25,7 @@ def test_names_and_labels_are_distinct() -> None:
 
 def test_the_reference_is_linear_on_original() -> None:
     [reference] = chosen(KNOWN, [REFERENCE])
-    assert (reference.head.name, reference.focus) == ("linear", ("original",))
+    assert (reference.head.name, reference.focus) == ("linear", (FeaturePart("original"),))
 
 
 def test_rows_are_chosen_by_name_in_the_tables_order() -> None:

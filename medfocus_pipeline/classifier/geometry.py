@@ -20,6 +20,9 @@ Line = tuple[float, float]
 
 _FLAT = 1e-9
 
+_INSIDE = 0.98
+"""Least blue of a pixel that shows the image alone, not the black around it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -43,7 +46,9 @@ class Geometry:
         # Of the modes, only the crop moves anything; the others would paint over the colours.
         moved = focus(coordinates(size), roi, "crop" if mode == "crop" else "original")
         picture = fitted(view(moved, view_name), encoder, fit).astype(np.float64) / 255
-        return cls(_line(picture[..., 0].mean(axis=0)), _line(picture[..., 1].mean(axis=1)), size)
+        inside = picture[..., 2] > _INSIDE
+        across, down = (_line(picture[..., axis], inside, axis=axis) for axis in (0, 1))
+        return cls(across, down, size)
 
     def spread(self, cells: FloatArray, *, extent: float = 1.0) -> FloatArray:
         """A grid's values over the image, bilinear between the centres of its cells.
@@ -61,12 +66,20 @@ class Geometry:
         return spread
 
 
-def _line(profile: NDArray[np.float64]) -> Line:
-    """The line through a profile's inner half, where no border bends it."""
-    n = len(profile)
-    inner = slice(n // 4, n - n // 4)
-    places = (np.arange(n)[inner] + 0.5) / n
-    slope, intercept = np.polyfit(places, profile[inner], 1)
+def _line(values: NDArray[np.float64], inside: NDArray[np.bool_], *, axis: int) -> Line:
+    """The line through a colour's profile: its inner half, where no border bends it.
+
+    Args:
+        values: ``(s, s)``, the colour.
+        inside: ``(s, s)``, where the picture shows the image.
+        axis: that the profile is the mean along.
+    """
+    count = inside.sum(axis=axis)
+    shown = np.flatnonzero(count)
+    quarter = len(shown) // 4
+    inner = shown[quarter : len(shown) - quarter]
+    profile = (values * inside).sum(axis=axis)[inner] / count[inner]
+    slope, intercept = np.polyfit((inner + 0.5) / len(count), profile, 1)
     return float(slope), float(intercept)
 
 

@@ -48,7 +48,7 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
     loaded = load_encoder(config.encoder, encoder, runtime)
     similarity = None
     if config.roi == "text" and pack.texts is not None:
-        similarity = embedding.text_similarity(loaded, pack.texts)
+        similarity = embedding.text_similarity(loaded, pack.texts, fit=config.fit)
     return StageOne(
         masks=config.masks,
         segmenter=segmenter,

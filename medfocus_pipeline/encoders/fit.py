@@ -56,9 +56,9 @@ def share_seen(mask: Mask, encoder: Encoder, fit: Fit) -> float:
 
 
 def coordinates(size: tuple[int, ...]) -> Image:
-    """``(h, w, 3) uint8``: red says how far to the right a pixel is, green how far down."""
+    """``(h, w, 3) uint8``: red says how far right a pixel is, green how far down; blue is full."""
     height, width = size
-    picture = np.zeros((height, width, 3), np.uint8)
+    picture = np.full((height, width, 3), 255, np.uint8)
     for channel, length in ((1, height), (0, width)):
         ramp = np.rint((np.arange(length) + 0.5) / length * 255).astype(np.uint8)
         picture[..., channel] = ramp[:, None] if channel == 1 else ramp

@@ -44,7 +44,7 @@ def test_the_hottest_cell_is_where_its_pixels_came_from(
     geometry = Geometry.of(
         roi, cropping, mode=cast("FocusMode", mode), view_name=cast("View", view_name), fit=fit
     )
-    heat = geometry.spread(cell_means(covered.astype(np.float32), (7, 7)))
+    heat = geometry.spread(cell_means(covered.astype(np.float32), (28, 28)))
     shares = [
         (places * heat).sum() / heat.sum() / length
         for places, length in zip(np.mgrid[: size[0], : size[1]], size, strict=True)

@@ -51,4 +51,5 @@ def test_no_more_images_are_kept_than_a_pack_should_hold(monkeypatch: pytest.Mon
 def test_whole_images_are_looked_at_beside_what_the_head_reads() -> None:
     region = (FeaturePart("segmented"), FeaturePart("segmented", "roi_pooled"))
     assert parts_of(region) == (FeaturePart("original"), *region)
-    assert parts_of(("original", "segmented")) == ("original", "segmented")
+    both = (FeaturePart("original"), FeaturePart("segmented"))
+    assert parts_of(both) == both

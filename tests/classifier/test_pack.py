@@ -61,7 +61,7 @@ def test_the_config_of_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_later_version_is_refused(folder: Path) -> None:
     values = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(values | {"version": 2}))
+    (folder / CONFIG).write_text(json.dumps(values | {"version": 3}))
     with pytest.raises(WeightsError, match="another version of MedFocus: version"):
         read_pack(folder)
 

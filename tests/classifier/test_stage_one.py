@@ -58,7 +58,7 @@ def test_features_are_those_that_the_stages_store(rule: RoiRule, batch_size: int
 
 def test_the_rule_text_compares_with_the_class_texts() -> None:
     texts = np.eye(3, dtype=np.float32)
-    similarity = embedding.text_similarity(FakeDualEncoder(), texts)
+    similarity = embedding.text_similarity(FakeDualEncoder(), texts, fit="squeeze")
     models = stage_one()
     models = replace(
         models, embed=models.embed.model_copy(update={"roi": "text"}), similarity=similarity

@@ -371,3 +371,19 @@ def test_safetensors_are_preferred(tmp_path: Path) -> None:
     assert weights is not None
     assert "pytorch_model.bin" not in weights.paths
     load(folder)
+
+
+def test_levels_are_means_of_the_hidden_states_patches(encoder: ClipEncoder) -> None:
+    """After each quarter of the blocks; where there are fewer than four, after each of them."""
+    picture = encoder.prepare(np.random.default_rng(5).integers(0, 256, (60, 80, 3), np.uint8))
+    vision = encoder.text_tower.vision_model
+    pixels = ((torch.from_numpy(picture[None]).float() - encoder.mean) / encoder.std).permute(
+        0, 3, 1, 2
+    )
+    with torch.inference_mode():
+        states = vision(pixel_values=pixels, output_hidden_states=True).hidden_states[1:]
+    prefix = 1 if encoder.text_tower.config.model_type == "clip" else 0
+    means = [state[0, prefix:].mean(dim=0) for state in states]
+    expected = torch.cat([mean / mean.norm() for mean in means])
+    assert len(states) <= 4
+    np.testing.assert_allclose(encoder.pool(picture[None], None)["levels"][0], expected, atol=1e-4)

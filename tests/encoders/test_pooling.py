@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
+from medfocus_pipeline.encoders.pooling import cell_means, level_indices, pool_map, roi_pool
 
 
 def test_roi_pool_is_the_weighted_mean() -> None:
@@ -64,3 +65,25 @@ def test_cell_means_keep_the_mean_and_the_range(
     assert means.shape == grid
     assert means.mean() == pytest.approx(plane.mean(), rel=1e-5)
     assert plane.min() - 1e-6 <= means.min() <= means.max() <= plane.max() + 1e-6
+
+
+@pytest.mark.parametrize("depth", range(1, 49))
+def test_levels_rise_and_end_with_the_last_map(depth: int) -> None:
+    levels = level_indices(depth)
+    assert list(levels) == sorted(set(levels))
+    assert levels[-1] == depth - 1
+    assert len(levels) == min(depth, 4)
+
+
+def test_a_map_is_pooled_on_its_device_as_its_tokens_are_here() -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(3, 4, 5, 6)).astype(np.float32)
+    covers = (rng.random((3, 20, 20)) > 0.7).astype(np.float32)
+    covers[1] = 0
+    weights = np.stack([cell_means(plane, (4, 5)).ravel() for plane in covers])
+    pooled = pool_map(torch.from_numpy(cells), torch.from_numpy(covers))
+    expected = roi_pool(cells.reshape(3, 20, 6), weights)
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
+    plain = pool_map(torch.from_numpy(cells), None)
+    np.testing.assert_allclose(plain, cells.mean(axis=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(pooled[1], plain[1], atol=1e-5)  # nothing is covered
