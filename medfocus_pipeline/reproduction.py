@@ -33,6 +33,9 @@ PAPER, METHODS, ABLATIONS = "the paper's rows", "other methods", "ablations"
 REFERENCE = "clip"
 """Name of the row that the others are tested against: `linear` on `original`."""
 
+OWN = "medfocus"
+"""Name and label of the row of MedFocus's own method, a linear head on these:"""
+
 MEDFOCUS = (FeaturePart("original", "levels"), FeaturePart("original", "roi_levels"))
 """Features of MedFocus's own method: what the network makes of the whole image at every depth, and
 the same where the region is."""
@@ -160,8 +163,8 @@ def _methods() -> list[Row]:
     )
     return [
         Row(
-            name="medfocus",
-            label="medfocus",
+            name=OWN,
+            label=OWN,
             head=LinearConfig(),
             focus=MEDFOCUS,
             group=METHODS,

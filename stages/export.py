@@ -16,6 +16,8 @@ from medfocus_pipeline.evaluation.sweep import Run
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.reproduction import MEDFOCUS, OWN
+from medfocus_pipeline.types import join_parts
 from stages.locate import check_embedded, locate_stores
 from stages.packing import Found, check_packable, fitted, measured, origin, pack
 from stages.planning import Plan, features, plan, split_of
@@ -57,6 +59,8 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     """
     dataset = open_dataset(context, images_needed=False)
     known = results.read(context.folder / "results").to_pylist()
+    if wanted.head == OWN:
+        wanted = replace(wanted, head="linear", focus=join_parts(MEDFOCUS))
     head, focus = _choose(context, known, wanted)
     found = _find(context, dataset, known, replace(wanted, head=head, focus=focus))
     check_packable(found.plan)

@@ -17,7 +17,7 @@ from medfocus_pipeline.features import (
     text_temperature,
 )
 from medfocus_pipeline.heads import entry
-from medfocus_pipeline.reproduction import MEDFOCUS
+from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import FeaturePart
 from stages.locate import Located, Stores, encoder_label, masks_label
@@ -68,7 +68,7 @@ class Plan:
     def label(self) -> str:
         """``linear on original``; ``medfocus`` of MedFocus's own."""
         own = self.row.head.name == "linear" and self.row.focus == MEDFOCUS
-        return "medfocus" if own else f"{self.row.head.name} on {self.row.parts}"
+        return OWN if own else f"{self.row.head.name} on {self.row.parts}"
 
     def missing(self, done: set[str]) -> list[Run]:
         """Runs to be fitted."""

@@ -16,7 +16,7 @@ from medfocus_pipeline.evaluation.processes import processes
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Outcome, sweep
 from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.reproduction import MEDFOCUS
+from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.stores.lock import writing
 from stages.locate import Stores, check_embedded, encoder_label, locate_stores
 from stages.planning import Plan, features, plan, split_of
@@ -44,7 +44,7 @@ def parse_row(text: str) -> dict[str, object]:
     Raises:
         ConfigError: there is no focus mode in it.
     """
-    if text == "medfocus":
+    if text == OWN:
         return {"head": {"name": "linear"}, "focus": MEDFOCUS}
     head, _, focus = text.rpartition(":")
     if not head or not focus:

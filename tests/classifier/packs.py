@@ -11,6 +11,8 @@ from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EfficientNetLiteConfig as SomeEncoder
 from medfocus_pipeline.config import EmbedConfig, LinearConfig, MasksConfig, ThresholdConfig
+from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
+from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.heads.saved import save
 from medfocus_pipeline.types import JSON, Encoded, FeaturePart, FloatArray, Image, View
@@ -99,6 +101,37 @@ class MeanEncoder:
         cells = pictures.reshape(n, 4, half, 4, half, 3).mean(axis=(2, 4), dtype=np.float32)
         tokens = cells.reshape(n, 16, 3) / 255 + 0.1
         return Encoded(tokens.mean(axis=1), tokens if self.token_grid else None)
+
+
+@dataclass(frozen=True)
+class DeepMeanEncoder(MeanEncoder):
+    """The same with a level of colours on an 8 x 8 grid, and one that says nothing."""
+
+    level_dims: tuple[int, ...] = (3, 2)
+
+    def pool(
+        self, pictures: NDArray[np.uint8], covers: NDArray[np.uint8] | None
+    ) -> dict[str, FloatArray]:
+        encoded = self.encode(pictures)
+        found = {"pooled": encoded.pooled}
+        for prefix, planes in (("", np.full(pictures.shape[:3], 255)), ("roi_", covers)):
+            if planes is None:
+                continue
+            means = [
+                roi_pool(
+                    cells.reshape(len(cells), -1, cells.shape[3]),
+                    np.stack([cell_means(plane, cells.shape[1:3]).ravel() for plane in planes]),
+                )
+                for cells in self.maps(pictures)
+            ]
+            found[f"{prefix}levels"] = np.concatenate(list(map(normalise, means)), axis=1)
+            found[f"{prefix}pooled"] = encoded.pooled
+        return found
+
+    def maps(self, pictures: NDArray[np.uint8]) -> list[FloatArray]:
+        n, cell = len(pictures), self.side // 8
+        cells = pictures.reshape(n, 8, cell, 8, cell, 3).mean(axis=(2, 4), dtype=np.float32)
+        return [cells / 255 + np.float32(0.1), np.ones((n, 2, 2, 2), np.float32)]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import FeaturePart, Image, Roi
-from tests.classifier.packs import LovesRed, MeanEncoder
+from tests.classifier.packs import DeepMeanEncoder, LovesRed, MeanEncoder
 
 METHODS: tuple[HeatMethod, ...] = ("tokens", "occlusion")
 PLACE = (slice(20, 30), slice(60, 72))
@@ -56,6 +56,17 @@ def test_the_heat_is_where_the_reason_is(method: HeatMethod, parts: tuple[str, .
     assert heat.max() == 1
     y, x = np.unravel_index(heat.argmax(), heat.shape)
     assert (y, x) == pytest.approx((25, 66), abs=12)
+
+
+def test_of_levels_the_heat_is_that_of_the_level_that_weighs_most() -> None:
+    """The head reads the colours of the finer level, so the map has its 8 x 8 places."""
+    parts = ("original.levels", "original.roi_levels")
+    deep = replace(models(*parts), encoder=DeepMeanEncoder())
+    heat = heat_of(deep, LovesRed(), spotted(), roi(left=48), 0, "tokens")
+    y, x = np.unravel_index(heat.argmax(), heat.shape)
+    assert (y, x) == pytest.approx((25, 66), abs=8)
+    coarse = heat_of(models("original"), LovesRed(), spotted(), roi(left=48), 0, "tokens")
+    assert (heat > 0.5).sum() < (coarse > 0.5).sum()
 
 
 @pytest.mark.parametrize("method", METHODS)

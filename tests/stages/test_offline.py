@@ -15,7 +15,7 @@ from medfocus_pipeline.profiles import load_profile
 from tests.stages.conftest import Medfocus, call
 
 OFFLINE = ("phantom-brain", "--data", "phantoms", "--profile", "offline")
-ROWS = "clip,coop,medfocusclip,zeroshot,linear:original+original.roi_pooled,swin,sam_adapter"
+ROWS = "clip,coop,medfocusclip,zeroshot,medfocus,swin,sam_adapter"
 REPRODUCE = ("reproduce", *OFFLINE, "--rows", ROWS, "--seeds", "2", "--workers", "1")
 LIMIT = 120.0
 """Seconds for all of the pipeline on 40 phantoms."""

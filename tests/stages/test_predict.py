@@ -18,7 +18,7 @@ from tests.stages.conftest import Medfocus, call
 
 ROWS = (
     "fusion:segmented",
-    "linear:original+original.roi_pooled",
+    "medfocus",
     "zeroshot:original",
     "cocoop:original",
 )
@@ -41,7 +41,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert [answer.code for answer in answers] == [0] * 4, answers
     for row in ROWS:
         head, _, focus = row.partition(":")
-        answer = run("export", "--head", head, "--focus", focus, "--out", f"packs/{head}")
+        of = ("--focus", focus) if focus else ()
+        answer = run("export", "--head", head, *of, "--out", f"packs/{head}")
         assert answer.code == 0, answer
     return folder
 
