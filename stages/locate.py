@@ -169,7 +169,9 @@ def _locate_embeddings(
     *,
     masks: Located | None,
 ) -> Located:
-    parts = [encoder_label(config.encoder), config.focus, config.fit]
+    parts = [encoder_label(config.encoder), config.focus]
+    if config.fit != EmbedConfig.model_fields["fit"].default:
+        parts.append(config.fit)
     if embedding.needs_masks(config):
         parts += [config.roi, masks_label(context.masks)]
     place = Located("-".join(parts), list(dataset.files), weights)

@@ -70,7 +70,7 @@ def test_all_three_appear_in_the_table(
 def test_an_entry_point_stands_for_its_value(medfocus: Medfocus, images: Path, mylab: Path) -> None:
     medfocus("masks", "shapes", "--data", images, "--profile", "imagenet")
     first = medfocus("embed", "--encoder", "mylab.models:Colours", "--focus", "original")
-    assert "embedding mylab.models:Colours-original-squeeze: 40 images" in first.out
+    assert "embedding mylab.models:Colours-original: 40 images" in first.out
     again = medfocus("embed", "--encoder", "colours", "--focus", "original")
     assert "nothing to do" in again.out
     assert "nearest on original" not in medfocus("probe", "--row", "nearest:original", *FITTED).out
