@@ -102,6 +102,7 @@ class MedSamConfig(Frozen):
         box: the image's border, or the box of every candidate that `threshold` finds (and the
             border where it finds none).
         threshold: what finds the boxes.
+        resize: bicubic to grey levels, as its authors do it; in the key, since it once was another.
         stability_offset: logits by which a mask is made smaller and larger to compare the two.
         min_area, max_area: range of a candidate's share of the image.
         duplicate_iou: of two masks that overlap more, the worse one is dropped.
@@ -113,6 +114,7 @@ class MedSamConfig(Frozen):
     revision: str | None = None
     box: Literal["border", "threshold"] = "threshold"
     threshold: ThresholdConfig = ThresholdConfig()
+    resize: Literal["bicubic"] = "bicubic"
     stability_offset: float = Field(default=1.0, gt=0)
     min_area: float = Field(default=0.002, ge=0, le=1)
     max_area: float = Field(default=0.9, gt=0, le=1)
