@@ -17,9 +17,9 @@ from medfocus_pipeline.config import (
     ThresholdConfig,
 )
 from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.sam.sam_pixels import in_frame, letterboxed, stretched
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, model_id
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.segmenters.sam_pixels import in_frame, letterboxed, stretched
 from medfocus_pipeline.segmenters.threshold import ThresholdSegmenter
 from medfocus_pipeline.types import Candidates, Image
 from medfocus_pipeline.weights import FileHashes

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline import efficientnet
-from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
-from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.errors import ConfigError, WeightsError
-from medfocus_pipeline.segmenters import sam2_lite
-from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
+from medfocus_pipeline.sam import sam2_lite
 from medfocus_pipeline.tensors import beyond_tensors
 from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights
 
@@ -107,25 +105,6 @@ def find_weights(config: Sam2Config, hashes: FileHashes, *, download: bool) -> W
         return local_weights(name, {sam2_lite.CHECKPOINT: config.checkpoint}, hashes=hashes)
     files = [_SIZES[config.size].file]
     return hub_weights(name, files, revision=config.revision, hashes=hashes, download=download)
-
-
-def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Sam2Segmenter:
-    """SAM 2.1 with its weights, on its device.
-
-    Raises:
-        ConfigError: the sam2 package or the device is not there.
-        WeightsError: the checkpoint is corrupt or of another size.
-    """
-    config = masks.segmenter
-    if not isinstance(config, Sam2Config):
-        raise TypeError(f"Expected the configuration of sam2, got that of {config.name}.")
-    return Sam2Segmenter(
-        load_model(config, weights).to(resolve_device(runtime.device)),
-        settled(config),
-        max_candidates=masks.max_candidates,
-        frame=masks.frame,
-        compile_encoder=runtime.compile,
-    )
 
 
 def load_model(config: Sam2Config, weights: Weights) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.segmenters.sam2_pixels import MEAN, STD
+from medfocus_pipeline.sam.sam2_pixels import MEAN, STD
 from medfocus_pipeline.types import Image
 
 if TYPE_CHECKING:
