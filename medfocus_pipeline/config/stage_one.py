@@ -15,6 +15,8 @@ from medfocus_pipeline.config.plugin import (
 )
 from medfocus_pipeline.types import Fit, FocusMode, Precision, RoiRule, View
 
+Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large"]
+
 
 class Sam2Config(Frozen):
     """SAM 2.1 prompted with a grid of points; `lite` is a small one that comes with MedFocus.
@@ -33,7 +35,7 @@ class Sam2Config(Frozen):
     """
 
     name: Literal["sam2"] = "sam2"
-    size: Literal["lite", "tiny", "small", "base_plus", "large"] = "base_plus"
+    size: Sam2Size = "base_plus"
     checkpoint: Path | None = None
     revision: str | None = None
     points_per_side: int = Field(default=16, ge=1, le=64)
@@ -209,6 +211,24 @@ class VisionConfig(Frozen):
     precision: Precision = "fp32"
 
 
+class SamEncoderConfig(Frozen):
+    """The image encoder of a SAM, its last map averaged over space.
+
+    Attributes:
+        model: ``sam2-lite``, which comes with MedFocus, a hub id of a SAM, MedSAM or SAM 2.1, or
+            path of a SAM's folder that `save_pretrained` wrote.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+        pixels: how a picture is resized and normalised; None is as `medsam` for a first SAM whose
+            name begins so.
+    """
+
+    name: Literal["sam"] = "sam"
+    model: str = "sam2-lite"
+    revision: str | None = None
+    pixels: Literal["sam", "medsam"] | None = None
+    precision: Precision = "fp32"
+
+
 class TimmConfig(Frozen):
     """A timm image encoder; weights from the hub or a local safetensors or state-dict file.
 
@@ -260,6 +280,7 @@ _OwnEncoder = Annotated[
     ClipConfig
     | OpenClipConfig
     | VisionConfig
+    | SamEncoderConfig
     | TimmConfig
     | EfficientNetLiteConfig
     | LiteClipConfig

@@ -47,29 +47,44 @@ def letterboxed(
 def stretched(images: Sequence[Image], *, side: int, device: str) -> "Tensor":
     """Images squeezed to a square, their grey levels spread over [0, 1], as MedSAM was trained.
 
-    The authors' recipe (bowang-lab/MedSAM, MedSAM_Inference.py): scikit-image's bicubic resize with
-    anti-aliasing, cut to uint8, then the image's range to [0, 1]; no mean, no padding.
-
     Args:
         images: of any sizes.
         side: the model's image size, in pixels.
-        device: where they go before anything is computed.
+        device: where they go, squeezed.
 
     Returns:
-        ``(n, 3, side, side) float32``; a constant image is zero.
+        ``(n, 3, side, side) float32``.
     """
     import torch
 
-    batch = []
-    for image in images:
-        writable = np.require(image, np.uint8, ["C", "W"])  # torch warns of anything else
-        pixels = torch.from_numpy(writable).permute(2, 0, 1).double()
-        down, across = (torch.from_numpy(_bicubic(length, side)) for length in image.shape[:2])
-        squeezed = (down @ pixels @ across.mT).clamp(pixels.min(), pixels.max())
-        grey = squeezed.to(torch.uint8).to(device).float()
-        low, high = grey.aminmax()
-        batch.append((grey - low) / (high - low).clamp(min=1e-8))
-    return torch.stack(batch)
+    squares = np.stack([bicubic_square(image, side) for image in images])
+    return spread(torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float())
+
+
+def bicubic_square(image: Image, side: int) -> Image:
+    """An image squeezed to a square, ``(side, side, 3) uint8``, as MedSAM's authors do it.
+
+    Their recipe (bowang-lab/MedSAM, MedSAM_Inference.py): scikit-image's bicubic resize with
+    anti-aliasing, cut to uint8; no padding.
+    """
+    import torch
+
+    writable = np.require(image, np.uint8, ["C", "W"])  # torch warns of anything else
+    pixels = torch.from_numpy(writable).permute(2, 0, 1).double()
+    down, across = (torch.from_numpy(_bicubic(length, side)) for length in image.shape[:2])
+    squeezed = (down @ pixels @ across.mT).clamp(pixels.min(), pixels.max())
+    square: Image = squeezed.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return square
+
+
+def spread(pixels: "Tensor") -> "Tensor":
+    """Each picture's own range of grey levels, over all channels, to [0, 1]; no mean (MedSAM).
+
+    Args:
+        pixels: ``(n, 3, s, s) float32``.
+    """
+    low, high = (end(dim=(1, 2, 3), keepdim=True) for end in (pixels.amin, pixels.amax))
+    return (pixels - low) / (high - low).clamp(min=1e-8)
 
 
 @lru_cache(maxsize=8)
