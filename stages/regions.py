@@ -77,7 +77,7 @@ def shown_embedding(
     """
     configs = context.embed.configs(auto=dataset.card.roi)
     pairs = list(zip(configs, stores.embeddings, strict=True))
-    focused = [pair for pair in pairs if embedding.needs_masks(pair[0])]
+    focused = [pair for pair in pairs if pair[0].focus != "original"]
     preferred = [pair for pair in focused if pair[0].focus == _PREFERRED]
     config, place = [*preferred, *focused, *pairs][0]
     check_embedded(context, [place])

@@ -100,7 +100,10 @@ def sources(context: Context, rows: Sequence[Row]) -> list[Source]:
 def _context(context: Context, rows: Sequence[Row]) -> Context:
     first, profile = rows[0], context.profile
     modes = focus_modes(part for row in rows for part in row.focus)
-    regions = any(part.in_region for row in rows for part in row.focus)
+    # Of the profile's own encoder `original` is embedded beside the masks, whatever rows are asked
+    # for: so a row has one key, and whole images are embedded once.
+    own = first.encoder is None and first.fit is None
+    regions = own and profile.embed.roi_parts is not False
     changes: dict[str, object] = {"focus": tuple(modes), "roi_parts": regions}
     changes |= {"fit": first.fit} if first.fit else {}
     changes |= {"encoder": first.encoder} if first.encoder else {}

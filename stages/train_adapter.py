@@ -8,7 +8,7 @@ from pathlib import Path
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.errors import DataError, WeightsError
-from medfocus_pipeline.segmenters.sam_model import find_sam
+from medfocus_pipeline.sam.sam_model import find_sam
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.training import sam_adapter
 from medfocus_pipeline.training.sam_adapter import SamAdapterTraining

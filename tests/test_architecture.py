@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hub",),
     ("weights",),
     ("datasets", "efficientnet", "plugins", "zoo"),
-    ("masks",),
+    ("masks", "sam"),
     ("segmenters", "encoders"),
     ("stores",),
     ("segmentation", "embedding"),
@@ -32,14 +32,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
 HOMES = {
-    "sam2": {"segmenters/sam2.py", "segmenters/sam2_decoder.py"},
-    "hydra": {"segmenters/sam2.py"},
-    "omegaconf": {"segmenters/sam2.py"},
+    "sam2": {"sam/sam2.py", "segmenters/sam2_decoder.py"},
+    "hydra": {"sam/sam2.py"},
+    "omegaconf": {"sam/sam2.py"},
     "transformers": {
         "encoders/clip.py",
         "encoders/hugging_face.py",
         "encoders/lite_clip.py",
-        "segmenters/sam_model.py",
+        "sam/sam_model.py",
     },
     "open_clip": {"encoders/open_clip.py"},
     "timm": {"encoders/timm.py", "efficientnet.py"},

@@ -15,6 +15,8 @@ from medfocus_pipeline.config.plugin import (
 )
 from medfocus_pipeline.types import Fit, FocusMode, Precision, RoiRule, View
 
+Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large"]
+
 
 class Sam2Config(Frozen):
     """SAM 2.1 prompted with a grid of points; `lite` is a small one that comes with MedFocus.
@@ -33,7 +35,7 @@ class Sam2Config(Frozen):
     """
 
     name: Literal["sam2"] = "sam2"
-    size: Literal["lite", "tiny", "small", "base_plus", "large"] = "base_plus"
+    size: Sam2Size = "base_plus"
     checkpoint: Path | None = None
     revision: str | None = None
     points_per_side: int = Field(default=16, ge=1, le=64)
@@ -102,6 +104,7 @@ class MedSamConfig(Frozen):
         box: the image's border, or the box of every candidate that `threshold` finds (and the
             border where it finds none).
         threshold: what finds the boxes.
+        resize: bicubic to grey levels, as its authors do it; in the key, since it once was another.
         stability_offset: logits by which a mask is made smaller and larger to compare the two.
         min_area, max_area: range of a candidate's share of the image.
         duplicate_iou: of two masks that overlap more, the worse one is dropped.
@@ -113,6 +116,7 @@ class MedSamConfig(Frozen):
     revision: str | None = None
     box: Literal["border", "threshold"] = "threshold"
     threshold: ThresholdConfig = ThresholdConfig()
+    resize: Literal["bicubic"] = "bicubic"
     stability_offset: float = Field(default=1.0, gt=0)
     min_area: float = Field(default=0.002, ge=0, le=1)
     max_area: float = Field(default=0.9, gt=0, le=1)
@@ -207,6 +211,24 @@ class VisionConfig(Frozen):
     precision: Precision = "fp32"
 
 
+class SamEncoderConfig(Frozen):
+    """The image encoder of a SAM, its last map averaged over space.
+
+    Attributes:
+        model: ``sam2-lite``, which comes with MedFocus, a hub id of a SAM, MedSAM or SAM 2.1, or
+            path of a SAM's folder that `save_pretrained` wrote.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+        pixels: how a picture is resized and normalised; None is as `medsam` for a first SAM whose
+            name begins so.
+    """
+
+    name: Literal["sam"] = "sam"
+    model: str = "sam2-lite"
+    revision: str | None = None
+    pixels: Literal["sam", "medsam"] | None = None
+    precision: Precision = "fp32"
+
+
 class TimmConfig(Frozen):
     """A timm image encoder; weights from the hub or a local safetensors or state-dict file.
 
@@ -258,6 +280,7 @@ _OwnEncoder = Annotated[
     ClipConfig
     | OpenClipConfig
     | VisionConfig
+    | SamEncoderConfig
     | TimmConfig
     | EfficientNetLiteConfig
     | LiteClipConfig

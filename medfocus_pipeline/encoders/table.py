@@ -13,6 +13,7 @@ from medfocus_pipeline.config import (
     Frozen,
     LiteClipConfig,
     OpenClipConfig,
+    SamEncoderConfig,
     TimmConfig,
     VisionConfig,
 )
@@ -27,6 +28,11 @@ from medfocus_pipeline.encoders.feature_file import features_id, find_features, 
 from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, load_lite_clip
 from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip, open_clip_id
 from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.encoders.sam import (
+    find_sam_encoder,
+    load_sam_encoder,
+    sam_encoder_id,
+)
 from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
 from medfocus_pipeline.encoders.vision import find_vision, load_vision, vision_id
 from medfocus_pipeline.plugins import find_plugin, plugin_name
@@ -36,6 +42,15 @@ _CROPPED, _SQUEEZED = "bicubic, centre crop", "bicubic, squeezed"
 
 
 _model = partial(Model, side=224, pixels=_CROPPED)
+_sam = partial(Model, licence="Apache-2.0", dim=256, side=1024, pixels="bilinear, squeezed")
+
+_SAM2_PARAMETERS = {
+    "facebook/sam2.1-hiera-tiny": 38.9,
+    "facebook/sam2.1-hiera-small": 46.0,
+    "facebook/sam2.1-hiera-base-plus": 80.8,
+    "facebook/sam2.1-hiera-large": 224.4,
+}
+"""Millions, as the authors give them, of all that is downloaded."""
 
 
 ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
@@ -149,6 +164,28 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
                 parameters=85.7,
                 pixels="bilinear, squeezed",
                 gated=True,
+            ),
+        ),
+    ),
+    SamEncoderConfig: Entry(
+        what="image encoders of SAM, MedSAM and, with sam2, SAM 2.1",
+        package="transformers",
+        identify=sam_encoder_id,
+        find=find_sam_encoder,
+        load=load_sam_encoder,
+        label=lambda config: sam_encoder_id(config).rpartition("/")[2],
+        hub=lambda model, revision: SamEncoderConfig(model=model, revision=revision),
+        models=(
+            _sam(config=SamEncoderConfig(), dim=128, side=256),
+            *(
+                _sam(config=SamEncoderConfig(model=model), parameters=parameters)
+                for model, parameters in _SAM2_PARAMETERS.items()
+            ),
+            _sam(config=SamEncoderConfig(model="facebook/sam-vit-base"), parameters=93.7),
+            _sam(
+                config=SamEncoderConfig(model="wanglab/medsam-vit-base"),
+                parameters=93.7,
+                pixels=_SQUEEZED,
             ),
         ),
     ),

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.masks.roi import iou
+from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.types import Image, Mask
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def region_scores(
     """Prompts a model with a true mask's click and box.
 
     Args:
-        model: a `SAM2Base` in evaluation mode, from `segmenters.sam2.load_model`.
+        model: a `SAM2Base` in evaluation mode, from `sam.sam2.load_model`.
         image: of any size.
         target: ``(h, w) bool``, not empty.
         centroid: click at the mask's centroid, as a user would; else at its innermost point.

@@ -8,9 +8,7 @@ import numpy as np
 from medfocus_pipeline.config import MasksConfig, Runtime, SamConfig
 from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.masks.candidates import Limits, stability
-from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.answers import Answers, candidates, joined
-from medfocus_pipeline.segmenters.sam_model import (
+from medfocus_pipeline.sam.sam_model import (
     PACE,
     TOKENS,
     decode,
@@ -18,7 +16,9 @@ from medfocus_pipeline.segmenters.sam_model import (
     image_size,
     load_sam,
 )
-from medfocus_pipeline.segmenters.sam_pixels import Extent, in_frame, letterboxed
+from medfocus_pipeline.sam.sam_pixels import Extent, in_frame, letterboxed
+from medfocus_pipeline.segmenters import prompting
+from medfocus_pipeline.segmenters.answers import Answers, candidates, joined
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 from medfocus_pipeline.weights import Weights
 

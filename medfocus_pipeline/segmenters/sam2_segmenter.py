@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline.config import Sam2Config
-from medfocus_pipeline.devices import autocast
+from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
+from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.masks.candidates import Limits, stability
+from medfocus_pipeline.sam import sam2
+from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.segmenters import prompting
 from medfocus_pipeline.segmenters.answers import Answers, candidates, joined
 from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
-from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +41,25 @@ _PACE = {
     "cuda": _Pace(images=8, tokens=2**18),
     "mps": _Pace(images=2, tokens=2**16),
 }
+
+
+def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam2Segmenter":
+    """SAM 2.1 with its weights, on its device.
+
+    Raises:
+        ConfigError: the sam2 package or the device is not there.
+        WeightsError: the checkpoint is corrupt or of another size.
+    """
+    config = masks.segmenter
+    if not isinstance(config, Sam2Config):
+        raise TypeError(f"Expected the configuration of sam2, got that of {config.name}.")
+    return Sam2Segmenter(
+        sam2.load_model(config, weights).to(resolve_device(runtime.device)),
+        sam2.settled(config),
+        max_candidates=masks.max_candidates,
+        frame=masks.frame,
+        compile_encoder=runtime.compile,
+    )
 
 
 class Sam2Segmenter:

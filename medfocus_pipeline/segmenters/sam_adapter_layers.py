@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline.segmenters.sam_model import decode
+from medfocus_pipeline.sam.sam_model import decode
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,9 +13,10 @@ from medfocus_pipeline.config import (
     ThresholdConfig,
 )
 from medfocus_pipeline.plugins import find_plugin, plugin_name
-from medfocus_pipeline.segmenters import medsam, plugin, sam, sam2, sam_adapter, threshold
+from medfocus_pipeline.sam import sam2
+from medfocus_pipeline.sam.sam_model import find_sam, sam_id
+from medfocus_pipeline.segmenters import medsam, plugin, sam, sam2_segmenter, sam_adapter, threshold
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.segmenters.sam_model import find_sam, sam_id
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from medfocus_pipeline.zoo import Entry, Model
@@ -56,7 +57,7 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
         package="sam2",
         identify=sam2.model_id,
         find=sam2.find_weights,
-        load=sam2.load,
+        load=sam2_segmenter.load,
         label=lambda config: (
             f"sam2-{config.size}-{config.points_per_side}x{config.points_per_side}"
         ),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medfocus_pipeline import efficientnet
-from medfocus_pipeline.segmenters import sam2, sam2_lite
+from medfocus_pipeline.sam import sam2, sam2_lite
 from medfocus_pipeline.training import feature_cache
 from medfocus_pipeline.training.checkpoint import load_checkpoint
 from medfocus_pipeline.training.feature_cache import FeatureCache
@@ -49,7 +49,7 @@ def train(config: Sam2LiteTraining, folder: Path, *, advance: Advance) -> Path:
         advance: is told how many steps are done more.
 
     Returns:
-        The trained weights, as `segmenters.sam2` loads them.
+        The trained weights, as `sam.sam2` loads them.
 
     Raises:
         ConfigError: `folder` has a training of another recipe, or sam2 is not installed.

@@ -4,7 +4,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline.segmenters import sam2
+from medfocus_pipeline.sam import sam2
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -19,7 +19,7 @@ _SCALES = (0.3, 1.6)
 def initial_model(seed: int) -> Any:
     """A `SAM2Base` of size `lite` with the weights that the training starts from.
 
-    Its trunk is random, too: `segmenters.sam2_lite.load_trunk` loads it.
+    Its trunk is random, too: `sam.sam2_lite.load_trunk` loads it.
 
     Raises:
         ConfigError: the sam2 package is not there.

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.files import replacing
+from medfocus_pipeline.sam import sam2_lite
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.segmenters import sam2_lite
 from medfocus_pipeline.training.checkpoint import (
     CsvLog,
     load_checkpoint,

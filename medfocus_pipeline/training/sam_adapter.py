@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.sam.sam_model import load_sam, sam_id
 from medfocus_pipeline.segmenters.sam_adapter import AdapterMetadata, new_adapted, save_adapter
-from medfocus_pipeline.segmenters.sam_model import load_sam, sam_id
 from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.training.sam_adapter_data import Example, hold_out
 from medfocus_pipeline.training.sam_adapter_run import LOG, Run, SamAdapterTraining

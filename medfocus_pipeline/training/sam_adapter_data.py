@@ -9,8 +9,8 @@ import numpy as np
 
 from medfocus_pipeline.datasets.readers import read_annotation, read_image
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.segmenters.sam2_pixels import normalised
 from medfocus_pipeline.types import Image, Mask
 
 if TYPE_CHECKING:

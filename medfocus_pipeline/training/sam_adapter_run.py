@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
+from medfocus_pipeline.sam.sam_model import image_size, mask_side
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters.sam_adapter import put_tensors
 from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam
-from medfocus_pipeline.segmenters.sam_model import image_size, mask_side
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.training.checkpoint import CsvLog, load_checkpoint, save_checkpoint
 from medfocus_pipeline.training.sam_adapter_data import Example, batch

@@ -8,8 +8,8 @@ import numpy as np
 
 from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.devices import autocast
+from medfocus_pipeline.sam.sam2 import random_model
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.segmenters.sam2 import random_model
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.types import JSON, Image, Precision
 

@@ -28,8 +28,8 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders import find_weights, load_encoder
+from medfocus_pipeline.sam.sam2 import random_model
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.segmenters.sam2 import random_model
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.segmenters.threshold import load as load_threshold
 from medfocus_pipeline.stores.catalog import size_of

@@ -101,7 +101,7 @@ def write_sam2(folder: Path) -> None:
     """SAM 2.1 tiny with 38.9 M random parameters, as its authors save it."""
     import torch
 
-    from medfocus_pipeline.segmenters import sam2
+    from medfocus_pipeline.sam import sam2
 
     folder.mkdir(parents=True)
     state = sam2.random_model("tiny", seed=0).state_dict()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from medfocus_pipeline.segmenters import sam2
+from medfocus_pipeline.sam import sam2
 from tests.encoders.models import save_clip
 from tests.hub.repositories import as_pytorch, complete
 from tests.hub.server import Hub

@@ -75,7 +75,7 @@ def tiny_model(tiny_yaml):
     pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
     import torch
 
-    from medfocus_pipeline.segmenters.sam2 import build_model
+    from medfocus_pipeline.sam.sam2 import build_model
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

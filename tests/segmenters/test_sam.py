@@ -17,9 +17,9 @@ from medfocus_pipeline.config import (
     ThresholdConfig,
 )
 from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.sam.sam_pixels import in_frame, letterboxed, stretched
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, model_id
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.segmenters.sam_pixels import in_frame, letterboxed, stretched
 from medfocus_pipeline.segmenters.threshold import ThresholdSegmenter
 from medfocus_pipeline.types import Candidates, Image
 from medfocus_pipeline.weights import FileHashes
@@ -205,6 +205,20 @@ def test_images_keep_their_shape_for_sam_and_are_stretched_for_medsam() -> None:
     logits[:, :4, :8] = 1
     frame = in_frame(logits, extent, frame=32)[0, :28]
     np.testing.assert_array_equal(frame > 0, np.arange(32)[None].repeat(28, 0) < 16)
+
+
+@pytest.mark.parametrize("shape", [(37, 90), (200, 150), (64, 64)])
+def test_medsam_sees_the_pixels_of_its_authors_recipe(shape: tuple[int, int]) -> None:
+    """bowang-lab/MedSAM, MedSAM_Inference.py: bicubic to uint8, then the range to [0, 1]."""
+    from skimage import transform
+
+    image = np.random.default_rng(0).integers(20, 240, (*shape, 3), dtype=np.uint8)
+    square = transform.resize(
+        image, (64, 64), order=3, preserve_range=True, anti_aliasing=True
+    ).astype(np.uint8)
+    low, high = int(square.min()), int(square.max())
+    ours = stretched([image], side=64, device="cpu")[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(ours * (high - low) + low, square, atol=1)
 
 
 def test_where_the_weights_lie_is_not_in_the_key(folder: Path, tmp_path: Path) -> None:

@@ -48,6 +48,21 @@ def medfocus(done: tuple[Path, str], tmp_path: Path) -> Medfocus:
     return partial(call, cwd=tmp_path)
 
 
+def test_the_sam_that_comes_along_is_a_line_of_the_table(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    answers = [
+        medfocus("embed", "--encoder", "sam", "--views", "identity", "--focus", "original"),
+        medfocus(
+            *("probe", "--fractions", "100", "--seeds", "1", "--workers", "1"),
+            *("--row", "linear:original"),
+        ),
+    ]
+    assert [answer.code for answer in answers] == [0, 0], answers
+    results = pd.read_parquet(tmp_path / "cache/phantom-brain/results/results.parquet")
+    assert "sam2-lite" in set(results["encoder"])
+
+
 def test_40_phantoms_go_through_the_whole_pipeline_with_three_classes_of_head(
     done: tuple[Path, str],
 ) -> None:

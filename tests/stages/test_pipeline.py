@@ -47,7 +47,7 @@ def test_the_same_commands_again_do_nothing(done: Medfocus) -> None:
 def test_results_open_in_pandas_and_duckdb(done: Medfocus) -> None:
     folder = Path("cache/shapes/results")
     results = pd.read_parquet(folder / "results.parquet")
-    assert len(results) == 3 * 2 * 2
+    assert len(results) == 4 * 2 * 2
     assert results["accuracy"].between(0, 1).all()
     predictions = duckdb.sql(
         f"select run_key, avg((class_index = predicted)::double) as accuracy, count(*) as n "
@@ -58,23 +58,23 @@ def test_results_open_in_pandas_and_duckdb(done: Medfocus) -> None:
     assert joined["accuracy"].to_list() == pytest.approx(joined["accuracy_again"].to_list())
 
 
-def test_another_roi_rule_segments_nothing_and_embeds_the_focused_images_only(
+def test_another_roi_rule_segments_nothing_and_embeds_what_looks_at_the_region(
     done: Medfocus,
 ) -> None:
     before = stores()
     answer = done(*EMBED, "--roi", "largest")
-    assert answer.out.count("40 images in") == 1
-    (new,) = stores() - before
-    assert "segmented-largest" in new
+    assert answer.out.count("40 images in") == 2
+    new = sorted(stores() - before)
+    assert ["original-largest" in new[0], "segmented-largest" in new[1]] == [True, True]
 
 
 def test_another_segmenter_setting_runs_masks_and_what_follows(done: Medfocus) -> None:
     before = stores()
     assert "40 images" in done("masks", "--set", "segmenter.smoothing=1").out
-    assert done(*EMBED).out.count("40 images in") == 1  # `original` needs no mask
+    assert done(*EMBED).out.count("40 images in") == 2
     assert {name.split("/")[0] for name in stores() - before} == {"masks", "embeddings"}
     again = done(*PROBE).out
-    assert "8 runs fitted" in again  # `linear on original` stays
+    assert "18 runs fitted" in again
 
 
 def test_going_back_to_an_earlier_setting_computes_nothing(done: Medfocus) -> None:
@@ -145,7 +145,7 @@ def test_an_image_that_breaks_after_the_scan_is_left_out_for_good(done: Medfocus
 
 def test_lost_predictions_are_made_again(done: Medfocus) -> None:
     Path("cache/shapes/results/predictions.parquet").unlink()
-    assert "12 runs fitted" in done(*PROBE).out
+    assert "18 runs fitted" in done(*PROBE).out
     assert len(pd.read_parquet("cache/shapes/results/predictions.parquet")) == 12 * 16
 
 
@@ -266,7 +266,7 @@ def test_status_tells_done_missing_and_stale(done: Medfocus) -> None:
     answer = done("status")
     assert answer.out.count("40 of 40 rows") == 3
     assert "compute" not in answer.out
-    assert answer.out.count("4 of 4 runs") == 3
+    assert answer.out.count("4 of 4 runs") == 4
     done("masks", "--set", "segmenter.smoothing=1")
     answer = done("status")
     assert "compute 40 rows" in answer.out

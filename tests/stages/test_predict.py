@@ -200,7 +200,7 @@ def test_a_folder_without_an_image_is_refused(medfocus: Medfocus, tmp_path: Path
 
 def test_explain_draws_every_image(medfocus: Medfocus, tmp_path: Path) -> None:
     paths = images(tmp_path)[:2]
-    arguments = ("explain", *paths, "--from", "packs/linear", "--out", "why")
+    arguments = ("explain", *paths, "--from", "packs/medfocus", "--out", "why")
     answer = medfocus(*arguments)
     assert answer.code == 0, answer
     assert "pictures: why" in answer.out

@@ -79,6 +79,7 @@ def test_a_finished_data_set_becomes_a_page(
 def test_everything_that_was_run_is_in_the_report(gathered: Report) -> None:
     assert gathered.classes == ("disc", "square")
     assert [line.label for line in gathered.table.lines] == [
+        "medfocus",
         "linear on original",
         "linear on segmented",
         "fusion on original+segmented",
@@ -95,7 +96,7 @@ def test_everything_that_was_run_is_in_the_report(gathered: Report) -> None:
 
 def test_maps_show_the_same_images_in_both_features(gathered: Report) -> None:
     assert [one.title for one in gathered.maps] == [
-        "efficientnet-lite0-original",
+        "efficientnet-lite0-original-best-threshold",
         "efficientnet-lite0-segmented-best-threshold",
     ]
     first, second = gathered.maps
@@ -109,7 +110,7 @@ def test_the_summary_says_what_ran_and_how_far_to_trust_it(gathered: Report) -> 
     words = " ".join(gathered.summary.sentences)
     assert "40 images of 2 classes (disc, square): 24 to train and 16 to test" in words
     assert "the data set's own split" in words
-    assert "highest of 3 rows" in words
+    assert "highest of 4 rows" in words
     assert "flattered" in words
     assert "No test image has the bytes or pixels of a training image" in words
     assert set(gathered.summary.figures) >= {"best accuracy", "without leaks", "images"}

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from medfocus_pipeline.errors import ConfigError, DataError
+from medfocus_pipeline.sam.sam_model import find_sam, load_sam
 from medfocus_pipeline.segmenters.sam_adapter import new_adapted, read_metadata
-from medfocus_pipeline.segmenters.sam_model import find_sam, load_sam
 from medfocus_pipeline.training import sam_adapter, sam_adapter_run
 from medfocus_pipeline.training.sam_adapter import LOG, SamAdapterTraining, train
 from medfocus_pipeline.training.sam_adapter_data import Example, batch, hold_out

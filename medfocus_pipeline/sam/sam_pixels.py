@@ -1,11 +1,13 @@
 """Images as the first SAM and MedSAM take them, and their masks in the square frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from medfocus_pipeline.segmenters.sam2_pixels import MEAN, STD
+from medfocus_pipeline.sam.sam2_pixels import MEAN, STD
 from medfocus_pipeline.types import Image
 
 if TYPE_CHECKING:
@@ -48,19 +50,54 @@ def stretched(images: Sequence[Image], *, side: int, device: str) -> "Tensor":
     Args:
         images: of any sizes.
         side: the model's image size, in pixels.
-        device: where they go before anything is computed.
+        device: where they go, squeezed.
 
     Returns:
-        ``(n, 3, side, side) float32``; a constant image is zero.
+        ``(n, 3, side, side) float32``.
     """
     import torch
 
-    batch = []
-    for image in images:
-        pixels = _resized(image, (side, side), device)
-        low, high = pixels.aminmax()
-        batch.append((pixels - low) / (high - low).clamp(min=1e-8))
-    return torch.stack(batch)
+    squares = np.stack([bicubic_square(image, side) for image in images])
+    return spread(torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float())
+
+
+def bicubic_square(image: Image, side: int) -> Image:
+    """An image squeezed to a square, ``(side, side, 3) uint8``, as MedSAM's authors do it.
+
+    Their recipe (bowang-lab/MedSAM, MedSAM_Inference.py): scikit-image's bicubic resize with
+    anti-aliasing, cut to uint8; no padding.
+    """
+    import torch
+
+    writable = np.require(image, np.uint8, ["C", "W"])  # torch warns of anything else
+    pixels = torch.from_numpy(writable).permute(2, 0, 1).double()
+    down, across = (torch.from_numpy(_bicubic(length, side)) for length in image.shape[:2])
+    squeezed = (down @ pixels @ across.mT).clamp(pixels.min(), pixels.max())
+    square: Image = squeezed.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return square
+
+
+def spread(pixels: "Tensor") -> "Tensor":
+    """Each picture's own range of grey levels, over all channels, to [0, 1]; no mean (MedSAM).
+
+    Args:
+        pixels: ``(n, 3, s, s) float32``.
+    """
+    low, high = (end(dim=(1, 2, 3), keepdim=True) for end in (pixels.amin, pixels.amax))
+    return (pixels - low) / (high - low).clamp(min=1e-8)
+
+
+@lru_cache(maxsize=8)
+def _bicubic(length: int, side: int) -> NDArray[np.float64]:
+    """``(side, length) float64``: scikit-image's resize of one axis, which is linear.
+
+    Two products with these give what `skimage.transform.resize` of the image gives, before its
+    clipping, many times faster.
+    """
+    from skimage import transform
+
+    resize: Callable[..., NDArray[np.float64]] = transform.resize
+    return resize(np.eye(length), (side, length), order=3, anti_aliasing=True, clip=False)
 
 
 def in_frame(logits: "Tensor", extent: Extent, *, frame: int) -> "Tensor":

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline import efficientnet
-from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
-from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.config import Sam2Config, Sam2Size
 from medfocus_pipeline.errors import ConfigError, WeightsError
-from medfocus_pipeline.segmenters import sam2_lite
-from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
+from medfocus_pipeline.sam import sam2_lite
 from medfocus_pipeline.tensors import beyond_tensors
 from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights
 
@@ -43,7 +41,7 @@ class _Size:
     remedy: str = _REMEDY
 
 
-_SIZES = {
+_SIZES: dict[Sam2Size, _Size] = {
     "lite": _Size(
         str(sam2_lite.CONFIG),
         sam2_lite.ID,
@@ -71,6 +69,11 @@ _SIZES = {
         "sam2.1_hiera_large.pt",
     ),
 }
+
+
+def size_of(model: str) -> Sam2Size | None:
+    """The size that has this hub id (or plain name, on no hub); None if it is no SAM 2."""
+    return next((size for size, known in _SIZES.items() if known.repo == model), None)
 
 
 def model_id(config: Sam2Config) -> str:
@@ -109,25 +112,6 @@ def find_weights(config: Sam2Config, hashes: FileHashes, *, download: bool) -> W
     return hub_weights(name, files, revision=config.revision, hashes=hashes, download=download)
 
 
-def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Sam2Segmenter:
-    """SAM 2.1 with its weights, on its device.
-
-    Raises:
-        ConfigError: the sam2 package or the device is not there.
-        WeightsError: the checkpoint is corrupt or of another size.
-    """
-    config = masks.segmenter
-    if not isinstance(config, Sam2Config):
-        raise TypeError(f"Expected the configuration of sam2, got that of {config.name}.")
-    return Sam2Segmenter(
-        load_model(config, weights).to(resolve_device(runtime.device)),
-        settled(config),
-        max_candidates=masks.max_candidates,
-        frame=masks.frame,
-        compile_encoder=runtime.compile,
-    )
-
-
 def load_model(config: Sam2Config, weights: Weights) -> Any:
     """A `SAM2Base` with its weights, in evaluation mode on the CPU.
 
@@ -144,19 +128,19 @@ def load_model(config: Sam2Config, weights: Weights) -> Any:
     return model
 
 
-def _config_file(size: str) -> Path:
+def _config_file(size: Sam2Size) -> Path:
     """The YAML of a size's model, of the sam2 package or of ours, which needs the former."""
     try:
         import sam2
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "The segmenter sam2 needs the sam2 package, which is not installed. Run "
+            "SAM 2 needs the sam2 package, which is not installed. Run "
             "`pip install --no-build-isolation sam2`, or use PROFILE=imagenet."
         ) from error
     return Path(sam2.__path__[0]) / _SIZES[size].config
 
 
-def random_model(size: str, *, seed: int) -> Any:
+def random_model(size: Sam2Size, *, seed: int) -> Any:
     """A `SAM2Base` of one of the sizes with random weights, for benchmarks and tests.
 
     Args:

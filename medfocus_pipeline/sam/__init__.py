@@ -1,0 +1,1 @@
+"""SAM, MedSAM and SAM 2: their files, loading, and pixels, for segmenters and encoders alike."""
