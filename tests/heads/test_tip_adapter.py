@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,11 @@ from medfocus_pipeline.heads.tip_adapter import (
     train_keys,
 )
 from medfocus_pipeline.heads.tip_cache import Trial, mean_keys
+from medfocus_pipeline.types import IntArray
 from tests.heads.sets import clip_like, take
 
 FEW = TipAdapterFConfig(epochs=2, batch_size=16)
+GRID = TipAdapterConfig(alphas=(0.1, 1.0, 10.0), betas=(1.0, 5.5, 20.0))
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -62,12 +65,10 @@ def test_keys_are_means_over_views_at_unit_length() -> None:
     np.testing.assert_allclose(mean_keys(longer), keys_by_hand(train), atol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_alpha_and_beta_are_those_of_a_cross_validation_by_hand(seed: int) -> None:
-    train = clip_like(images=32, seed=seed)
-    config = TipAdapterConfig(alphas=(0.1, 1.0, 10.0), betas=(1.0, 5.5, 20.0))
-    scores = {}
-    splits = list(folds(train.labels, n_folds=config.folds, rng=rng(seed)))
+def chosen_by_hand(
+    train: TrainingSet, splits: Iterable[tuple[IntArray, IntArray]], config: TipAdapterConfig
+) -> dict[str, float]:
+    scores, splits = {}, list(splits)
     for alpha in config.alphas:
         for beta in config.betas:
             wrong = loss = 0.0
@@ -77,7 +78,27 @@ def test_alpha_and_beta_are_those_of_a_cross_validation_by_hand(seed: int) -> No
                 wrong += (found.argmax(axis=1) != other.labels).sum()
                 loss -= np.log(found[np.arange(len(other.labels)), other.labels]).sum()
             scores[wrong, loss] = {"alpha": alpha, "beta": beta}
-    assert TipAdapterHead(config).fit(train, rng(seed)).chosen == scores[min(scores)]
+    return scores[min(scores)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alpha_and_beta_are_those_of_a_cross_validation_by_hand(seed: int) -> None:
+    train = clip_like(images=32, seed=seed)
+    splits = folds(train.labels, n_folds=GRID.folds, rng=rng(seed))
+    expected = chosen_by_hand(train, splits, GRID)
+    assert TipAdapterHead(GRID).fit(train, rng(seed)).chosen == expected
+
+
+def test_with_two_shots_each_image_is_left_out_alone() -> None:
+    others = 0
+    for seed in range(10):
+        train = clip_like(images=8, seed=seed)
+        alone = [(np.delete(np.arange(8), image), np.array([image])) for image in range(8)]
+        chosen = TipAdapterHead(GRID).fit(train, rng(seed)).chosen
+        assert chosen == chosen_by_hand(train, alone, GRID)
+        halves = folds(train.labels, n_folds=2, rng=rng(seed))
+        others += chosen != chosen_by_hand(train, halves, GRID)
+    assert others > 0, "two folds would choose the same"
 
 
 @pytest.mark.parametrize("head", [TipAdapterHead(TipAdapterConfig()), TipAdapterFHead(FEW)])
