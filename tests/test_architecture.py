@@ -39,6 +39,7 @@ HOMES = {
         "encoders/clip.py",
         "encoders/hugging_face.py",
         "encoders/lite_clip.py",
+        "encoders/medclip.py",
         "sam/sam_model.py",
     },
     "open_clip": {"encoders/open_clip.py"},

@@ -197,6 +197,18 @@ class OpenClipConfig(Frozen):
     precision: Precision = "fp32"
 
 
+class MedClipConfig(Frozen):
+    """MedCLIP-ViT (Wang et al. 2022), from the file that its authors give.
+
+    Attributes:
+        checkpoint: that ``pytorch_model.bin``, or its folder.
+    """
+
+    name: Literal["medclip"] = "medclip"
+    checkpoint: Path | None = None
+    precision: Precision = "fp32"
+
+
 class VisionConfig(Frozen):
     """An image encoder of transformers without a text tower: DINOv2, RAD-DINO, DINOv3.
 
@@ -279,6 +291,7 @@ class FeaturesConfig(Frozen):
 _OwnEncoder = Annotated[
     ClipConfig
     | OpenClipConfig
+    | MedClipConfig
     | VisionConfig
     | SamEncoderConfig
     | TimmConfig

@@ -12,6 +12,7 @@ from medfocus_pipeline.config import (
     FeaturesConfig,
     Frozen,
     LiteClipConfig,
+    MedClipConfig,
     OpenClipConfig,
     SamEncoderConfig,
     TimmConfig,
@@ -26,6 +27,7 @@ from medfocus_pipeline.encoders.efficientnet_lite import (
 )
 from medfocus_pipeline.encoders.feature_file import features_id, find_features, load_features
 from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, load_lite_clip
+from medfocus_pipeline.encoders.medclip import find_medclip, load_medclip, medclip_id
 from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip, open_clip_id
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.encoders.sam import (
@@ -131,6 +133,25 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
                 dim=512,
                 parameters=195.9,
                 note="256 text tokens",
+            ),
+        ),
+    ),
+    MedClipConfig: Entry(
+        what="MedCLIP-ViT, from the file that its authors give",
+        package="transformers",
+        identify=medclip_id,
+        find=find_medclip,
+        load=load_medclip,
+        label=medclip_id,
+        has_text=lambda _: True,
+        models=(
+            _model(
+                config=MedClipConfig(),
+                licence="BSD (code)",
+                dim=512,
+                parameters=136.6,
+                pixels="grey, padded, bicubic",
+                note="needs a checkpoint",
             ),
         ),
     ),
