@@ -120,10 +120,10 @@ def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder
     focused = focus(image, whole, config.focus)
     pictures = np.stack([fitted(view(focused, name), encoder, config.fit) for name in config.views])
     covers, seen = None, 1.0
-    if roi is not None and needs_masks(config):
-        mask = focus_mask(roi, config.focus)
+    if needs_masks(config):
+        mask = focus_mask(whole, config.focus)
         covers = np.stack([cover(view(mask, name), encoder, config.fit) for name in config.views])
-        seen = roi_seen(roi, config, encoder)
+        seen = roi_seen(whole, config, encoder)
     area = float(whole.mask.mean())
     return Prepared(pictures, covers, seen, whole.fallback, area, pixel_sha256(image))
 

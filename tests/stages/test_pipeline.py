@@ -146,7 +146,7 @@ def test_an_image_that_breaks_after_the_scan_is_left_out_for_good(done: Medfocus
 def test_lost_predictions_are_made_again(done: Medfocus) -> None:
     Path("cache/shapes/results/predictions.parquet").unlink()
     assert "16 runs fitted" in done(*PROBE).out
-    assert len(pd.read_parquet("cache/shapes/results/predictions.parquet")) == 12 * 16
+    assert len(pd.read_parquet("cache/shapes/results/predictions.parquet")) == 16 * 16
 
 
 def test_agreement_with_annotations_follows_the_annotations(
