@@ -18,8 +18,8 @@ from medfocus_pipeline.weights import (
     Weights,
     folder_weights,
     hub_weights,
+    loading,
     local_folder,
-    unusable,
 )
 
 if TYPE_CHECKING:
@@ -123,15 +123,8 @@ def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEnc
     Raises:
         WeightsError: the files are not a CLIP or SigLIP model, or are corrupt.
     """
-    import torch
-    from safetensors import SafetensorError
-
-    try:
+    with loading(weights, "a CLIP or SigLIP model"):
         return _build(config, weights.paths["config.json"], runtime)
-    except torch.OutOfMemoryError:
-        raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise unusable(weights, "a CLIP or SigLIP model", error) from error
 
 
 def _build(config: ClipConfig, config_file: Path, runtime: Runtime) -> ClipEncoder:
@@ -179,7 +172,7 @@ def _from_pretrained(folder: Path) -> tuple[Any, Any, Any]:
     import torch
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-    model, loading = AutoModel.from_pretrained(
+    model, notes = AutoModel.from_pretrained(
         folder,
         dtype=torch.float32,
         use_safetensors=True,
@@ -189,7 +182,7 @@ def _from_pretrained(folder: Path) -> tuple[Any, Any, Any]:
         trust_remote_code=False,
     )
     # transformers fills what is missing or does not fit with random numbers and goes on.
-    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+    unfit = [*notes["missing_keys"], *(name for name, *_ in notes["mismatched_keys"])]
     if unfit:
         raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
     processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]

@@ -32,7 +32,7 @@ class EmbedPlan(Frozen):
     encoder: EncoderConfig = ClipConfig()
     roi: RoiRule | Literal["auto"] = "auto"
     focus: tuple[FocusMode, ...] = Field(default=("original", "segmented"), min_length=1)
-    views: tuple[View, ...] = EmbedConfig().views
+    views: tuple[View, ...] = Field(default=EmbedConfig().views, min_length=1)
 
     def configs(self, *, auto: RoiRule) -> list[EmbedConfig]:
         """One configuration for each focus mode, in order.
