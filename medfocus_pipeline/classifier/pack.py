@@ -199,6 +199,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], config: PackConfig, folder
     expected = {
         "familiar": ("(n, D) with n from the neighbour on", _is_familiar(arrays, config)),
         "texts": (f"({classes}, d)", _is_matrix(arrays.get("texts"), classes)),
+        "head.coef": (f"({classes}, D)", _is_matrix(arrays.get("head.coef"), classes)),
     }
     wrong = {name: text for name, (text, right) in expected.items() if not right}
     for name, array in arrays.items():
