@@ -25,17 +25,19 @@ def flips(cache: Path, count: int, rng: np.random.Generator) -> Counts:
     """
     counts = Counts()
     kinds = readers(cache)
+    answers = {path: read() for found in kinds.values() for path, read in found}
     for number in range(count):
         kind = list(kinds)[number % len(kinds)]
         path, read = kinds[kind][rng.integers(len(kinds[kind]))]
         whole = path.read_bytes()
-        wanted = read()
         changed = bytearray(whole)
         bit = int(rng.integers(8 * len(whole)))
         changed[bit // 8] ^= 1 << (bit % 8)
         path.write_bytes(changed)
         try:
-            counts.note("no harm" if read() == wanted else SILENT, f"{kind}, bit {bit} of {path}")
+            counts.note(
+                "no harm" if read() == answers[path] else SILENT, f"{kind}, bit {bit} of {path}"
+            )
         except MedFocusError:
             counts.note("refused clearly", "")
         except Exception as error:
@@ -57,8 +59,8 @@ def readers(cache: Path) -> dict[str, list[tuple[Path, Reader]]]:
     for name in results.FILES:
         path = cache / "results" / f"{name}.parquet"
         add(name, path, lambda name=name: results.read(cache / "results", name).to_pylist())
-    path = cache / "fingerprints.parquet"
-    add("fingerprints", path, lambda: (check_fingerprints(path), read_fingerprints(path)))
+    memo = cache / "fingerprints.parquet"
+    add("fingerprints", memo, lambda: (check_fingerprints(memo), read_fingerprints(memo)))
     add("audit pairs", cache / audit.PAIRS, lambda: audit.read_pairs(cache).to_pylist())
     add("audit counts", cache / audit.COUNTS, lambda: audit.thresholds(cache))
     for described in sorted(cache.glob("*/*/store.json")):
