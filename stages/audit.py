@@ -23,6 +23,7 @@ from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import DataError, ImageError, MedFocusError
 from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.files import disk_errors, replacing, write_text
+from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.types import JSON, FloatArray
 from stages.locate import locate_stores
@@ -202,7 +203,7 @@ def _print(found: Audit, pairs: pa.Table) -> None:
     for one in found.findings:
         counts = (one.compared, one.pairs, one.across_splits, one.across_labels, one.test_images)
         numbers = [f"{count:,}" for count in counts]
-        table.add_row(meaning[one.kind], *numbers, escape(examples.get(one.kind, "-")))
+        table.add_row(meaning[one.kind], *numbers, escape(printable(examples.get(one.kind, "-"))))
     split = found.split if found.split in {"official", "drawn"} else f"none: {found.split}"
     say(f"{found.dataset}: split {split}")
     out.print(table)
@@ -219,7 +220,7 @@ def _print_rest(found: Audit) -> None:
     counts = Table("files", *(_SIDES[side] for side in found.balance), box=None)
     for name in next(iter(found.balance.values()), {}):
         numbers = [f"{classes[name]:,}" for classes in found.balance.values()]
-        counts.add_row(escape(name), *numbers)
+        counts.add_row(escape(printable(name)), *numbers)
     out.print(counts)
     if found.repeated:
         files = sum(map(len, found.repeated))

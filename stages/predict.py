@@ -13,6 +13,7 @@ from medfocus_pipeline.classifier import Answer, Classifier, Explanation
 from medfocus_pipeline.classifier.card import NOTICE
 from medfocus_pipeline.classifier.explanation import HeatMethod
 from medfocus_pipeline.classifier.overlay import draw
+from medfocus_pipeline.files import claim
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.sheet import write_png
 from medfocus_pipeline.types import JSON, Image
@@ -59,6 +60,12 @@ def run(
         1 if no file could be read, or `strict` and some could not, else 0.
     """
     sources = find(paths)
+    if overlay is not None:
+        claim(
+            overlay,
+            [f"{one.name}.png" for one in sources],
+            inputs=[one.path for one in sources],
+        )
     said = Said()
     with bar("classifying", len(sources)) as advance:
         for count, some in read(sources, said.problems, at_once=_AT_ONCE):

@@ -69,8 +69,9 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
     context.remember(card=dataset.card_path, probe=config)
     title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
     shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
-    show(build(title, shown, folder, paper=dataset.card.paper))
+    show(build(title, shown, folder, paper=dataset.card.paper, classes=dataset.manifest.classes))
     say(f"results: {folder / 'results.parquet'}")
+    say(f"next: make report DATASET={context.dataset}, then make export DATASET={context.dataset}")
     return 0
 
 

@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from medfocus_pipeline.report.drawing import printable
+
 _WIDTH = 160
 """Of tables that go to a file or a pipe, in characters; a terminal has its own."""
 
@@ -95,12 +97,12 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line a record."""
-        err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+        err.print(f"{record.levelname.lower()}: {printable(record.getMessage())}", markup=False)
 
 
 def say(text: str) -> None:
     """One line of result; nothing in it is read as markup."""
-    out.print(escape(text))
+    out.print(escape("\n".join(map(printable, text.split("\n")))))
 
 
 def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:

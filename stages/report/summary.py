@@ -87,7 +87,8 @@ def _results(facts: Facts) -> Iterator[str]:
     )
     yield (
         f"With {_amount(best)} the best row, {best.label}, is right on {_of(best.entry)} of the "
-        f"test images (mean ± standard deviation over {seeds}).{choice}"
+        f"test images (mean ± standard deviation over {seeds}; in brackets the 95 % interval "
+        f"of the test set).{choice}"
     )
     yield _clean(best)
     yield " ".join([*_compared(rows, best), _chance(facts)])
@@ -236,7 +237,8 @@ def _amount(one: Standing) -> str:
 
 
 def _of(entry: Entry) -> str:
-    return f"{100 * entry.mean:.1f} ± {100 * entry.spread:.1f} %"
+    interval = f" ({entry.test_text})" if entry.test_text else ""
+    return f"{100 * entry.mean:.1f} ± {100 * entry.spread:.1f} %{interval}"
 
 
 def _some(names: Mapping[str, str]) -> str:
