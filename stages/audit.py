@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 from rich.markup import escape
 from rich.table import Table
 
-from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table, summary
+from medfocus_pipeline.datasets.audit import (
+    Audit,
+    AuditConfig,
+    audit,
+    pair_table,
+    patients_warning,
+    summary,
+)
 from medfocus_pipeline.datasets.similarity import (
     HASH_BITS,
     Fingerprints,
@@ -61,7 +68,7 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     """Compare all images with one another, print what was found, and write it down.
 
     Returns:
-        1 if `strict` and some test image has the bytes or pixels of a training image, else 0.
+        1 if `strict` and the sides share bytes, pixels or a patient, else 0.
 
     Raises:
         StoreError: the disk is full, or an embedding store is corrupt.
@@ -77,9 +84,12 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     if measured.lacking:
         say(f"embedding: not compared, {measured.lacking}")
     _print_rest(found)
+    unknown = patients_warning(dataset.manifest)
+    if unknown:
+        say(unknown)
     say_problems(dataset.problems)
     say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
-    return int(strict and found.leaked > 0)
+    return int(strict and bool(found.leaked or found.patients))
 
 
 def measure(context: Context, dataset: Dataset, config: AuditConfig) -> Measured:

@@ -138,7 +138,10 @@ def _entry(path: Path, answer: Answer, overlay: Path | None) -> JSON:
 
 
 def _show(said: Said, overlay: Path | None) -> None:
-    table = Table("image", "answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", "", box=None)
+    table = Table(box=None)
+    table.add_column("image", overflow="fold")
+    for name in ("answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", ""):
+        table.add_column(name, overflow="fold")
     for path, answer, _ in said.answers:
         first, second = (-answer.probabilities).argsort()[:2]
         cells = [

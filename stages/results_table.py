@@ -173,7 +173,7 @@ def _notes(
     if rows:
         notes.append(
             "95 % interval: what the number of test images leaves open (Wilson); "
-            "too narrow where a patient has several of them. The spread over seeds is another thing."
+            "too narrow where a patient has several of them. The spread over seeds lacks it."
         )
     if any(line.area is not None for line in lines):
         notes.append("Area: mean accuracy over the logarithm of the training images.")

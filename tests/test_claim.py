@@ -11,7 +11,7 @@ from medfocus_pipeline.files import claim
 def test_a_folder_with_somebodys_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="figures/mine.png"):
+    with pytest.raises(ConfigError, match=r"figures/mine\.png"):
         claim(tmp_path, ["index.html", "figures/a.png"])
     assert [path.name for path in tmp_path.iterdir()] == ["figures"]
 

@@ -77,7 +77,9 @@ def audit_command(
     ] = 0.99,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with 1 if training and test share bytes or pixels."),
+        typer.Option(
+            "--strict", help="Exit with 1 if training and test share bytes, pixels or patients."
+        ),
     ] = False,
 ) -> None:
     """Look for duplicates, across the split and across labels, and count what there is."""

@@ -143,7 +143,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     engine = shutil.which("pdflatex")
     if engine is None:
         pytest.skip("no pdflatex here: apt-get install texlive-latex-recommended")
-    notes = ["▲ better, ▼ worse … ± λ < > | ~ ^ \\ 100 % #1 $x$ {a} ≥ “quoted” – é漢"]
+    notes = ["▲ better, ▼ worse … ± λ < > | ~ ^ \\ 100 % #1 $x$ {a} ≥ “quoted” é漢"]
     body = latex(replace(intervals(), notes=notes))
     packages = r"\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}"
     source = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
