@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.similarity import pixel_sha256
 from medfocus_pipeline.encoders.fit import cover, fitted, share_seen
-from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
+from medfocus_pipeline.encoders.pooling import roi_pool, token_weights
 from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder, TextEncoder
 from medfocus_pipeline.masks.focus import focus, focus_mask, view
 from medfocus_pipeline.masks.roi import choose_roi
@@ -245,8 +245,7 @@ def pooled_arrays(
     encoded = encoder.encode(pictures)
     arrays = {"pooled": encoded.pooled}
     if covers is not None and encoded.tokens is not None and encoder.token_grid is not None:
-        planes = covers.astype(np.float32) / np.float32(255)
-        weights = np.stack([cell_means(plane, encoder.token_grid).ravel() for plane in planes])
+        weights = token_weights(covers, encoder.token_grid)
         arrays["roi_pooled"] = roi_pool(encoded.tokens, weights)
     return arrays
 

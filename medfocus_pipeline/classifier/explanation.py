@@ -39,7 +39,7 @@ from medfocus_pipeline.classifier.geometry import Geometry
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.encoders.clip import ClipEncoder
-from medfocus_pipeline.encoders.pooling import cell_means
+from medfocus_pipeline.encoders.pooling import shares, token_weights
 from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import ConfigError
@@ -215,8 +215,7 @@ class _Look:
         arrays: ``(v, d) float32`` by the names of a store's.
         tokens: ``(v, gh, gw, d) float32`` in the space of the pooled feature.
         levels: ``(v, gh, gw, c) float32`` of each level.
-        covers: ``(v, e, e) float32`` in [0, 1] of the square that the maps cover; None without
-            a region.
+        covers: ``(v, e, e) uint8`` of the square that the maps cover; None without a region.
         extent: see `Geometry.spread`.
         geometries: of the views.
     """
@@ -224,7 +223,7 @@ class _Look:
     arrays: dict[str, FloatArray]
     tokens: FloatArray
     levels: list[FloatArray]
-    covers: FloatArray | None
+    covers: NDArray[np.uint8] | None
     extent: float
     geometries: list[Geometry]
 
@@ -248,16 +247,14 @@ def _mean(
     columns: slice,
     level: int | None,
     cells: FloatArray,
-    covers: FloatArray | None,
+    covers: NDArray[np.uint8] | None,
     *,
     unit: bool,
 ) -> _Mean:
     grid = (cells.shape[1], cells.shape[2])
     share = np.full((len(cells), grid[0] * grid[1]), 1 / (grid[0] * grid[1]), np.float32)
     if covers is not None:
-        weights = np.stack([cell_means(plane, grid).ravel() for plane in covers])
-        total = weights.sum(axis=1, keepdims=True)
-        share = np.where(total > 0, weights / np.where(total > 0, total, 1), share)
+        share = shares(token_weights(covers, grid))
     flat = cells.reshape(len(cells), -1, cells.shape[3])
     return _Mean(part, array, columns, level, flat, share, grid, unit)
 
@@ -301,18 +298,13 @@ def _look(stage_one: StageOne, config: EmbedConfig, image: Image, roi: Roi) -> _
         embedding.pooled_arrays(encoder, prepared.pictures, covers),
         tokens.reshape(len(tokens), *encoder.token_grid, -1),
         encoder.maps(prepared.pictures) if isinstance(encoder, LevelEncoder) else [],
-        None if covers is None else _shares(covers[:, :covered, :covered]),
+        None if covers is None else covers[:, :covered, :covered],
         covered / encoder.side,
         [
             Geometry.of(roi, encoder, mode=config.focus, view_name=name, fit=config.fit)
             for name in config.views
         ],
     )
-
-
-def _shares(covers: NDArray[np.uint8]) -> FloatArray:
-    shares: FloatArray = covers.astype(np.float32) / np.float32(255)
-    return shares
 
 
 def _has_tokens(encoder: Encoder) -> bool:

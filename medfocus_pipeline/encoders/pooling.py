@@ -51,11 +51,30 @@ def roi_pool(tokens: FloatArray, weights: FloatArray) -> FloatArray:
     Returns:
         ``(n, d) float32``.
     """
+    pooled: FloatArray = np.einsum("nt,ntd->nd", shares(weights), tokens)
+    return pooled
+
+
+def shares(weights: FloatArray) -> FloatArray:
+    """Weights ``(n, t) float32`` scaled to sum 1; a row of zeros becomes 1 / t throughout."""
     total = weights.sum(axis=1, keepdims=True)
     uniform = np.float32(1 / weights.shape[1])
-    share = np.where(total > 0, weights / np.where(total > 0, total, 1), uniform)
-    pooled: FloatArray = np.einsum("nt,ntd->nd", share, tokens)
-    return pooled
+    scaled: FloatArray = np.where(total > 0, weights / np.where(total > 0, total, 1), uniform)
+    return scaled
+
+
+def token_weights(covers: NDArray[np.uint8], grid: tuple[int, int]) -> FloatArray:
+    """The share of each token's cell that an ROI covers.
+
+    Args:
+        covers: ``(n, e, e) uint8`` over the square that the tokens cover, 255 is all covered.
+        grid: ``(gh, gw)`` of the tokens.
+
+    Returns:
+        ``(n, gh * gw) float32`` in [0, 1].
+    """
+    planes = covers.astype(np.float32) / np.float32(255)
+    return np.stack([cell_means(plane, grid).ravel() for plane in planes])
 
 
 def pool_map(cells: "Tensor", covers: "Tensor | None") -> "Tensor":

@@ -158,7 +158,7 @@ def _resize_and_crop(data_config: dict[str, Any]) -> Callable[[Image], Image]:
     transform = create_transform(**data_config, use_prefetcher=True)
 
     def resize_and_crop(image: Image) -> Image:
-        pixels = transform(Pillow.fromarray(image if image.shape[2] == 3 else image[:, :, 0]))
+        pixels = transform(Pillow.fromarray(image))
         return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
     return resize_and_crop

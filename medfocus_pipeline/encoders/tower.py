@@ -94,7 +94,7 @@ class ImageTower:
         """See `LevelEncoder`."""
 
         def read(found: Maps, _: "torch.Tensor | None") -> "dict[str, torch.Tensor]":
-            return dict(zip("0123", found.levels, strict=False))
+            return {str(number): level for number, level in enumerate(found.levels)}
 
         return list(self._run(pictures, None, read).values())
 
