@@ -15,7 +15,7 @@ import numpy as np
 from medfocus_pipeline.config import MedClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import token_maps
-from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run, square_grid
+from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights, unusable
@@ -147,10 +147,7 @@ def _build(config: MedClipConfig, weights: Weights, runtime: Runtime) -> DualTow
         std=std,
         precision=config.precision,
         batch_size=_BATCH_SIZE[device],
-        side=shapes.side,
-        dim=shapes.dim,
-        level_dims=shapes.level_dims,
-        token_grid=None if shapes.tokens is None else square_grid(shapes.tokens),
+        shapes=shapes,
         token_extent=shapes.side,
         temperature=float(torch.exp(-state["logit_scale"].float().clamp(0, _MAX_LOG_SCALE))),
         text_features=text_features,

@@ -19,7 +19,7 @@ import numpy as np
 from medfocus_pipeline.config import OpenClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run, square_grid
+from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weights import (
@@ -175,10 +175,7 @@ def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenCl
         std=std,
         precision=config.precision,
         batch_size=_BATCH_SIZE[device],
-        side=shapes.side,
-        dim=shapes.dim,
-        level_dims=shapes.level_dims,
-        token_grid=None if shapes.tokens is None else square_grid(shapes.tokens),
+        shapes=shapes,
         token_extent=shapes.side,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,

@@ -8,7 +8,7 @@ import numpy as np
 from medfocus_pipeline.config import Runtime, Sam2Config, SamEncoderConfig
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
+from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam2_pixels import MEAN, STD
 from medfocus_pipeline.sam.sam_model import find_sam, image_size, load_sam, sam_id
@@ -85,10 +85,7 @@ def _tower(
         std=std,
         precision=config.precision,
         batch_size=_BATCH_SIZE[device],
-        side=side,
-        dim=shapes.dim,
-        level_dims=shapes.level_dims,
-        token_grid=None if shapes.tokens is None else square_grid(shapes.tokens),
+        shapes=shapes,
         token_extent=side,
     )
 

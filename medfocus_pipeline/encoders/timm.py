@@ -110,10 +110,7 @@ def timm_tower(
         std=std,
         precision=precision,
         batch_size=_BATCH_SIZE[device],
-        side=shapes.side,
-        dim=shapes.dim,
-        level_dims=shapes.level_dims,
-        token_grid=None if shapes.tokens is None else square_grid(shapes.tokens),
+        shapes=shapes,
         token_extent=shapes.side,
     )
 

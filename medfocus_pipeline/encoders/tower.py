@@ -50,10 +50,7 @@ class ImageTower:
         std: ``(3,) float32``, likewise.
         precision: of the forward pass.
         batch_size: see `Encoder`.
-        side: see `Encoder`.
-        dim: see `Encoder`.
-        level_dims: see `LevelEncoder`.
-        token_grid: see `Encoder`.
+        shapes: what a forward pass gives.
         token_extent: side of the square, from the top left corner of the picture, that the
             tokens (and levels) cover, in pixels.
     """
@@ -64,11 +61,28 @@ class ImageTower:
     std: "torch.Tensor"
     precision: Precision
     batch_size: int
-    side: int
-    dim: int
-    level_dims: tuple[int, ...]
-    token_grid: tuple[int, int] | None
+    shapes: "Shapes"
     token_extent: int
+
+    @property
+    def side(self) -> int:
+        """See `Encoder`."""
+        return self.shapes.side
+
+    @property
+    def dim(self) -> int:
+        """See `Encoder`."""
+        return self.shapes.dim
+
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """See `LevelEncoder`."""
+        return self.shapes.level_dims
+
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """See `Encoder`; the tokens are those of a square."""
+        return None if self.shapes.tokens is None else square_grid(self.shapes.tokens)
 
     def prepare(self, image: Image) -> Image:
         """The picture that the model sees, ``(s, s, 3) uint8``."""

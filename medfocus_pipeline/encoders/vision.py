@@ -86,10 +86,7 @@ def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -
         std=std,
         precision=config.precision,
         batch_size=_BATCH_SIZE[device],
-        side=shapes.side,
-        dim=shapes.dim,
-        level_dims=shapes.level_dims,
-        token_grid=grid,
+        shapes=shapes,
         token_extent=shapes.side if grid is None or patch is None else grid[0] * patch,
     )
 
