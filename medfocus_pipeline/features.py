@@ -168,11 +168,12 @@ def focus_modes(parts: Iterable[FeaturePart]) -> list[FocusMode]:
 def joined(parts: Sequence[Sequence[NDArray[Any]]]) -> FloatArray:
     """Features of embeddings as the stores keep them: each part L2-normalised, then joined.
 
-    A part of several arrays is the levels, each of which has length 1 already, and the embedding
-    on top of them, which is brought to it.
+    A part of several arrays is the levels, the mean over the views of what had length 1, beside
+    the embedding of each view, which is brought to it.
 
     Args:
-        parts: for each part the ``(n, v, d_i) float16`` of its `FeaturePart.arrays`.
+        parts: for each part the ``(n, v, d_i) float16`` of its `FeaturePart.arrays`; an array of
+            one view stands beside each view of the others.
 
     Returns:
         ``(n, v, sum of d_i) float32``.
@@ -183,11 +184,14 @@ def joined(parts: Sequence[Sequence[NDArray[Any]]]) -> FloatArray:
 def _stacked(arrays: Sequence[NDArray[Any]]) -> FloatArray:
     """The arrays of one part side by side, the last of several L2-normalised."""
     *levels, top = (rows.astype(np.float32) for rows in arrays)
-    return np.concatenate([*levels, normalise(top)], axis=2) if levels else top
+    if not levels:
+        return top
+    beside = [np.broadcast_to(level, (*top.shape[:2], level.shape[2])) for level in levels]
+    return np.concatenate([*beside, normalise(top)], axis=2)
 
 
 def _aligned(store: Store, image_ids: Sequence[str], name: str, part: str) -> NDArray[Any]:
-    """``(n, v, d)`` of one array, one row for each id."""
+    """``(n, v, d)`` of one array, one row for each id; of levels ``(n, 1, d)``."""
     try:
         found = _rows(store, name)
     except KeyError:

@@ -123,7 +123,10 @@ def token_losses(
     def log_odds(changed: Sequence[Sequence[FloatArray]]) -> NDArray[np.float64]:
         return _log_odds(head, joined(changed), predicted)
 
-    whole = [[array[None] for array in arrays] for arrays in rows]
+    whole = [
+        [array.mean(0, keepdims=True)[None] for array in levels] + [top[None]]
+        for *levels, top in rows
+    ]
     odds = log_odds(whole)
     means = [
         mean for number, part in enumerate(parts) for mean in seen[part.focus].of(number, part)
@@ -132,10 +135,11 @@ def token_losses(
     for mean in _weightiest(means, lambda one: float(abs(odds - log_odds(one))[0]), whole):
         look, mode = seen[parts[mean.part].focus], parts[mean.part].focus
         for place, geometry in enumerate(look.geometries):
+            own = rows[mean.part][mean.array][place, mean.columns]
             losses = np.concatenate(
                 [
-                    odds - log_odds(_replaced(whole, mean, place, some))
-                    for some in mean.without(place, rows[mean.part][mean.array][place])
+                    odds - log_odds(_replaced(whole, mean, place, some - own))
+                    for some in mean.without(place, own)
                 ]
             ).astype(np.float32)
             spread = geometry.spread(losses.reshape(mean.grid), extent=look.extent)
@@ -179,7 +183,7 @@ class _Mean:
         cells: ``(v, T, c) float32``.
         share: ``(v, T) float32``, the module's a_i.
         grid: of the cells.
-        unit: the mean is brought to length 1 in its array.
+        unit: the mean is a level's: brought to length 1, and its array is the views' mean.
     """
 
     part: int
@@ -277,11 +281,15 @@ def _weightiest(
 
 
 def _replaced(
-    whole: Sequence[Sequence[FloatArray]], mean: _Mean, place: int, rows: FloatArray
+    whole: Sequence[Sequence[FloatArray]], mean: _Mean, place: int, steps: FloatArray
 ) -> list[list[FloatArray]]:
-    """The features with other values of one mean in one view, ``(t, v, d)`` each."""
-    changed = [[np.repeat(array, len(rows), axis=0) for array in arrays] for arrays in whole]
-    changed[mean.part][mean.array][:, place, mean.columns] = rows
+    """The features with one mean in one view moved by each of ``(t, c)``: ``(t, v, d)`` each."""
+    changed = [[np.repeat(array, len(steps), axis=0) for array in arrays] for arrays in whole]
+    array = changed[mean.part][mean.array]
+    if mean.unit:
+        array[:, 0, mean.columns] += steps / np.float32(len(mean.cells))
+    else:
+        array[:, place, mean.columns] += steps
     return changed
 
 

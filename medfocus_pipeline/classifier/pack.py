@@ -83,7 +83,7 @@ class PackConfig(Frozen):
     """
 
     format: Literal["medfocus-classifier"] = "medfocus-classifier"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     medfocus: str
     dataset: str
     title: str

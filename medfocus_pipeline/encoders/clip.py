@@ -185,13 +185,15 @@ def _image_forward(model: Any) -> "Forward":
 
     def siglip(pixels: "torch.Tensor") -> Maps:
         output = model.get_image_features(pixel_values=pixels, output_hidden_states=True)
-        levels = token_maps(output.hidden_states, prefix=0)
+        norm = model.vision_model.post_layernorm
+        levels = token_maps(output.hidden_states, prefix=0, norm=norm)
         return Maps(output.pooler_output, output.last_hidden_state, levels)
 
     def clip(pixels: "torch.Tensor") -> Maps:
         output = model.get_image_features(pixel_values=pixels, output_hidden_states=True)
-        patches = model.vision_model.post_layernorm(output.last_hidden_state[:, 1:])
-        levels = token_maps(output.hidden_states, prefix=1)
+        norm = model.vision_model.post_layernorm
+        patches = norm(output.last_hidden_state[:, 1:])
+        levels = token_maps(output.hidden_states, prefix=1, norm=norm)
         return Maps(output.pooler_output, model.visual_projection(patches), levels)
 
     return clip if model.config.model_type == "clip" else siglip

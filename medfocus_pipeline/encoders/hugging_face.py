@@ -91,21 +91,30 @@ def from_pretrained(weights: Weights) -> tuple[Any, Any]:
     return model.eval(), processor
 
 
-def token_maps(states: "Sequence[torch.Tensor]", *, prefix: int) -> "tuple[torch.Tensor, ...]":
+def token_maps(
+    states: "Sequence[torch.Tensor]",
+    *,
+    prefix: int,
+    norm: "Callable[[torch.Tensor], torch.Tensor] | None" = None,
+) -> "tuple[torch.Tensor, ...]":
     """The levels of a network's hidden states, as maps; () where they are no square grids.
 
     Args:
         states: after the patch embedding and after each block: ``(n, prefix + t, c)`` of a
             transformer, ``(n, c, gh, gw)`` of a pyramid.
         prefix: tokens before the patches.
+        norm: the transformer's last layer norm; its levels pass through it, as DINOv2's authors
+            read theirs (``get_intermediate_layers(norm=True)``): a few channels of the residual
+            stream are so large that nothing else would count beside them.
     """
     chosen = [states[1:][index] for index in level_indices(len(states) - 1)]
     if all(state.ndim == 4 for state in chosen):
         return tuple(state.permute(0, 2, 3, 1) for state in chosen)
     grids = [square_grid(state.shape[1] - prefix) for state in chosen]
+    patches = [state[:, prefix:] if norm is None else norm(state[:, prefix:]) for state in chosen]
     return tuple(
-        state[:, prefix:].reshape(len(state), *grid, -1)
-        for state, grid in zip(chosen, grids, strict=True)
+        state.reshape(len(state), *grid, -1)
+        for state, grid in zip(patches, grids, strict=True)
         if grid is not None
     )
 

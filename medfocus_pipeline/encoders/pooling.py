@@ -4,6 +4,7 @@ This is where the paper's pixel-wise attention happens here: the network sees th
 the mask weighs what it makes of each place, at the grain of its own maps.
 """
 
+import hashlib
 import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,21 +21,21 @@ _QUARTERS = 4
 
 
 def level_indices(depth: int) -> tuple[int, ...]:
-    """Which of a network's maps are its levels: after each quarter of its depth.
+    """Which of a network's maps are its levels: after each quarter of its depth but the last.
 
-    One rule for every network: early (a quarter), a half, three quarters and all of the blocks of
-    a transformer, or of the stages of a pyramid. The embedding itself stands on top of them.
+    One rule for every network: early (a quarter), a half and three quarters of the blocks of a
+    transformer, or of the stages of a pyramid. The embedding stands on top of them.
 
     Args:
         depth: number of its blocks, or stages, from 1.
 
     Returns:
-        Up to four indices, rising.
+        Up to three indices, rising.
 
     >>> level_indices(12), level_indices(5), level_indices(2)
-    ((2, 5, 8, 11), (1, 2, 3, 4), (0, 1))
+    ((2, 5, 8), (1, 2, 3), (0, 1))
     """
-    quarters = range(1, _QUARTERS + 1)
+    quarters = range(1, _QUARTERS)
     return tuple(sorted({math.ceil(depth * part / _QUARTERS) - 1 for part in quarters}))
 
 
@@ -75,6 +76,39 @@ def token_weights(covers: NDArray[np.uint8], grid: tuple[int, int]) -> FloatArra
     """
     planes = covers.astype(np.float32) / np.float32(255)
     return np.stack([cell_means(plane, grid).ravel() for plane in planes])
+
+
+def narrowed(rows: "Tensor", width: int) -> "Tensor":
+    """Rows ``(..., c)`` of at most so many channels, by a projection that is fixed for c.
+
+    Signs drawn once and for all, over the root of the width, keep lengths and angles up to a
+    relative error of about ``1 / sqrt(width)`` (Achlioptas 2003, "Database-friendly random
+    projections", theorem 1.1). So a level costs no more than the embedding on top of it, and
+    since the projection is linear, that of a mean of cells is the mean of theirs.
+
+    Args:
+        rows: ``(..., c) float32``.
+        width: d.
+
+    Returns:
+        ``(..., min(c, d)) float32``; the rows as they are where they are not too wide.
+    """
+    import torch
+
+    channels = rows.shape[-1]
+    if channels <= width:
+        return rows
+    return rows @ torch.from_numpy(_signs(channels, width)).to(rows)
+
+
+@lru_cache(maxsize=16)
+def _signs(channels: int, width: int) -> FloatArray:
+    """``(channels, width) float32`` of ±1 / sqrt(width), on every machine the same."""
+    seed = f"level {channels} -> {width}".encode()
+    bits = np.frombuffer(hashlib.shake_256(seed).digest(channels * width // 8 + 1), np.uint8)
+    ones = np.unpackbits(bits, count=channels * width).reshape(channels, width)
+    signs: FloatArray = (2 * ones.astype(np.float32) - 1) / np.float32(math.sqrt(width))
+    return signs
 
 
 def pool_map(cells: "Tensor", covers: "Tensor | None") -> "Tensor":

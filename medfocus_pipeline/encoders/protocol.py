@@ -53,7 +53,10 @@ class LevelEncoder(Encoder, Protocol):
 
     @property
     def level_dims(self) -> tuple[int, ...]:
-        """Channels of the levels (`pooling.level_indices`), early to late; () without any."""
+        """Dimensions of the levels (`pooling.level_indices`), early to late; () without any.
+
+        None is above `dim`: wider maps are `pooling.narrowed`.
+        """
 
     def pool(
         self, pictures: NDArray[Any], covers: NDArray[np.uint8] | None
@@ -73,7 +76,7 @@ class LevelEncoder(Encoder, Protocol):
         """
 
     def maps(self, pictures: NDArray[Any]) -> list[FloatArray]:
-        """The levels' maps, ``(n, gh, gw, c) float32`` each."""
+        """The levels' maps, ``(n, gh, gw, c) float32`` each, c of `level_dims`."""
 
 
 @runtime_checkable

@@ -170,7 +170,7 @@ def _forward(model: Any) -> "Forward":
     def forward(pixels: "torch.Tensor") -> Maps:
         levels: list[torch.Tensor] = []
         if wanted:
-            features, levels = model.forward_intermediates(pixels, indices=wanted)
+            features, levels = model.forward_intermediates(pixels, indices=wanted, norm=True)
         else:
             features = model.forward_features(pixels)
         pooled = model.forward_head(features, pre_logits=True)

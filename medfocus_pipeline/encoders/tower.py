@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.devices import autocast
-from medfocus_pipeline.encoders.pooling import pool_map
+from medfocus_pipeline.encoders.pooling import narrowed, pool_map
 from medfocus_pipeline.types import Encoded, FloatArray, Image, Precision
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class ImageTower:
         """See `LevelEncoder`."""
 
         def read(found: Maps, _: "torch.Tensor | None") -> "dict[str, torch.Tensor]":
-            return {str(number): level for number, level in enumerate(found.levels)}
+            levels = (narrowed(level.float(), self.dim) for level in found.levels)
+            return {str(number): level for number, level in enumerate(levels)}
 
         return list(self._run(pictures, None, read).values())
 
@@ -120,7 +121,7 @@ class ImageTower:
             if prefix and weights is None:
                 continue
             if found.levels:
-                means = [pool_map(cells, weights) for cells in found.levels]
+                means = [narrowed(pool_map(cells, weights), self.dim) for cells in found.levels]
                 units = [torch.nn.functional.normalize(mean, dim=1) for mean in means]
                 arrays[f"{prefix}levels"] = torch.cat(units, dim=1)
             if weights is not None and found.tokens is not None and self.token_grid:
@@ -201,7 +202,7 @@ class Shapes:
     Attributes:
         side: s, of the prepared picture.
         dim: d, of the pooled feature.
-        level_dims: channels of the levels.
+        level_dims: of the levels, see `LevelEncoder`.
         tokens: number of tokens; None without tokens.
     """
 
@@ -232,8 +233,9 @@ def dry_run(
     with torch.inference_mode():
         found = forward(torch.zeros(1, 3, side, side, device=mean.device))
     tokens = None if found.tokens is None else found.tokens.shape[1]
-    dims = tuple(level.shape[3] for level in found.levels)
-    return Shapes(side, found.pooled.shape[1], dims, tokens)
+    dim = found.pooled.shape[1]
+    dims = tuple(min(level.shape[3], dim) for level in found.levels)
+    return Shapes(side, dim, dims, tokens)
 
 
 def square_grid(cells: int) -> tuple[int, int] | None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _TYPES = ("dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext")
 """Model types that this module knows: class token first, then registers, then patches."""
 
+_LAST_NORMS = ("layernorm", "norm", "layer_norm")
+"""What transformers calls the last layer norm of DINOv2 and of DINOv3's two kinds."""
+
 _BATCH_SIZE = {"cpu": 8, "mps": 32, "cuda": 128}
 
 
@@ -93,10 +96,11 @@ def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -
 
 def _forward(model: Any) -> "Forward":
     first = 1 + getattr(model.config, "num_register_tokens", 0)
+    norm = next(getattr(model, name) for name in _LAST_NORMS if hasattr(model, name))
 
     def forward(pixels: "torch.Tensor") -> Maps:
         output = model(pixel_values=pixels, output_hidden_states=True)
-        levels = token_maps(output.hidden_states, prefix=first)
+        levels = token_maps(output.hidden_states, prefix=first, norm=norm)
         return Maps(output.pooler_output, output.last_hidden_state[:, first:], levels)
 
     return forward
