@@ -266,9 +266,7 @@ def _image_forward(model: Any) -> "Forward":
 
     def timm(pixels: "torch.Tensor") -> Maps:
         wanted = list(level_indices(len(visual.trunk.feature_info)))
-        features, levels = visual.trunk.forward_intermediates(
-            pixels, indices=wanted, norm=True
-        )
+        features, levels = visual.trunk.forward_intermediates(pixels, indices=wanted, norm=True)
         tokens = features[:, visual.trunk.num_prefix_tokens :]
         pooled = visual.head(visual.trunk.forward_head(features))
         maps = tuple(level.permute(0, 2, 3, 1) for level in levels)
@@ -283,7 +281,9 @@ def _image_forward(model: Any) -> "Forward":
         pooled, tokens = visual._pool(last)
         if visual.proj is not None:
             pooled, tokens = pooled @ visual.proj, tokens @ visual.proj
-        maps = tuple(visual.ln_post(state[:, 1:]).unflatten(1, visual.grid_size) for state in states)
+        maps = tuple(
+            visual.ln_post(state[:, 1:]).unflatten(1, visual.grid_size) for state in states
+        )
         return Maps(pooled, tokens, maps)
 
     if isinstance(visual, TimmModel):

@@ -59,9 +59,10 @@ def test_the_config_of_another_model_is_refused(tmp_path: Path) -> None:
         read_pack(tmp_path)
 
 
-def test_a_later_version_is_refused(folder: Path) -> None:
+@pytest.mark.parametrize("version", [2, 4])
+def test_another_version_is_refused(folder: Path, version: int) -> None:
     values = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(values | {"version": 3}))
+    (folder / CONFIG).write_text(json.dumps(values | {"version": version}))
     with pytest.raises(WeightsError, match="another version of MedFocus: version"):
         read_pack(folder)
 

@@ -1,6 +1,7 @@
 """CLIP and SigLIP: what the adapter gives is what transformers gives."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Siglip2Tokenizer
 
-from medfocus_pipeline.config import ClipConfig, Runtime
+from medfocus_pipeline.config import ClipConfig, EmbedConfig, Runtime
+from medfocus_pipeline.embedding import array_specs, encode, prepare
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
 from medfocus_pipeline.encoders.clip import ClipEncoder
-from medfocus_pipeline.encoders.fit import cover
+from medfocus_pipeline.encoders.fit import cover, fitted
+from medfocus_pipeline.encoders.pooling import narrowed
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
@@ -374,7 +377,7 @@ def test_safetensors_are_preferred(tmp_path: Path) -> None:
 
 
 def test_levels_are_means_of_the_hidden_states_patches(encoder: ClipEncoder) -> None:
-    """After each quarter of the blocks; where there are fewer than four, after each of them."""
+    """After each quarter of the blocks but the last, through the tower's last layer norm."""
     picture = encoder.prepare(np.random.default_rng(5).integers(0, 256, (60, 80, 3), np.uint8))
     vision = encoder.text_tower.vision_model
     pixels = ((torch.from_numpy(picture[None]).float() - encoder.mean) / encoder.std).permute(
@@ -382,8 +385,28 @@ def test_levels_are_means_of_the_hidden_states_patches(encoder: ClipEncoder) -> 
     )
     with torch.inference_mode():
         states = vision(pixel_values=pixels, output_hidden_states=True).hidden_states[1:]
-    prefix = 1 if encoder.text_tower.config.model_type == "clip" else 0
-    means = [state[0, prefix:].mean(dim=0) for state in states]
+        prefix = 1 if encoder.text_tower.config.model_type == "clip" else 0
+        means = [vision.post_layernorm(state[0, prefix:]).mean(dim=0) for state in states]
+    means = [narrowed(mean, encoder.dim) for mean in means]
     expected = torch.cat([mean / mean.norm() for mean in means])
-    assert len(states) <= 4
+    assert len(states) < 4, "each block's output is a level"
     np.testing.assert_allclose(encoder.pool(picture[None], None)["levels"][0], expected, atol=1e-4)
+
+
+def test_a_store_with_every_part_has_at_most_four_times_the_bytes(encoder: ClipEncoder) -> None:
+    def size(config: EmbedConfig, *names: str) -> int:
+        specs = array_specs(config, encoder)
+        return sum(math.prod(spec.shape) for spec in specs if not names or spec.name in names)
+
+    config = EmbedConfig(focus="original", roi_parts=True)
+    assert size(config) <= 4 * size(config, "pooled")
+
+
+def test_a_store_keeps_the_mean_of_the_views_levels(encoder: ClipEncoder) -> None:
+    config = EmbedConfig(focus="original", views=("identity", "hflip"))
+    image = np.random.default_rng(6).integers(0, 256, (60, 80, 3), np.uint8)
+    found = encode([prepare(image, None, config, encoder)], encoder).arrays
+    pictures = np.stack([fitted(one, encoder, config.fit) for one in (image, image[:, ::-1])])
+    expected = encoder.pool(pictures, None)["levels"].mean(axis=0)
+    assert found["pooled"].shape[:2] == (1, 2)
+    np.testing.assert_allclose(found["levels"][0], [expected], atol=1e-3)

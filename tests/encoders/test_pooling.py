@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from medfocus_pipeline.encoders.pooling import cell_means, level_indices, pool_map, roi_pool
+from medfocus_pipeline.encoders.pooling import (
+    cell_means,
+    level_indices,
+    narrowed,
+    pool_map,
+    roi_pool,
+)
 
 
 def test_roi_pool_is_the_weighted_mean() -> None:
@@ -68,11 +74,36 @@ def test_cell_means_keep_the_mean_and_the_range(
 
 
 @pytest.mark.parametrize("depth", range(1, 49))
-def test_levels_rise_and_end_with_the_last_map(depth: int) -> None:
+def test_levels_rise_and_end_at_three_quarters(depth: int) -> None:
     levels = level_indices(depth)
     assert list(levels) == sorted(set(levels))
-    assert levels[-1] == depth - 1
-    assert len(levels) == min(depth, 4)
+    assert 0.75 <= (levels[-1] + 1) / depth < 0.75 + 1 / depth
+    assert len(levels) == min(depth, 3)
+
+
+@pytest.mark.parametrize(("channels", "width"), [(768, 512), (768, 256), (1024, 768)])
+def test_narrowed_rows_keep_their_distances(channels: int, width: int) -> None:
+    """A tenth is 2.3 standard errors at 256 dimensions: sqrt(2 / width) of a squared distance."""
+    rows = np.random.default_rng(1).normal(size=(40, channels)).astype(np.float32)
+    rows[:, :3] *= 40  # as the residual stream of a transformer has it
+    found = narrowed(torch.from_numpy(rows), width).numpy()
+    before, after = (
+        np.linalg.norm(some[:, None] - some[None], axis=2)[np.triu_indices(40, 1)]
+        for some in (rows, found)
+    )
+    assert found.shape == (40, width)
+    assert abs((after / before).mean() - 1) < 0.1
+    assert (after / before).std() < 0.1
+
+
+def test_rows_that_are_narrow_enough_stay_as_they_are() -> None:
+    rows = torch.arange(6.0).reshape(2, 3)
+    assert narrowed(rows, 3) is rows
+
+
+def test_the_projection_of_a_mean_is_the_mean_of_the_projections() -> None:
+    cells = torch.from_numpy(np.random.default_rng(2).normal(size=(4, 9, 30)).astype(np.float32))
+    torch.testing.assert_close(narrowed(cells.mean(1), 8), narrowed(cells, 8).mean(1))
 
 
 def test_a_map_is_pooled_on_its_device_as_its_tokens_are_here() -> None:

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     BitImageProcessor,
+    Dinov2Backbone,
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersBackbone,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
     DINOv3ConvNextConfig,
     DINOv3ConvNextModel,
+    DINOv3ViTBackbone,
     DINOv3ViTConfig,
     DINOv3ViTImageProcessor,
     DINOv3ViTModel,
@@ -24,6 +28,8 @@ from transformers import (
 
 from medfocus_pipeline.config import Runtime, VisionConfig
 from medfocus_pipeline.encoders import Encoder, find_weights, has_text, load_encoder
+from medfocus_pipeline.encoders.pooling import level_indices
+from medfocus_pipeline.encoders.protocol import LevelEncoder
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes
@@ -125,6 +131,36 @@ def test_pixels_class_token_and_patch_tokens_are_the_models_own(
     patches = expected.last_hidden_state[0, 1 + registers :].numpy()
     assert found.tokens.shape == (1, 25, 32)
     assert cosine(found.tokens.ravel(), patches.ravel()) > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("save", "backbone"),
+    [
+        (save_rad_dino, Dinov2Backbone),
+        (save_registers, Dinov2WithRegistersBackbone),
+        (save_dino3, DINOv3ViTBackbone),
+    ],
+)
+def test_levels_are_the_feature_maps_of_transformers_backbone(
+    save: Callable[[Path], Path], backbone: Any, tmp_path: Path
+) -> None:
+    """Whose maps pass through the last layer norm, as the authors' do."""
+    encoder = load(save(tmp_path / "tiny"))
+    assert isinstance(encoder, LevelEncoder)
+    picture = encoder.prepare(noise(70, 70))[None]
+    depth = AutoConfig.from_pretrained(tmp_path / "tiny").num_hidden_layers
+    original = backbone.from_pretrained(
+        tmp_path / "tiny", out_indices=[index + 1 for index in level_indices(depth)]
+    ).eval()
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "tiny")
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in (processor.image_mean, processor.image_std)
+    )
+    pixels = (torch.from_numpy(picture[0]).permute(2, 0, 1) / 255 - mean) / std
+    with torch.inference_mode():
+        wanted = original(pixels[None]).feature_maps
+    for level, one in zip(encoder.maps(picture), wanted, strict=True):
+        np.testing.assert_allclose(level, one.permute(0, 2, 3, 1), atol=1e-3)
 
 
 def cosine(one: Any, other: Any) -> float:
