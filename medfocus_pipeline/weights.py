@@ -5,12 +5,13 @@ No torch here: what a model's identity is must be known in milliseconds, before 
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.errors import MedFocusError, WeightsError
 from medfocus_pipeline.files import replacing, sha256
 from medfocus_pipeline.hub import cached_snapshot, choose, download_files, first_line
 from medfocus_pipeline.tensors import beyond_tensors, shards_of
@@ -226,7 +227,7 @@ def _read_memo(path: Path | None) -> dict[str, list[int | str]]:
         return {}
     try:
         memo = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("File hashes in %s are unreadable and made anew: %s", path, error)
         return {}
     entries = memo.items() if isinstance(memo, dict) else ()
@@ -258,3 +259,22 @@ def write_tensors(
         )
     with replacing(path) as temporary:
         temporary.write_bytes(save(dict(tensors), dict(metadata) if metadata else None))
+
+
+@contextmanager
+def loading(weights: Weights, kind: str) -> Iterator[None]:
+    """The boundary of loading: what any library raises on a file that is no `kind`, is one error.
+
+    Torch, safetensors, timm and transformers raise a dozen classes, of which none is documented.
+
+    Raises:
+        WeightsError: the files do not load.
+    """
+    import torch
+
+    try:
+        yield
+    except (MedFocusError, MemoryError, ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise unusable(weights, kind, error) from error

@@ -15,6 +15,7 @@ LIBRARY = ROOT / "medfocus_pipeline"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("files", "seeding", "workers", "config"),
+    ("sealed",),
     ("devices", "tensors", "profiles"),
     ("hub",),
     ("weights",),

@@ -10,10 +10,13 @@ than it names, the folder is none. Tensors are called
 The models of stage one are not in it. Their files are named by SHA-256, and others are refused.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from medfocus_pipeline.classifier.novelty import Familiar
@@ -187,6 +190,7 @@ def read_pack(folder: Path) -> Pack:
         raise WeightsError(
             f"{folder / TENSORS} cannot be read ({error}). Export the classifier again."
         ) from error
+    _check_arrays(arrays, config, folder)
     head = {name[len(_HEAD) :]: array for name, array in arrays.items() if name.startswith(_HEAD)}
     return Pack(
         config,
@@ -194,6 +198,38 @@ def read_pack(folder: Path) -> Pack:
         arrays.get("texts"),
         Familiar(arrays["familiar"], config.neighbour, config.threshold),
     )
+
+
+def _check_arrays(arrays: Mapping[str, NDArray[Any]], config: PackConfig, folder: Path) -> None:
+    """Refuse what no export writes: arrays that are missing, not finite, or of other shapes.
+
+    Raises:
+        WeightsError: the first of them.
+    """
+    classes = len(config.classes)
+    expected = {
+        "familiar": ("(n, D) with n from the neighbour on", _is_familiar(arrays, config)),
+        "texts": (f"({classes}, d)", _is_matrix(arrays.get("texts"), classes)),
+        "head.coef": (f"({classes}, D)", _is_matrix(arrays.get("head.coef"), classes)),
+    }
+    wrong = {name: text for name, (text, right) in expected.items() if not right}
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            wrong[name] = "finite numbers"
+    for name, text in wrong.items():
+        raise WeightsError(
+            f"{folder / TENSORS} is no classifier's: {name} is not {text}. "
+            "Export it again: medfocus export"
+        )
+
+
+def _is_familiar(arrays: Mapping[str, NDArray[Any]], config: PackConfig) -> bool:
+    rows = arrays.get("familiar")
+    return rows is not None and rows.ndim == 2 and len(rows) >= config.neighbour
+
+
+def _is_matrix(array: NDArray[Any] | None, rows: int) -> bool:
+    return array is None or (array.ndim == 2 and len(array) == rows)
 
 
 def _read_config(folder: Path) -> PackConfig:

@@ -40,7 +40,7 @@ class EmbedPlan(Frozen):
     focus: tuple[FocusMode, ...] = Field(default=("original", "segmented"), min_length=1)
     roi_parts: bool | None = None
     fit: Fit = EmbedConfig().fit
-    views: tuple[View, ...] = EmbedConfig().views
+    views: tuple[View, ...] = Field(default=EmbedConfig().views, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
