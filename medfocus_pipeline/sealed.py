@@ -7,6 +7,7 @@ nobody may take that for damage. What pyarrow and json raise on content ends her
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -108,18 +109,21 @@ def read_table(path: Path, *, owner: str) -> pa.Table:
     return table.replace_schema_metadata(metadata or None)
 
 
-def write_json(path: Path, value: JSON, *, owner: str) -> None:
+def write_json(path: Path, value: JSON, *, owner: str, free: Collection[str] = ()) -> None:
     """Write a JSON object with a seal, whole or not at all; an equal file is left alone.
+
+    Args:
+        free: keys that anyone may change: the seal leaves them out.
 
     Raises:
         OSError: the disk is full or does not let itself be written to.
     """
-    sealed = {**value, SEAL: _seal(canonical_json(value), owner).decode()}
+    sealed = {**value, SEAL: _json_seal(value, owner, free)}
     write_text(path, json.dumps(sealed, indent=2) + "\n")
 
 
-def read_json(path: Path, *, owner: str) -> JSON:
-    """A sealed JSON object, without its seal.
+def read_json(path: Path, *, owner: str, free: Collection[str] = ()) -> JSON:
+    """A sealed JSON object, without its seal; `free` as it was written with.
 
     Raises:
         DamagedError: it is missing, was changed, or belongs to something else.
@@ -129,7 +133,7 @@ def read_json(path: Path, *, owner: str) -> JSON:
     if not isinstance(value, dict) or SEAL not in value:
         raise DamagedError(f"{path} has no seal: it was changed, or is of another version")
     seal = value.pop(SEAL)
-    if _seal(canonical_json(value), owner).decode() != seal:
+    if _json_seal(value, owner, free) != seal:
         raise DamagedError(f"{path} is not what was written there: its content was changed")
     return value
 
@@ -155,6 +159,11 @@ def canonical_json(value: object) -> bytes:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii")
+
+
+def _json_seal(value: JSON, owner: str, free: Collection[str]) -> str:
+    bound = {name: one for name, one in value.items() if name not in free}
+    return _seal(canonical_json(bound), owner).decode()
 
 
 def _refuse(constant: str) -> None:

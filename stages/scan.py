@@ -7,10 +7,10 @@ from pathlib import Path
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
 from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.readers import decode
+from medfocus_pipeline.datasets.readers import CHANGED, decode, steady
 from medfocus_pipeline.datasets.scan import data_root, scan
-from medfocus_pipeline.errors import ConfigError, DamagedError, DataError
-from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
+from medfocus_pipeline.files import disk_errors, sha256
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.types import Image
 from stages.progress import bar, say, say_problems
@@ -41,9 +41,17 @@ class Dataset:
         """The image of an id.
 
         Raises:
-            ImageError: it cannot be read any more.
+            ImageError: it cannot be read any more, or is not what the scan saw.
         """
-        return decode(self.root / self.files[image_id]).pixels
+        path = self.root / self.files[image_id]
+        try:
+            with steady(path):
+                pixels, found = decode(path).pixels, sha256(path)
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+        if found != image_id:
+            raise ImageError(f"{CHANGED}. Run the same command again")
+        return pixels
 
     @property
     def prompts(self) -> list[str]:

@@ -14,10 +14,11 @@ from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.sealed import present, read_json
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import Store, open_store
+from medfocus_pipeline.stores.store import DESCRIBED, Store, open_store
 from stages import audit
 from stages.masks import AGREEMENT
 from stages.progress import say
+from stages.settings import SETTINGS, check_settings
 
 Check: TypeAlias = Callable[[], object]
 
@@ -28,7 +29,8 @@ def verify(folder: Path, *, repair: bool) -> int:
     Args:
         folder: the data set's part of the cache.
         repair: forget shards and remove files that are damaged, so that a run makes them again;
-            what cannot be read now is left alone, and so is the manifest, which a scan replaces.
+            what cannot be read now is left alone, and so are the manifest and the settings, which a
+            scan replaces.
 
     Returns:
         Number of problems.
@@ -42,13 +44,14 @@ def verify(folder: Path, *, repair: bool) -> int:
             continue
         wrong += 1
         say(f"{problem}. Run: {again}")
-        if repair and not isinstance(problem, AccessError) and path.name != _MANIFEST:
+        if repair and not isinstance(problem, AccessError) and path.name not in _KEPT:
             with disk_errors(path.parent):
                 path.unlink(missing_ok=True)
     return wrong
 
 
 _MANIFEST = "manifest.parquet"
+_KEPT = (_MANIFEST, SETTINGS)
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Check, str]]:
@@ -60,6 +63,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, Check, str]]:
         yield place / f"{name}.parquet", partial(results.read, place, name), "medfocus probe"
     path = folder / "fingerprints.parquet"
     yield path, partial(check_fingerprints, path), "medfocus audit"
+    path = folder / SETTINGS
+    yield path, partial(check_settings, path), "medfocus scan, which takes them as they are"
     yield folder / audit.PAIRS, partial(audit.read_pairs, folder), "medfocus audit"
     yield folder / audit.COUNTS, partial(audit.thresholds, folder), "medfocus audit"
 
@@ -75,6 +80,9 @@ def _problem(path: Path, check: Check) -> StoreError | None:
 
 
 def _store(path: Path, *, repair: bool) -> int:
+    if path.is_dir() and not present(path / DESCRIBED):
+        say(f"{path.name}: a run that was killed left it before it held anything")
+        return 0
     try:
         store = open_store(path)
     except StoreError as error:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from medfocus_pipeline import plain_yaml
 from medfocus_pipeline.config import (
     ClipConfig,
     EmbedConfig,
@@ -106,7 +107,7 @@ def load_profile(name: str) -> Profile:
     """
     text = profile_text(name)
     try:
-        return Profile.model_validate(yaml.safe_load(text) or {})
+        return Profile.model_validate(plain_yaml.load(text) or {})
     except ValidationError as error:
         raise ConfigError(
             f"Profile {name!r} is not valid:\n" + "\n".join(problems(error)) + "\n"

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from medfocus_pipeline.classifier.pack import read_pack
+from medfocus_pipeline.config import EfficientNetLiteConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.similarity import check_fingerprints, read_fingerprints
+from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.stores.store import Store, describe, open_store
 from medfocus_pipeline.weights import FileHashes
 from stages import audit
 from stages.masks import AGREEMENT, read_agreement
-from stages.settings import last_dataset, open_context
+from stages.settings import SETTINGS, check_settings, last_dataset, open_context
 from stages.verify import verify
 from tests.torture.trial import HARMLESS, REFUSED, SILENT, TRACEBACK, Counts
 
@@ -55,9 +57,7 @@ def flips(root: Path, count: int, rng: np.random.Generator) -> Counts:
     return counts
 
 
-def _flip(
-    file: File, count: int, folder: Path, rng: np.random.Generator, counts: Counts
-) -> None:
+def _flip(file: File, count: int, folder: Path, rng: np.random.Generator, counts: Counts) -> None:
     whole, answer = file.path.read_bytes(), file.read()
     assert file.read() == answer, f"{file.path} reads otherwise each time"
     for number, place in enumerate(_places(len(whole), count, rng)):
@@ -95,9 +95,9 @@ def files(root: Path) -> list[File]:
         File("fingerprints", memo, lambda: (check_fingerprints(memo), read_fingerprints(memo))),
         File("audit pairs", folder / audit.PAIRS, lambda: audit.read_pairs(folder).to_pylist()),
         File("audit counts", folder / audit.COUNTS, lambda: audit.thresholds(folder)),
-        File("settings", folder / "settings.json", lambda: _settings(cache)),
+        File("settings", folder / SETTINGS, lambda: _settings(cache)),
         File("last", cache / "last.json", lambda: last_dataset(cache), verified=False),
-        File("weights", cache / "weights.json", lambda: _hashes(cache), verified=False),
+        File("weights", cache / "weights.json", lambda: _known(cache), verified=False),
         File("pack", root / "pack" / "config.json", lambda: _pack(root), verified=False),
         File("pack's tensors", root / "pack" / "model.safetensors", lambda: _pack(root), False),
     ]
@@ -117,11 +117,10 @@ def _store_files(store: Store) -> list[File]:
         found.append(File("agreement", agreement, lambda: read_agreement(store)))
     for part in store.index().parts.values():
         found.append(File("index part", store.part_path(part.shard), lambda: _index(store)))
-        for name in part.files:
-            found.append(File("chunk", store.path / name, lambda: _shards(store)))
-    for path in sorted(store.data.rglob("zarr.json")):
-        found.append(File("zarr.json", path, lambda: _shards(store)))
-    return found
+        chunks = [store.path / name for name in part.files]
+        found += [File("chunk", path, lambda: _shards(store)) for path in chunks]
+    groups = sorted(store.data.rglob("zarr.json"))
+    return found + [File("zarr.json", path, lambda: _shards(store)) for path in groups]
 
 
 def _index(store: Store) -> object:
@@ -144,15 +143,17 @@ def _table(folder: Path, name: str) -> object:
 
 
 def _settings(cache: Path) -> object:
-    return open_context("shapes", data=None, cache=cache, profile=None).settings
+    check_settings(cache / "shapes" / SETTINGS)  # a change is said, and used
+    found = open_context("shapes", data=None, cache=cache, profile=None).settings
+    return found.model_copy(update={"data": None, "card": None})  # a place is anyone's to change
 
 
-def _hashes(cache: Path) -> object:
-    """The memo, or its being made anew."""
-    found = FileHashes(cache / "weights.json").known
-    if not found:
-        raise MedFocusError("made anew")
-    return found
+def _known(cache: Path) -> object:
+    """Hashes that are remembered, or made anew of files that say what they are."""
+    hashes = FileHashes(cache / "weights.json")
+    weights = find_weights(EfficientNetLiteConfig(), hashes, download=False)
+    assert weights is not None
+    return weights.identity
 
 
 def _pack(root: Path) -> object:

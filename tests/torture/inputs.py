@@ -6,7 +6,6 @@ exported classifiers that are none.
 
 import gzip
 import io
-import json
 import struct
 import zlib
 from collections.abc import Callable
@@ -26,7 +25,6 @@ from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.profiles import load_profile
 from medfocus_pipeline.segmenters.sam_adapter import read_metadata
 from medfocus_pipeline.weights import FileHashes, local_weights
-from tests.datasets.test_volumes import dicom_bytes
 from tests.torture.trial import HARMLESS, REFUSED, TRACEBACK, Counts, forked
 
 _MEMORY = 2 * 1024**3
@@ -96,7 +94,8 @@ def samples(root: Path) -> list[Input]:
         found.append(("x.tif", target.getvalue(), read_image))
     nifti = _nifti(np.zeros((20, 20, 4), np.int16))
     found += [
-        ("x.dcm", dicom_bytes(grey), read_image),
+        ("x.dcm", _dicom(grey, "1.2.840.10008.1.2.1"), read_image),
+        ("x.dcm", _dicom(grey, _DEFLATED), read_image),
         ("x.nii", nifti, read_image),
         ("x.nii.gz", gzip.compress(nifti), read_image),
         ("card.yaml", (_ROOT / "data" / "brain.yaml").read_bytes(), _card),
@@ -128,7 +127,15 @@ def crafted() -> list[Input]:
         ("x.png", b"", read_image),
         ("x.dcm", bytes(128) + b"DICM", read_image),
     ]
-    for text in (deep, bomb, b"{" * 100_000, b"a: " * 50_000, b"\xff\xfe", b"a: b: c", b"- &x [*x]"):
+    for text in (
+        deep,
+        bomb,
+        b"{" * 100_000,
+        b"a: " * 50_000,
+        b"\xff\xfe",
+        b"a: b: c",
+        b"- &x [*x]",
+    ):
         found += [("card.yaml", text, _card), ("x.yaml", text, _profile)]
     for text in (deep, b"path,label\n" + b"x" * 300_000, b"\0" * 1000, b'path,label\n"a'):
         found.append(("x.csv", text, _listing))
@@ -143,6 +150,8 @@ def crafted() -> list[Input]:
         ]
     return found
 
+
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 
 _ROOT = Path(__file__).parents[2]
 _PROFILES = _ROOT / "medfocus_pipeline" / "profiles"
@@ -202,7 +211,9 @@ def _png(width: int, height: int) -> bytes:
     """Black, as large as it says if that is not absurd."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = zlib.compress(bytes(min((width + 1) * height, 2**27)))
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
@@ -253,17 +264,28 @@ def _nifti_header(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+def _dicom(grey: np.ndarray, syntax: str) -> bytes:
+    from pydicom import dcmwrite
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = syntax
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Rows, data.Columns = grey.shape
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+    data.PixelData = grey.tobytes()
+    target = io.BytesIO()
+    dcmwrite(target, data, enforce_file_format=True)
+    return target.getvalue()
+
+
 def _deflated_bomb() -> bytes:
     """A DICOM of 2 MB that becomes 2 GB."""
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
-
-    meta = bytearray(dicom_bytes(np.zeros((4, 4), np.uint8), syntax=DeflatedExplicitVRLittleEndian))
-    start = 128 + 4 + 12 + struct.unpack("<I", meta[140:144])[0]
+    small = _dicom(np.zeros((4, 4), np.uint8), _DEFLATED)
+    start = 128 + 4 + 12 + struct.unpack("<I", small[140:144])[0]
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = b"".join(deflater.compress(bytes(2**24)) for _ in range(128)) + deflater.flush()
-    return bytes(meta[:start]) + body
-
-
-def memo() -> str:
-    """What `FileHashes` remembers of nothing, nested without end."""
-    return json.dumps({})
+    return small[:start] + body

@@ -5,6 +5,7 @@ rename, and before it removes a file.
 """
 
 import builtins
+import contextlib
 import hashlib
 import io
 import json
@@ -62,10 +63,8 @@ class Killer:
 
     def _cut(self, file: Any) -> None:
         number = file if isinstance(file, int) else file.fileno()
-        try:
+        with contextlib.suppress(OSError):  # a folder, or open for reading
             os.ftruncate(number, int(self._share * os.fstat(number).st_size))
-        except OSError:
-            pass  # a folder, or open for reading
 
     def _opener(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def opened(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:

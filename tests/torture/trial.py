@@ -33,10 +33,6 @@ class Counts(Counter[str]):
         if outcome in BAD:
             self.examples.append(f"{outcome}: {what}")
 
-    def add(self, other: "Counts") -> None:
-        self.update(other)
-        self.examples += other.examples
-
     def line(self) -> str:
         names = (*OURS, *BAD)
         return f"tried {self.total():,}: " + ", ".join(f"{self[name]:,} {name}" for name in names)
