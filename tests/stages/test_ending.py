@@ -32,6 +32,17 @@ def test_a_signal_while_it_works_stops_it_with_a_message(tmp_path: Path, name: s
     assert not list((tmp_path / "cache").rglob("*.partial"))
 
 
+def test_ctrl_c_while_it_still_imports_says_the_same(tmp_path: Path) -> None:
+    process = spawn("heads", "list", cwd=tmp_path)
+    caught = 0
+    while not caught & 1 << (signal.SIGTERM - 1):  # until somebody handles signals at all
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(next(line for line in status.splitlines() if "SigCgt" in line).split()[1], 16)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, f"{ending.MESSAGE}\n")
+
+
 def test_after_a_killed_first_run_the_next_stage_knows_data_and_profile(
     medfocus: Medfocus, tmp_path: Path
 ) -> None:
@@ -114,6 +125,30 @@ def test_sizes_without_end_are_refused() -> None:
         ProbeConfig(seeds=10**20)
     with pytest.raises(ValueError, match="65536"):
         Runtime(batch_size=10**20)
+
+
+def test_seeds_without_end_are_refused_on_the_command_line(done: Medfocus) -> None:
+    answer = done("probe", "--seeds", str(10**20))
+    assert answer.code != 0
+    assert "1000" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_name_of_more_than_255_bytes_is_refused(medfocus: Medfocus) -> None:
+    for arguments in (("scan", "x" * 300), ("scan", "shapes", "--data", "x" * 300)):
+        answer = medfocus(*arguments)
+        assert answer.code != 0
+        assert "Traceback" not in answer.err
+
+
+def test_settings_that_were_changed_are_used_and_said(done: Medfocus, tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "shapes" / "settings.json"
+    assert done("cache", "verify").code == 0
+    path.write_text(path.read_text().replace('"seeds": 2', '"seeds": 3'))
+    answer = done("cache", "verify")
+    assert answer.code == 1
+    assert "settings.json is not what was written there" in answer.out
+    assert "settings.json is not what was written there" in done("status").err
 
 
 def test_no_views_are_refused(done: Medfocus) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # a forked process has none of the threads of this one
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tests.torture.campaign import NUMBERS, campaign
+from tests.torture.campaign import COMMANDS, NUMBERS, campaign
 from tests.torture.trial import BAD
 
 
@@ -20,12 +20,16 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--commands", default=",".join(COMMANDS), help="that are killed")
     options = parser.parse_args()
     numbers = {name: getattr(options, name) for name in NUMBERS}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
-        found = campaign(Path(name), numbers, seed=options.seed, jobs=options.jobs)
+        names = options.commands.split(",")
+        found = campaign(Path(name), numbers, seed=options.seed, jobs=options.jobs, names=names)
     for name, counts in found.items():
+        if not counts:
+            continue
         print(f"{name}: {counts.line()}")
         for example in counts.examples[:20]:
             print(f"  {example}")

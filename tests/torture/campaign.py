@@ -8,7 +8,10 @@ import shutil
 import sys
 import time
 import traceback
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,6 +21,8 @@ from tests.torture.inputs import inputs
 from tests.torture.kills import OUTPUTS, begin, kills
 from tests.torture.lines import lines
 from tests.torture.trial import Counts, command, forked
+
+Commands: TypeAlias = Mapping[str, Sequence[str]]
 
 NUMBERS = {"inputs": 300, "kills": 1000, "lines": 400, "flips": 50_000}
 
@@ -43,22 +48,26 @@ _FINISHED = "prune"
 _IMPORTED = ("medfocus_pipeline", "stages", "torch", "timm", "sklearn", "scipy", "zarr", "pyarrow")
 
 
-def campaign(root: Path, numbers: dict[str, int], *, seed: int, jobs: int) -> dict[str, Counts]:
-    """The counts of each kind of trial.
+def campaign(
+    root: Path, numbers: dict[str, int], *, seed: int, jobs: int, names: Sequence[str]
+) -> dict[str, Counts]:
+    """The counts of each kind of trial; the other kinds need all commands.
 
     Args:
         root: an empty folder.
         numbers: kind -> how many of it, `NUMBERS` has the kinds.
         jobs: processes among which they are shared.
+        names: of the commands that are killed.
     """
     logging.disable(logging.WARNING)
-    _import_all(root)
+    commands = {name: COMMANDS[name] for name in names}
+    _import_all(root, commands)
     children = {}
     for job in range(jobs):
         share = {name: n // jobs + (job < n % jobs) for name, n in numbers.items()}
         child = os.fork()
         if not child:
-            _job(root / f"job-{job}", share, seed=seed + job)
+            _job(root / f"job-{job}", share, commands, seed=seed + job)
         children[child] = root / f"job-{job}.json"
     found = {name: Counts() for name in numbers}
     for child, path in children.items():
@@ -70,12 +79,12 @@ def campaign(root: Path, numbers: dict[str, int], *, seed: int, jobs: int) -> di
     return found
 
 
-def _job(root: Path, numbers: dict[str, int], *, seed: int) -> None:
+def _job(root: Path, numbers: dict[str, int], commands: Commands, *, seed: int) -> None:
     try:
         root.mkdir()
         os.chdir(root)
-        prepare(root)
-        found = torture(root, numbers, np.random.default_rng(seed))
+        prepare(root, commands)
+        found = torture(root, numbers, commands, np.random.default_rng(seed))
         told = {name: (counts, counts.examples) for name, counts in found.items()}
         root.with_suffix(".json").write_text(json.dumps(told))
     except BaseException:
@@ -84,10 +93,10 @@ def _job(root: Path, numbers: dict[str, int], *, seed: int) -> None:
     os._exit(0)
 
 
-def prepare(root: Path) -> None:
+def prepare(root: Path, commands: Commands) -> None:
     """Images, and what was there before each command, in `root`, the folder of this process."""
     make_images(root / "images", train=5, test=3, size=32)
-    for name, arguments in COMMANDS.items():
+    for name, arguments in commands.items():
         before = root / f"before-{name}"
         before.mkdir()
         for folder in OUTPUTS:
@@ -97,23 +106,24 @@ def prepare(root: Path) -> None:
         assert code == 0, (name, (root / "log").read_text())
 
 
-def torture(root: Path, numbers: dict[str, int], rng: np.random.Generator) -> dict[str, Counts]:
+def torture(
+    root: Path, numbers: dict[str, int], commands: Commands, rng: np.random.Generator
+) -> dict[str, Counts]:
     """The trials of one process, in a folder that is prepared."""
     found = {}
     # Flips last: zarr starts a thread, which no forked process has.
-    for name, trial in (("kills", _kills), ("inputs", inputs), ("lines", lines), ("flips", flips)):
+    trials = {"kills": partial(kills, commands=commands), "inputs": inputs, "lines": lines}
+    for name, trial in {**trials, "flips": flips}.items():
+        if not numbers[name]:
+            continue
         started = time.monotonic()
-        begin(root, _FINISHED)
+        begin(root, _FINISHED if _FINISHED in commands else next(iter(commands)))
         found[name] = trial(root, numbers[name], rng)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return found
 
 
-def _kills(root: Path, count: int, rng: np.random.Generator) -> Counts:
-    return kills(root, count, rng, COMMANDS)
-
-
-def _import_all(root: Path) -> None:
+def _import_all(root: Path, commands: Commands) -> None:
     """Import here what the commands import, so that those of each trial need not."""
     work = root / "imports"
     work.mkdir()
@@ -122,7 +132,7 @@ def _import_all(root: Path) -> None:
     def look() -> int:
         os.chdir(work)
         make_images(work / "images", train=3, test=2, size=32)
-        for arguments in COMMANDS.values():
+        for arguments in commands.values():
             assert command(*arguments) == 0
         names.write_text("\n".join(sys.modules))
         return 0

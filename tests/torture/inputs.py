@@ -79,7 +79,7 @@ def samples(root: Path) -> list[Input]:
     """Good files, to be damaged.
 
     Args:
-        root: with a finished ``pack``.
+        root: with or without a finished ``pack``.
     """
     grey = np.random.default_rng(0).integers(0, 256, (40, 56), np.uint8)
     found: list[Input] = []
@@ -102,7 +102,7 @@ def samples(root: Path) -> list[Input]:
         ("x.yaml", (_PROFILES / "offline.yaml").read_bytes(), _profile),
         ("x.csv", b"path,label,split\na.png,one,train\nb.png,two,test\n", _listing),
     ]
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "model.safetensors") if (root / "pack").is_dir() else ():
         content = (root / "pack" / name).read_bytes()
         found.append((name, content, partial(_pack, root / "pack")))
     return found

@@ -32,7 +32,7 @@ _SECONDS = 15
 def lines(root: Path, count: int, rng: np.random.Generator) -> Counts:
     """Run them; each ends with a code and a message, never with a traceback."""
     counts, log = Counts(), root / "log"
-    places = [root / name for name in ("cache", "pack", "images")]
+    places = [root / name for name in ("cache", "pack", "images") if (root / name).is_dir()]
     kept = root / "kept"
     for place in places:
         shutil.copytree(place, kept / place.name)
