@@ -1,6 +1,5 @@
 """What was asked for last, so that ``make embed`` goes on where ``make masks`` ended."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
 from medfocus_pipeline.weights import FileHashes
-
-logger = logging.getLogger(__name__)
+from stages.progress import say
 
 SETTINGS, _LAST = "settings.json", "last.json"
 _OWNER = "settings"
@@ -181,5 +179,5 @@ def _read(path: Path) -> Settings | None:
     try:
         check_settings(path)
     except DamagedError as error:
-        logger.warning("%s. It is used as it stands.", error)
+        say(f"{error}. It is used as it stands.")
     return settings
