@@ -32,7 +32,7 @@ RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo rehearse phantom profiles heads scan masks embed probe reproduce audit report status \
-	figure export predict explain train-adapter bench test lint doctor clean-venv
+	figure export predict explain train-adapter bench test torture lint doctor clean-venv
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -80,6 +80,9 @@ doctor: $(INSTALLED)
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+torture: $(INSTALLED)
+	@$(VENV)/bin/python -m tests.torture $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -5,18 +5,18 @@ Each command imports its own stage, so that one with nothing to do starts withou
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from medfocus_pipeline import __version__
 from medfocus_pipeline.errors import MedFocusError
-from stages import cache, heads, models
+from stages import cache, ending, heads, models
 from stages.cli import bench, paper, pipeline, start, training, use
 from stages.progress import LogHandler, err, say
 
 _INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+"""What typer exits with after a `KeyboardInterrupt`."""
 
 app = typer.Typer(
     help="Few-shot medical image classification: segment, embed, probe, each step cached.",
@@ -54,9 +54,25 @@ def main() -> None:
     try:
         app()
     except MedFocusError as error:
-        err.print(f"Error: {error}", markup=False, style="bold red")
-        sys.exit(1)
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _stopped()
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            err.print("Stopped. What was finished is kept; the same command goes on from there.")
+            _stopped()
         raise
+    except (MemoryError, OSError, RuntimeError) as error:
+        reason = ending.shortage(error)
+        if reason is None:
+            raise
+        _fail(reason)
+
+
+def _fail(reason: str) -> NoReturn:
+    err.print(f"Error: {reason}", markup=False, style="bold red")
+    sys.exit(1)
+
+
+def _stopped() -> NoReturn:
+    err.print(ending.MESSAGE)
+    sys.exit(ending.code())
