@@ -28,7 +28,7 @@ INSTALLED := $(VENV)/.installed
 # TORCH_INDEX: where torch comes from, e.g. a CUDA or CPU-only index; default is pip's own.
 TORCH_INDEX ?=
 
-RUN = $(MEDFOCUS) $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
+RUN = $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo rehearse phantom profiles heads scan masks embed probe reproduce audit report status \
@@ -47,11 +47,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)
 
-scan masks embed probe reproduce audit report status figure train-adapter: $(INSTALLED)
-	@$(call RUN,$@)
+scan masks embed probe report: $(INSTALLED)
+	@$(VENV)/bin/python -m $(call RUN,stages.$@)
+
+reproduce audit status figure train-adapter: $(INSTALLED)
+	@$(MEDFOCUS) $(call RUN,$@)
 
 export: $(INSTALLED)
-	@$(call RUN,$@) $(if $(HEAD),--head "$(HEAD)") $(if $(FOCUS),--focus "$(FOCUS)") \
+	@$(MEDFOCUS) $(call RUN,$@) $(if $(HEAD),--head "$(HEAD)") $(if $(FOCUS),--focus "$(FOCUS)") \
 		$(if $(FRACTION),--fraction "$(FRACTION)") $(if $(SEED),--seed "$(SEED)") $(if $(OUT),--out "$(OUT)")
 
 predict explain: $(INSTALLED)
@@ -73,7 +76,7 @@ profiles: $(INSTALLED)
 	@$(MEDFOCUS) profiles $(PROFILE) --cache "$(CACHE)"
 
 bench: $(INSTALLED)
-	@$(MEDFOCUS) bench $(ARGS)
+	@$(VENV)/bin/python -m tests.bench $(ARGS)
 
 doctor: $(INSTALLED)
 	@$(MEDFOCUS) doctor --cache "$(CACHE)"

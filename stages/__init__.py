@@ -1,1 +1,4 @@
-"""The stages: thin shells that read, call the library, show progress and write."""
+"""The pipeline's map: one file a stage, in order. Each can be run: ``python -m stages.masks brain``.
+
+scan -> masks -> embed -> probe -> report
+"""

@@ -1,173 +1,23 @@
-"""The first thing of every stage: the manifest, brought up to date."""
+"""Before the stages: which images there are.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+Reads: the folder or CSV named with DATA, and the data set's card.
+Writes: ``<cache>/<dataset>/manifest.parquet``, a row a file: class, split, patient, SHA-256, problem.
+Key: none; the manifest is brought up to date.
+Runs again: every time, at the start of each stage; only files whose size or time changed are opened.
+"""
 
-from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
-from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.readers import CHANGED, decode, steady
-from medfocus_pipeline.datasets.scan import data_root, scan
-from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
-from medfocus_pipeline.files import disk_errors, sha256
-from medfocus_pipeline.sealed import present
-from medfocus_pipeline.types import Image
-from stages.progress import bar, say, say_problems
-from stages.settings import Context
+from typing import TYPE_CHECKING
 
-_READERS = 4
-_MANIFEST = "manifest.parquet"
+from medfocus_pipeline.__main__ import main
+
+if TYPE_CHECKING:
+    from medfocus_pipeline import Project
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A data set as the stages use it.
-
-    Attributes:
-        root: folder that the manifest's paths are relative to.
-        card: the data set's, or one made from its class names.
-        card_path: None for a card that came with MedFocus, and without one.
-        files: usable image id -> path; byte-equal files share an id.
-    """
-
-    root: Path
-    card: Card
-    card_path: Path | None
-    manifest: Manifest
-    files: Mapping[str, str]
-
-    def read(self, image_id: str) -> Image:
-        """The image of an id.
-
-        Raises:
-            ImageError: it cannot be read any more, or is not what the scan saw.
-        """
-        path = self.root / self.files[image_id]
-        try:
-            with steady(path):
-                pixels, found = decode(path).pixels, sha256(path)
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from error
-        if found != image_id:
-            raise ImageError(f"{CHANGED}. Run the same command again")
-        return pixels
-
-    @property
-    def prompts(self) -> list[str]:
-        """Every class prompt, in class and template order."""
-        return [text for texts in self.card.prompts() for text in texts]
-
-    def without(self, context: Context, problems: Mapping[str, str]) -> "Dataset":
-        """The data set without images that turned out unreadable after the scan.
-
-        The manifest on disk says so too: later stages do not ask for them, and a scan opens
-        them again only when the files change.
-
-        Args:
-            problems: image id -> why.
-        """
-        if not problems:
-            return self
-        manifest = self.manifest.with_problems(problems)
-        with disk_errors(context.folder):
-            manifests.write(manifest, context.folder / _MANIFEST)
-        return replace(self, manifest=manifest, files=manifest.files)
-
-    @property
-    def problems(self) -> dict[str, str]:
-        """Path -> why the image is left out."""
-        return dict(self.manifest.problems)
+def stage(project: "Project") -> None:
+    """Scan; opening a project does it."""
+    project.rescan()
 
 
-def open_dataset(context: Context, *, images_needed: bool = True, rescan: bool = True) -> Dataset:
-    """Scan the data, if it is there, and read its card.
-
-    Args:
-        images_needed: False is stage two, which also works from the manifest of a scan made
-            on another machine.
-        rescan: False takes the manifest as it is, if there is one.
-
-    Raises:
-        DataError: there is no data, or no usable image in it.
-        ConfigError: the card is wrong, or the one used before is gone.
-    """
-    root = data_root(context.data)
-    card_path = _find_card(context, root)
-    card = load_card(card_path) if card_path else find_card(context.dataset, card_folders())
-    path = context.folder / _MANIFEST
-    if present(path) and not (rescan and (images_needed or context.data.exists())):
-        manifest = manifests.read(path)
-    else:
-        manifest = _scan(context, card, path)
-    files = manifest.files
-    if not files:
-        first = next((f"; {name!r} {why}" for name, why in manifest.problems), "")
-        raise DataError(
-            f"{context.data} has no usable image among {len(manifest):,} files{first}. "
-            "Expected are folders of one class each, see data/README.md."
-        )
-    card = card or plain_card(context.dataset, manifest.classes)
-    return Dataset(root, card, card_path, manifest, files)
-
-
-def _find_card(context: Context, root: Path) -> Path | None:
-    """The user's own card: beside the images, in ./data, or where it was the last time."""
-    known = context.settings.card
-    places = [root / "card.yaml", Path("data", f"{context.dataset}.yaml")]
-    for place in [*places, *([known] if known else [])]:
-        if place.is_file():
-            return place.resolve()
-    if known and find_card(context.dataset, card_folders()) is None:
-        raise ConfigError(
-            f"The card {known}, which {context.dataset} was used with, is gone. Put it back, or "
-            f"remove {context.folder / 'settings.json'} to go on without it."
-        )
-    return None
-
-
-def _scan(context: Context, card: Card | None, path: Path) -> Manifest:
-    try:
-        previous = manifests.read(path) if present(path) else None
-    except DamagedError as error:
-        say(f"{error} It is written anew.")
-        previous = None
-    with bar("scanning", total=0) as advance:
-        manifest = scan(
-            context.data,
-            name=context.dataset,
-            card=card,
-            previous=previous,
-            on_file=lambda _, total: advance(1, total),
-            workers=_READERS,
-        )
-    if manifest is not previous:
-        with disk_errors(context.folder):
-            manifests.write(manifest, path)
-    return manifest
-
-
-def run(context: Context, *, all_problems: bool, strict: bool) -> int:
-    """Bring the manifest up to date and say what is in it.
-
-    Returns:
-        1 if `strict` and some image cannot be used, else 0.
-    """
-    if context.data.exists():  # before, so that a killed first scan is not forgotten
-        context.remember()
-    dataset = open_dataset(context)
-    context.remember(card=dataset.card_path)
-    manifest = dataset.manifest
-    say(f"{context.dataset}: {dataset.card.title}")
-    found = f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct"
-    say(f"{found}, in {context.data}")
-    counts: dict[tuple[str, str], int] = {}
-    splits, names = manifest.strings("split"), manifest.strings("class_name")
-    for row in manifest.usable:
-        place = (splits[row] or "no official split", names[row])
-        counts[place] = counts.get(place, 0) + 1
-    for (split, name), count in sorted(counts.items()):
-        say(f"  {split}  {name}: {count:,}")
-    say_problems(dataset.problems, shown=None if all_problems else 5)
-    say(f"manifest: {context.folder / _MANIFEST}")
-    return int(strict and bool(dataset.problems))
+if __name__ == "__main__":
+    main("scan")

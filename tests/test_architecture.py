@@ -29,6 +29,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("report", "training", "reproduction"),
     ("classifier",),
+    ("project",),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
 )
 LAYER_OF = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
@@ -47,8 +51,8 @@ HOMES = {
     "timm": {"encoders/timm.py", "efficientnet.py"},
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},
-    "rich": set(),
-    "typer": set(),
+    "rich": {"commands/", "cli/"},
+    "typer": {"commands/", "cli/"},
 }
 
 
@@ -66,7 +70,9 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
             yield node.module, node in tree.body
             if node.module == "medfocus_pipeline":
                 yield from (
-                    (f"{node.module}.{name.name}", node in tree.body) for name in node.names
+                    (f"{node.module}.{name.name}", node in tree.body)
+                    for name in node.names
+                    if not name.name.startswith("__")
                 )
 
 
@@ -80,7 +86,7 @@ def test_imports_point_one_way(path: Path) -> None:
     if own == "__init__":
         return
     for module, _ in imports(path):
-        assert not module.startswith("stages"), f"{path} imports {module}"
+        assert not module.startswith(("stages", "tests")), f"{path} imports {module}"
         unit = unit_of(module) if module.startswith("medfocus_pipeline") else ""
         if unit and unit != own:
             assert LAYER_OF[unit] < LAYER_OF[own], f"{own} imports {unit}, to its right"
@@ -91,7 +97,8 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
     name = str(path.relative_to(LIBRARY))
     for module, top in imports(path):
         package = module.split(".")[0]
-        assert name in HOMES.get(package, {name}), f"{name} imports {package}"
+        homes = HOMES.get(package, {name})
+        assert any(name.startswith(home) for home in homes), f"{name} imports {package}"
         heavy = {
             "torch",
             "torchvision",
@@ -114,7 +121,7 @@ def test_every_module_has_a_place_in_the_layers() -> None:
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
-    code = "import sys, stages.cli; print(*sys.modules)"
+    code = "import sys, medfocus_pipeline.cli; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert not loaded & {
@@ -125,6 +132,8 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(LIBRARY)))
 def test_the_library_reads_no_environment_and_prints_nothing(path: Path) -> None:
+    if path.relative_to(LIBRARY).parts[0] in {"commands", "cli", "__main__.py"}:
+        return
     text = path.read_text(encoding="utf-8")
     for forbidden in ("os.environ", "getenv", "print("):
         assert forbidden not in text

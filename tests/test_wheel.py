@@ -45,7 +45,7 @@ def test_the_wheel_works_outside_the_clone(medfocus: Path, tmp_path: Path) -> No
             assert "Brain Tumor MRI" in run.stdout
             assert "train  glioma: 3" in run.stdout
     where = subprocess.run(
-        [medfocus.parent / "python", "-c", "import stages; print(stages.__file__)"],
+        [medfocus.parent / "python", "-c", "import medfocus_pipeline as one; print(one.__file__)"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -69,12 +69,14 @@ SUBSETS = pa.schema(
 )
 """The training images of each subset that a result names, so that anyone can run it again."""
 
-FILES = {"subsets": SUBSETS, "predictions": PREDICTIONS, "results": RESULTS}
+Kind: TypeAlias = Literal["subsets", "predictions", "results"]
+
+FILES: dict[Kind, pa.Schema] = {"subsets": SUBSETS, "predictions": PREDICTIONS, "results": RESULTS}
 
 _AGAIN = "Run: medfocus cache verify --repair, which removes it, then: make probe"
 
 
-def read(folder: Path, name: str = "results") -> pa.Table:
+def read(folder: Path, name: Kind = "results") -> pa.Table:
     """A results file; empty if there is none yet.
 
     Args:

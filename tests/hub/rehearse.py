@@ -66,7 +66,7 @@ def surroundings(folder: Path, hub: Hub) -> dict[str, str]:
 def run(command: str, folder: Path, environment: dict[str, str]) -> None:
     """One command of MedFocus in a process of its own; ends this one if it fails."""
     say(f"\n$ medfocus {command}")
-    arguments = [sys.executable, "-m", "stages", *command.split()]
+    arguments = [sys.executable, "-m", "medfocus_pipeline", *command.split()]
     code = subprocess.run(arguments, cwd=folder, env=environment, check=False).returncode
     if code:
         sys.exit(code)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
-from stages.cli import main
+from medfocus_pipeline.cli import app, main
+from tests.bench.__main__ import app as bench_app
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Answer:
 Medfocus = Callable[..., Answer]
 
 
-def call(*arguments: str | Path, cwd: Path) -> Answer:
+def call(*arguments: str | Path, cwd: Path, program: typer.Typer = app) -> Answer:
     """The command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
@@ -39,7 +41,7 @@ def call(*arguments: str | Path, cwd: Path) -> Answer:
     ):
         patch.setattr("sys.argv", ["medfocus", *map(str, arguments)])
         try:
-            main()
+            main(program)
         except SystemExit as stop:
             code = int(stop.code or 0)
     return Answer(code, out.getvalue(), err.getvalue())
@@ -52,10 +54,17 @@ def medfocus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Medfocus:
     return partial(call, cwd=tmp_path)
 
 
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Medfocus:
+    """Run ``python -m tests.bench`` in this process, in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    return partial(call, cwd=tmp_path, program=bench_app)
+
+
 def spawn(*arguments: str | Path, cwd: Path) -> "subprocess.Popen[str]":
     """The command line in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "stages", *map(str, arguments)],
+        [sys.executable, "-m", "medfocus_pipeline", *map(str, arguments)],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -99,7 +99,7 @@ def test_a_second_audit_decodes_nothing_and_says_the_same(
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("stages.audit.fingerprints_of", refuse)
+    monkeypatch.setattr("medfocus_pipeline.commands.audit.fingerprints_of", refuse)
     again = medfocus("audit", "shapes")
     assert again.code == 0, again
     assert again.out == first.out
@@ -110,7 +110,7 @@ def test_an_image_that_breaks_after_the_scan_is_left_out(
     medfocus: Medfocus, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert medfocus("scan", "shapes", "--data", images, "--profile", "imagenet").code == 0
-    monkeypatch.setattr("stages.scan.scan", lambda *_, previous, **__: previous)
+    monkeypatch.setattr("medfocus_pipeline.commands.scan.scan", lambda *_, previous, **__: previous)
     (images / "train/disc/disc 3.png").write_bytes(b"gone")
     answer = medfocus("audit", "shapes")
     assert answer.code == 0, answer

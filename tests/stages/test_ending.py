@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from medfocus_pipeline.commands import ending
 from medfocus_pipeline.config import ProbeConfig, Runtime
 from medfocus_pipeline.evaluation.processes import processes
 from medfocus_pipeline.files import replacing
-from stages import ending
 from tests.stages.conftest import Medfocus, make_images, spawn
 
 

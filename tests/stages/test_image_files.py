@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medfocus_pipeline.commands.image_files import find, read
 from medfocus_pipeline.errors import ConfigError
-from stages.image_files import find, read
 
 
 def save(path: Path, grey: int = 0) -> Path:

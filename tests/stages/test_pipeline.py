@@ -416,7 +416,7 @@ def test_nothing_to_do_takes_under_a_second_and_no_torch(
 
 
 _REPORT = """
-from stages.cli import main
+from medfocus_pipeline.cli import main
 try:
     main()
 except SystemExit as stop:
@@ -427,7 +427,7 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_every_command_has_help_with_an_example(medfocus: Medfocus) -> None:
-    commands = ["scan", "masks", "embed", "probe", "status", "bench", "doctor"]
+    commands = ["scan", "masks", "embed", "probe", "status", "doctor"]
     commands += ["phantom", "profiles", "demo"]
     commands += ["cache ls", "cache verify", "cache prune", "models list", "models pull"]
     for command in commands:

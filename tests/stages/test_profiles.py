@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from medfocus_pipeline import profiles
+from medfocus_pipeline.commands import doctor
 from medfocus_pipeline.profiles import Profile, load_profile
-from stages import doctor
 from tests.stages.conftest import Medfocus, call
 
 MINE = """\

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medfocus_pipeline.commands import report
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.project.settings import Context, open_context
 from medfocus_pipeline.report.content import Gallery, Report
 from medfocus_pipeline.report.page import write_page
-from stages import report
-from stages.settings import Context, open_context
 from tests.stages.conftest import Medfocus, draw, make_images
 
 CACHE = Path("cache")

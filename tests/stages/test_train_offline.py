@@ -1,4 +1,4 @@
-"""``medfocus train-offline`` and ``medfocus bench regions``: small, from the command line."""
+"""``medfocus train-offline`` and ``make bench``'s regions: small, from the command line."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ SMALL = (*TRAIN, "--set", "batch_size=1", "--set", "log_every=1")
 
 
 def test_a_training_ends_with_weights_that_the_next_commands_take(
-    medfocus: Medfocus, tmp_path: Path
+    medfocus: Medfocus, bench: Medfocus, tmp_path: Path
 ) -> None:
     answer = medfocus(*SMALL)
     assert answer.code == 0, answer
@@ -38,8 +38,8 @@ def test_a_training_ends_with_weights_that_the_next_commands_take(
     assert json.loads((folder / "recipe.json").read_text()) == recipe
 
     images = annotated_images(tmp_path / "images")
-    bench = ("bench", "regions", "--count", "1", "--grid", "1", "--checkpoint", weights)
-    measured = medfocus(*bench, "--dataset", "mine", "--data", images)
+    some = ("regions", "--count", "1", "--grid", "1", "--checkpoint", weights)
+    measured = bench(*some, "--dataset", "mine", "--data", images)
     assert measured.code == 0, measured
     rows = {line.split("  ")[0].strip(): line.split() for line in measured.out.splitlines()}
     kinds = ("brain", "breast", "covid", "lungs", "pictures")
@@ -79,28 +79,32 @@ def annotated_images(root: Path) -> Path:
         (("train-offline", "sam3"), "choose one of: sam2-lite, lite-clip"),
         ((*SMALL, "--set", "foo=1"), "foo: Extra inputs are not permitted"),
         ((*SMALL, "--work", "file/below"), "name another folder with --work"),
-        (("bench", "regions", "--data", "images"), "--dataset breast"),
-        (("bench", "regions", "--dataset", "bare", "--data", "images"), "has no annotations"),
-        (("bench", "regions", "--size", "huge"), "size: Input should be"),
-        (("bench", "regions", "--checkpoint", "gone.pt"), "no such file: gone.pt"),
+        (("regions", "--data", "images"), "--dataset breast"),
+        (("regions", "--dataset", "bare", "--data", "images"), "has no annotations"),
+        (("regions", "--size", "huge"), "size: Input should be"),
+        (("regions", "--checkpoint", "gone.pt"), "no such file: gone.pt"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(
-    medfocus: Medfocus, arguments: tuple[str, ...], told: str
+    medfocus: Medfocus, bench: Medfocus, arguments: tuple[str, ...], told: str
 ) -> None:
     Path("file").touch()
     Path("images/cyst").mkdir(parents=True)
     Image.fromarray(np.zeros((9, 9), np.uint8)).save("images/cyst/one.png")
-    answer = medfocus(*arguments)
+    program = bench if arguments[0] == "regions" else medfocus
+    answer = program(*arguments)
     assert answer.code == 1
     assert told in " ".join(answer.err.split())
     assert "Traceback" not in answer.err
 
 
 def test_bench_without_a_command_still_measures_the_stages(
-    medfocus: Medfocus, monkeypatch: pytest.MonkeyPatch
+    bench: Medfocus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Path, bool]] = []
-    monkeypatch.setattr("stages.bench.run", lambda output, *, quick: asked.append((output, quick)))
-    assert medfocus("bench", "--quick", "--output", "figures.json").code == 0
+    monkeypatch.setattr(
+        "tests.bench.run",
+        lambda output, *, quick: asked.append((output, quick)),
+    )
+    assert bench("--quick", "--output", "figures.json").code == 0
     assert asked == [(Path("figures.json"), True)]

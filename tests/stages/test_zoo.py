@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from medfocus_pipeline.commands.models import config_of, known
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.segmenters import SEGMENTERS
-from stages.models import config_of, known
 from tests.stages.conftest import Medfocus
 
 README = Path(__file__).parents[2] / "README.md"

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from medfocus_pipeline.classifier.pack import read_pack
+from medfocus_pipeline.commands import audit
+from medfocus_pipeline.commands.verify import verify
 from medfocus_pipeline.config import EfficientNetLiteConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.similarity import check_fingerprints, read_fingerprints
 from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.project.agreement import AGREEMENT, read_agreement
+from medfocus_pipeline.project.settings import SETTINGS, check_settings, last_dataset, open_context
 from medfocus_pipeline.stores.store import Store, describe, open_store
 from medfocus_pipeline.weights import FileHashes
-from stages import audit
-from stages.masks import AGREEMENT, read_agreement
-from stages.settings import SETTINGS, check_settings, last_dataset, open_context
-from stages.verify import verify
 from tests.torture.trial import HARMLESS, REFUSED, SILENT, TRACEBACK, Counts
 
 Reader = Callable[[], object]

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from medfocus_pipeline.commands.verify import verify
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.files import leftovers
-from stages.verify import verify
 from tests.torture.trial import LOST, REPAIRED, SILENT, TRACEBACK, Counts, command, forked
 
 KILLED = 137

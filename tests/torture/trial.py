@@ -96,7 +96,7 @@ def _work(work: Callable[[], int], log: Path, memory: int | None) -> None:
 
 def command(*arguments: str | Path) -> int:
     """The command line, in the folder of this process."""
-    from stages.__main__ import main
+    from medfocus_pipeline.__main__ import main
 
     sys.argv = ["medfocus", *map(str, arguments)]
     try:

@@ -1,0 +1,78 @@
+"""The console script ``medfocus``: one command a stage.
+
+Each command imports its own stage, so that one with nothing to do starts without the others.
+"""
+
+import logging
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from medfocus_pipeline import __version__
+from medfocus_pipeline.cli import paper, pipeline, start, training, use
+from medfocus_pipeline.commands import cache, ending, heads, models
+from medfocus_pipeline.commands.progress import LogHandler, err, say
+from medfocus_pipeline.errors import MedFocusError
+
+_INTERRUPTED = 130
+"""What typer exits with after a `KeyboardInterrupt`."""
+
+app = typer.Typer(
+    help="Few-shot medical image classification: segment, embed, probe, each step cached.",
+    epilog="Example: medfocus masks brain && medfocus embed && medfocus probe",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (start, pipeline, paper, use, training):
+    app.add_typer(commands.app)
+for name, group in (("cache", cache), ("heads", heads), ("models", models)):
+    app.add_typer(group.app, name=name)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"medfocus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more of the log.")] = False,
+) -> None:
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=[LogHandler()])
+
+
+def main(app: typer.Typer = app) -> None:
+    """Run the command line; a `MedFocusError` is one message and exit code 1."""
+    try:
+        app()
+    except MedFocusError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _stopped()
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            _stopped()
+        raise
+    except (MemoryError, OSError, RuntimeError) as error:
+        reason = ending.shortage(error)
+        if reason is None:
+            raise
+        _fail(reason)
+
+
+def _fail(reason: str) -> NoReturn:
+    err.print(f"Error: {reason}", markup=False, style="bold red")
+    sys.exit(1)
+
+
+def _stopped() -> NoReturn:
+    err.print(ending.MESSAGE)
+    sys.exit(ending.code())

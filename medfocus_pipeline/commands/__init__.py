@@ -1,0 +1,1 @@
+"""What each command does and says; the library below says nothing."""

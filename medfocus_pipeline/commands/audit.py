@@ -1,0 +1,266 @@
+"""``medfocus audit``: the same picture on both sides of the split, or under two labels."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from rich.markup import escape
+from rich.table import Table
+
+from medfocus_pipeline.commands.progress import bar, out, say, say_problems
+from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table, summary
+from medfocus_pipeline.datasets.similarity import (
+    HASH_BITS,
+    Fingerprints,
+    fingerprints_of,
+    read_fingerprints,
+    write_fingerprints,
+)
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.errors import DamagedError, DataError, ImageError, MedFocusError
+from medfocus_pipeline.features import plain_rows
+from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.plans import split_of
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import locate_stores
+from medfocus_pipeline.sealed import present, read_json, read_table, write_json, write_table
+from medfocus_pipeline.stores import catalog
+from medfocus_pipeline.types import JSON, FloatArray
+
+PAIRS, COUNTS = "audit.parquet", "audit.json"
+
+_READERS = 4
+_SHOWN = 5
+"""Patients and groups of copies that are named; the JSON names them all."""
+
+_SIDES = {"train": "training", "test": "test", "": "no split"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """An audit and what it was made from.
+
+    Attributes:
+        dataset: without the images that turned out unreadable.
+        pairs: see `audit.PAIRS`.
+        lacking: why embeddings were not compared; empty if they were.
+        notes: what else was not compared.
+    """
+
+    dataset: Dataset
+    found: Audit
+    pairs: pa.Table
+    lacking: str
+    notes: list[str]
+
+
+def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
+    """Compare all images with one another, print what was found, and write it down.
+
+    Returns:
+        1 if `strict` and some test image has the bytes or pixels of a training image, else 0.
+
+    Raises:
+        StoreError: the disk is full, or an embedding store is corrupt.
+    """
+    dataset = open_dataset(context, images_needed=False)
+    measured = measure(context, dataset, config)
+    dataset, found, pairs = measured.dataset, measured.found, measured.pairs
+    context.remember(card=dataset.card_path)
+    write(context.folder, measured)
+    for note in measured.notes:
+        say(note)
+    _print(found, pairs)
+    if measured.lacking:
+        say(f"embedding: not compared, {measured.lacking}")
+    _print_rest(found)
+    say_problems(dataset.problems)
+    say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
+    return int(strict and found.leaked > 0)
+
+
+def measure(context: Context, dataset: Dataset, config: AuditConfig) -> Measured:
+    """Compare all images with one another; hashes of images that were not seen yet are kept.
+
+    Raises:
+        StoreError: the disk is full, or an embedding store is corrupt.
+    """
+    fingerprints, late, notes = _fingerprints(context, dataset)
+    dataset = dataset.without(context, late)
+    embeddings, lacking = _embeddings(context, dataset)
+    split = _split(context, dataset)
+    found = audit(dataset.manifest, split, fingerprints, embeddings=embeddings, config=config)
+    return Measured(dataset, found, pair_table(found, dataset.manifest), lacking, notes)
+
+
+def _fingerprints(
+    context: Context, dataset: Dataset
+) -> tuple[dict[str, Fingerprints], dict[str, str], list[str]]:
+    """Image id -> hashes, image id -> why it turned out unreadable, and what is to be said."""
+    path = context.folder / "fingerprints.parquet"
+    known = read_fingerprints(path)
+    missing = [image_id for image_id in dataset.files if image_id not in known]
+    if missing and not context.data.exists():
+        note = f"{context.data} is not here: pixels are compared as far as they were embedded"
+        return {**_embedded_pixels(context), **known}, {}, [note]
+    problems: dict[str, str] = {}
+    if missing:
+        fresh, problems = _decode(dataset, missing)
+        known |= fresh
+        write_fingerprints(path, known)
+    return known, problems, []
+
+
+def _decode(
+    dataset: Dataset, image_ids: list[str]
+) -> tuple[dict[str, Fingerprints], dict[str, str]]:
+    def look(image_id: str) -> Fingerprints | str:
+        try:
+            return fingerprints_of(dataset.read(image_id))
+        except ImageError as error:
+            return str(error)
+
+    fresh: dict[str, Fingerprints] = {}
+    problems: dict[str, str] = {}
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="audit")
+    try:
+        with bar("looking at images", len(image_ids)) as advance:
+            for image_id, seen in zip(image_ids, pool.map(look, image_ids), strict=True):
+                if isinstance(seen, str):
+                    problems[image_id] = seen
+                else:
+                    fresh[image_id] = seen
+                advance(1)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return fresh, problems
+
+
+def _embedded_pixels(context: Context) -> dict[str, Fingerprints]:
+    """What embedding stores remember of pictures that are not here any more."""
+    found: dict[str, Fingerprints] = {}
+    for store in catalog.open_stores(context.folder, "embeddings"):
+        table = store.index().table()
+        if table is not None:
+            columns = (table["image_id"].to_pylist(), table["pixel_sha256"].to_pylist())
+            pairs = zip(*columns, strict=True)
+            found |= {image_id: Fingerprints(pixels, None) for image_id, pixels in pairs}
+    return found
+
+
+def _embeddings(context: Context, dataset: Dataset) -> tuple[dict[str, FloatArray], str]:
+    """Image id -> embedding of the whole picture, or why there are none."""
+    configs = context.embed.configs(auto=dataset.card.roi)
+    whole = [config for config in configs if config.focus == "original"]
+    if not whole:
+        return {}, "the focus original is not among the embeddings"
+    try:
+        [place] = locate_stores(context, dataset, whole[:1]).embeddings
+    except MedFocusError as error:
+        return {}, str(error)  # the other kinds need no encoder
+    if place.store is None:
+        return {}, f"there are none yet of {place.label}"
+    return plain_rows(place.store), ""
+
+
+def _split(context: Context, dataset: Dataset) -> Split | str:
+    """The split that `probe` uses, or why there is none."""
+    try:
+        return split_of(dataset, context.probe)
+    except DataError as error:
+        return str(error)
+
+
+def write(folder: Path, measured: Measured) -> None:
+    """Writes ``audit.parquet`` and ``audit.json``.
+
+    Raises:
+        StoreError: the disk is full.
+    """
+    pairs = measured.pairs
+    described: JSON = summary(measured.found, pairs)
+    with disk_errors(folder):
+        write_table(folder / PAIRS, pairs, owner=PAIRS)
+        write_json(folder / COUNTS, described, owner=COUNTS)
+
+
+def read_pairs(folder: Path) -> pa.Table:
+    """The pairs that the last audit found.
+
+    Raises:
+        DamagedError: they are missing, or were changed.
+        AccessError: they cannot be read now.
+    """
+    return read_table(folder / PAIRS, owner=PAIRS)
+
+
+def thresholds(folder: Path) -> AuditConfig | None:
+    """Those of the last audit; None if there was none.
+
+    Raises:
+        DamagedError: its file was changed.
+        AccessError: it cannot be read now.
+    """
+    if not present(folder / COUNTS):
+        return None
+    try:
+        described = read_json(folder / COUNTS, owner=COUNTS)
+        return AuditConfig.model_validate(described["thresholds"])
+    except (DamagedError, KeyError, ValueError) as error:
+        raise DamagedError(f"{error}. Run: medfocus audit, which writes it anew.") from error
+
+
+def _print(found: Audit, pairs: pa.Table) -> None:
+    config = found.config
+    meaning = {
+        "bytes": "equal files",
+        "pixels": "equal pixels, other bytes",
+        "perceptual": f"hash: at most {config.distance} of {HASH_BITS} bits differ",
+        "embedding": f"cosine at least {config.cosine:g}",
+    }
+    headings = ("images", "pairs", "across the split", "two labels", "test images concerned")
+    table = Table("same picture", *headings, "example", box=None)
+    examples = _examples(pairs)
+    for one in found.findings:
+        counts = (one.compared, one.pairs, one.across_splits, one.across_labels, one.test_images)
+        numbers = [f"{count:,}" for count in counts]
+        table.add_row(meaning[one.kind], *numbers, escape(examples.get(one.kind, "-")))
+    split = found.split if found.split in {"official", "drawn"} else f"none: {found.split}"
+    say(f"{found.dataset}: split {split}")
+    out.print(table)
+
+
+def _examples(pairs: pa.Table) -> Mapping[str, str]:
+    """Kind -> its first pair."""
+    kinds = pairs["kind"].to_pylist()
+    rows = {kind: pairs.slice(kinds.index(kind), 1).to_pylist()[0] for kind in dict.fromkeys(kinds)}
+    return {kind: f"{row['first_path']} ~ {row['second_path']}" for kind, row in rows.items()}
+
+
+def _print_rest(found: Audit) -> None:
+    counts = Table("files", *(_SIDES[side] for side in found.balance), box=None)
+    for name in next(iter(found.balance.values()), {}):
+        numbers = [f"{classes[name]:,}" for classes in found.balance.values()]
+        counts.add_row(escape(name), *numbers)
+    out.print(counts)
+    if found.repeated:
+        files = sum(map(len, found.repeated))
+        say(f"{files:,} training files are byte-equal to another training file:")
+        for group in found.repeated[:_SHOWN]:
+            say(f"  {' = '.join(map(repr, group[:_SHOWN]))}{' …' if len(group) > _SHOWN else ''}")
+    if found.patients:
+        names = ", ".join(map(repr, found.patients[:_SHOWN]))
+        more = " …" if len(found.patients) > _SHOWN else ""
+        say(f"{len(found.patients):,} patients are on both sides of the split: {names}{more}")
+    tested = sum(found.balance.get("test", {}).values())
+    if found.leaked:
+        say(
+            f"{found.leaked:,} of {tested:,} test images are also among the training images, by "
+            "bytes or pixels; accuracies on the clean ones leave them out"
+        )
+    elif tested:
+        say(f"no test image of {tested:,} was found in training, by bytes or pixels")

@@ -1,0 +1,141 @@
+"""``medfocus cache``: list, verify and prune the stores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from medfocus_pipeline.commands.options import (
+    DEFAULT_CACHE,
+    CacheFolder,
+    DataFolder,
+    DatasetName,
+    ProfileName,
+)
+from medfocus_pipeline.commands.progress import human, out, say
+from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.commands.verify import verify
+from medfocus_pipeline.datasets import manifest as manifests
+from medfocus_pipeline.errors import AccessError, ConfigError, MedFocusError, StoreError
+from medfocus_pipeline.evaluation.processes import remove_left_over
+from medfocus_pipeline.files import leftovers
+from medfocus_pipeline.project.settings import open_context
+from medfocus_pipeline.stores import catalog
+from medfocus_pipeline.stores.store import open_store
+
+app = typer.Typer(help="List, verify and prune the stores.", no_args_is_help=True)
+
+
+@app.command("ls", epilog="Example: medfocus cache ls brain")
+def list_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+) -> None:
+    """List the stores of one data set, or of all."""
+    del data  # every command takes it; what is cached does not depend on it
+    table = Table("data set", "stage", "store", "rows", "size", "in use", box=None)
+    total = 0
+    for name in _names(dataset, cache_):
+        used = _keys_in_use(name, cache_, profile)
+        for path in catalog.store_folders(cache_ / name):
+            size = catalog.size_of(path)
+            total += size
+            rows, use = _rows_and_use(path, used)
+            table.add_row(name, path.parent.name, path.name, rows, human(size), use)
+    out.print(table)
+    say(f"{human(total)} in all")
+
+
+def _rows_and_use(path: Path, used: set[str]) -> tuple[str, str]:
+    try:
+        store = open_store(path)
+    except AccessError:
+        return "?", "cannot be read now"
+    except StoreError:
+        return "?", "unusable"
+    return f"{len(store.index().done):,}", "yes" if store.key in used else "no"
+
+
+@app.command("verify", epilog="Example: medfocus cache verify brain --repair")
+def verify_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Forget what is damaged, so that a run makes it.")
+    ] = False,
+) -> None:
+    """Read every file and compare it with its seal; exit with 1 if one is wrong."""
+    del data, profile  # every command takes them; the stores are all in the cache
+    wrong = 0
+    for name in _names(dataset, cache_):
+        wrong += verify(cache_ / name, repair=repair)
+    say("everything is as it was written" if not wrong else f"{wrong} problems")
+    if wrong:
+        if not repair:
+            say("Run: medfocus cache verify --repair, then the stages again.")
+        raise typer.Exit(int(not repair))
+
+
+@app.command("prune", epilog="Example: medfocus cache prune brain --yes")
+def prune_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove stores that no current setting uses, and shards of images that are gone."""
+    del data
+    items = []
+    for name in _names(dataset, cache_):
+        used = _keys_in_use(name, cache_, profile)
+        ids = set(manifests.read(cache_ / name / "manifest.parquet").image_ids)
+        items += catalog.prunable(cache_ / name, keep=used, image_ids=ids)
+        items += [
+            catalog.Prunable(path, catalog.size_of(path), "a run that was killed left it")
+            for path in leftovers(cache_ / name)
+        ]
+    for folder in remove_left_over():
+        say(f"{folder}: a run that was killed left it, removed")
+    for item in items:
+        say(f"{item.path}: {human(item.size)}, {item.reason}")
+    if not items:
+        say("nothing to prune")
+        return
+    total = human(sum(item.size for item in items))
+    if not yes and not (out.is_terminal and typer.confirm(f"Remove {total}?")):
+        say(f"Nothing was removed. Run again with --yes to remove {total}.")
+        return
+    for item in items:
+        catalog.remove(item)
+    say(f"removed {total}")
+
+
+def _keys_in_use(name: str, cache: Path, profile: str | None) -> set[str]:
+    """Keys of the stores that the data set's settings use.
+
+    Where that cannot be told, because a store of them is damaged, it is every usable one.
+    """
+    from medfocus_pipeline.commands.status import used_stores
+
+    context = open_context(name, data=None, cache=cache, profile=profile)
+    try:
+        return used_stores(context, open_dataset(context, rescan=False)).keys()
+    except MedFocusError as error:
+        say(f"{name}: {error}")
+        stores = (catalog.open_stores(context.folder, stage) for stage in catalog.STAGES)
+        return {store.key for some in stores for store in some}
+
+
+def _names(dataset: str | None, cache: Path) -> Iterator[str]:
+    names = catalog.datasets(cache)
+    if dataset is not None and dataset not in names:
+        known = ", ".join(names) or "none"
+        raise ConfigError(f"{cache} has no data set {dataset!r}. Known there: {known}.")
+    yield from [dataset] if dataset else names

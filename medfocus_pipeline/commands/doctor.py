@@ -1,0 +1,136 @@
+"""``medfocus doctor``: whether this machine can run what is asked of it."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from medfocus_pipeline.commands.models import FAMILIES, ModelConfig, find_weights, known, model_id
+from medfocus_pipeline.commands.progress import human, out, say
+from medfocus_pipeline.devices import cores, resolve_device
+from medfocus_pipeline.errors import ConfigError, MedFocusError
+from medfocus_pipeline.profiles import Profile, load_profile, names
+from medfocus_pipeline.project.settings import open_context
+from medfocus_pipeline.weights import FileHashes
+
+_LEAST_FREE = 2e9
+
+_OF_FAMILIES = dict.fromkeys(entry.package for entry in FAMILIES.values() if entry.package)
+_PACKAGES = ("torch", *_OF_FAMILIES, "zarr", "pyarrow", "scikit-learn")
+
+
+class Check(NamedTuple):
+    """One finding; `fix` is what to type if it is not `ok`."""
+
+    what: str
+    found: str
+    ok: bool
+    fix: str = ""
+
+
+def run(dataset: str | None, *, data: Path | None, cache: Path, profile: str | None) -> int:
+    """Print every check, and for each profile whether it runs here.
+
+    Returns:
+        1 if this machine lacks something, or the profile that was named or last used does not
+        run, or none does; else 0.
+    """
+    try:
+        context = open_context(dataset, data=data, cache=cache, profile=profile)
+        used: str | None = context.profile_name
+        place = [_data(context.data)]
+    except ConfigError:
+        if dataset is not None:
+            raise
+        used, place = profile, []
+    failed = _print_machine([*_packages(), *_machine(), _disk(cache), *place])
+    shown = names() if used is None or used in names() else [*names(), used]
+    lacking = {name: missing(load_profile(name), cache) for name in shown}
+    _print_profiles(lacking)
+    running = [name for name in shown if not lacking[name]]
+    ready = not failed and (used in running if used else bool(running))
+    if ready:
+        say(f"everything is in place for {', '.join(running)}")
+    else:
+        say("some things are to be mended, see above")
+    return int(not ready)
+
+
+def missing(profile: Profile, cache: Path) -> list[str]:
+    """What a profile needs and this machine does not have, each with what to type."""
+    hashes = FileHashes(cache / "weights.json")
+    reasons = ((config, lack(config, hashes)) for config in models_of(profile))
+    return [f"{model_id(config)}: {reason}" for config, reason in reasons if reason]
+
+
+def models_of(profile: Profile) -> tuple[ModelConfig, ...]:
+    """The models that a profile uses."""
+    return profile.masks.segmenter, profile.embed.encoder
+
+
+def download_size(model: str) -> float | None:
+    """About how many bytes a model of the hub has; None if that is not known here."""
+    return next((one.download or None for one in known() if model_id(one.config) == model), None)
+
+
+def lack(config: ModelConfig, hashes: FileHashes) -> str:
+    """Why a model does not run here and what to type; empty if it does."""
+    package = FAMILIES[type(config)].package
+    absent = next((check for check in _packages() if check.what == package and not check.ok), None)
+    if absent:
+        return f"the package {package} is not installed ({absent.fix})"
+    try:
+        if find_weights(config, hashes, download=False) is not None:
+            return ""
+    except MedFocusError as error:
+        return str(error)
+    model = model_id(config)
+    size = download_size(model)
+    about = f", about {human(size)}" if size else ""
+    return f"weights are not on this machine (medfocus models pull {model}{about})"
+
+
+def _print_machine(checks: Sequence[Check]) -> int:
+    table = Table("check", "found", "", box=None)
+    for check in checks:
+        table.add_row(check.what, check.found, "ok" if check.ok else check.fix)
+    out.print(table)
+    return sum(not check.ok for check in checks)
+
+
+def _print_profiles(lacking: dict[str, list[str]]) -> None:
+    table = Table("profile", "runs here", "what is missing", box=None)
+    for name, lacks in lacking.items():
+        table.add_row(name, "no" if lacks else "yes", "\n".join(lacks))
+    out.print(table)
+
+
+def _packages() -> list[Check]:
+    found = [Check("Python", sys.version.split()[0], sys.version_info >= (3, 11), "3.11 or newer")]
+    for name in _PACKAGES:
+        try:
+            found.append(Check(name, version(name), ok=True))
+        except PackageNotFoundError:
+            fix = "make install" if name != "sam2" else "pip install --no-build-isolation sam2"
+            found.append(Check(name, "not installed", ok=False, fix=fix))
+    return found
+
+
+def _machine() -> list[Check]:
+    device = resolve_device("auto")
+    return [Check("device", f"{device}, {cores()} cores", ok=True)]
+
+
+def _disk(cache: Path) -> Check:
+    place = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    return Check(f"disk of {cache}", f"{human(free)} free", free > _LEAST_FREE, "free some space")
+
+
+def _data(data: Path) -> Check:
+    found = "is there" if data.exists() else "is not there"
+    return Check(f"images at {data}", found, data.exists(), "--data path/to/images")

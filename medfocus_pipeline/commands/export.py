@@ -1,0 +1,195 @@
+"""``medfocus export``: one fitted run as a folder that needs no cache."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medfocus_pipeline.classifier.card import card_text
+from medfocus_pipeline.classifier.novelty import parts_of
+from medfocus_pipeline.classifier.pack import write_pack
+from medfocus_pipeline.commands.progress import say
+from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.config import ProbeConfig, ProbeRow
+from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.statistics import Row, budget_of
+from medfocus_pipeline.evaluation.sweep import Run
+from medfocus_pipeline.features import FeatureTable, focus_modes
+from medfocus_pipeline.heads import names
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.packing import Found, check_packable, fitted, measured, origin, pack
+from medfocus_pipeline.project.plans import Plan, features, plan, split_of
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import check_embedded, locate_stores
+from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.reproduction import MEDFOCUS, OWN
+from medfocus_pipeline.types import join_parts
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which run is to be exported.
+
+    Attributes:
+        head: its name; None where there is only one.
+        focus: focus modes, joined by ``+``; None likewise.
+        budget: fraction or shots.
+    """
+
+    head: str | None
+    focus: str | None
+    budget: Budget
+    seed: int
+
+
+def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
+    """Fit the run again, check it against what was stored, write the folder.
+
+    Args:
+        context: of the data set.
+        wanted: which run.
+        out: folder; None is one in the data set's part of the cache.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: more than one run is meant, or there is none; the message lists them.
+        StoreError: the run does not give the stored predictions again.
+    """
+    dataset = open_dataset(context, images_needed=False)
+    known = results.read(context.folder / "results").to_pylist()
+    if wanted.head == OWN:
+        wanted = replace(wanted, head="linear", focus=join_parts(MEDFOCUS))
+    head, focus = _choose(context, known, wanted)
+    found = _find(context, dataset, known, replace(wanted, head=head, focus=focus))
+    check_packable(found.plan)
+    check_embedded(found.plan.context, found.plan.places)
+    table = features(dataset, split_of(dataset, context.probe), found.plan)
+    looks = _looks(context, dataset, table, found)
+    packed = pack(dataset, table, looks, found, fitted(context, table, found))
+    folder = out or context.folder / "models" / _name(found.run)
+    figures = measured(context, table, found)
+    write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
+    row = found.own
+    say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
+    say(f"accuracy on {row['n_test']:,} test images: {row['accuracy']:.3f}, as stored")
+    say(f"classifier: {folder}")
+    return 0
+
+
+def _choose(context: Context, known: Sequence[Row], wanted: Wanted) -> tuple[str, str]:
+    """Head and focus of the one row that fits."""
+    kind, amount = wanted.budget
+    rows = [row for row in known if row[kind] == amount and row["seed"] == wanted.seed]
+    pairs = sorted({(row["head"], row["focus"]) for row in rows})
+    fitting = [
+        (head, focus)
+        for head, focus in pairs
+        if wanted.head in {None, head} and wanted.focus in {None, focus}
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not pairs:
+        raise ConfigError(
+            f"{context.dataset} has no result with {_told(wanted.budget, wanted.seed)}. "
+            f"Known are {_budgets(known)}. Fit it: medfocus probe {context.dataset}"
+        )
+    lines = "\n".join(f"  --head {head} --focus {focus}" for head, focus in fitting or pairs)
+    if fitting:
+        raise ConfigError(f"More than one row of {context.dataset} fits; name one:\n{lines}")
+    asked = ", ".join(one for one in (wanted.head, wanted.focus) if one)
+    raise ConfigError(
+        f"{context.dataset} has no result of {asked} with {_told(wanted.budget, wanted.seed)}; "
+        f"there are:\n{lines}"
+    )
+
+
+def _find(context: Context, dataset: Dataset, known: Sequence[Row], wanted: Wanted) -> Found:
+    """The run of the row, with the settings that it was fitted with."""
+    rows = {row["run_key"]: row for row in known}
+    seeds = 1 + max(row["seed"] for row in known)
+    for probe_row in _configured(context, wanted):
+        one = _planned(context, dataset, probe_row, wanted.budget, seeds=seeds)
+        for candidate in one.runs:
+            if candidate.seed == wanted.seed and candidate.key in rows:
+                done = [rows[run.key] for run in one.runs if run.key in rows]
+                return Found(one, candidate, one.runs, done)
+    raise StoreError(
+        f"The results of {wanted.head} on {wanted.focus} are of other settings, images or "
+        f"another version of MedFocus than {context.dataset} has now. Fit them again: "
+        f"medfocus probe {context.dataset} --row {wanted.head}:{wanted.focus}"
+    )
+
+
+def _configured(context: Context, wanted: Wanted) -> list[ProbeRow]:
+    """What the row may have been fitted with: as configured last, by the profile, by default."""
+    default = {"head": {"name": wanted.head}, "focus": (wanted.focus or "").split("+")}
+    rows = [*context.probe.rows, *context.profile.probe.rows]
+    same = [row for row in rows if (row.head.name, row.parts) == (wanted.head, wanted.focus)]
+    if wanted.head in names() or ":" in (wanted.head or ""):
+        same.append(ProbeRow.model_validate(default))
+    return [row for n, row in enumerate(same) if row not in same[:n]]
+
+
+def _planned(
+    context: Context, dataset: Dataset, row: ProbeRow, budget: Budget, *, seeds: int
+) -> Plan:
+    """The runs of a row at one budget; its focus modes need not be those embedded last."""
+    kind, amount = budget
+    modes = dict.fromkeys([*context.embed.focus, *focus_modes(row.focus)])
+    embed = context.embed.model_copy(update={"focus": tuple(modes)})
+    own = replace(context, settings=context.settings.model_copy(update={"embed": embed}))
+    config = ProbeConfig(
+        rows=(row,),
+        fractions=(amount,) if kind == "fraction" else (),
+        shots=(int(amount),) if kind == "shots" else (),
+        seeds=seeds,
+        split_seed=context.probe.split_seed,
+        test_share=context.probe.test_share,
+    )
+    stores = locate_stores(own, dataset, own.embed.configs(auto=dataset.card.roi))
+    [one] = plan(own, dataset, stores, split_of(dataset, config), config)
+    return one
+
+
+def _looks(context: Context, dataset: Dataset, table: FeatureTable, found: Found) -> FeatureTable:
+    """The features by which an image is familiar: also of whole images, if they are embedded."""
+    row, seeds = found.plan.row, found.run.seed + 1
+    parts = parts_of(row.focus)
+    if parts == row.focus:
+        return table
+    whole = _planned(
+        context,
+        dataset,
+        row.model_copy(update={"focus": parts}),
+        found.run.budget,
+        seeds=seeds,
+    )
+    try:
+        check_embedded(whole.context, whole.places)
+    except StoreError:
+        modes = dict.fromkeys(["original", *context.embed.focus])
+        say(
+            "unfamiliar images are told by the region alone: whole images are not embedded. "
+            f"Better: medfocus embed {context.dataset} --focus {','.join(modes)}"
+        )
+        return table
+    return features(dataset, split_of(dataset, context.probe), whole)
+
+
+def _name(run: Run) -> str:
+    kind, amount = run.budget
+    size = f"{amount:g}-shots" if kind == "shots" else f"{amount:g}-percent"
+    return f"{run.head.name}-{'+'.join(run.focus)}-{size}-seed-{run.seed}"
+
+
+def _told(budget: Budget, seed: int) -> str:
+    return f"{heading(budget)} and seed {seed}"
+
+
+def _budgets(known: Sequence[Row]) -> str:
+    """The budgets that have results, for a message."""
+    budgets = {budget_of(row) for row in known}
+    return ", ".join(heading(budget) for budget in sorted(budgets)) or "none"

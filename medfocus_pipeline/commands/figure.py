@@ -1,0 +1,117 @@
+"""``medfocus figure``: one picture of what MedFocus did with a few images."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfocus_pipeline.commands.progress import say
+from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.commands.status import used_stores
+from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.embeddings import check_masks
+from medfocus_pipeline.project.regions import Region, open_regions, shown_embedding
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import Located
+from medfocus_pipeline.report.sampling import in_turn
+from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, write_png
+
+_NOTHING = "no answers yet: make probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one run said about its test images.
+
+    Attributes:
+        source: readable name of the run.
+        found: image id -> answer.
+    """
+
+    source: str
+    found: Mapping[str, Answer]
+
+
+def run(context: Context, *, count: int, path: Path | None) -> int:
+    """Draw what was done with a few test images.
+
+    Args:
+        count: number of images, classes in turn.
+        path: of the PNG; None is ``figure.png`` in the data set's part of the cache.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: `path` does not end in ``.png``.
+        StoreError: masks or embeddings are missing, or the disk is full.
+    """
+    target = path or context.folder / "figure.png"
+    if target.suffix.lower() != ".png":
+        raise ConfigError(f"--out {target}: expected a name that ends in .png.")
+    dataset = open_dataset(context)
+    stores = used_stores(context, dataset)
+    check_masks(context, stores)
+    config, place = shown_embedding(context, dataset, stores)
+    answers = _answers(context, dataset, place)
+    chosen = choose_images(dataset, count=count, tested=answers.found)
+    regions, classes = open_regions(context, dataset, stores, config), dataset.manifest.classes
+    examples = [
+        _example(regions.read(image_id), classes[label], answers.found.get(image_id))
+        for image_id, label in chosen.items()
+    ]
+    sheet = draw_sheet(examples, rule=config.roi, focus=config.focus, source=answers.source)
+    write_png(sheet, target)
+    say(f"figure: {len(examples)} images, {answers.source}")
+    say(f"picture: {target}")
+    return 0
+
+
+def choose_images(dataset: Dataset, *, count: int, tested: Collection[str]) -> dict[str, int]:
+    """Image id -> class index of a few images, classes in turn, in the order of their SHA-256.
+
+    That order says nothing about an image, so none is chosen for how well it went.
+
+    Args:
+        count: how many at most.
+        tested: ids of the test images; empty takes those of the official split, or all.
+    """
+    manifest = dataset.manifest
+    ids, labels, sides = manifest.image_ids, manifest.labels, manifest.strings("split")
+    usable = manifest.usable.tolist()
+    rows = [row for row in usable if ids[row] in tested]
+    rows = rows or [row for row in usable if sides[row] == "test"] or usable
+    label_of = {ids[row]: int(labels[row]) for row in rows}
+    return {id_: label_of[id_] for id_ in in_turn(label_of, count)}
+
+
+def _answers(context: Context, dataset: Dataset, place: Located) -> Answers:
+    """Those of the run with the most labels, the first seed and, among such, the last head."""
+    folder = context.folder / "results"
+    key = place.store.key if place.store else ""
+    rows = results.read(folder).to_pylist()
+    runs = [row for row in rows if key in row["embedding_keys"].split(",")]
+    if not runs:
+        return Answers(_NOTHING, {})
+    row = max(reversed(runs), key=lambda one: (one["n_train"], -one["seed"]))
+    classes = dataset.manifest.classes
+    found = {
+        one["image_id"]: Answer(classes[one["predicted"]], one["probabilities"][one["predicted"]])
+        for one in results.predictions_of(folder, row["run_key"])
+        if len(one["probabilities"]) == len(classes)  # a class may have come since
+    }
+    learned = f"{row['n_train']:,} training images, seed {row['seed']}"
+    return Answers(f"answers: {row['head']} on {row['focus']}, {learned}", found)
+
+
+def _example(region: Region, label: str, answer: Answer | None) -> Example:
+    return Example(
+        image=region.image,
+        candidates=region.candidates.masks,
+        roi=region.roi.mask,
+        annotation=region.annotation,
+        focused=region.focused,
+        label=label,
+        answer=answer,
+    )

@@ -1,0 +1,35 @@
+"""``medfocus masks``: segment every image, cache its candidate masks."""
+
+from medfocus_pipeline.commands.progress import bar, say, say_problems, say_rate
+from medfocus_pipeline.commands.scan import open_project
+from medfocus_pipeline.config import MasksConfig, Runtime
+from medfocus_pipeline.project.agreement import measure_agreement
+from medfocus_pipeline.project.settings import Context
+
+
+def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool) -> int:
+    """Compute the missing rows of the mask store.
+
+    Returns:
+        1 if `strict` and some image cannot be used, else 0.
+    """
+    project = open_project(context)
+    masks = project.masks_of(config)
+    problems = project.dataset.problems
+    filled = masks.fill(runtime)
+    if filled is None:
+        say(f"masks: all {len(project.dataset.files):,} images are done, nothing to do")
+    else:
+        say_rate(filled.what, filled.computed, filled.seconds)
+        empty = masks.without_candidate()
+        if empty:
+            say(f"{empty:,} images have no candidate: their ROI is the whole image")
+    problems |= project.dataset.problems
+    say(f"store: {masks.store.path}")
+    measured = measure_agreement(project.dataset, masks.store, bar)
+    if measured.get("images"):
+        say(f"mean IoU of the ROI with the annotations of {measured['images']:,} images:")
+        for rule, value in measured["mean_iou"].items():
+            say(f"  {rule}: {value:.3f}")
+    say_problems(problems)
+    return int(strict and bool(problems))

@@ -1,0 +1,200 @@
+"""``medfocus models``: the zoo, which weights are here, and fetching the others."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medfocus_pipeline.commands.options import (
+    DEFAULT_CACHE,
+    CacheFolder,
+    DataFolder,
+    DatasetName,
+    ProfileName,
+)
+from medfocus_pipeline.commands.progress import human, out, say
+from medfocus_pipeline.config import EncoderConfig, Frozen, PluginConfig, SegmenterConfig, installed
+from medfocus_pipeline.encoders import ENCODERS
+from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.profiles import DEFAULT, load_profile
+from medfocus_pipeline.project.settings import open_context
+from medfocus_pipeline.segmenters import SEGMENTERS
+from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.zoo import Entry, Model, name_of
+
+app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
+
+_WIDTH = 100
+"""Of the list, in characters, at most: a terminal may be narrower."""
+
+_INDENT = " " * 6
+
+ModelConfig = SegmenterConfig | EncoderConfig
+
+FAMILIES: dict[type[Frozen], Entry[Any]] = {**SEGMENTERS, **ENCODERS}
+"""Every segmenter and encoder, by the type of its configuration."""
+
+_TAKE_ANY_ID = {name_of(kind): entry.hub for kind, entry in FAMILIES.items() if entry.hub}
+
+
+def known() -> Iterator[Model]:
+    """Every model that the table names."""
+    for entry in FAMILIES.values():
+        yield from entry.models
+
+
+@app.command("list", epilog="Example: medfocus models list")
+def list_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+) -> None:
+    """List the models that MedFocus knows and those of a data set, and which are here."""
+    hashes = FileHashes(cache_ / "weights.json")
+    if dataset is not None:
+        say(f"used by {dataset}:")
+        _say_used(_used(dataset, data, cache_, profile), hashes)
+    for kind, families in (("segmenter", SEGMENTERS), ("encoder", ENCODERS)):
+        for config, entry in families.items():
+            runs_on = f" ({entry.package})" if entry.package else ""
+            say(f"{kind} {name_of(config)}{runs_on}: {entry.what}")
+            for model in entry.models:
+                _say_model(model, entry, hashes)
+            if issubclass(config, PluginConfig):
+                for name, place in installed(config.group).items():
+                    say(f"  {name} ({place})")
+    say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(_TAKE_ANY_ID)}")
+
+
+def _say_used(configs: Iterable[ModelConfig], hashes: FileHashes) -> None:
+    for config in configs:
+        say(f"  {model_id(config)} ({config.name})")
+        _say_indented(_state(config, hashes))
+
+
+def _say_model(model: Model, entry: Entry[Any], hashes: FileHashes) -> None:
+    """Its id, and in a second line what it is and whether it is here."""
+    revision = getattr(model.config, "revision", None)
+    say(f"  {entry.identify(model.config)}{f' at {revision}' if revision else ''}")
+    parts = [
+        f"{model.dim} dimensions" if model.dim else "",
+        "image and text" if entry.has_text(model.config) else "",
+        f"{model.side} px {model.pixels}" if model.side else "",
+        f"licence {model.licence}{', gated' if model.gated else ''}",
+        f"{model.parameters:g} M parameters" if model.parameters else "",
+        model.note,
+        _state(model.config, hashes, model),
+    ]
+    _say_indented("; ".join(part for part in parts if part))
+
+
+def _say_indented(text: str) -> None:
+    for line in textwrap.wrap(text, min(_WIDTH, out.width) - len(_INDENT)):
+        say(f"{_INDENT}{line}")
+
+
+def _state(config: Any, hashes: FileHashes, model: Model | None = None) -> str:
+    """Whether a model's weights are here, with their revision and size, or why not."""
+    try:
+        weights = find_weights(config, hashes, download=False)
+    except WeightsError as error:
+        return f"not here: {error}"
+    if weights is None:
+        size = model.download if model else 0
+        return f"not here ({human(size)})" if size else "not here"
+    size = sum(path.stat().st_size for path in weights.paths.values())
+    revision = weights.identity.revision
+    return f"here ({revision[:8] if revision else 'installed'}, {human(size)})"
+
+
+@app.command("pull", epilog="Example: medfocus models pull facebook/sam2.1-hiera-tiny")
+def pull_command(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hub ids; the models of the profile if left out."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The models that this data set uses.")
+    ] = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(help=f"Of ids that are not in the list: {', '.join(_TAKE_ANY_ID)}."),
+    ] = None,
+) -> None:
+    """Fetch weights into the Hugging Face cache."""
+    hashes = FileHashes(cache_ / "weights.json")
+    wanted = [config_of(model, revision, family=family) for model in models or ()]
+    if dataset is not None:
+        wanted += _used(dataset, data, cache_, profile)
+    for config in wanted or _of_profile(profile or DEFAULT):
+        weights = find_weights(config, hashes, download=True)
+        if weights is None:
+            raise WeightsError(f"The weights of {model_id(config)} cannot be found.")
+        size = human(sum(path.stat().st_size for path in weights.paths.values()))
+        say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
+
+
+def _used(dataset: str, data: Path | None, cache: Path, profile: str | None) -> list[ModelConfig]:
+    context = open_context(dataset, data=data, cache=cache, profile=profile)
+    return [context.masks.segmenter, context.embed.encoder]
+
+
+def _of_profile(name: str) -> list[ModelConfig]:
+    profile = load_profile(name)
+    return [profile.masks.segmenter, profile.embed.encoder]
+
+
+def config_of(model: str, revision: str | None = None, *, family: str | None = None) -> Any:
+    """The configuration that uses a hub model.
+
+    Args:
+        model: an id of the table, one that begins as a family's do (``timm/<name>``), or any.
+        revision: branch, tag or commit; None is the default one.
+        family: what loads an id that is not in the table; None is `clip`.
+
+    Raises:
+        ConfigError: it is a path, no family of that name takes any id, or the id begins as a
+            family's that does not know it.
+    """
+    if Path(model).exists():
+        raise ConfigError(f"{model} is a local folder; give it to --model or --checkpoint.")
+    if family is not None and family not in _TAKE_ANY_ID:
+        raise ConfigError(
+            f"The family {family} does not take any hub id. Those that do: "
+            f"{', '.join(_TAKE_ANY_ID)}."
+        )
+    if family is None:
+        for one in known():
+            if model_id(one.config) == model:
+                fields = type(one.config).model_fields
+                changes = {"revision": revision} if revision and "revision" in fields else {}
+                return one.config.model_copy(update=changes)
+        for entry in FAMILIES.values():
+            if entry.prefix and model.startswith(entry.prefix):
+                return _of_prefix(model, revision, entry)
+    return _TAKE_ANY_ID[family or "clip"](model, revision)
+
+
+def _of_prefix(model: str, revision: str | None, entry: Entry[Any]) -> Frozen:
+    if entry.hub is not None:
+        return entry.hub(model, revision)
+    ids = (model_id(one.config) for one in entry.models)
+    listed = ", ".join(name for name in ids if "/" in name)
+    raise ConfigError(f"There is no implementation of {model}. Known: {listed}.")
+
+
+def model_id(config: Any) -> str:
+    """Hub id or package of a segmenter's or an encoder's weights."""
+    return FAMILIES[type(config)].identify(config)
+
+
+def find_weights(config: Any, hashes: FileHashes, *, download: bool) -> Weights | None:
+    """Weights of a segmenter or an encoder; None if they are not here and not fetched."""
+    return FAMILIES[type(config)].find(config, hashes, download=download)

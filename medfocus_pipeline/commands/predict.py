@@ -1,0 +1,178 @@
+"""``medfocus predict`` and ``medfocus explain``: images through an exported classifier."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from medfocus_pipeline.classifier import Answer, Classifier, Explanation
+from medfocus_pipeline.classifier.card import NOTICE
+from medfocus_pipeline.classifier.explanation import HeatMethod
+from medfocus_pipeline.classifier.overlay import draw
+from medfocus_pipeline.commands.image_files import Source, find, read
+from medfocus_pipeline.commands.progress import bar, out, say
+from medfocus_pipeline.embedding import LEAST_SEEN
+from medfocus_pipeline.report.drawing import printable
+from medfocus_pipeline.report.sheet import write_png
+from medfocus_pipeline.types import JSON, Image
+
+_AT_ONCE = 16
+"""Images in memory together."""
+
+
+@dataclass(slots=True)
+class Said:
+    """What came of the files, in their order.
+
+    Attributes:
+        answers: path, answer, and the overlay if one was drawn.
+        problems: path -> why it could not be read.
+    """
+
+    answers: list[tuple[Path, Answer, Path | None]] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def run(
+    classifier: Classifier,
+    paths: Sequence[Path],
+    *,
+    as_json: bool,
+    overlay: Path | None,
+    method: HeatMethod | None,
+    strict: bool,
+) -> int:
+    """Classify files, print what was said of each.
+
+    Args:
+        classifier: loaded.
+        paths: files, and folders whose images are taken with those of all folders below.
+        as_json: one JSON document instead of a table.
+        overlay: folder of the pictures with heat maps; None draws none.
+        method: of the heat maps; None is what suits the encoder.
+        strict: one unreadable file makes the exit code 1.
+
+    Returns:
+        1 if no file could be read, or `strict` and some could not, else 0.
+    """
+    sources = find(paths)
+    said = Said()
+    with bar("classifying", len(sources)) as advance:
+        for count, some in read(sources, said.problems, at_once=_AT_ONCE):
+            if some:
+                _classify(classifier, some, said, overlay=overlay, method=method)
+            advance(count)
+    if as_json:
+        typer.echo(json.dumps(_document(classifier, said), indent=2))
+    else:
+        _show(said, overlay)
+    return int(not said.answers or (strict and bool(said.problems)))
+
+
+def _classify(
+    classifier: Classifier,
+    some: Sequence[tuple[Source, Image]],
+    said: Said,
+    *,
+    overlay: Path | None,
+    method: HeatMethod | None,
+) -> None:
+    images = [image for _, image in some]
+    if overlay is None:
+        answers = classifier.predict(images)
+        said.answers += [
+            (source.path, answer, None) for (source, _), answer in zip(some, answers, strict=True)
+        ]
+        return
+    explained = classifier.explain(images, method=method)
+    for (source, image), explanation in zip(some, explained, strict=True):
+        picture = _draw(overlay, source, image, explanation)
+        said.answers.append((source.path, explanation.answer, picture))
+
+
+def _draw(folder: Path, source: Source, image: Image, explanation: Explanation) -> Path:
+    path = folder / f"{source.name}.png"
+    write_png(draw(image, explanation, name=source.path.name), path)
+    return path
+
+
+def _document(classifier: Classifier, said: Said) -> JSON:
+    config = classifier.config
+    return {
+        "notice": NOTICE,
+        "classifier": {
+            "dataset": config.dataset,
+            "classes": list(config.classes),
+            "head": config.head.name,
+            "focus": [str(part) for part in config.parts],
+            "run": config.run.key,
+            "threshold": config.threshold,
+        },
+        "images": [_entry(*one) for one in said.answers],
+        "problems": [{"path": path, "problem": why} for path, why in said.problems.items()],
+    }
+
+
+def _entry(path: Path, answer: Answer, overlay: Path | None) -> JSON:
+    entry: JSON = {
+        "path": str(path),
+        "predicted": answer.label,
+        "probabilities": dict(zip(answer.classes, answer.probabilities.tolist(), strict=True)),
+        "roi": {"box": list(answer.box), "area": round(answer.area, 6)},
+        "fallback": answer.roi.fallback,
+        "roi_seen": round(answer.seen, 6),
+        "unfamiliar": answer.unfamiliar,
+        "distance": answer.distance,
+        "threshold": answer.threshold,
+    }
+    return entry if overlay is None else {**entry, "overlay": str(overlay)}
+
+
+def _show(said: Said, overlay: Path | None) -> None:
+    table = Table("image", "answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", "", box=None)
+    for path, answer, _ in said.answers:
+        first, second = (-answer.probabilities).argsort()[:2]
+        cells = [
+            str(path),
+            answer.classes[first],
+            _percent(answer.probabilities[first]),
+            answer.classes[second],
+            _percent(answer.probabilities[second]),
+            ", ".join(map(str, answer.box)),
+            _percent(answer.area),
+            "; ".join(_remarks(answer)),
+        ]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    if said.answers:
+        out.print(table)
+    if said.problems:
+        say(f"{len(said.problems):,} files could not be read:")
+        for name, why in said.problems.items():
+            say(f"  {name!r} {why}")
+    if overlay is not None and said.answers:
+        say(f"pictures: {overlay}")
+    if any(answer.unfamiliar for _, answer, _ in said.answers):
+        say(
+            "unfamiliar: farther from the training images than 99 % of them are from each other; "
+            "the answer means little"
+        )
+    say(NOTICE)
+
+
+def _remarks(answer: Answer) -> list[str]:
+    remarks = []
+    if answer.unfamiliar:
+        remarks.append(f"unfamiliar ({answer.distance:.3f} > {answer.threshold:.3f})")
+    if answer.roi.fallback:
+        remarks.append("no region found: the whole image")
+    if answer.seen < LEAST_SEEN:
+        remarks.append(f"the encoder sees {_percent(answer.seen)} of the region")
+    return remarks
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

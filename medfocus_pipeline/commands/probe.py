@@ -1,0 +1,33 @@
+"""``medfocus probe``: fit heads on the cached features, print the table."""
+
+import time
+
+from medfocus_pipeline.commands.progress import bar, say
+from medfocus_pipeline.commands.results_table import Shown, build, show
+from medfocus_pipeline.config import ProbeConfig
+from medfocus_pipeline.project.project import Project
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import encoder_label
+
+
+def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
+    """Fit the runs that have no result yet, then print the table.
+
+    Returns:
+        0.
+    """
+    project = Project.of(context, progress=bar)
+    plans = project.plans(config)
+    project.context.remember(card=project.dataset.card_path, probe=config)
+    started = time.monotonic()
+    count = project.fit(plans, project.split(config), workers=workers)
+    if count:
+        say(f"probe: {count:,} runs fitted in {time.monotonic() - started:.1f} s")
+    else:
+        say(f"probe: all {sum(len(one.runs) for one in plans):,} runs are done, nothing to do")
+    title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
+    shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
+    paper = project.dataset.card.paper
+    show(build(title, shown, project.results_folder, paper=paper))
+    say(f"results: {project.results_folder / 'results.parquet'}")
+    return 0

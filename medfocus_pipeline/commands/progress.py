@@ -1,0 +1,127 @@
+"""What a user sees while a stage works. Progress on stderr, results on stdout."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from medfocus_pipeline.project.progress import Advance
+
+_WIDTH = 160
+"""Of tables that go to a file or a pipe, in characters; a terminal has its own."""
+
+
+def _console(stderr: bool) -> Console:
+    probe = Console(stderr=stderr)
+    width = None if probe.is_terminal else _WIDTH
+    return Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
+
+
+out, err = _console(stderr=False), _console(stderr=True)
+
+_LOG_EVERY = 15.0
+
+
+class _RateColumn(ProgressColumn):
+    """Rows a second, over the whole run."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.elapsed:
+            return Text("")
+        return Text(f"{task.completed / task.elapsed:.1f}/s")
+
+
+@contextmanager
+def bar(what: str, total: int, /) -> Iterator[Advance]:
+    """A progress bar, or a line every quarter of a minute where stderr is no terminal.
+
+    Yields:
+        A function that is told how many rows are done more, and the total if it changed.
+    """
+    if not err.is_terminal:
+        yield _lines(what, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda rows, total=None: progress.update(task, advance=rows, total=total)
+
+
+def _lines(what: str, expected: int) -> Advance:
+    started = last = time.monotonic()
+    done, whole = 0, expected
+
+    def advance(rows: int, total: int | None = None, /) -> None:
+        nonlocal done, last, whole
+        done += rows
+        whole = total or whole
+        now = time.monotonic()
+        if now - last >= _LOG_EVERY:
+            last = now
+            left = (whole - done) * (now - started) / max(done, 1)
+            err.print(f"{what}: {done:,} of {whole:,}, about {left:.0f} s left")
+
+    return advance
+
+
+class LogHandler(logging.Handler):
+    """The library's log on stderr, above a progress bar that may be there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line a record."""
+        err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+
+
+def say(text: str) -> None:
+    """One line of result; nothing in it is read as markup."""
+    out.print(escape(text))
+
+
+def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:
+    """How many images were left out, and the first few with the reason.
+
+    Args:
+        problems: path -> reason.
+        shown: how many to name; None is all.
+    """
+    if not problems:
+        return
+    say(f"{len(problems):,} files were left out:")
+    for path, reason in islice(problems.items(), shown):
+        say(f"  {path!r} {reason}")
+    if shown is not None and len(problems) > shown:
+        say(f"  … and {len(problems) - shown:,} more; medfocus scan --problems names them all")
+
+
+def say_rate(what: str, count: int, seconds: float) -> None:
+    """How many images a stage computed, and how fast."""
+    say(f"{what}: {count:,} images in {seconds:.1f} s, {count / max(seconds, 1e-9):.1f} images/s")
+
+
+def human(size: float) -> str:
+    """Bytes as people write them: 12.3 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,261 @@
+"""``medfocus report``: one page about a data set, for a doctor and for a reviewer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from medfocus_pipeline import embedding
+from medfocus_pipeline.commands import audit
+from medfocus_pipeline.commands.audit import Measured
+from medfocus_pipeline.commands.progress import bar, human, say
+from medfocus_pipeline.commands.report.cells import Wrong, cells, surest_mistakes
+from medfocus_pipeline.commands.report.duplicates import duplicates
+from medfocus_pipeline.commands.report.gallery import (
+    Survey,
+    class_galleries,
+    label_indices,
+    survey,
+    worst_galleries,
+)
+from medfocus_pipeline.commands.report.maps import embedding_maps
+from medfocus_pipeline.commands.report.provenance import provenance
+from medfocus_pipeline.commands.report.rows import Rows, Standing, gather_rows
+from medfocus_pipeline.commands.report.summary import Facts, summarise
+from medfocus_pipeline.commands.report.tiles import LEGEND, Tiles
+from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.config import EmbedConfig
+from medfocus_pipeline.datasets.audit import AuditConfig
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.features import focus_modes
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.embeddings import check_masks
+from medfocus_pipeline.project.plans import split_of
+from medfocus_pipeline.project.regions import Regions, open_regions, shown_embedding
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import (
+    Located,
+    Stores,
+    check_embedded,
+    encoder_label,
+    locate_stores,
+    masks_label,
+)
+from medfocus_pipeline.report.content import Gallery, Report, Tile
+from medfocus_pipeline.report.page import write_page
+from medfocus_pipeline.report.sampling import DEFAULT, Share, share
+from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.types import FeaturePart, FocusMode
+
+_CANDIDATES = "Candidates have a colour each, the best one orange."
+_NO_IMAGES = "The images are not on this machine, so there are no pictures of them."
+
+
+def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> int:
+    """Gather what the stages before have made, and write the page.
+
+    Args:
+        out: folder of the report; None is ``report`` in the data set's part of the cache.
+        images: how many images all galleries together may show.
+
+    Returns:
+        0.
+
+    Raises:
+        StoreError: a stage has not run yet, a store is corrupt, or the disk is full.
+    """
+    folder = out or context.folder / "report"
+    report = gather(context, images=images)
+    with bar("drawing the page", 1) as advance:
+        files = write_page(report, folder)
+        advance(1)
+    say(f"report: {len(report.table.lines):,} rows, {human(files[0].stat().st_size)}")
+    say(f"page: {files[0]}")
+    return 0
+
+
+def gather(context: Context, *, images: int = DEFAULT) -> Report:
+    """Everything that the page shows.
+
+    Args:
+        images: how many images all galleries together may show.
+
+    Raises:
+        StoreError: a stage has not run yet, or a store is corrupt.
+    """
+    opened = _open(context)
+    shares, dataset = share(images), opened.dataset
+    labels = label_indices(dataset)
+    names = {id_: dataset.manifest.classes[index] for id_, index in labels.items()}
+    masks = opened.stores.masks
+    found = survey(dataset, opened.place, masks.store if masks else None, opened.regions)
+    with bar("drawing images", images) as advance:
+        tiles = Tiles(dataset, names, opened.regions, opened.here, lambda: advance(1))
+        galleries = _galleries(opened, found, tiles, shares)
+        mistakes = _mistakes(opened, tiles, count=shares.mistakes)
+        pairs = duplicates(opened.measured, tiles, count=shares.pairs)
+    maps = embedding_maps(
+        context, dataset, opened.stores, opened.split, tiles, points=shares.points
+    )
+    used = [place.store for place in opened.stores.all() if place.store]
+    rows, facts = opened.rows, _facts(opened, found, tiles)
+    return Report(
+        title=dataset.card.title,
+        subtitle=_subtitle(opened),
+        classes=dataset.manifest.classes,
+        summary=summarise(facts),
+        table=rows.table,
+        tags=rows.tags,
+        cells=cells(context.folder / "results", rows, classes=dataset.manifest.classes),
+        galleries=galleries,
+        mistakes=mistakes,
+        maps=maps,
+        duplicates=pairs,
+        provenance=provenance(context, dataset, used, rows),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """What the report is made from.
+
+    Attributes:
+        config, place: the embedding that the pictures are about.
+        regions: None where there are none to draw.
+        lacking: why, if there should be some.
+        here: whether the images are on this machine.
+    """
+
+    context: Context
+    dataset: Dataset
+    stores: Stores
+    config: EmbedConfig
+    place: Located
+    split: Split
+    rows: Rows
+    measured: Measured
+    regions: Regions | None
+    lacking: str
+    here: bool
+
+
+def _open(context: Context) -> _Opened:
+    dataset = open_dataset(context, images_needed=False)
+    stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
+    check_masks(context, stores)
+    config, place = shown_embedding(context, dataset, stores)
+    check_embedded(context, stores.embeddings)
+    # The images that the audit finds unreadable are left out of what follows, as elsewhere.
+    measured = _audit(context, dataset)
+    dataset = measured.dataset
+    split = split_of(dataset, context.probe)
+    rows = gather_rows(context, dataset, stores, split)
+    here = context.data.exists()
+    regions, lacking = None, ""
+    if here and embedding.needs_masks(config):
+        try:
+            regions = open_regions(context, dataset, stores, config)
+        except WeightsError as error:
+            lacking = str(error)
+    return _Opened(
+        context, dataset, stores, config, place, split, rows, measured, regions, lacking, here
+    )
+
+
+def _audit(context: Context, dataset: Dataset) -> Measured:
+    """The audit with the thresholds of the last one; written down if there was none."""
+    known = audit.thresholds(context.folder)
+    if known is not None:
+        return audit.measure(context, dataset, known)
+    measured = audit.measure(context, dataset, AuditConfig())
+    audit.write(context.folder, measured)
+    return measured
+
+
+def _facts(opened: _Opened, survey: Survey, tiles: Tiles) -> Facts:
+    return Facts(
+        context=opened.context,
+        dataset=opened.dataset,
+        split=opened.split,
+        config=opened.config,
+        masked=embedding.needs_masks(opened.config),
+        rows=opened.rows,
+        measured=opened.measured,
+        survey=survey,
+        here=opened.here,
+        lacking=opened.lacking,
+        unread=tiles.unread,
+    )
+
+
+def _galleries(opened: _Opened, survey: Survey, tiles: Tiles, shares: Share) -> list[Gallery]:
+    if not opened.here:
+        return [Gallery("Images", _NO_IMAGES, [])]
+    found = class_galleries(opened.dataset, tiles, shares)
+    if not opened.regions or not found:
+        return found
+    found[0] = replace(found[0], note=f"{found[0].note} {LEGEND} {_CANDIDATES}")
+    return [*found, *worst_galleries(survey, tiles, shares)]
+
+
+def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
+    """The surest wrong answers of the best row's first seed."""
+    best, classes = opened.rows.standings[0], opened.dataset.manifest.classes
+    wrong, tested = surest_mistakes(opened.context.folder / "results", best)
+    modes = _modes(opened, best)
+    tried = [_mistake(tiles, one, classes, modes) for one in wrong[:count]]
+    shown = [tile for tile in tried if tile is not None]
+    seed = min(run.seed for run in best.runs)
+    notes = [
+        f"{best.label} with {heading(best.budget)}, seed {seed}: {len(wrong):,} images of "
+        f"{tested:,} tested are wrong, {len(shown):,} of them, the most confident, are shown."
+    ]
+    if not opened.here:
+        notes.append(_NO_IMAGES)
+    elif opened.regions and modes:
+        notes.append(LEGEND)
+    elif opened.regions:
+        whole = best.focus.startswith("original") and "+" not in best.focus
+        what = "saw the whole images" if whole else "has other regions"
+        notes.append(
+            f"The row {what}; outlined is, for orientation, the region that the rule "
+            f"{opened.config.roi} chose."
+        )
+    return Gallery("The most confident mistakes", " ".join(notes), shown)
+
+
+def _modes(opened: _Opened, best: Standing) -> list[FocusMode]:
+    """Focus modes of a row that its regions can be drawn for: those of the settings used last."""
+    configs = opened.context.embed.configs(auto=opened.dataset.card.roi)
+    keys = opened.stores.keys()
+    if not set(best.embed_keys) <= keys:
+        return []
+    modes = focus_modes(map(FeaturePart.parse, best.focus.split("+")))
+    return [one.focus for one in configs if one.focus in modes and one.focus != "original"]
+
+
+def _mistake(
+    tiles: Tiles, one: Wrong, classes: Sequence[str], modes: Sequence[FocusMode]
+) -> Tile | None:
+    """The tile of a wrong answer; without pictures where the images are not here."""
+    if len(one.probabilities) != len(classes):
+        return None  # a class came or went since
+    tile = tiles.as_read(one.image_id, modes) or Tile(one.path, classes[one.label], {})
+    return replace(
+        tile,
+        name=one.path,
+        label=classes[one.label],
+        probabilities=dict(zip(classes, one.probabilities, strict=True)),
+        predicted=classes[one.predicted],
+    )
+
+
+def _subtitle(opened: _Opened) -> str:
+    context = opened.context
+    profile = Path(context.profile_name).stem
+    parts = [f"profile {profile}", encoder_label(opened.config.encoder)]
+    if embedding.needs_masks(opened.config):
+        parts.append(masks_label(context.masks))
+    today = datetime.now(UTC)
+    return " · ".join([*parts, f"{today.day} {today:%B %Y}"])

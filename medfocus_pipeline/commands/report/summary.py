@@ -1,0 +1,250 @@
+"""What stands above the fold of a report: what ran, the best row, what spoils it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from medfocus_pipeline.commands.audit import Measured
+from medfocus_pipeline.commands.report.gallery import Survey
+from medfocus_pipeline.commands.report.rows import Rows, Standing
+from medfocus_pipeline.commands.report.tiles import percent
+from medfocus_pipeline.config import EmbedConfig
+from medfocus_pipeline.datasets.audit import Audit
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import encoder_label, masks_label
+from medfocus_pipeline.report.content import Summary
+from medfocus_pipeline.report.table import Entry, heading
+
+_NAMED = 3
+"""Files, classes and rows that are named before the rest is counted."""
+
+_MANY_CLASSES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What the summary is made of.
+
+    Attributes:
+        config: the embedding that the pictures are about.
+        here: whether the images are on this machine.
+        lacking: why no region can be drawn; empty if they can be.
+        unread: path -> problem, of images that were to be shown.
+    """
+
+    context: Context
+    dataset: Dataset
+    split: Split
+    config: EmbedConfig
+    masked: bool
+    rows: Rows
+    measured: Measured
+    survey: Survey
+    here: bool
+    lacking: str
+    unread: Mapping[str, str]
+
+
+def summarise(facts: Facts) -> Summary:
+    """The summary in plain words."""
+    sentences = [_data(facts), _models(facts), *_results(facts), " ".join(_regions(facts))]
+    return Summary([one for one in sentences if one], list(_warnings(facts)), _figures(facts))
+
+
+def _data(facts: Facts) -> str:
+    split, names = facts.split, facts.dataset.manifest.classes
+    total = len(split.train) + len(split.test)
+    shown = ", ".join(names[:_MANY_CLASSES]) + (" …" if len(names) > _MANY_CLASSES else "")
+    drawn = "the data set's own split" if split.official else "a split that MedFocus drew"
+    return (
+        f"{total:,} images of {len(names)} classes ({shown}): {len(split.train):,} to train and "
+        f"{len(split.test):,} to test, {drawn}."
+    )
+
+
+def _models(facts: Facts) -> str:
+    context, encoder = facts.context, encoder_label(facts.config.encoder)
+    if not facts.masked:
+        return f"The encoder {encoder} saw the whole images; no region was looked for."
+    return (
+        f"The segmenter {masks_label(context.masks)} proposed regions, the rule "
+        f"{facts.config.roi} chose one of each image, and the encoder {encoder} turned the "
+        f"pictures into features; heads were then trained on few labels."
+    )
+
+
+def _results(facts: Facts) -> Iterator[str]:
+    rows, [best, *others] = facts.rows, facts.rows.standings
+    seeds = f"{best.entry.runs} seeds" if best.entry.runs > 1 else "one seed"
+    choice = (
+        f" It is the highest of {len(rows.standings)} rows on the same test images, so it is "
+        "flattered by the choice: expect somewhat less on new images."
+        if others
+        else ""
+    )
+    yield (
+        f"With {_amount(best)} the best row, {best.label}, is right on {_of(best.entry)} of the "
+        f"test images (mean ± standard deviation over {seeds}).{choice}"
+    )
+    yield _clean(best)
+    yield " ".join([*_compared(rows, best), _chance(facts)])
+
+
+def _compared(rows: Rows, best: Standing) -> Iterator[str]:
+    ours, reference = rows.ours(), rows.reference()
+    if ours is not None and ours.label != best.label:
+        yield f"The paper's method, {ours.label}, has {_of(ours.entry)}."
+    if reference is None or reference.label == best.label:
+        return
+    gap = 100 * (best.entry.mean - reference.entry.mean)
+    sure = (
+        "more than chance explains"
+        if "▲" in best.entry.mark
+        else "which may be chance: the tests do not tell the two apart"
+    )
+    yield (
+        f"The reference, {reference.label}, has {_of(reference.entry)}; the best row leads by "
+        f"{gap:.1f} points, {sure}."
+    )
+
+
+def _clean(best: Standing) -> str:
+    clean, tested = best.clean
+    if clean == tested:
+        return "No test image has the bytes or pixels of a training image."
+    if not clean:
+        return "Every test image is also a training image: no accuracy here means anything."
+    return (
+        f"Without the {tested - clean:,} test images that are also training images, the same row "
+        f"has {best.entry.clean_text} % on the {clean:,} that are left: trust this figure."
+    )
+
+
+def _chance(facts: Facts) -> str:
+    labels = facts.dataset.manifest.labels[facts.split.test]
+    share = np.bincount(labels).max() / len(labels)
+    name = facts.dataset.manifest.classes[int(np.bincount(labels).argmax())]
+    return f"Always answering {name} would be right on {percent(float(share))}."
+
+
+def _regions(facts: Facts) -> Iterator[str]:
+    survey = facts.survey
+    total, fallbacks = len(survey.areas) + len(survey.fallbacks), len(survey.fallbacks)
+    if survey.areas:
+        middle = percent(float(np.median(list(survey.areas.values()))))
+        whole = (
+            f"{fallbacks:,} of {total:,} images have no region and are seen whole."
+            if fallbacks
+            else "Every image has one."
+        )
+        yield f"Half of the regions cover less than {middle} of the image. {whole}"
+    if survey.out_of_sight:
+        yield (
+            f"Of {survey.out_of_sight:,} regions the encoder saw less than half: they lie at an "
+            "end that its cropping cuts off."
+        )
+    if survey.agreement:
+        mean = float(np.mean(list(survey.agreement.values())))
+        sample = ", a sample" if survey.sampled else ""
+        yield (
+            f"Regions overlap the annotations by {mean:.2f} on average (IoU, 1 is perfect), over "
+            f"{len(survey.agreement):,} annotated images{sample}."
+        )
+
+
+def _warnings(facts: Facts) -> Iterator[str]:
+    found = facts.measured.found
+    yield from _leaks(found)
+    problems = dict(facts.dataset.problems) | dict(facts.unread)
+    if problems:
+        yield f"{len(problems):,} files cannot be read and are left out: {_some(problems)}."
+    yield from _rows(facts)
+    if not facts.here:
+        yield (
+            "The images are not on this machine: galleries, thumbnails and pictures of mistakes "
+            "are left out. With them: medfocus report --data path/to/images."
+        )
+    if facts.lacking:
+        yield f"The pictures show no regions: {facts.lacking}"
+    if facts.measured.notes:
+        yield "Without the images, the audit compares pixels only as far as they were embedded."
+
+
+def _leaks(found: Audit) -> Iterator[str]:
+    tested = sum(found.balance.get("test", {}).values())
+    if found.leaked:
+        yield (
+            f"{found.leaked:,} of {tested:,} test images are also among the training images, by "
+            "bytes or pixels: the accuracy on all of them is flattered. Read the clean rows."
+        )
+    near = {one.kind: one for one in found.findings}
+    for kind, what in (("perceptual", "by perceptual hash"), ("embedding", "by embedding")):
+        if kind in near and near[kind].test_images:
+            yield (
+                f"{near[kind].test_images:,} of {tested:,} test images look nearly like a "
+                f"training image, {what}: see the pairs below."
+            )
+    two = sum(one.across_labels for one in found.findings if one.kind in {"bytes", "pixels"})
+    if two:
+        yield f"{two:,} pairs of the same picture have two labels: one of each pair is wrong."
+    if found.patients:
+        names = _some(dict.fromkeys(found.patients, ""))
+        yield f"{len(found.patients):,} patients are on both sides of the split: {names}."
+    if found.repeated:
+        files = sum(map(len, found.repeated))
+        yield f"{files:,} training files are byte-equal to another training file."
+
+
+def _rows(facts: Facts) -> Iterator[str]:
+    rows = facts.rows
+    if rows.lacking:
+        yield (
+            f"{len(rows.lacking)} rows did not run for want of weights: {_some(rows.lacking)}. "
+            "What to fetch: medfocus models list."
+        )
+    if rows.unfinished:
+        names = _some({f"{label} ({done})": "" for label, done in rows.unfinished.items()})
+        yield f"{len(rows.unfinished)} rows are unfinished: {names}."
+    if rows.left_out:
+        yield (
+            f"{rows.left_out} more rows of reproduce were not asked for: make reproduce "
+            f"DATASET={facts.context.dataset}."
+        )
+    if any(one.entry.runs == 1 for one in rows.standings):
+        yield "Some rows have one seed only: their spread is not known."
+
+
+def _figures(facts: Facts) -> dict[str, str]:
+    rows, best = facts.rows, facts.rows.standings[0]
+    figures = {"best accuracy": _of(best.entry)}
+    clean, tested = best.clean
+    figures["without leaks"] = f"{best.entry.clean_text} %" if clean else "none"
+    if clean == tested:
+        figures["without leaks"] = "the same"
+    reference, ours = rows.reference(), rows.ours()
+    if ours is not None and ours.label != best.label:
+        figures["MedFocusCLIP"] = _of(ours.entry)
+    if reference is not None and reference.label != best.label:
+        figures["reference"] = _of(reference.entry)
+    figures["images"] = f"{len(facts.split.train) + len(facts.split.test):,}"
+    return figures
+
+
+def _amount(one: Standing) -> str:
+    kind, amount = one.budget
+    if (kind, amount) == ("fraction", 100):
+        return "all training images"
+    return f"{heading(one.budget)}{' of the training images' if kind == 'fraction' else ' a class'}"
+
+
+def _of(entry: Entry) -> str:
+    return f"{100 * entry.mean:.1f} ± {100 * entry.spread:.1f} %"
+
+
+def _some(names: Mapping[str, str]) -> str:
+    shown = "; ".join(list(names)[:_NAMED])
+    more = len(names) - _NAMED
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,0 +1,185 @@
+"""``medfocus reproduce``: every row of the paper's table for a data set, in one command."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from medfocus_pipeline import reproduction
+from medfocus_pipeline.commands import diagnosis, embed, masks
+from medfocus_pipeline.commands.doctor import lack
+from medfocus_pipeline.commands.progress import bar, say
+from medfocus_pipeline.commands.results_table import Shown, build, show, write
+from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.commands.train_adapter import default_adapter
+from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
+from medfocus_pipeline.features import focus_modes
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.fits import fit_missing
+from medfocus_pipeline.project.plans import Plan, has_region, plan, split_of
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import (
+    Located,
+    Stores,
+    encoder_label,
+    locate_masks,
+    locate_stores,
+)
+from medfocus_pipeline.reproduction import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows whose features come from one segmenter, ROI rule and encoder.
+
+    Attributes:
+        context: with the settings of these stages.
+        rows: what is fitted on the features.
+    """
+
+    context: Context
+    rows: list[Row]
+
+
+def run(
+    context: Context,
+    *,
+    names: Sequence[str] | None,
+    seeds: int | None,
+    runtime: Runtime,
+    workers: int,
+) -> int:
+    """Run the stages that are missing, fit what is missing, print and write the table.
+
+    Args:
+        names: rows, see `reproduction.rows`; None is all of them.
+        seeds: number of them; None is the profile's.
+        workers: processes that fit.
+
+    Returns:
+        1 if no row can run on this machine, else 0.
+    """
+    started = time.monotonic()
+    dataset = open_dataset(context, images_needed=False)
+    known = reproduction.rows(default_adapter(context))
+    rows = reproduction.chosen(known, names)
+    context.remember(card=dataset.card_path)
+    config = _protocol(context, seeds)
+    split = split_of(dataset, config)
+    plans: dict[str, Plan] = {}
+    notes: dict[str, str] = {}
+    for source in sources(context, rows):
+        reason = lacking(source.context)
+        if reason:
+            notes |= {row.name: reason for row in source.rows}
+            continue
+        stores = _stage_one(source.context, dataset, runtime)
+        own = config.model_copy(update={"rows": tuple(map(probe_row, source.rows))})
+        made = plan(source.context, dataset, stores, split, own)
+        plans |= {row.name: one for row, one in zip(source.rows, made, strict=True)}
+    folder = context.folder / "results"
+    count = fit_missing(dataset, split, list(plans.values()), folder, workers=workers, progress=bar)
+    minutes = (time.monotonic() - started) / 60
+    say(f"reproduce: {count:,} runs fitted, {minutes:.1f} min in all" if count else _DONE)
+    reference = next((row.label for row in rows if row.name == reproduction.REFERENCE), None)
+    _report(context, dataset, [_shown(row, plans, notes) for row in rows], reference)
+    return int(not plans)
+
+
+_DONE = "reproduce: everything is done, nothing to do"
+
+
+def _protocol(context: Context, seeds: int | None) -> ProbeConfig:
+    """Fractions and seeds of the profile; the rows are put in later."""
+    config = context.profile.probe
+    return config if seeds is None else config.model_copy(update={"seeds": seeds})
+
+
+def sources(context: Context, rows: Sequence[Row]) -> list[Source]:
+    """Rows by what their features come from, the focus modes of each together."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        masked = has_region(row.focus)
+        masks = (row.segmenter, row.roi) if masked else (None, None)
+        key = (row.encoder, row.fit, *masks)
+        groups.setdefault(key, []).append(row)
+    return [Source(_context(context, own), own) for own in groups.values()]
+
+
+def _context(context: Context, rows: Sequence[Row]) -> Context:
+    first, profile = rows[0], context.profile
+    modes = focus_modes(part for row in rows for part in row.focus)
+    # Of the profile's own encoder `original` is embedded beside the masks, whatever rows are asked
+    # for: so a row has one key, and whole images are embedded once.
+    own = first.encoder is None and first.fit is None
+    regions = own and profile.embed.roi_parts is not False
+    changes: dict[str, object] = {"focus": tuple(modes), "roi_parts": regions}
+    changes |= {"fit": first.fit} if first.fit else {}
+    changes |= {"encoder": first.encoder} if first.encoder else {}
+    changes |= {"roi": first.roi} if first.roi else {}
+    segmenter = {"segmenter": first.segmenter} if first.segmenter else {}
+    settings = context.settings.model_copy(
+        update={
+            "masks": profile.masks.model_copy(update=segmenter),
+            "embed": profile.embed.model_copy(update=changes),
+        }
+    )
+    return replace(context, settings=settings, passing=True)
+
+
+def lacking(context: Context) -> str:
+    """Which weights are missing here and what to type; empty if nothing is."""
+    segmenters = [context.masks.segmenter] if context.embed.needs_masks else []
+    hashes = context.hashes()
+    reasons = [lack(config, hashes) for config in (context.embed.encoder, *segmenters)]
+    return next((reason for reason in reasons if reason), "")
+
+
+def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
+    """The stores of these settings, made where they are missing."""
+    if context.embed.needs_masks:
+        place = locate_masks(context, dataset, context.masks)
+        if _incomplete(place):
+            masks.run(context, context.masks, runtime, strict=False)
+    configs = context.embed.configs(auto=dataset.card.roi)
+    stores = locate_stores(context, dataset, configs)
+    if any(map(_incomplete, stores.all())):
+        embed.run(context, context.embed, runtime, strict=False)
+        stores = locate_stores(context, dataset, configs)
+    return stores
+
+
+def _incomplete(place: Located) -> bool:
+    return place.store is None or bool(place.missing())
+
+
+def probe_row(row: Row) -> ProbeRow:
+    """A row as `plan` takes it."""
+    return ProbeRow(head=row.head, focus=row.focus)
+
+
+def _shown(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> Shown:
+    one = plans.get(row.name)
+    return Shown(
+        row.label,
+        one.runs if one else [],
+        one.note if one else "needs weights",
+        "" if one else notes[row.name],
+        row.group,
+        row.method,
+    )
+
+
+def _report(
+    context: Context, dataset: Dataset, shown: Sequence[Shown], reference: str | None
+) -> None:
+    title = (
+        f"{dataset.card.title}, profile {context.profile_name}: "
+        f"{encoder_label(context.profile.embed.encoder)}"
+    )
+    folder = context.folder / "results"
+    table = build(title, shown, folder, paper=dataset.card.paper, reference=reference)
+    show(table)
+    lines = {one.label: one.runs for one in shown}
+    measured = diagnosis.write(folder, lines, classes=dataset.manifest.classes)
+    for path in (*write(table, folder), measured):
+        say(f"written: {path}")

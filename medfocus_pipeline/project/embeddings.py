@@ -1,0 +1,194 @@
+"""Stage one, second half, of a project: its embedding stores, and the class texts'."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from medfocus_pipeline import embedding
+from medfocus_pipeline.config import EmbedConfig, Runtime
+from medfocus_pipeline.encoders import has_text, load_encoder
+from medfocus_pipeline.encoders.feature_file import FeatureFile, listed
+from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
+from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.features import class_texts
+from medfocus_pipeline.profiles import EmbedPlan
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.filling import Filled, JobMaker, fill_missing
+from medfocus_pipeline.project.progress import Progress
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import Located, Stores, locate_stores
+from medfocus_pipeline.segmentation import MaskReader
+from medfocus_pipeline.stores.job import Job
+
+if TYPE_CHECKING:
+    from medfocus_pipeline.project.project import Project
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What an encoder makes of a project's images.
+
+    Attributes:
+        project: whose.
+        plan: one encoder, one store for each focus mode.
+    """
+
+    project: "Project"
+    plan: EmbedPlan
+
+    @property
+    def configs(self) -> list[EmbedConfig]:
+        """One for each focus mode, the ROI rule `auto` settled by the card."""
+        return self.plan.configs(auto=self.project.dataset.card.roi)
+
+    def locate(self, *, download: bool = False) -> Stores:
+        """The stores as far as they are known.
+
+        Args:
+            download: fetch the encoder's weights if they are not here.
+
+        Raises:
+            WeightsError: they cannot be fetched, or a local file is missing.
+        """
+        project = self.project
+        return locate_stores(project.context, project.dataset, self.configs, download=download)
+
+    def fill(
+        self, runtime: Runtime | None = None, *, progress: Progress | None = None
+    ) -> list[Filled]:
+        """Embed what is missing, images and class prompts, as ``make embed`` does.
+
+        An image that cannot be read any more is left out of the project.
+
+        Args:
+            runtime: device, batch size and workers.
+            progress: instead of the project's.
+
+        Returns:
+            What was computed, a line a store; empty if nothing was missing.
+
+        Raises:
+            ConfigError: the ROI rule `text` with an encoder that reads none.
+            DataError: the images are not there.
+            StoreError: the masks are missing, the disk is full, or another process writes.
+            WeightsError: the encoder's weights cannot be had.
+        """
+        if self.configs[0].roi == "text" and not has_text(self.plan.encoder):
+            raise ConfigError(
+                "The ROI rule text compares regions with the class prompts, and "
+                f"{self.plan.encoder.name} has no text tower. Use --encoder clip, or --roi best."
+            )
+        project, stores = self.project, self.locate()
+        check_masks(project.context, stores)
+        project.context.remember(card=project.dataset.card_path, embed=self.plan)
+        if not any(map(_lacks, _own(stores))):
+            return []
+        project.need_images()
+        filled = self._compute(runtime or Runtime(), progress or project.progress)
+        for one in filled:
+            project.leave_out(one.problems)
+        return filled
+
+    def _compute(self, runtime: Runtime, progress: Progress) -> list[Filled]:
+        stores = self.locate(download=True)
+        weights = stores.embeddings[0].need_weights()
+        encoder = load_encoder(self.plan.encoder, weights, runtime)
+        folder, dataset = self.project.context.folder, self.project.dataset
+        filled = []
+        if isinstance(encoder, TextEncoder) and stores.texts and _lacks(stores.texts):
+            specs, rows = embedding.text_array_specs(encoder.dim), embedding.TEXT_SHARD_ROWS
+            with stores.texts.writing(folder, specs, shard_rows=rows) as store:
+                job = _text_job(dataset, encoder)
+                what = f"{len(dataset.prompts):,} class prompts"
+                filled.append(
+                    fill_missing(store, stores.texts, job, runtime, what=what, progress=progress)
+                )
+            stores = self.locate(download=True)
+        for config, place in zip(self.configs, stores.embeddings, strict=True):
+            if not _lacks(place):
+                continue
+            job, doing = _image_job(dataset, config, stores, encoder)
+            specs, rows = embedding.array_specs(config, encoder), embedding.SHARD_ROWS
+            with place.writing(folder, specs, shard_rows=rows) as store:
+                what = f"{doing} {place.label}"
+                filled.append(
+                    fill_missing(store, place, job, runtime, what=what, progress=progress)
+                )
+        return filled
+
+
+def check_masks(context: Context, stores: Stores) -> None:
+    """Refuse to go on without the masks that a focus mode needs.
+
+    Raises:
+        StoreError: some images have no masks.
+    """
+    missing = stores.masks.missing() if stores.masks else []
+    if stores.masks and missing:
+        raise StoreError(
+            f"{len(missing):,} of {len(stores.masks.ids):,} images have no masks of "
+            f"{stores.masks.label}. Run: make masks DATASET={context.dataset}"
+        )
+
+
+def _own(stores: Stores) -> Sequence[Located]:
+    return [*stores.embeddings, *([stores.texts] if stores.texts else [])]
+
+
+def _lacks(place: Located) -> bool:
+    return place.store is None or bool(place.missing())
+
+
+def _text_job(dataset: Dataset, encoder: TextEncoder) -> JobMaker:
+    def job(*, batch_size: int | None, workers: int, calls: int) -> Job[Any]:
+        del batch_size, workers, calls  # one call after the other: there are few
+        return embedding.text_job(encoder, dataset.prompts)
+
+    return job
+
+
+def _image_job(
+    dataset: Dataset, config: EmbedConfig, stores: Stores, encoder: Encoder
+) -> tuple[JobMaker, str]:
+    """How to compute the rows, and what that is called."""
+    if isinstance(encoder, FeatureFile):
+        return _look_up(dataset, encoder), "reading"
+    candidates = similarity = None
+    if embedding.needs_masks(config) and stores.masks and stores.masks.store:
+        candidates = MaskReader(stores.masks.store)
+        similarity = _similarity(dataset, config, stores, encoder)
+    job = partial(embedding.job, encoder, config, dataset.read, candidates, similarity=similarity)
+    return job, "embedding"
+
+
+def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
+    manifest = dataset.manifest
+    usable: dict[str, list[str]] = {}
+    for row in manifest.usable.tolist():
+        usable.setdefault(manifest.image_ids[row], []).append(manifest.paths[row])
+    rows, surplus = file.match(usable)
+    if surplus:
+        _log.warning(
+            "%s has %s rows of no image here: %s", file.name, f"{len(surplus):,}", listed(surplus)
+        )
+
+    def job(*, batch_size: int | None, workers: int, calls: int) -> Job[Any]:
+        del batch_size, calls  # nothing is computed
+        return embedding.looked_up_job(rows, dataset.read, workers=workers)
+
+    return job
+
+
+def _similarity(
+    dataset: Dataset, config: EmbedConfig, stores: Stores, encoder: Encoder
+) -> embedding.Similarity | None:
+    if config.roi != "text":
+        return None
+    if stores.texts is None or stores.texts.store is None:
+        raise ValueError("class prompts are embedded before images")
+    texts = class_texts(stores.texts.store, dataset.card.prompts())
+    return embedding.text_similarity(encoder, texts, fit=config.fit)

@@ -1,0 +1,98 @@
+"""Stage one, first half, of a project: its mask store."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from medfocus_pipeline import segmentation
+from medfocus_pipeline.config import MasksConfig, Runtime
+from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.project.filling import Filled, fill_missing
+from medfocus_pipeline.project.progress import Progress
+from medfocus_pipeline.project.stores import Located, locate_masks
+from medfocus_pipeline.segmenters import load_segmenter
+from medfocus_pipeline.stores.store import Store
+
+if TYPE_CHECKING:
+    from medfocus_pipeline.project.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """The candidate masks of a project's images.
+
+    Attributes:
+        project: whose.
+        config: the segmenter and its settings.
+    """
+
+    project: "Project"
+    config: MasksConfig
+
+    def missing(self) -> list[str]:
+        """Ids of images without masks, each once."""
+        return self._locate().missing()
+
+    @property
+    def store(self) -> Store:
+        """The store.
+
+        Raises:
+            StoreError: nothing was computed yet.
+        """
+        place = self._locate()
+        if place.store is None:
+            raise StoreError(
+                f"There are no masks of {place.label}. Run: make masks "
+                f"DATASET={self.project.name}, or project.masks.fill()."
+            )
+        return place.store
+
+    def fill(
+        self, runtime: Runtime | None = None, *, progress: Progress | None = None
+    ) -> Filled | None:
+        """Segment the images that have no masks, as ``make masks`` does.
+
+        An image that cannot be read any more is left out of the project.
+
+        Args:
+            runtime: device, batch size and workers.
+            progress: instead of the project's.
+
+        Returns:
+            What was computed; None if nothing was missing.
+
+        Raises:
+            DataError: the images are not there.
+            WeightsError: the segmenter's weights cannot be had.
+            StoreError: the disk is full, or another process writes.
+        """
+        project = self.project
+        place = self._locate()
+        missing = place.missing()
+        project.context.remember(card=project.dataset.card_path, masks=self.config)
+        if place.store is not None and not missing:
+            return None
+        project.need_images()
+        place = self._locate(download=True)
+        runtime = runtime or Runtime()
+        specs, rows = segmentation.array_specs(self.config), segmentation.SHARD_ROWS
+        with place.writing(project.context.folder, specs, shard_rows=rows) as store:
+            segmenter = load_segmenter(self.config, place.need_weights(), runtime)
+            job = partial(segmentation.job, segmenter, self.config, project.dataset.read)
+            filled = fill_missing(
+                *(store, place, job, runtime),
+                what=f"masks with {place.label}",
+                progress=progress or project.progress,
+            )
+        project.leave_out(filled.problems)
+        return filled
+
+    def without_candidate(self) -> int:
+        """Number of images of which the ROI is the whole image, for want of a candidate."""
+        table = self.store.index().table()
+        return 0 if table is None else sum(not count for count in table["candidates"].to_pylist())
+
+    def _locate(self, *, download: bool = False) -> Located:
+        project = self.project
+        return locate_masks(project.context, project.dataset, self.config, download=download)

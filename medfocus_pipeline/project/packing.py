@@ -1,0 +1,206 @@
+"""What goes into an exported folder: the run fitted again, its models, its figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline import __version__
+from medfocus_pipeline.classifier.card import SCORES, Measured, Origin, Score
+from medfocus_pipeline.classifier.models import anchored
+from medfocus_pipeline.classifier.novelty import Familiar
+from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
+from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
+from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.diagnostics import class_recalls, read_answers
+from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.statistics import Row, t_interval
+from medfocus_pipeline.evaluation.sweep import Run, fit, predict, to_fit
+from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.heads.saved import Saved, load, save
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.plans import Plan, has_region
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.types import FeaturePart, ModelIdentity
+
+TOLERANCE = 1e-5
+"""Of the probabilities that the exported head gives, against those that the run stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run that has a result.
+
+    Attributes:
+        plan: of its row of the table.
+        run: itself.
+        beside: all runs of the row that were planned, of every seed.
+        rows: results of those of its budget, one a seed.
+    """
+
+    plan: Plan
+    run: Run
+    beside: Sequence[Run]
+    rows: Sequence[Row]
+
+    @property
+    def own(self) -> Row:
+        """The run's result."""
+        return next(row for row in self.rows if row["run_key"] == self.run.key)
+
+
+def check_packable(one: Plan) -> None:
+    """Refuse what a folder cannot hold or what could not look at a new image.
+
+    Raises:
+        ConfigError: the row has a plug-in, or features of a file.
+    """
+    if isinstance(one.context.embed.encoder, FeaturesConfig):
+        raise ConfigError(
+            f"{one.label} is fitted on features of a file, which says nothing of new images, so "
+            "there is nothing to predict with. Embed with an encoder: medfocus models list."
+        )
+    masked = [one.context.masks.segmenter] if has_region(one.row.focus) else []
+    for config in (one.row.head, one.context.embed.encoder, *masked):
+        if isinstance(config, PluginConfig):
+            raise ConfigError(
+                f"{one.label} uses the plug-in {config.name}, and a classifier's folder has no "
+                "code in it. Export a row of MedFocus's own: medfocus heads list, models list."
+            )
+
+
+def fitted(context: Context, table: FeatureTable, found: Found) -> Saved:
+    """The head, taken apart; put together again it gives the stored predictions.
+
+    First the run alone, then beside those that the sweep trained it with: what such a training
+    gives may depend on them by rounding.
+
+    Raises:
+        StoreError: it does not.
+    """
+    stored = _stored(context, table, found.run)
+    others = {run.key for run in found.beside} - {found.run.key}
+    away = np.inf
+    for together in ([found.run], to_fit(found.beside, others)):
+        place = [run.key for run in together].index(found.run.key)
+        saved = save(fit(table, together)[place])
+        again = predict(load(saved, prompts=table.prompts), table)
+        away = float(np.abs(again - stored).max())
+        if away <= TOLERANCE:
+            return saved
+    raise StoreError(
+        f"{found.plan.label} does not give the stored predictions again (probabilities differ by "
+        f"up to {away:.1e}): they were made on another machine or with other packages. Remove "
+        f"{context.folder / 'results'} and run: medfocus probe {context.dataset}"
+    )
+
+
+def _stored(context: Context, table: FeatureTable, run: Run) -> NDArray[np.float64]:
+    """The run's probabilities of the test images, ``(n_test, K)``, in the table's order."""
+    rows = results.predictions_of(context.folder / "results", run.key)
+    answers = {(row["image_id"], row["class_index"]): row["probabilities"] for row in rows}
+    try:
+        return np.array(
+            [answers[table.image_ids[row], int(table.labels[row])] for row in table.test]
+        )
+    except KeyError:
+        raise StoreError(
+            f"The stored predictions of {context.dataset} lack some of its test images. Remove "
+            f"{context.folder / 'results'} and run: medfocus probe {context.dataset}"
+        ) from None
+
+
+def pack(
+    dataset: Dataset, table: FeatureTable, looks: FeatureTable, found: Found, saved: Saved
+) -> Pack:
+    """Everything that the folder holds but its model card.
+
+    Args:
+        dataset: whose card names the classes.
+        table: the features that the run was fitted on.
+        looks: those by which an image is familiar or not, of the same images.
+        found: the run.
+        saved: its head.
+    """
+    row, run, masks = found.plan.row, found.run, found.plan.stores.masks
+    embed = found.plan.context.embed.configs(auto=dataset.card.roi)[0]
+    masked = has_region(row.focus)
+    images = looks.features[looks.train[run.subset]]
+    familiar = Familiar.of(images, generator("familiar", run.subset_key))
+    config = PackConfig(
+        medfocus=__version__,
+        dataset=table.dataset,
+        title=dataset.card.title,
+        classes=table.classes,
+        phrases=tuple(one.prompt for one in dataset.card.classes),
+        masks=_masks(found.plan.context.masks) if masked else None,
+        roi=embed.roi,
+        fit=embed.fit,
+        parts=row.focus,
+        familiar_parts=tuple(map(FeaturePart.parse, looks.keys.focus)),
+        views=embed.views,
+        encoder=anchored(embed.encoder),
+        segmenter=_model(masks.store) if masked and masks else None,
+        encoder_model=_model(found.plan.places[0].store),
+        head=row.head,
+        head_kind=saved.kind,
+        head_settings=saved.settings,
+        temperature=table.temperature,
+        neighbour=familiar.neighbour,
+        threshold=familiar.threshold,
+        run=_trained_on(table, run),
+    )
+    return Pack(config, saved, table.text, familiar)
+
+
+def _masks(config: MasksConfig) -> MasksConfig:
+    return config.model_copy(update={"segmenter": anchored(config.segmenter)})
+
+
+def _trained_on(table: FeatureTable, run: Run) -> TrainedOn:
+    kind, amount = run.budget
+    return TrainedOn(
+        key=run.key,
+        fraction=amount if kind == "fraction" else None,
+        shots=int(amount) if kind == "shots" else None,
+        seed=run.seed,
+        images=len(run.subset),
+        test_images=len(table.test),
+    )
+
+
+def _model(store: Store | None) -> Model:
+    """The model that a store was made with, whatever weights this machine has now."""
+    if store is None:
+        raise ValueError("stores are checked first")
+    made = store.recipe.model
+    return Model.of(ModelIdentity(made["id"], store.revision, made["files"]))
+
+
+def origin(dataset: Dataset) -> Origin:
+    """Where the images are from, by the data set's card."""
+    card = dataset.card
+    return Origin(card.modality, card.source, card.licence, card.citation)
+
+
+def measured(context: Context, table: FeatureTable, found: Found) -> Measured:
+    """What the run and those of other seeds were measured to do."""
+    own = found.own
+    keys = [row["run_key"] for row in found.rows]
+    answers = read_answers(results.read(context.folder / "results", "predictions"), keys)
+    return Measured(
+        seeds=len(found.rows),
+        test_images=own["n_test"],
+        clean_images=own["n_test_clean"],
+        scores={name: _score(found.rows, own, name) for name in SCORES},
+        recalls=class_recalls(list(answers.values()), n_classes=len(table.classes)),
+    )
+
+
+def _score(rows: Sequence[Row], own: Row, name: str) -> Score:
+    values = np.array([NAN if row[name] is None else row[name] for row in rows])
+    return Score(NAN if own[name] is None else own[name], float(values.mean()), t_interval(values))

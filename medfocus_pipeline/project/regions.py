@@ -1,0 +1,116 @@
+"""What was done with one image, read back: candidates, ROI, annotation, the focused picture."""
+
+from dataclasses import dataclass
+
+from medfocus_pipeline import embedding, segmentation
+from medfocus_pipeline.config import EmbedConfig, Runtime
+from medfocus_pipeline.datasets.layout import annotation_paths
+from medfocus_pipeline.datasets.readers import read_annotation
+from medfocus_pipeline.encoders import load_encoder
+from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.features import class_texts
+from medfocus_pipeline.masks.focus import focus
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import Located, Stores, check_embedded, locate_stores
+from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.types import Candidates, Image, Mask, Roi
+
+_PREFERRED = "segmented"
+"""The focus mode that is shown if it was embedded: the paper's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """One image and its region.
+
+    Attributes:
+        annotation: ``(h, w) bool``; None if nobody drew one.
+        focused: ``(h', w', 3) uint8``, what the encoder was given.
+    """
+
+    image: Image
+    candidates: Candidates
+    roi: Roi
+    annotation: Mask | None
+    focused: Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """Regions by image id, as one configuration has them.
+
+    Attributes:
+        reader: of the candidates.
+        similarity: for the ROI rule `text`, else None.
+    """
+
+    dataset: Dataset
+    config: EmbedConfig
+    reader: segmentation.MaskReader
+    similarity: embedding.Similarity | None
+
+    def read(self, image_id: str) -> Region:
+        """An image with all that belongs to it.
+
+        Raises:
+            ImageError: the image or its annotation cannot be read.
+        """
+        image, found = self.dataset.read(image_id), self.reader(image_id)
+        roi = embedding.region(image, found, self.config, self.similarity)
+        annotation = self.annotation(image_id, image.shape[:2])
+        return Region(image, found, roi, annotation, focus(image, roi, self.config.focus))
+
+    def annotation(self, image_id: str, size: tuple[int, int]) -> Mask | None:
+        """``(h, w) bool`` of an image of that size; None if nobody drew one."""
+        drawn = annotation_paths(self.dataset.root, self.dataset.files[image_id], self.dataset.card)
+        return read_annotation(drawn, size) if drawn else None
+
+
+def shown_embedding(
+    context: Context, dataset: Dataset, stores: Stores
+) -> tuple[EmbedConfig, Located]:
+    """The embedding that pictures are about: segmented, or else the first focused one.
+
+    Raises:
+        StoreError: some images have none.
+    """
+    configs = context.embed.configs(auto=dataset.card.roi)
+    pairs = list(zip(configs, stores.embeddings, strict=True))
+    focused = [pair for pair in pairs if pair[0].focus != "original"]
+    preferred = [pair for pair in focused if pair[0].focus == _PREFERRED]
+    config, place = [*preferred, *focused, *pairs][0]
+    check_embedded(context, [place])
+    return config, place
+
+
+def open_regions(
+    context: Context, dataset: Dataset, stores: Stores, config: EmbedConfig
+) -> Regions:
+    """The regions of a configuration, whose masks were checked.
+
+    Raises:
+        StoreError: the ROI rule compares with class prompts that have no embeddings.
+        WeightsError: it does, and the encoder's weights are not here.
+    """
+    if stores.masks is None or stores.masks.store is None:
+        raise ValueError("masks are checked first")
+    reader = segmentation.MaskReader(stores.masks.store)
+    return Regions(dataset, config, reader, _similarity(context, dataset, config))
+
+
+def _similarity(
+    context: Context, dataset: Dataset, config: EmbedConfig
+) -> embedding.Similarity | None:
+    """What the ROI rule `text` compares with: the only one that needs the encoder again."""
+    if config.roi != "text":
+        return None
+    stores = locate_stores(context, dataset, [config], download=True)
+    texts: Store | None = stores.texts.store if stores.texts else None
+    if texts is None:
+        raise StoreError(
+            f"The class prompts have no embeddings. Run: make embed DATASET={context.dataset}"
+        )
+    encoder = load_encoder(config.encoder, stores.embeddings[0].need_weights(), Runtime())
+    prompts = class_texts(texts, dataset.card.prompts())
+    return embedding.text_similarity(encoder, prompts, fit=config.fit)

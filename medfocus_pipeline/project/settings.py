@@ -1,0 +1,185 @@
+"""What was asked for last, so that ``make embed`` goes on where ``make masks`` ended."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfocus_pipeline.config import Frozen, MasksConfig, ProbeConfig
+from medfocus_pipeline.datasets.card import check_name
+from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
+from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
+from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
+from medfocus_pipeline.weights import FileHashes
+
+_log = logging.getLogger(__name__)
+
+SETTINGS, _LAST = "settings.json", "last.json"
+_OWNER = "settings"
+
+_FREE = ("data", "card")
+"""Where the images lie: another place on each machine that a cache is copied to."""
+
+
+class Settings(Frozen):
+    """What a data set was last run with, in ``<cache>/<dataset>/settings.json``.
+
+    Attributes:
+        card: the card that was found, unless it came with MedFocus.
+        masks, embed, probe: configurations of the stages that ran with this profile.
+    """
+
+    data: Path
+    profile: str
+    card: Path | None = None
+    masks: MasksConfig | None = None
+    embed: EmbedPlan | None = None
+    probe: ProbeConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One command's data set, folders and profile.
+
+    Attributes:
+        cache: root of all data sets' stores.
+        data: folder of class folders, or a CSV.
+        reset: the profile was named on the command line, so that a stage begins from it and
+            not from what it was last run with.
+        passing: what is asked for is not remembered, because it is one of many.
+    """
+
+    dataset: str
+    cache: Path
+    data: Path
+    profile_name: str
+    profile: Profile
+    settings: Settings
+    reset: bool
+    passing: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The data set's part of the cache."""
+        return self.cache / self.dataset
+
+    @property
+    def masks(self) -> MasksConfig:
+        """The mask configuration that was used last, or the profile's."""
+        return self.settings.masks or self.profile.masks
+
+    @property
+    def embed(self) -> EmbedPlan:
+        """The embedding plan that was used last, or the profile's."""
+        return self.settings.embed or self.profile.embed
+
+    @property
+    def probe(self) -> ProbeConfig:
+        """The probe configuration that was used last, or the profile's."""
+        return self.settings.probe or self.profile.probe
+
+    def hashes(self) -> FileHashes:
+        """Memo of the weight files' hashes, shared by all data sets."""
+        return FileHashes(self.cache / "weights.json")
+
+    def remember(
+        self,
+        *,
+        card: Path | None = None,
+        masks: MasksConfig | None = None,
+        embed: EmbedPlan | None = None,
+        probe: ProbeConfig | None = None,
+    ) -> None:
+        """Write what was asked for; what is None stays as it was."""
+        if self.passing:
+            return
+        given = {"card": card, "masks": masks, "embed": embed, "probe": probe}
+        changes = {name: value for name, value in given.items() if value is not None}
+        settings = self.settings.model_copy(update=changes)
+        with disk_errors(self.cache):
+            said = settings.model_dump(mode="json")
+            write_json(self.folder / SETTINGS, said, owner=_OWNER, free=_FREE)
+            write_json(self.cache / _LAST, {"dataset": self.dataset}, owner=_LAST)
+
+
+def open_context(
+    dataset: str | None, *, data: Path | None, cache: Path, profile: str | None
+) -> Context:
+    """Fill in what the command line left open.
+
+    Args:
+        dataset: None is the last one used with this cache.
+        data: None is the one used last, or ``data/<dataset>``.
+        profile: a name or a YAML file; None is the one used last, or `paper`; another one than
+            the last drops the stage configurations that were remembered, the same one those of
+            the stage.
+
+    Raises:
+        ConfigError: no data set was named yet, or the name or profile is not usable.
+    """
+    name = check_name(dataset or last_dataset(cache))
+    known = _read(cache / name / SETTINGS)
+    profile_name = full_name(profile) if profile else known.profile if known else DEFAULT
+    where = data.expanduser().resolve() if data else None
+    settings = Settings(
+        data=where or (known.data if known else Path("data", name).resolve()),
+        profile=profile_name,
+        card=known.card if known else None,
+    )
+    if known and known.profile == profile_name:
+        stages = {"masks": known.masks, "embed": known.embed, "probe": known.probe}
+        settings = settings.model_copy(update=stages)
+    return Context(
+        name,
+        cache.expanduser(),
+        settings.data,
+        profile_name,
+        load_profile(profile_name),
+        settings,
+        reset=profile is not None,
+    )
+
+
+def last_dataset(cache: Path) -> str:
+    """Name of the data set that was used last.
+
+    Raises:
+        ConfigError: none was.
+    """
+    try:
+        return str(read_json(cache / _LAST, owner=_LAST)["dataset"])
+    except (StoreError, KeyError):
+        raise ConfigError(
+            f"No data set was named and {cache} remembers none. "
+            "Name one: make masks DATASET=brain, or medfocus masks brain."
+        ) from None
+
+
+def check_settings(path: Path) -> None:
+    """Compare what a data set was last run with with its seal.
+
+    Raises:
+        DamagedError: it was changed since; `open_context` uses it all the same, and says so.
+        AccessError: it cannot be read now.
+    """
+    read_json(path, owner=_OWNER, free=_FREE)
+
+
+def _read(path: Path) -> Settings | None:
+    if not present(path):
+        return None
+    try:
+        said = parse_json(path)
+        if isinstance(said, dict):
+            said.pop(SEAL, None)
+        settings = Settings.model_validate(said)
+    except (DamagedError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is damaged or of another version: {error}. Remove it, and name --data and "
+            "--profile once more; no store is lost."
+        ) from error
+    try:
+        check_settings(path)
+    except DamagedError as error:
+        _log.warning("%s. It is used as it stands.", error)
+    return settings

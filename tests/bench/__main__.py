@@ -1,0 +1,64 @@
+"""``make bench``: how fast, and how well regions are found."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medfocus_pipeline.cli import main
+from medfocus_pipeline.commands.options import DataFolder, validated
+
+app = typer.Typer(
+    invoke_without_command=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+
+@app.callback(epilog='Example: make bench ARGS="--output bench.json"')
+def bench_command(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("bench.json"),
+    quick: Annotated[bool, typer.Option("--quick", help="Small, to see that it works.")] = False,
+) -> None:
+    """Measure the stages against the bare models (twelve minutes)."""
+    if context.invoked_subcommand is None:
+        from tests import bench
+
+        bench.run(output, quick=quick)
+
+
+@app.command(
+    "regions",
+    epilog='Example: make bench ARGS="regions --dataset breast --data ~/busi --count 50"',
+)
+def bench_regions_command(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Also a data set that has annotations.")
+    ] = None,
+    data: DataFolder = None,
+    count: Annotated[int, typer.Option(min=1, help="Regions of each kind.")] = 20,
+    size: Annotated[str, typer.Option(help="lite, tiny, small, base_plus or large.")] = "lite",
+    checkpoint: Annotated[Path | None, typer.Option(help="Local weights.")] = None,
+    grid: Annotated[
+        int, typer.Option(min=0, max=64, help="Also the best of N x N clicks; 16 takes minutes.")
+    ] = 0,
+) -> None:
+    """Measure how well SAM2 outlines what it is pointed at: IoU, on phantoms it never saw."""
+    from medfocus_pipeline.config import Sam2Config
+    from tests.bench import regions
+
+    config = validated(Sam2Config, {"size": size, "checkpoint": checkpoint})
+    regions.run(config, dataset=dataset, data=data, count=count, grid=grid)
+
+
+@app.command("phantoms", epilog='Example: make bench ARGS="phantoms --count 200"')
+def bench_phantoms_command(
+    count: Annotated[int, typer.Option(min=1, help="Images of each kind.")] = 100,
+) -> None:
+    """Measure how fast phantoms are drawn, on one core."""
+    from tests.bench import phantoms
+
+    phantoms.run(count=count)
+
+
+if __name__ == "__main__":
+    main(app)
