@@ -11,10 +11,11 @@ def main(command: str | None = None) -> None:
     """Start the command line.
 
     Args:
-        command: is put before the arguments of this process, as the files of ``stages/`` do.
+        command: the one that the arguments of this process are for; the files of ``stages/``
+            name theirs.
     """
     if command is not None:
-        sys.argv.insert(1, command)
+        sys.argv[:1] = ["medfocus", command]
     ending.end_on_signals()
     ending.open_outputs()
     # What imports make lives on: looking for garbage meanwhile is a fifth of the start, and

@@ -1,4 +1,4 @@
-"""The pipeline's map: one file a stage, in order. Each can be run: ``python -m stages.masks brain``.
+"""The pipeline's map: one file a stage, which can be run, ``python -m stages.masks brain``.
 
 scan -> masks -> embed -> probe -> report
 """

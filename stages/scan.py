@@ -1,9 +1,11 @@
 """Before the stages: which images there are.
 
 Reads: the folder or CSV named with DATA, and the data set's card.
-Writes: ``<cache>/<dataset>/manifest.parquet``, a row a file: class, split, patient, SHA-256, problem.
+Writes: ``<cache>/<dataset>/manifest.parquet``, a row a file: class, split, patient, SHA-256, why
+it is left out.
 Key: none; the manifest is brought up to date.
-Runs again: every time, at the start of each stage; only files whose size or time changed are opened.
+Runs again: every time, at the start of each stage; only files whose size or time changed are
+opened.
 """
 
 from typing import TYPE_CHECKING
