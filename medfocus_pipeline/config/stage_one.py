@@ -15,11 +15,13 @@ from medfocus_pipeline.config.plugin import (
 )
 from medfocus_pipeline.types import Fit, FocusMode, Precision, RoiRule, View
 
-Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large"]
+Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large", "medsam2"]
 
 
 class Sam2Config(Frozen):
     """SAM 2.1 prompted with a grid of points; `lite` is a small one that comes with MedFocus.
+
+    `medsam2` is MedSAM2 (Ma et al. 2025), SAM 2.1 tiny fine-tuned on medical images of 512 pixels.
 
     Attributes:
         checkpoint: a local checkpoint of that size instead of the hub's weights.

@@ -9,29 +9,52 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from medfocus_pipeline.sam import sam2
 from tests.encoders.models import save_clip
 from tests.hub.repositories import as_pytorch, complete
 from tests.hub.server import Hub
-from tests.segmenters.conftest import tiny_yaml
+from tests.segmenters.conftest import tiny_config
 from tests.segmenters.sam_models import write_sam
 from tests.stages.conftest import Medfocus, medfocus
 
-__all__ = ["medfocus", "tiny_yaml"]
+__all__ = ["medfocus"]
 
 CLIP, SAM2 = "openai/clip-vit-base-patch16", "facebook/sam2.1-hiera-large"
 SAM, MEDSAM = "facebook/sam-vit-base", "wanglab/medsam-vit-base"
 RESNET = "timm/resnet50.a1_in1k"
 
 
+def write_small_yaml(path: Path) -> Path:
+    """The package's own YAML of SAM 2.1 large, memory and all, with other numbers alone.
+
+    Large has 224 M parameters, this has 1 M.
+    """
+    import sam2 as package
+
+    config = Path(package.__path__[0]) / "configs/sam2.1/sam2.1_hiera_l.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    model, small = settings["model"], tiny_config()
+    for name in ("image_encoder", "image_size"):
+        model[name] = small[name]
+    attention, encoder = model["memory_attention"], model["memory_encoder"]
+    attention |= {"d_model": 64, "num_layers": 1}
+    attention["layer"] |= {"d_model": 64, "dim_feedforward": 64}
+    for name in ("self_attention", "cross_attention"):
+        attention["layer"][name]["embedding_dim"] = 64
+    encoder |= {"in_dim": 64}
+    encoder["mask_downsampler"]["embed_dim"] = encoder["fuser"]["layer"]["dim"] = 64
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
-def served(hub: Hub, tmp_path: Path, tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+def served(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """The hub with the models of the paper's profile and of two segmenters more."""
     pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
-    # The sizes of SAM 2.1 are in the package's YAMLs, and large has 224 M parameters: all but
-    # the numbers in it are the same in this one.
-    monkeypatch.setattr(sam2, "_config_file", lambda _: tiny_yaml)
+    small = write_small_yaml(tmp_path / "small.yaml")
+    monkeypatch.setattr(sam2, "_config_file", lambda _: small)
     root = tmp_path / "served"
     as_pytorch(save_clip(root / CLIP, length=77))
     model = sam2.random_model("large", seed=0)
