@@ -11,7 +11,7 @@ from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_annotation
 from medfocus_pipeline.evaluation.annotations import mean_agreement, roi_agreement
 from medfocus_pipeline.files import disk_errors, replacing
-from medfocus_pipeline.segmenters import load_segmenter
+from medfocus_pipeline.segmenters import load_segmenter, prompted
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
@@ -48,6 +48,7 @@ def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool
 def _compute(
     context: Context, dataset: Dataset, config: MasksConfig, runtime: Runtime
 ) -> tuple[Store, dict[str, str]]:
+    config = prompted(config, dataset.phrases)
     place = locate_masks(context, dataset, config, download=True)
     store = place.create(
         context.folder, segmentation.array_specs(config), shard_rows=segmentation.SHARD_ROWS

@@ -45,6 +45,11 @@ class Dataset:
         return decode(self.root / self.files[image_id]).pixels
 
     @property
+    def phrases(self) -> tuple[str, ...]:
+        """What stands for each class in a prompt."""
+        return tuple(one.prompt for one in self.card.classes)
+
+    @property
     def prompts(self) -> list[str]:
         """Every class prompt, in class and template order."""
         return [text for texts in self.card.prompts() for text in texts]

@@ -7,6 +7,7 @@ from medfocus_pipeline.config import (
     MedSamConfig,
     Sam2Config,
     Sam2Size,
+    Sam3Config,
     SamAdapterConfig,
     SamConfig,
     SegmenterPluginConfig,
@@ -15,7 +16,15 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.plugins import find_plugin, plugin_name
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam_model import find_sam, sam_id
-from medfocus_pipeline.segmenters import medsam, plugin, sam, sam2_segmenter, sam_adapter, threshold
+from medfocus_pipeline.segmenters import (
+    medsam,
+    plugin,
+    sam,
+    sam2_segmenter,
+    sam3,
+    sam_adapter,
+    threshold,
+)
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
@@ -125,6 +134,25 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
                 side=1024,
                 pixels="squeezed",
                 parameters=93.7,
+            ),
+        ),
+    ),
+    Sam3Config: Entry(
+        what="SAM 3, prompted with the phrases of the card's classes",
+        package="transformers",
+        identify=sam3.sam3_id,
+        find=sam3.find_sam3,
+        load=sam3.load,
+        label=lambda config: sam3.sam3_id(config).rpartition("/")[2],
+        settled=lambda config: config.model_copy(update={"model": ""}),
+        models=(
+            Model(
+                config=Sam3Config(),
+                licence="SAM License",
+                side=1008,
+                pixels="squeezed",
+                parameters=848,
+                gated=True,
             ),
         ),
     ),
