@@ -46,6 +46,7 @@ HOMES = {
         "encoders/lite_clip.py",
         "encoders/medclip.py",
         "sam/sam_model.py",
+        "segmenters/sam3.py",
     },
     "open_clip": {"encoders/open_clip.py"},
     "timm": {"encoders/timm.py", "efficientnet.py"},

@@ -89,7 +89,7 @@ def test_a_plug_in_keeps_the_keys_that_it_does_not_know_as_options() -> None:
 
 def test_a_name_that_is_not_known_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValidationError, match="'sam2', 'threshold'"):
-        MasksConfig.model_validate({"segmenter": {"name": "sam3"}})
+        MasksConfig.model_validate({"segmenter": {"name": "sam9"}})
 
 
 @pytest.mark.parametrize(

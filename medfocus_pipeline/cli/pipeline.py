@@ -52,7 +52,7 @@ def masks_command(
         str | None, typer.Option(help="A family (medfocus models list) or package.module:Factory.")
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="SAM2: lite, tiny, small, base_plus, large.")
+        str | None, typer.Option(help="SAM2: lite, tiny, small, base_plus, large or medsam2.")
     ] = None,
     points_per_side: Annotated[int | None, typer.Option(help="SAM2: side of the grid.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="SAM2: local weights.")] = None,

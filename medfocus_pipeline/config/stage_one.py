@@ -15,11 +15,13 @@ from medfocus_pipeline.config.plugin import (
 )
 from medfocus_pipeline.types import Fit, FocusMode, Precision, RoiRule, View
 
-Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large"]
+Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large", "medsam2"]
 
 
 class Sam2Config(Frozen):
     """SAM 2.1 prompted with a grid of points; `lite` is a small one that comes with MedFocus.
+
+    `medsam2` is MedSAM2 (Ma et al. 2025), SAM 2.1 tiny fine-tuned on medical images of 512 pixels.
 
     Attributes:
         checkpoint: a local checkpoint of that size instead of the hub's weights.
@@ -124,6 +126,32 @@ class MedSamConfig(Frozen):
     precision: Precision = "bf16"
 
 
+class Sam3Config(Frozen):
+    """SAM 3 (Carion et al. 2025), prompted with what the classes are called.
+
+    Attributes:
+        model: hub id, or path of a folder that `save_pretrained` wrote.
+        revision: branch, tag or commit on the hub; None is the cached or default one.
+        phrases: what is looked for; empty is the phrases of the data set's card.
+        min_score: a candidate's score is above it; .3 is what transformers takes.
+        stability_offset: logits by which a mask is made smaller and larger to compare the two.
+        min_area, max_area: range of a candidate's share of the image.
+        duplicate_iou: of two masks that overlap more, the worse one is dropped.
+        precision: of the autocast.
+    """
+
+    name: Literal["sam3"] = "sam3"
+    model: str = "facebook/sam3"
+    revision: str | None = None
+    phrases: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    min_score: float = Field(default=0.3, ge=0, le=1)
+    stability_offset: float = Field(default=1.0, gt=0)
+    min_area: float = Field(default=0.002, ge=0, le=1)
+    max_area: float = Field(default=0.9, gt=0, le=1)
+    duplicate_iou: float = Field(default=0.7, gt=0, le=1)
+    precision: Precision = "bf16"
+
+
 class SamAdapterConfig(Frozen):
     """SAM-Adapter (Chen et al. 2023): SAM, taught by `medfocus train-adapter` what to outline.
 
@@ -148,7 +176,7 @@ class SamAdapterConfig(Frozen):
 
 
 _OwnSegmenter = Annotated[
-    Sam2Config | ThresholdConfig | SamConfig | MedSamConfig | SamAdapterConfig,
+    Sam2Config | ThresholdConfig | SamConfig | MedSamConfig | Sam3Config | SamAdapterConfig,
     Field(discriminator="name"),
 ]
 SegmenterConfig = Annotated[

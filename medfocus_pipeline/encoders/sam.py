@@ -10,7 +10,7 @@ from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.pooling import level_indices
 from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.sam2_pixels import MEAN, STD
+from medfocus_pipeline.sam.sam2_pixels import MEAN, STD, bicubic_picture
 from medfocus_pipeline.sam.sam_model import find_sam, image_size, load_sam, sam_id
 from medfocus_pipeline.sam.sam_pixels import bicubic_square, spread
 from medfocus_pipeline.types import Image
@@ -74,7 +74,10 @@ def _tower(
         resize, mean, std = bicubic_square, torch.zeros(3), torch.ones(3)
         forward = partial(_spread_first, forward)
     else:
-        resize, mean, std = _bilinear_square, *(255 * torch.tensor(x) for x in (MEAN, STD))
+        second = _sam2(config)
+        bicubic = second is not None and sam2.is_bicubic(second.size)
+        resize = bicubic_picture if bicubic else _bilinear_square
+        mean, std = (255 * torch.tensor(x) for x in (MEAN, STD))
     mean, std = mean.to(device), std.to(device)
     prepare = partial(resize, side=side)
     shapes = dry_run(prepare, forward, mean=mean)

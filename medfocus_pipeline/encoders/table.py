@@ -189,7 +189,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
         ),
     ),
     SamEncoderConfig: Entry(
-        what="image encoders of SAM, MedSAM and, with sam2, SAM 2.1",
+        what="image encoders of SAM, MedSAM and, with sam2, SAM 2.1 and MedSAM2",
         package="transformers",
         identify=sam_encoder_id,
         find=find_sam_encoder,
@@ -206,6 +206,13 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             _sam(
                 config=SamEncoderConfig(model="wanglab/medsam-vit-base"),
                 parameters=93.7,
+                pixels=_SQUEEZED,
+            ),
+            _sam(
+                config=SamEncoderConfig(model="wanglab/MedSAM2"),
+                licence="CC BY-SA 4.0",
+                side=512,
+                parameters=38.9,
                 pixels=_SQUEEZED,
             ),
         ),

@@ -63,7 +63,13 @@ def phantom_regions(kind: str, count: int, *, seed: int = HELD_OUT) -> Iterator[
 
 
 def region_scores(
-    model: Any, image: Image, target: Mask, *, centroid: bool = False, grid: int = 0
+    model: Any,
+    image: Image,
+    target: Mask,
+    *,
+    centroid: bool = False,
+    grid: int = 0,
+    bicubic: bool = False,
 ) -> RegionScores:
     """Prompts a model with a true mask's click and box.
 
@@ -73,13 +79,14 @@ def region_scores(
         target: ``(h, w) bool``, not empty.
         centroid: click at the mask's centroid, as a user would; else at its innermost point.
         grid: clicks along each side of a grid over the image; 0 is none.
+        bicubic: as for `sam2_pixels.normalised`.
     """
     import torch
 
     height, width = target.shape
     scale = model.image_size / np.array([width, height])
     with torch.inference_mode():
-        levels = _encode(model, image)
+        levels = _encode(model, image, bicubic=bicubic)
         click = (_centroid(target) if centroid else _innermost(target)) * scale
         logits, predicted = _answer(model, levels, click[None, None], [1])
         three = [iou(mask, target) for mask in _masks(logits[0, 1:], target)]
@@ -101,9 +108,10 @@ def mean_scores(scores: Iterable[RegionScores]) -> Mapping[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
 
-def _encode(model: Any, image: Image) -> "list[Tensor]":
+def _encode(model: Any, image: Image, *, bicubic: bool) -> "list[Tensor]":
     """Feature maps, fine to coarse, ``(1, c', g', g')`` each."""
-    pixels = normalised([image], side=model.image_size, device=model.device.type)
+    side, device = model.image_size, model.device.type
+    pixels = normalised([image], side=side, device=device, bicubic=bicubic)
     levels: list[Tensor] = model.forward_image(pixels)["backbone_fpn"][-3:]
     if model.directly_add_no_mem_embed:
         levels[-1] = levels[-1] + model.no_mem_embed.view(1, -1, 1, 1)

@@ -57,6 +57,11 @@ class Dataset:
         return pixels
 
     @property
+    def phrases(self) -> tuple[str, ...]:
+        """What stands for each class in a prompt."""
+        return tuple(one.prompt for one in self.card.classes)
+
+    @property
     def prompts(self) -> list[str]:
         """Every class prompt, in class and template order."""
         return [text for texts in self.card.prompts() for text in texts]

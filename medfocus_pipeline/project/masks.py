@@ -10,7 +10,7 @@ from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.project.filling import Filled, fill_missing
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.stores import Located, locate_masks
-from medfocus_pipeline.segmenters import load_segmenter
+from medfocus_pipeline.segmenters import load_segmenter, prompted
 from medfocus_pipeline.stores.store import Store
 
 if TYPE_CHECKING:
@@ -78,8 +78,9 @@ class Masks:
         runtime = runtime or Runtime()
         specs, rows = segmentation.array_specs(self.config), segmentation.SHARD_ROWS
         with place.writing(project.context.folder, specs, shard_rows=rows) as store:
-            segmenter = load_segmenter(self.config, place.need_weights(), runtime)
-            job = partial(segmentation.job, segmenter, self.config, project.dataset.read)
+            config = prompted(self.config, project.dataset.phrases)
+            segmenter = load_segmenter(config, place.need_weights(), runtime)
+            job = partial(segmentation.job, segmenter, config, project.dataset.read)
             filled = fill_missing(
                 *(store, place, job, runtime),
                 what=f"masks with {place.label}",

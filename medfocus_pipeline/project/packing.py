@@ -24,6 +24,7 @@ from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, has_region
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.segmenters import prompted
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, ModelIdentity
 
@@ -136,8 +137,8 @@ def pack(
         dataset=table.dataset,
         title=dataset.card.title,
         classes=table.classes,
-        phrases=tuple(one.prompt for one in dataset.card.classes),
-        masks=_masks(found.plan.context.masks) if masked else None,
+        phrases=dataset.phrases,
+        masks=_masks(prompted(found.plan.context.masks, dataset.phrases)) if masked else None,
         roi=embed.roi,
         fit=embed.fit,
         parts=row.focus,

@@ -176,17 +176,13 @@ def _keys(
         masks_key=masks.key if masks and masked else None,
         embed_keys=tuple(_part_key(part, place) for part, place in parts),
         text_key=digest([texts.key, dataset.card.prompts()]) if texts else None,
-        prompt_key=digest([texts.key, _phrases(dataset)]) if texts else None,
+        prompt_key=digest([texts.key, dataset.phrases]) if texts else None,
     )
 
 
 def _part_key(part: FeaturePart, place: Located) -> str:
     key = place.store.key if place.store else ""
     return key if part.kind == "pooled" else f"{key}/{part.kind}"
-
-
-def _phrases(dataset: Dataset) -> tuple[str, ...]:
-    return tuple(one.prompt for one in dataset.card.classes)
 
 
 def features(dataset: Dataset, split: Split, one: Plan) -> FeatureTable:
@@ -223,4 +219,4 @@ def _prompts(dataset: Dataset, one: Plan) -> PromptSource | None:
             f"{encoder_label(context.embed.encoder)}, whose weights are not on this machine. "
             f"Run: medfocus models pull --dataset {context.dataset}, or leave the row out."
         )
-    return PromptSource(context.embed.encoder, weights, _phrases(dataset))
+    return PromptSource(context.embed.encoder, weights, dataset.phrases)

@@ -106,6 +106,7 @@ def locate_masks(
     Raises:
         WeightsError: they cannot be fetched, or a local checkpoint is missing.
     """
+    config = segmenters.prompted(config, dataset.phrases)
     return _locate(
         context.folder,
         Located(

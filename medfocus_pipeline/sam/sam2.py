@@ -30,6 +30,8 @@ class _Size:
         min_score, min_stability: least predicted IoU and stability of a candidate where the
             configuration names none.
         remedy: what to do about a corrupt checkpoint.
+        side: of the square image that it takes, in pixels; None is as the YAML says.
+        bicubic: images are squeezed as `sam2_pixels.normalised` describes it.
     """
 
     config: str
@@ -38,6 +40,8 @@ class _Size:
     min_score: float = 0.6
     min_stability: float = 0.8
     remedy: str = _REMEDY
+    side: int | None = None
+    bicubic: bool = False
 
 
 _SIZES: dict[Sam2Size, _Size] = {
@@ -67,12 +71,26 @@ _SIZES: dict[Sam2Size, _Size] = {
         "facebook/sam2.1-hiera-large",
         "sam2.1_hiera_large.pt",
     ),
+    # bowang-lab/MedSAM2, sam2/configs/sam2.1_hiera_t512.yaml: beside the image size only the
+    # starting grid of the memory's position encoding differs, which has no weights.
+    "medsam2": _Size(
+        "configs/sam2.1/sam2.1_hiera_t.yaml",
+        "wanglab/MedSAM2",
+        "MedSAM2_latest.pt",
+        side=512,
+        bicubic=True,
+    ),
 }
 
 
 def size_of(model: str) -> Sam2Size | None:
     """The size that has this hub id (or plain name, on no hub); None if it is no SAM 2."""
     return next((size for size, known in _SIZES.items() if known.repo == model), None)
+
+
+def is_bicubic(size: Sam2Size) -> bool:
+    """Whether that size was trained on images that were squeezed by Pillow's bicubic filter."""
+    return _SIZES[size].bicubic
 
 
 def model_id(config: Sam2Config) -> str:
@@ -118,7 +136,7 @@ def load_model(config: Sam2Config, weights: Weights) -> Any:
         ConfigError: the sam2 package is not there.
         WeightsError: the checkpoint is corrupt or of another size.
     """
-    model = build_model(_config_file(config.size))
+    model = build_model(_config_file(config.size), side=_SIZES[config.size].side)
     if config.size == "lite":
         sam2_lite.load_trunk(model, weights.paths[efficientnet.FILE])
     checkpoint, *_ = weights.paths.values()
@@ -153,21 +171,24 @@ def random_model(size: Sam2Size, *, seed: int) -> Any:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_model(_config_file(size))
+        return build_model(_config_file(size), side=_SIZES[size].side)
 
 
-def build_model(config: Path) -> Any:
+def build_model(config: Path, *, side: int | None = None) -> Any:
     """A `SAM2Base` with random weights, in evaluation mode on the CPU.
 
     Args:
         config: a YAML of the sam2 package's form, with the model under ``model``. It names the
             classes that are called, so it must be one that the project or the package ships.
+        side: of the image that it takes instead of the YAML's, in pixels.
     """
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     settings = OmegaConf.load(config)
     OmegaConf.resolve(settings)
+    if side is not None:
+        settings.model.image_size = side
     return instantiate(settings.model).eval()
 
 

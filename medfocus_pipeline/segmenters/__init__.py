@@ -3,7 +3,9 @@
 No torch here: which weights a segmenter has is known before anything heavy is imported.
 """
 
-from medfocus_pipeline.config import MasksConfig, Runtime, SegmenterConfig
+from collections.abc import Sequence
+
+from medfocus_pipeline.config import MasksConfig, Runtime, Sam3Config, SegmenterConfig
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.segmenters.table import SEGMENTERS
 from medfocus_pipeline.weights import FileHashes, Weights
@@ -15,6 +17,7 @@ __all__ = [
     "label",
     "load_segmenter",
     "model_id",
+    "prompted",
     "settled",
 ]
 
@@ -36,6 +39,20 @@ def settled(config: SegmenterConfig) -> SegmenterConfig:
     """
     found: SegmenterConfig = SEGMENTERS[type(config)].settled(config)
     return found
+
+
+def prompted(masks: MasksConfig, phrases: Sequence[str]) -> MasksConfig:
+    """The configuration with what is looked for, of a segmenter that is asked for phrases.
+
+    Args:
+        masks: unchanged if it names phrases itself, or its segmenter takes none.
+        phrases: of the data set's classes.
+    """
+    segmenter = masks.segmenter
+    if not isinstance(segmenter, Sam3Config) or segmenter.phrases:
+        return masks
+    asked = segmenter.model_copy(update={"phrases": tuple(phrases)})
+    return masks.model_copy(update={"segmenter": asked})
 
 
 def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool) -> Weights | None:

@@ -67,8 +67,8 @@ class Sam2Segmenter:
 
     Args:
         model: a `SAM2Base` of any image size, in evaluation mode, on its device.
-        config: the grid and the limits, of which None is none; `size`, `checkpoint` and
-            `revision` play no part.
+        config: the grid and the limits, of which None is none; `size` says how images are
+            squeezed, `checkpoint` and `revision` play no part.
         max_candidates: K.
         frame: S, side of the masks' square frame, in pixels.
         compile_encoder: `torch.compile` the image encoder.
@@ -132,7 +132,12 @@ class Sam2Segmenter:
     def _encode(self, images: Sequence[Image]) -> "list[Tensor]":
         """Feature maps of a batch, fine to coarse: ``(n, c', g', g')`` each."""
         model = self._model
-        batch = normalised(images, side=model.image_size, device=model.device.type)
+        batch = normalised(
+            images,
+            side=model.image_size,
+            device=model.device.type,
+            bicubic=sam2.is_bicubic(self._config.size),
+        )
         with autocast(model.device.type, self._config.precision):
             quarter, half, whole = model.forward_image(batch)["backbone_fpn"][-3:]
         if model.directly_add_no_mem_embed:

@@ -1,12 +1,13 @@
 """The table of segmenters: one entry a family, with the models that users name."""
 
 from pathlib import Path
-from typing import get_args
 
 from medfocus_pipeline.config import (
     Frozen,
     MedSamConfig,
     Sam2Config,
+    Sam2Size,
+    Sam3Config,
     SamAdapterConfig,
     SamConfig,
     SegmenterPluginConfig,
@@ -15,15 +16,26 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.plugins import find_plugin, plugin_name
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam_model import find_sam, sam_id
-from medfocus_pipeline.segmenters import medsam, plugin, sam, sam2_segmenter, sam_adapter, threshold
+from medfocus_pipeline.segmenters import (
+    medsam,
+    plugin,
+    sam,
+    sam2_segmenter,
+    sam3,
+    sam_adapter,
+    threshold,
+)
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from medfocus_pipeline.zoo import Entry, Model
 
-_SIZES = get_args(Sam2Config.model_fields["size"].annotation)
-
-_SAM2_PARAMETERS = {"tiny": 38.9, "small": 46.0, "base_plus": 80.8, "large": 224.4}
+_SAM2_PARAMETERS: dict[Sam2Size, float] = {
+    "tiny": 38.9,
+    "small": 46.0,
+    "base_plus": 80.8,
+    "large": 224.4,
+}
 _SAM_PARAMETERS = {
     "facebook/sam-vit-base": 93.7,
     "facebook/sam-vit-large": 312.3,
@@ -53,7 +65,7 @@ def _name(config: SamConfig | MedSamConfig) -> str:
 
 SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
     Sam2Config: Entry(
-        what="SAM 2.1 on a grid of points; lite comes along",
+        what="SAM 2.1 or MedSAM2 on a grid of points; lite comes along",
         package="sam2",
         identify=sam2.model_id,
         find=sam2.find_weights,
@@ -63,17 +75,28 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
         ),
         settled=sam2.settled,
         prefix="facebook/sam2",
-        models=tuple(
-            Model(config=Sam2Config(size="lite"), licence="Apache-2.0", side=256, pixels="squeezed")
-            if size == "lite"
-            else Model(
-                config=Sam2Config(size=size),
-                licence="Apache-2.0",
-                side=1024,
-                pixels="squeezed",
-                parameters=_SAM2_PARAMETERS[size],
-            )
-            for size in _SIZES
+        models=(
+            Model(
+                config=Sam2Config(size="lite"), licence="Apache-2.0", side=256, pixels="squeezed"
+            ),
+            *(
+                Model(
+                    config=Sam2Config(size=size),
+                    licence="Apache-2.0",
+                    side=1024,
+                    pixels="squeezed",
+                    parameters=parameters,
+                )
+                for size, parameters in _SAM2_PARAMETERS.items()
+            ),
+            Model(
+                config=Sam2Config(size="medsam2"),
+                licence="CC BY-SA 4.0",
+                side=512,
+                pixels="bicubic, squeezed",
+                parameters=_SAM2_PARAMETERS["tiny"],
+                note="--size medsam2; its authors prompt with boxes",
+            ),
         ),
     ),
     SamConfig: Entry(
@@ -111,6 +134,25 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
                 side=1024,
                 pixels="squeezed",
                 parameters=93.7,
+            ),
+        ),
+    ),
+    Sam3Config: Entry(
+        what="SAM 3, prompted with the phrases of the card's classes",
+        package="transformers",
+        identify=sam3.sam3_id,
+        find=sam3.find_sam3,
+        load=sam3.load,
+        label=lambda config: sam3.sam3_id(config).rpartition("/")[2],
+        settled=lambda config: config.model_copy(update={"model": ""}),
+        models=(
+            Model(
+                config=Sam3Config(),
+                licence="SAM License",
+                side=1008,
+                pixels="squeezed",
+                parameters=848,
+                gated=True,
             ),
         ),
     ),

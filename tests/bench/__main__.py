@@ -36,7 +36,9 @@ def bench_regions_command(
     ] = None,
     data: DataFolder = None,
     count: Annotated[int, typer.Option(min=1, help="Regions of each kind.")] = 20,
-    size: Annotated[str, typer.Option(help="lite, tiny, small, base_plus or large.")] = "lite",
+    size: Annotated[
+        str, typer.Option(help="lite, tiny, small, base_plus, large or medsam2.")
+    ] = "lite",
     checkpoint: Annotated[Path | None, typer.Option(help="Local weights.")] = None,
     grid: Annotated[
         int, typer.Option(min=0, max=64, help="Also the best of N x N clicks; 16 takes minutes.")

@@ -52,7 +52,7 @@ def run(
     if data is not None and dataset is None:
         raise ConfigError("--data needs the name of the data set too, e.g. --dataset breast.")
     annotated = None if dataset is None else _annotated(dataset, data, count)
-    model = _load(config)
+    model, bicubic = _load(config), sam2.is_bicubic(config.size)
     table = Table("regions", "number", box=None)
     for figure, title in _COLUMNS.items():
         if grid or figure != "grid":
@@ -62,7 +62,10 @@ def run(
         def measure(name: str, regions: Regions, *, centroid: bool) -> None:
             scores = []
             for image, mask in regions:
-                scores.append(region_scores(model, image, mask, centroid=centroid, grid=grid))
+                score = region_scores(
+                    model, image, mask, centroid=centroid, grid=grid, bicubic=bicubic
+                )
+                scores.append(score)
                 advance(1)
             means = mean_scores(scores)
             figures = [f"{means[figure]:.3f}" for figure in _COLUMNS if grid or figure != "grid"]

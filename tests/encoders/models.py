@@ -61,10 +61,10 @@ def _text_sizes(length: int = TEXT_LENGTH) -> dict[str, int]:
 
 def save_tokenizer(folder: Path, *, length: int = TEXT_LENGTH) -> None:
     """The words as a tokenizer of transformers, for texts of so many tokens."""
-    _tokenizer(length).save_pretrained(folder)
+    tokenizer(length).save_pretrained(folder)
 
 
-def _tokenizer(length: int) -> PreTrainedTokenizerFast:
+def tokenizer(length: int) -> PreTrainedTokenizerFast:
     special = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3}
     words = {word: index for index, word in enumerate(WORDS, start=4)}
     tokenizer = Tokenizer(WordLevel(special | words, unk_token="<unk>"))

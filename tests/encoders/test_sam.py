@@ -18,7 +18,10 @@ from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
+from tests.segmenters.conftest import tiny_yaml
 from tests.segmenters.sam_models import IMAGE_SIZE, write_sam
+
+__all__ = ["tiny_yaml"]
 
 SIZES = [(90, 90), (37, 120), (300, 64)]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -145,9 +148,17 @@ def test_sam2_sees_what_the_packages_predictor_sees(height: int, width: int) -> 
         assert cosine(found, stage.permute(0, 2, 3, 1).numpy()) > 0.9999
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "base_plus", "large"])
-def test_each_sam2_of_the_hub_is_found_by_its_id(size: sam2.Sam2Size) -> None:
-    repo = f"facebook/sam2.1-hiera-{size.replace('_', '-')}"
+@pytest.mark.parametrize(
+    ("size", "repo"),
+    [
+        ("tiny", "facebook/sam2.1-hiera-tiny"),
+        ("small", "facebook/sam2.1-hiera-small"),
+        ("base_plus", "facebook/sam2.1-hiera-base-plus"),
+        ("large", "facebook/sam2.1-hiera-large"),
+        ("medsam2", "wanglab/MedSAM2"),
+    ],
+)
+def test_each_sam2_of_the_hub_is_found_by_its_id(size: sam2.Sam2Size, repo: str) -> None:
     assert sam2.size_of(repo) == size
     assert model_id(SamEncoderConfig(model=repo)) == repo
 
@@ -172,6 +183,29 @@ def test_hieras_last_map_and_stages_are_the_packages(monkeypatch: pytest.MonkeyP
     assert isinstance(encoder, LevelEncoder)
     assert encoder.level_dims == (96, 192, 256)  # the third stage has 384 channels
     check_map(encoder, image, expected)
+
+
+def test_medsam2_gets_the_square_that_pillow_makes_by_default(
+    tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = sam2.build_model(tiny_yaml, side=512)
+    monkeypatch.setattr(sam2, "load_model", lambda *_: model)
+    encoder = load_encoder(
+        SamEncoderConfig(model="wanglab/MedSAM2"),
+        Weights(ModelIdentity(id="medsam2"), {}),
+        Runtime(device="cpu"),
+    )
+    assert isinstance(encoder, LevelEncoder)
+    image = noise(37, 120)
+    square = np.asarray(Pillow.fromarray(image).resize((512, 512)))
+    shown = encoder.prepare(image)
+    np.testing.assert_array_equal(shown, square)
+    pixels = ((torch.tensor(square) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(
+        2, 0, 1
+    )
+    with torch.inference_mode():
+        expected = model.forward_image(pixels[None])["vision_features"]
+        check_map(encoder, image, expected + model.no_mem_embed.view(1, -1, 1, 1))
 
 
 def test_another_model_in_the_folder_is_one_sentence(folder: Path, tmp_path: Path) -> None:

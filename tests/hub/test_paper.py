@@ -9,29 +9,62 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from medfocus_pipeline.sam import sam2
 from tests.encoders.models import save_clip
 from tests.hub.repositories import as_pytorch, complete
 from tests.hub.server import Hub
-from tests.segmenters.conftest import tiny_yaml
+from tests.segmenters.conftest import tiny_config
 from tests.segmenters.sam_models import write_sam
 from tests.stages.conftest import Medfocus, medfocus
 
-__all__ = ["medfocus", "tiny_yaml"]
+__all__ = ["medfocus"]
 
 CLIP, SAM2 = "openai/clip-vit-base-patch16", "facebook/sam2.1-hiera-large"
 SAM, MEDSAM = "facebook/sam-vit-base", "wanglab/medsam-vit-base"
-RESNET = "timm/resnet50.a1_in1k"
+SMALL: dict[str, dict[str, Any]] = {
+    "resnet50.a1_in1k": {"layers": (1, 1, 1, 1)},
+    "res2net50_26w_4s.in1k": {"layers": (1, 1, 1, 1)},
+    "vit_base_patch16_224.augreg2_in21k_ft_in1k": {"embed_dim": 48, "depth": 2, "num_heads": 2},
+    "swin_base_patch4_window7_224.ms_in22k_ft_in1k": {
+        "embed_dim": 16,
+        "depths": (1, 1, 1, 1),
+        "num_heads": (1, 1, 2, 2),
+    },
+}
+"""timm's models of `reproduce`: the class of each by its name, with these numbers smaller."""
+
+
+def write_small_yaml(path: Path) -> Path:
+    """The package's own YAML of SAM 2.1 large, memory and all, with other numbers alone.
+
+    Large has 224 M parameters, this has 1 M.
+    """
+    import sam2 as package
+
+    config = Path(package.__path__[0]) / "configs/sam2.1/sam2.1_hiera_l.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    model, small = settings["model"], tiny_config()
+    for name in ("image_encoder", "image_size"):
+        model[name] = small[name]
+    attention, encoder = model["memory_attention"], model["memory_encoder"]
+    attention |= {"d_model": 64, "num_layers": 1}
+    attention["layer"] |= {"d_model": 64, "dim_feedforward": 64}
+    for name in ("self_attention", "cross_attention"):
+        attention["layer"][name]["embedding_dim"] = 64
+    encoder |= {"in_dim": 64}
+    encoder["mask_downsampler"]["embed_dim"] = encoder["fuser"]["layer"]["dim"] = 64
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
 
 
 @pytest.fixture
-def served(hub: Hub, tmp_path: Path, tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+def served(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """The hub with the models of the paper's profile and of two segmenters more."""
     pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
-    # The sizes of SAM 2.1 are in the package's YAMLs, and large has 224 M parameters: all but
-    # the numbers in it are the same in this one.
-    monkeypatch.setattr(sam2, "_config_file", lambda _: tiny_yaml)
+    small = write_small_yaml(tmp_path / "small.yaml")
+    monkeypatch.setattr(sam2, "_config_file", lambda _: small)
     root = tmp_path / "served"
     as_pytorch(save_clip(root / CLIP, length=77))
     model = sam2.random_model("large", seed=0)
@@ -80,17 +113,26 @@ def _table(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if " on " in line and "linear" in line]
 
 
-def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
-    served: Hub, medfocus: Medfocus, tmp_path: Path
-) -> None:
+def serve_timm(hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub with timm's models; whoever builds one by its name gets one of few weights."""
     import timm
     from safetensors.torch import save_file
 
-    # Of timm's four the architecture is the name's and full size; one of them is enough here.
-    folder = tmp_path / "served" / RESNET
-    folder.mkdir(parents=True)
-    save_file(timm.create_model("resnet50.a1_in1k").state_dict(), folder / "model.safetensors")
-    served.repositories[RESNET] = complete(folder, RESNET)
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, **given: create(name, **SMALL[name], **given)
+    )
+    for name in SMALL:
+        folder = root / "timm" / name
+        folder.mkdir(parents=True)
+        save_file(timm.create_model(name).state_dict(), folder / "model.safetensors")
+        hub.repositories[f"timm/{name}"] = complete(folder, f"timm/{name}")
+
+
+def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
+    served: Hub, medfocus: Medfocus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_timm(served, tmp_path / "served", monkeypatch)
     run(medfocus, "phantom", "brain", "--train", 8, "--test", 4, "--size", 64, "--workers", 1)
     run(medfocus, "models", "pull", *served.repositories)
     # The paper's profile, on one fraction of the training images.
@@ -99,9 +141,9 @@ def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
     arguments = ("--profile", "paper-once.yaml", "--seeds", 1)
     out = run(medfocus, "reproduce", "phantom-brain", *arguments, "--workers", 1)
     lacking = {line.strip().split("  ")[0] for line in out.splitlines() if "needs weights" in line}
-    assert lacking == {
-        *("Res2Net-50, linear", "ViT-B/16, linear", "Swin-B, linear"),
-        *("SAM-Adapter, not SAM2", "Swin-B, not CLIP, linear"),
-    }
-    for row in ("ResNet-50, linear", "CoOp", "SAM, not SAM2", "MedSAM, not SAM2"):
+    # An adapter is on no hub: `medfocus train-adapter` makes it of the user's own images.
+    assert lacking == {"SAM-Adapter, not SAM2"}
+    for row in ("CoOp", "SAM, not SAM2", "MedSAM, not SAM2", "Swin-B, not CLIP, linear"):
         assert row in out
+    for row in ("ResNet-50", "Res2Net-50", "ViT-B/16", "Swin-B"):
+        assert f"{row}, linear" in out

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam2 import build_model, load_checkpoint
+from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.segmenters import find_weights, load_segmenter
 from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
+from medfocus_pipeline.types import Candidates
 from medfocus_pipeline.weights import FileHashes
 from tests.segmenters.conftest import FRAME, write_config
 from tests.side_by_side import alone_and_together, check_equal
@@ -62,22 +65,58 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return shared / (a.sum(1)[:, None] + b.sum(1)[None] - shared)
 
 
+def check_same(found: Candidates, masks: np.ndarray, scores: np.ndarray) -> None:
+    """All of the masks that are not empty, and no others, with their scores."""
+    filled = masks.any(axis=(1, 2))
+    masks, scores = masks[filled], scores[filled]
+    assert len(found) == len(masks) > 9
+    same = (overlap(found.masks, masks) >= 0.99) & (
+        np.abs(found.score[:, None] - scores[None]) < 1e-4
+    )
+    assert same.any(axis=0).all()
+    assert same.any(axis=1).all()
+
+
 # The predictor scripts its transforms; the segmenter does not use them.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 @pytest.mark.parametrize("size", [(128, 128), (50, 91), (300, 200)])
 def test_masks_equal_those_of_the_image_predictor(tiny_model, size):
     image = picture(*size)
     masks, scores = reference(tiny_model, image, side=3)
-    filled = masks.any(axis=(1, 2))
-    masks, scores = masks[filled], scores[filled]
     found = segmenter(tiny_model).segment([image])[0]
-    assert len(found) == len(masks) > 9
+    check_same(found, masks, scores)
     assert 0 < found.area.min() < found.area.max() < 1
-    same = (overlap(found.masks, masks) >= 0.99) & (
-        np.abs(found.score[:, None] - scores[None]) < 1e-4
-    )
-    assert same.any(axis=0).all()
-    assert same.any(axis=1).all()
+
+
+@pytest.fixture
+def medsam2(monkeypatch, tiny_yaml, tiny_checkpoint):
+    """A configuration whose size is MedSAM2's, at its 512 pixels, but for the number of weights."""
+    monkeypatch.setattr(sam2, "_config_file", lambda _: tiny_yaml)
+    return EVERYTHING.model_copy(update={"size": "medsam2", "checkpoint": tiny_checkpoint})
+
+
+# The predictor scripts its transforms; the segmenter does not use them.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.parametrize("size", [(50, 91), (600, 700)])
+def test_medsam2_answers_as_the_package_does_to_the_picture_that_its_authors_make(medsam2, size):
+    weights = find_weights(medsam2, FileHashes(), download=False)
+    masks = MasksConfig(segmenter=medsam2, max_candidates=255, frame=128)
+    image = picture(*size)
+    found = load_segmenter(masks, weights, Runtime(device="cpu")).segment([image])[0]
+    model = sam2.load_model(medsam2, weights)
+    assert model.image_size == 512
+    # Without a filter's name, as medsam2_infer_3D_CT.py of bowang-lab/MedSAM2 does it.
+    square = np.array(PillowImage.fromarray(image).resize((512, 512)))
+    check_same(found, *reference(model, square, side=3))
+
+
+@pytest.mark.parametrize("size", [(512, 512), (50, 91), (600, 700)])
+def test_medsam2_takes_the_pixels_that_pillow_makes_by_default(size):
+    image = picture(*size)
+    square = np.asarray(PillowImage.fromarray(image).resize((512, 512)))
+    expected = (square / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    found = normalised([image], side=512, bicubic=True)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_batch_gives_what_each_image_gives_alone(tiny_model):

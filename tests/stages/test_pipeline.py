@@ -370,7 +370,7 @@ def test_paper_weights_that_are_not_here_are_one_sentence(
 
 def test_an_unknown_choice_names_the_known_ones(medfocus: Medfocus, images: Path) -> None:
     common = ("shapes", "--data", images, "--profile", "imagenet")
-    assert "'sam2', 'threshold'" in medfocus("masks", *common, "--segmenter", "sam3").err
+    assert "'sam2', 'threshold'" in medfocus("masks", *common, "--segmenter", "sam9").err
     assert "'original', 'segmented'" in medfocus("embed", *common, "--focus", "blur").err
     assert "imagenet, offline, paper" in medfocus("scan", "shapes", "--profile", "online").err
 

@@ -76,7 +76,7 @@ def annotated_images(root: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("train-offline", "sam3"), "choose one of: sam2-lite, lite-clip"),
+        (("train-offline", "sam9"), "choose one of: sam2-lite, lite-clip"),
         ((*SMALL, "--set", "foo=1"), "foo: Extra inputs are not permitted"),
         ((*SMALL, "--work", "file/below"), "name another folder with --work"),
         (("regions", "--data", "images"), "--dataset breast"),
