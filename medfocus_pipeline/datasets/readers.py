@@ -18,7 +18,7 @@ EXTENSIONS = frozenset(
 )
 """Lower-case ends of the file names that are taken for images."""
 
-PASSING = "cannot be read now:"
+PASSING = "cannot be read:"
 """Begins the problem of a file that may be whole; it is opened again by the next scan."""
 
 CHANGED = "is another file than the scan saw"
@@ -78,7 +78,7 @@ def decode(path: Path) -> Decoded:
     except (OSError, MemoryError) as error:
         # What the system refuses may pass; a decoder's own OSError, without a number, will not.
         passing = isinstance(error, MemoryError) or error.errno is not None
-        how = PASSING if passing else "cannot be read:"
+        how = PASSING if passing else "is damaged:"
         raise ImageError(f"{how} {_one_line(error)}") from error
     except ImageError:
         raise
