@@ -32,6 +32,7 @@ def test_a_signal_while_it_works_stops_it_with_a_message(tmp_path: Path, name: s
     assert not list((tmp_path / "cache").rglob("*.partial"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says which signals are handled")
 def test_ctrl_c_while_it_still_imports_says_the_same(tmp_path: Path) -> None:
     process = spawn("heads", "list", cwd=tmp_path)
     caught = 0
