@@ -42,4 +42,5 @@ def check(text: str) -> None:
         if depth > MAX_DEPTH:
             problem = f"it is nested more than {MAX_DEPTH} deep"
         if problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)

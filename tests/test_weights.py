@@ -11,11 +11,13 @@ import huggingface_hub
 import pytest
 
 from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import (
     FileHashes,
     Weights,
     folder_weights,
     hub_weights,
+    loading,
     local_weights,
 )
 
@@ -270,3 +272,21 @@ def test_memo_that_cannot_be_written_is_no_error(
     path.write_bytes(b"w")
     assert FileHashes(path / "hashes.json").sha256(path) == hashlib.sha256(b"w").hexdigest()
     assert "not remembered" in caplog.text
+
+
+@pytest.mark.parametrize("error", [IndexError("list index"), RecursionError(), AssertionError("x")])
+def test_whatever_a_library_raises_on_weights_is_one_sentence(error: Exception) -> None:
+    weights = Weights(ModelIdentity("some-net", None, {}), {})
+    with (
+        pytest.raises(WeightsError, match=r"some-net do not load as a net: .*name a file"),
+        loading(weights, "a net"),
+    ):
+        raise error
+
+
+def test_memory_that_runs_out_while_loading_is_not_the_files_fault() -> None:
+    with (
+        pytest.raises(MemoryError),
+        loading(Weights(ModelIdentity("some-net", None, {}), {}), "a net"),
+    ):
+        raise MemoryError

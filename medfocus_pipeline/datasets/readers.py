@@ -1,7 +1,5 @@
 """Image files as arrays, whatever their format; what a file holds decides, not its name."""
 
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,26 +18,11 @@ EXTENSIONS = frozenset(
 )
 """Lower-case ends of the file names that are taken for images."""
 
-PASSING = "cannot be read now:"
+PASSING = "cannot be read:"
 """Begins the problem of a file that may be whole; it is opened again by the next scan."""
 
 CHANGED = "is another file than the scan saw"
 """Problem of a file whose content is no longer that of its id."""
-
-# What decoders raise on damaged files besides their own error classes.
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +78,11 @@ def decode(path: Path) -> Decoded:
     except (OSError, MemoryError) as error:
         # What the system refuses may pass; a decoder's own OSError, without a number, will not.
         passing = isinstance(error, MemoryError) or error.errno is not None
-        how = PASSING if passing else "cannot be read:"
+        how = PASSING if passing else "is damaged:"
         raise ImageError(f"{how} {_one_line(error)}") from error
-    except _DAMAGED as error:
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise dozens of classes on damaged files
         raise ImageError(f"is damaged: {_one_line(error)}") from error
     raise ImageError("is no image: expected PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI")
 

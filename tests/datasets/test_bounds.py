@@ -157,7 +157,7 @@ def test_a_passing_error_is_not_remembered(
     with monkeypatch.context() as patch:
         patch.setattr("medfocus_pipeline.datasets.readers.raster_kind", refuse)
         before = scanning.scan(tmp_path, name="pets")
-    assert [why for _, why in before.problems] == ["cannot be read now: Permission denied"] * 2
+    assert [why for _, why in before.problems] == ["cannot be read: Permission denied"] * 2
     assert scanning.scan(tmp_path, name="pets", previous=before).problems == []
 
 
@@ -177,5 +177,5 @@ def test_a_file_that_changes_while_it_is_scanned_has_no_id(
 
     monkeypatch.setattr(scanning, "decode", rewrite)
     manifest = scanning.scan(tmp_path, name="pets")
-    assert manifest.problems == [("a/x.png", "cannot be read now: it was changed meanwhile")]
+    assert manifest.problems == [("a/x.png", "cannot be read: it was changed meanwhile")]
     assert manifest.image_ids[0] == ""

@@ -7,12 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from medfocus_pipeline.commands import ending
 from medfocus_pipeline.config import ProbeConfig, Runtime
 from medfocus_pipeline.evaluation.processes import processes
-from medfocus_pipeline.files import replacing
+from medfocus_pipeline.files import replacing, sha256
 from tests.stages.conftest import Medfocus, make_images, spawn
 
 
@@ -32,6 +34,7 @@ def test_a_signal_while_it_works_stops_it_with_a_message(tmp_path: Path, name: s
     assert not list((tmp_path / "cache").rglob("*.partial"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says which signals are handled")
 def test_ctrl_c_while_it_still_imports_says_the_same(tmp_path: Path) -> None:
     process = spawn("heads", "list", cwd=tmp_path)
     caught = 0
@@ -158,8 +161,6 @@ def test_no_views_are_refused(done: Medfocus) -> None:
 
 
 def test_results_that_were_changed_are_named_and_made_again(done: Medfocus, tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     path = tmp_path / "cache" / "shapes" / "results" / "results.parquet"
     table = pq.read_table(path)
     flattering = [0.99] * len(table)
@@ -176,3 +177,28 @@ def test_results_that_were_changed_are_named_and_made_again(done: Medfocus, tmp_
     assert again.code == 0
     assert pq.read_table(path)["accuracy"].to_pylist() != flattering
     assert "everything is as it was written" in done("cache", "verify").out
+
+
+def test_a_file_that_is_swapped_after_the_scan_is_not_stored_under_the_old_id(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    images = make_images(tmp_path / "images", train=3, test=1, size=32)
+    for path in images.rglob("*.png"):  # of equal sizes, whatever is in them
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    path = images / "train" / "disc" / "disc 0.bmp"
+    arguments = ("shapes", "--profile", "imagenet", "--data", images)
+    assert medfocus("scan", *arguments).code == 0
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 255
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    first = medfocus("masks", *arguments)
+    assert "disc 0.bmp' is another file than the scan saw" in " ".join(first.out.split())
+    second = medfocus("masks", *arguments)
+    assert "another file" not in second.out
+    [part] = (tmp_path / "cache").glob("shapes/masks/*/index/part-000001.parquet")
+    [row] = pq.read_table(part)["image_id"].to_pylist()
+    assert row == sha256(path)

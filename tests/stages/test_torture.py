@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.stages.conftest import Medfocus
 from tests.torture.flips import flips
 from tests.torture.trial import BAD
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory by what /proc says")
 def test_kills_hostile_files_and_lines_do_no_harm() -> None:
     numbers = ("--kills", "4", "--inputs", "16", "--lines", "4", "--flips", "0")
     done = subprocess.run(

@@ -2,8 +2,10 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from typer.main import get_command
 
 from tests.torture.trial import HARMLESS, REFUSED, STOPPED, TRACEBACK, Counts, command, forked
 
@@ -20,6 +22,7 @@ OPTIONS = (
     *("--rows", "--method", "--images", "--count", "--train", "--fraction", "--overlay"),
 )
 VALUES = (
+    *("1", "2", "0.5", "5,10", "original", "segmented", "largest", "linear", "imagenet", "offline"),
     *("", "0", "-1", str(10**20), "1e400", "nan", "cpu", "identity,identity", "linear:", ":"),
     *("missing", "/dev/null", "/dev/full", "a=b", "frame=[", "frame=nan", "segmenter.name=x"),
     *("é", "x" * 300, "frame=&a [*a]", "a" * 100 + "=1", "images", "cache", "pack", "1,,2"),
@@ -53,8 +56,23 @@ def lines(root: Path, count: int, rng: np.random.Generator) -> Counts:
 
 
 def random_line(rng: np.random.Generator) -> list[str]:
-    """A command, a name, and one to three options with values that may be another's."""
-    line = [*str(rng.choice(COMMANDS)).split(), NAMES[rng.integers(len(NAMES))]]
+    """A command, mostly on what is there, and one to three options, mostly ones that it has."""
+    line = str(rng.choice(COMMANDS)).split()
+    known = options_of(line)
+    line.append(NAMES[rng.integers(len(NAMES))] if rng.random() < 0.3 else "shapes")
     for _ in range(rng.integers(1, 4)):
-        line += [OPTIONS[rng.integers(len(OPTIONS))], VALUES[rng.integers(len(VALUES))]]
+        names = OPTIONS if rng.random() < 0.2 or not known else known
+        line += [names[rng.integers(len(names))], VALUES[rng.integers(len(VALUES))]]
     return line
+
+
+def options_of(line: list[str]) -> list[str]:
+    """The options of a command that take a value."""
+    from stages.cli import app
+
+    command: Any = get_command(app)
+    for name in line:
+        command = command.commands[name]
+    options = [one for one in command.params if one.param_type_name == "option"]
+    names = [one.opts[0] for one in options if not one.is_flag]
+    return [name for name in names if name != "--cache"]
