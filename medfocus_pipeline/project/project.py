@@ -2,27 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from medfocus_pipeline import segmentation
 from medfocus_pipeline.config import MasksConfig, ProbeConfig, ProbeRow
-from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.dataset import Dataset, open_dataset
 from medfocus_pipeline.project.embeddings import Embeddings
-from medfocus_pipeline.project.fits import fit_missing
 from medfocus_pipeline.project.masks import Masks
-from medfocus_pipeline.project.plans import Plan, features, parse_row, plan, split_of
 from medfocus_pipeline.project.progress import Progress, silent
-from medfocus_pipeline.project.regions import Region, Regions, open_regions, shown_embedding
 from medfocus_pipeline.project.settings import Context, open_context
-from medfocus_pipeline.project.stores import check_embedded
 from medfocus_pipeline.types import Candidates, FeaturePart, FocusMode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from medfocus_pipeline.datasets.splits import Split
+    from medfocus_pipeline.evaluation.results import Kind
+    from medfocus_pipeline.features import FeatureTable
+    from medfocus_pipeline.project.plans import Plan
+    from medfocus_pipeline.project.regions import Region, Regions
 
 
 class Project:
@@ -134,11 +134,13 @@ class Project:
         """The embeddings of another plan."""
         return Embeddings(self, plan)
 
-    def split(self, config: ProbeConfig | None = None) -> Split:
+    def split(self, config: ProbeConfig | None = None) -> "Split":
         """Rows of the manifest that are for training, and for testing."""
+        from medfocus_pipeline.project.plans import split_of
+
         return split_of(self.dataset, config or self.context.probe)
 
-    def features(self, *parts: str) -> FeatureTable:
+    def features(self, *parts: str) -> "FeatureTable":
         """Features of all usable images, their parts joined, with labels and split.
 
         Args:
@@ -148,6 +150,8 @@ class Project:
             ConfigError: there is no such part, or the encoder lacks what it needs.
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.project.plans import features
+
         try:
             focus = tuple(map(FeaturePart.parse, parts))
         except ValueError as error:
@@ -158,12 +162,15 @@ class Project:
             raise ConfigError(f"{one.label} {one.note}.")
         return features(self.dataset, self.split(config), one)
 
-    def plans(self, config: ProbeConfig) -> list[Plan]:
+    def plans(self, config: ProbeConfig) -> "list[Plan]":
         """The rows of a table: their features and runs.
 
         Raises:
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.project.plans import plan
+        from medfocus_pipeline.project.stores import check_embedded
+
         stores = self.embeddings().locate()
         plans = plan(self.context, self.dataset, stores, self.split(config), config)
         for one in plans:
@@ -193,6 +200,8 @@ class Project:
             ConfigError: a row is none.
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.project.plans import parse_row
+
         config = config or self.context.probe
         if rows is not None:
             chosen = tuple(ProbeRow.model_validate(parse_row(text)) for text in rows)
@@ -203,13 +212,15 @@ class Project:
 
     def fit(
         self,
-        plans: Sequence[Plan],
-        split: Split,
+        plans: "Sequence[Plan]",
+        split: "Split",
         *,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> int:
         """Fit the runs of some rows that have no result yet; see `probe`."""
+        from medfocus_pipeline.project.fits import fit_missing
+
         return fit_missing(
             self.dataset,
             split,
@@ -224,7 +235,7 @@ class Project:
         """Where results, predictions and subsets are."""
         return self.context.folder / "results"
 
-    def results(self, name: results.Kind = "results") -> pa.Table:
+    def results(self, name: "Kind" = "results") -> "pa.Table":
         """What was measured so far, as an Arrow table.
 
         Args:
@@ -234,6 +245,8 @@ class Project:
         Raises:
             StoreError: a file is damaged, or cannot be read now.
         """
+        from medfocus_pipeline.evaluation import results
+
         return results.read(self.results_folder, name)
 
     def candidates(self, image_id: str) -> Candidates:
@@ -242,19 +255,23 @@ class Project:
         Raises:
             StoreError: it has none yet.
         """
-        return segmentation.MaskReader(self.masks.store)(image_id)
+        from medfocus_pipeline.segmentation import MaskReader
 
-    def regions(self) -> Regions:
+        return MaskReader(self.masks.store)(image_id)
+
+    def regions(self) -> "Regions":
         """The regions of all images, as the embeddings have them.
 
         Raises:
             StoreError: masks or embeddings are missing.
         """
+        from medfocus_pipeline.project.regions import open_regions, shown_embedding
+
         stores = self.embeddings().locate()
         config, _ = shown_embedding(self.context, self.dataset, stores)
         return open_regions(self.context, self.dataset, stores, config)
 
-    def region(self, image_id: str) -> Region:
+    def region(self, image_id: str) -> "Region":
         """An image with its candidates, its region and what the encoder was given.
 
         Raises:

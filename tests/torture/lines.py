@@ -68,7 +68,7 @@ def random_line(rng: np.random.Generator) -> list[str]:
 
 def options_of(line: list[str]) -> list[str]:
     """The options of a command that take a value."""
-    from stages.cli import app
+    from medfocus_pipeline.cli import app
 
     command: Any = get_command(app)
     for name in line:
