@@ -11,10 +11,18 @@ from medfocus_pipeline.project.settings import Context, open_context
 Base = TypeVar("Base", bound=Frozen)
 
 
-def open_(dataset: str | None, data: Path | None, cache_: Path, profile: str | None) -> Context:
-    """The command's data set, folders and profile; says which they are."""
+def open_(
+    dataset: str | None,
+    data: Path | None,
+    cache_: Path,
+    profile: str | None,
+    *,
+    quiet: bool = False,
+) -> Context:
+    """The command's data set, folders and profile; says which they are, unless quiet."""
     context = open_context(dataset, data=data, cache=cache_, profile=profile)
-    say(f"{context.dataset}: profile {context.profile_name}, data {context.data}")
+    if not quiet:
+        say(f"{context.dataset}: profile {context.profile_name}, data {context.data}")
     return context
 
 

@@ -8,6 +8,7 @@ import typer
 from medfocus_pipeline.cli.common import base, open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    AsJson,
     Assignments,
     BatchSize,
     CacheFolder,
@@ -189,8 +190,9 @@ def status_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what is cached, stale or missing, and what each command would do."""
     from medfocus_pipeline.commands import status
 
-    status.run(open_(dataset, data, cache_, profile))
+    status.run(open_(dataset, data, cache_, profile, quiet=as_json), as_json=as_json)

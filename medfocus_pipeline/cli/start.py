@@ -7,6 +7,7 @@ import typer
 
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    AsJson,
     CacheFolder,
     DataFolder,
     DatasetName,
@@ -104,8 +105,9 @@ def doctor_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check this machine: packages, device, weights, disk."""
     from medfocus_pipeline.commands import doctor
 
-    raise typer.Exit(doctor.run(dataset, data=data, cache=cache_, profile=profile))
+    raise typer.Exit(doctor.run(dataset, data=data, cache=cache_, profile=profile, as_json=as_json))

@@ -9,12 +9,13 @@ from rich.table import Table
 
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    AsJson,
     CacheFolder,
     DataFolder,
     DatasetName,
     ProfileName,
 )
-from medfocus_pipeline.commands.progress import human, out, say
+from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.verify import verify
 from medfocus_pipeline.datasets import manifest as manifests
@@ -24,6 +25,7 @@ from medfocus_pipeline.files import leftovers
 from medfocus_pipeline.project.settings import open_context
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.store import open_store
+from medfocus_pipeline.types import JSON
 
 app = typer.Typer(help="List, verify and prune the stores.", no_args_is_help=True)
 
@@ -34,30 +36,39 @@ def list_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the stores of one data set, or of all."""
     del data  # every command takes it; what is cached does not depend on it
+    rows = [row for name in _names(dataset, cache_) for row in _listed(name, cache_, profile)]
+    if as_json:
+        say_json(rows)
+        return
     table = Table("data set", "stage", "store", "rows", "size", "in use", box=None)
-    total = 0
-    for name in _names(dataset, cache_):
-        used = _keys_in_use(name, cache_, profile)
-        for path in catalog.store_folders(cache_ / name):
-            size = catalog.size_of(path)
-            total += size
-            rows, use = _rows_and_use(path, used)
-            table.add_row(name, path.parent.name, path.name, rows, human(size), use)
+    for row in rows:
+        count = "?" if row["rows"] is None else f"{row['rows']:,}"
+        place = (row["dataset"], row["stage"], row["store"])
+        table.add_row(*place, count, human(row["bytes"]), row["in_use"])
     out.print(table)
-    say(f"{human(total)} in all")
+    say(f"{human(sum(row['bytes'] for row in rows))} in all")
 
 
-def _rows_and_use(path: Path, used: set[str]) -> tuple[str, str]:
+def _listed(name: str, cache: Path, profile: str | None) -> Iterator[JSON]:
+    used = _keys_in_use(name, cache, profile)
+    for path in catalog.store_folders(cache / name):
+        rows, use = _rows_and_use(path, used)
+        facts = {"dataset": name, "stage": path.parent.name, "store": path.name}
+        yield {**facts, "rows": rows, "bytes": catalog.size_of(path), "in_use": use}
+
+
+def _rows_and_use(path: Path, used: set[str]) -> tuple[int | None, str]:
     try:
         store = open_store(path)
     except AccessError:
-        return "?", "cannot be read now"
+        return None, "cannot be read now"
     except StoreError:
-        return "?", "unusable"
-    return f"{len(store.index().done):,}", "yes" if store.key in used else "no"
+        return None, "unusable"
+    return len(store.index().done), "yes" if store.key in used else "no"
 
 
 @app.command("verify", epilog="Example: medfocus cache verify brain --repair")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from medfocus_pipeline.commands.models import FAMILIES, ModelConfig, find_weights, known, model_id
-from medfocus_pipeline.commands.progress import human, out, say
+from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.profiles import Profile, load_profile, names
@@ -32,7 +32,14 @@ class Check(NamedTuple):
     fix: str = ""
 
 
-def run(dataset: str | None, *, data: Path | None, cache: Path, profile: str | None) -> int:
+def run(
+    dataset: str | None,
+    *,
+    data: Path | None,
+    cache: Path,
+    profile: str | None,
+    as_json: bool = False,
+) -> int:
     """Print every check, and for each profile whether it runs here.
 
     Returns:
@@ -47,12 +54,18 @@ def run(dataset: str | None, *, data: Path | None, cache: Path, profile: str | N
         if dataset is not None:
             raise
         used, place = profile, []
-    failed = _print_machine([*_packages(), *_machine(), _disk(cache), *place])
+    checks = [*_packages(), *_machine(), _disk(cache), *place]
+    failed = sum(not check.ok for check in checks)
     shown = names() if used is None or used in names() else [*names(), used]
     lacking = {name: missing(load_profile(name), cache) for name in shown}
-    _print_profiles(lacking)
     running = [name for name in shown if not lacking[name]]
     ready = not failed and (used in running if used else bool(running))
+    if as_json:
+        found = [check._asdict() for check in checks]
+        say_json({"ready": ready, "checks": found, "profiles": lacking})
+        return int(not ready)
+    _print_machine(checks)
+    _print_profiles(lacking)
     if ready:
         say(f"everything is in place for {', '.join(running)}")
     else:
@@ -94,12 +107,11 @@ def lack(config: ModelConfig, hashes: FileHashes) -> str:
     return f"weights are not on this machine (medfocus models pull {model}{about})"
 
 
-def _print_machine(checks: Sequence[Check]) -> int:
+def _print_machine(checks: Sequence[Check]) -> None:
     table = Table("check", "found", "", box=None)
     for check in checks:
         table.add_row(check.what, check.found, "ok" if check.ok else check.fix)
     out.print(table)
-    return sum(not check.ok for check in checks)
 
 
 def _print_profiles(lacking: dict[str, list[str]]) -> None:

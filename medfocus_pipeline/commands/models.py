@@ -9,18 +9,20 @@ import typer
 
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    AsJson,
     CacheFolder,
     DataFolder,
     DatasetName,
     ProfileName,
 )
-from medfocus_pipeline.commands.progress import human, out, say
+from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.config import EncoderConfig, Frozen, PluginConfig, SegmenterConfig, installed
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.profiles import DEFAULT, load_profile
 from medfocus_pipeline.project.settings import open_context
 from medfocus_pipeline.segmenters import SEGMENTERS
+from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import FileHashes, Weights
 from medfocus_pipeline.zoo import Entry, Model, name_of
 
@@ -51,9 +53,13 @@ def list_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the models that MedFocus knows and those of a data set, and which are here."""
     hashes = FileHashes(cache_ / "weights.json")
+    if as_json:
+        say_json([_facts(*one, hashes) for one in _every_model()])
+        return
     if dataset is not None:
         say(f"used by {dataset}:")
         _say_used(_used(dataset, data, cache_, profile), hashes)
@@ -67,6 +73,35 @@ def list_command(
                 for name, place in installed(config.group).items():
                     say(f"  {name} ({place})")
     say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(_TAKE_ANY_ID)}")
+
+
+def _every_model() -> Iterator[tuple[str, Model, Entry[Any]]]:
+    for kind, families in (("segmenter", SEGMENTERS), ("encoder", ENCODERS)):
+        for entry in families.values():
+            yield from ((kind, model, entry) for model in entry.models)
+
+
+def _facts(kind: str, model: Model, entry: Entry[Any], hashes: FileHashes) -> JSON:
+    """What `_say_model` says, for programs."""
+    try:
+        here = find_weights(model.config, hashes, download=False) is not None
+    except WeightsError:
+        here = False
+    return {
+        "kind": kind,
+        "family": name_of(type(model.config)),
+        "id": entry.identify(model.config),
+        "package": entry.package,
+        "dimensions": model.dim or None,
+        "text": entry.has_text(model.config),
+        "pixels": model.side or None,
+        "preprocessing": model.pixels,
+        "licence": model.licence,
+        "gated": model.gated,
+        "parameters_millions": model.parameters or None,
+        "download_bytes": model.download or None,
+        "here": here,
+    }
 
 
 def _say_used(configs: Iterable[ModelConfig], hashes: FileHashes) -> None:

@@ -102,3 +102,6 @@ def _assign(values: dict[str, Any], key: str, value: object) -> None:
             values[parent] = inner = {}
         values = inner
     values[last] = value
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="The facts as JSON, for programs.")]

@@ -1,10 +1,12 @@
 """What a user sees while a stage works. Progress on stderr, results on stdout."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -95,6 +97,11 @@ class LogHandler(logging.Handler):
 def say(text: str) -> None:
     """One line of result; nothing in it is read as markup."""
     out.print(escape(text))
+
+
+def say_json(value: Any) -> None:
+    """Facts for a program, as one JSON value on stdout."""
+    out.print(json.dumps(value, indent=1), markup=False, soft_wrap=True)
 
 
 def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:

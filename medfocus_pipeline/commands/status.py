@@ -1,8 +1,11 @@
 """``medfocus status``: what is cached, stale or missing, and what each command would do."""
 
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
 from rich.table import Table
 
-from medfocus_pipeline.commands.progress import human, out, say, say_problems
+from medfocus_pipeline.commands.progress import human, out, say, say_json, say_problems
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.project.dataset import Dataset
@@ -13,17 +16,42 @@ from medfocus_pipeline.project.stores import Located, Stores, locate_masks, loca
 from medfocus_pipeline.stores import catalog
 
 
-def run(context: Context) -> None:
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far one stage is.
+
+    Attributes:
+        stage: scan, masks, embed or probe.
+        what: is computed, readable.
+        done: how many.
+        planned: of how many.
+        unit: that they are counted in.
+        next: what the stage's command would do.
+    """
+
+    stage: str
+    what: str
+    done: int
+    planned: int
+    unit: str
+    next: str
+
+
+def run(context: Context, *, as_json: bool = False) -> None:
     """Print the state of every stage; it computes nothing and writes the manifest at most."""
     dataset = open_dataset(context, images_needed=False)
     stores = used_stores(context, dataset)
+    states, refused = _states(context, dataset, stores)
+    if as_json:
+        stale = [str(path) for path in _stale(context, stores)]
+        facts = {"dataset": context.dataset, "profile": context.profile_name, "stale": stale}
+        problem = str(refused) if refused else None
+        say_json({**facts, "states": [asdict(one) for one in states], "problem": problem})
+        return
     table = Table("stage", "what", "done", "next", box=None)
-    count = f"{len(dataset.manifest.usable):,} images, {len(dataset.files):,} distinct"
-    table.add_row("scan", dataset.card.title, count, "nothing")
-    waiting = [
-        _add(table, "masks" if place is stores.masks else "embed", place) for place in stores.all()
-    ]
-    refused = _add_probe(table, context, dataset, stores, ready=not any(waiting))
+    for one in states:
+        done = f"{one.done:,} of {one.planned:,} {one.unit}"
+        table.add_row(one.stage, one.what, done, one.next)
     out.print(table)
     if refused:
         say(f"probe: {refused}")
@@ -31,19 +59,26 @@ def run(context: Context) -> None:
     say_problems(dataset.problems)
 
 
-def _add_probe(
-    table: Table, context: Context, dataset: Dataset, stores: Stores, *, ready: bool
-) -> MedFocusError | None:
+def _states(
+    context: Context, dataset: Dataset, stores: Stores
+) -> tuple[list[State], MedFocusError | None]:
+    """Of every stage, and why `probe` could not be asked."""
+    usable, files = len(dataset.manifest.usable), len(dataset.manifest)
+    states = [State("scan", dataset.card.title, usable, files, "files usable", "nothing")]
+    states += [
+        _of_store("masks" if place is stores.masks else "embed", place) for place in stores.all()
+    ]
+    ready = all(one.next == "nothing" for one in states)
     try:
         counts = _count_runs(context, dataset, stores)
     except MedFocusError as error:
-        return error
+        return states, error
     for label, done, planned in counts:
         todo = "nothing" if done == planned else f"fit {planned - done:,} runs"
         if done < planned and not ready:
             todo = "the rows above first"
-        table.add_row("probe", label, f"{done:,} of {planned:,} runs", todo)
-    return None
+        states.append(State("probe", label, done, planned, "runs", todo))
+    return states, None
 
 
 def used_stores(context: Context, dataset: Dataset) -> Stores:
@@ -53,23 +88,26 @@ def used_stores(context: Context, dataset: Dataset) -> Stores:
     return Stores(masks, stores.embeddings, stores.texts)
 
 
-def _add(table: Table, stage: str, place: Located) -> int:
-    total = len(set(place.ids))
-    missing = len(place.missing())
+def _of_store(stage: str, place: Located) -> State:
+    total, missing = len(set(place.ids)), len(place.missing())
     todo = f"compute {missing:,} rows" if missing else "nothing"
-    table.add_row(stage, place.label, f"{total - missing:,} of {total:,} rows", todo)
-    return missing
+    return State(stage, place.label, total - missing, total, "rows", todo)
 
 
 def _say_stale(context: Context, stores: Stores) -> None:
-    known = {place.store.path for place in stores.all() if place.store}
-    stale = [path for path in catalog.store_folders(context.folder) if path not in known]
+    stale = _stale(context, stores)
     if stale:
         size = human(sum(catalog.size_of(path) for path in stale))
         say(f"{len(stale)} stores are of other settings or weights ({size}):")
         for path in stale:
             say(f"  {path.parent.name}/{path.name}")
         say("They are used again when the settings come back; medfocus cache prune removes them.")
+
+
+def _stale(context: Context, stores: Stores) -> list[Path]:
+    """Folders of stores that the settings do not use."""
+    known = {place.store.path for place in stores.all() if place.store}
+    return [path for path in catalog.store_folders(context.folder) if path not in known]
 
 
 def _count_runs(context: Context, dataset: Dataset, stores: Stores) -> list[tuple[str, int, int]]:
