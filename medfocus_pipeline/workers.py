@@ -37,6 +37,10 @@ def worker_pool(
             "A worker process was ended from outside, most likely because memory ran out. "
             "Run the same command again with fewer --workers; what was finished is kept."
         ) from error
+    except KeyboardInterrupt:
+        for child in multiprocessing.active_children():  # what they are at may take minutes
+            child.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

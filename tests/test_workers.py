@@ -1,8 +1,13 @@
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
+
+from medfocus_pipeline.workers import worker_pool
 
 CODE = """
 import multiprocessing, os, signal, sys
@@ -37,3 +42,11 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     while any(map(is_running, workers)):
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.02)
+
+
+def test_ctrl_c_does_not_wait_for_what_the_workers_are_at() -> None:
+    with pytest.raises(KeyboardInterrupt), worker_pool(1) as pool:
+        pool.submit(os.getpid).result()  # it is up
+        pool.submit(time.sleep, 600)
+        raise KeyboardInterrupt
+    assert not multiprocessing.active_children()
