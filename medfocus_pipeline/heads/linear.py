@@ -148,7 +148,7 @@ def held_out_loss(
     fits = solve(
         rows.reshape(n * views, dim),
         np.repeat(labels, views),
-        [c],
+        c,
         tolerance=TRIAL_TOLERANCE,
         parts=np.repeat(parts, views, axis=1),
     )
@@ -166,12 +166,12 @@ def log_loss(fits: Fits, rows: Matrix, labels: IntArray, *, part: int) -> float:
     """Mean log-loss of ``(m, v, r)`` images, probabilities averaged over views.
 
     Args:
-        fits: of one C.
+        fits: of all parts.
         rows: not those of the part.
         labels: ``(m,) int64``.
         part: the fold.
     """
-    probabilities = softmax(rows @ fits.coef[0, part].T + fits.intercept[0, part])
+    probabilities = softmax(rows @ fits.coef[part].T + fits.intercept[part])
     codes = np.searchsorted(fits.classes, labels)
     true = probabilities.mean(axis=1)[np.arange(len(labels)), codes]
     return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
@@ -183,8 +183,8 @@ def fit_rows(
     """The head for one C, in the coordinates of the features."""
     n, views, dim = space.rows.shape
     rows, labels = space.rows.reshape(n * views, dim), np.repeat(train.labels, views)
-    fits = solve(rows, labels, [c], tolerance=tolerance)
-    coef, intercept = space.restore(fits.coef[0, 0], fits.intercept[0, 0])
+    fits = solve(rows, labels, c, tolerance=tolerance)
+    coef, intercept = space.restore(fits.coef[0], fits.intercept[0])
     full_coef = np.zeros((train.n_classes, coef.shape[1]))
     full_intercept = np.full(train.n_classes, -np.inf)
     full_coef[fits.classes], full_intercept[fits.classes] = coef, intercept

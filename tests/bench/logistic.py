@@ -90,12 +90,10 @@ def _subsets(labels: IntArray, seed: int) -> Iterator[tuple[float, IntArray]]:
 
 
 def _batched(rows: FloatArray, labels: IntArray, cs: list[float]) -> list[tuple[Matrix, Matrix]]:
-    """Weights and intercepts for each C, in the coordinates of the features."""
+    """Weights and intercepts for each C, one after the other, as the heads choose theirs."""
     space = RowSpace.of(rows[:, None])
-    fits = solve(space.rows[:, 0], labels, cs, tolerance=_TOLERANCE)
-    return [
-        space.restore(fits.coef[place, 0], fits.intercept[place, 0]) for place in range(len(cs))
-    ]
+    fits = [solve(space.rows[:, 0], labels, c, tolerance=_TOLERANCE) for c in cs]
+    return [space.restore(one.coef[0], one.intercept[0]) for one in fits]
 
 
 @dataclass(slots=True)

@@ -278,13 +278,13 @@ def test_folds_are_fitted_side_by_side_on_what_they_do_not_hold_out(
     def spy(
         rows: np.ndarray,
         labels: np.ndarray,
-        cs: list[float],
+        c: float,
         *,
         tolerance: float,
         parts: np.ndarray,
     ) -> Fits:
         calls.append(parts)
-        return solve(rows, labels, cs, tolerance=tolerance, parts=parts)
+        return solve(rows, labels, c, tolerance=tolerance, parts=parts)
 
     monkeypatch.setattr(module, "solve", spy)
     train = made_up(images=30, views=2)

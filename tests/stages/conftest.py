@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def call(*arguments: str | Path, cwd: Path, program: typer.Typer = app) -> Answe
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr("sys.argv", ["medfocus", *map(str, arguments)])
+        patch.setattr(logging.root, "handlers", [])  # pytest's; else the log would not be shown
         try:
             main(program)
         except SystemExit as stop:

@@ -110,7 +110,9 @@ def test_an_image_that_breaks_after_the_scan_is_left_out(
     medfocus: Medfocus, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert medfocus("scan", "shapes", "--data", images, "--profile", "imagenet").code == 0
-    monkeypatch.setattr("medfocus_pipeline.commands.scan.scan", lambda *_, previous, **__: previous)
+    monkeypatch.setattr(
+        "medfocus_pipeline.project.dataset.scan", lambda *_, previous, **__: previous
+    )
     (images / "train/disc/disc 3.png").write_bytes(b"gone")
     answer = medfocus("audit", "shapes")
     assert answer.code == 0, answer

@@ -151,7 +151,7 @@ def test_settings_that_were_changed_are_used_and_said(done: Medfocus, tmp_path: 
     answer = done("cache", "verify")
     assert answer.code == 1
     assert "settings.json is not what was written there" in answer.out
-    assert "settings.json is not what was written there" in done("status").out
+    assert "settings.json is not what was written there" in done("status").err
 
 
 def test_no_views_are_refused(done: Medfocus) -> None:

@@ -42,7 +42,7 @@ def test_an_npy_is_a_line_of_the_table(
     start = ("embed", "shapes", "--data", images, "--profile", "imagenet")
     answer = medfocus(*start, "--features", file)
     assert answer.code == 0, answer.err
-    assert "mine.npy has 1 rows of no image here: gone.png" in answer.out
+    assert "mine.npy has 1 rows of no image here: gone.png" in answer.err
     assert "nothing to do" in medfocus("embed", "--features", file).out
     answer = medfocus(*FITTED, "--row", "linear:original", "--row", "fusion:segmented")
     assert answer.code == 0, answer.err
