@@ -1,5 +1,6 @@
 """DICOM files, by way of pydicom."""
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ NEEDS_PLUGIN = "needs a decoder plugin"
 """Part of the message about a compression that could be decoded once a plugin is installed."""
 
 
-def decode_dicom(path: Path) -> tuple[Image, str]:
-    """Picture and mode of a DICOM file; of several frames the middle one.
+def decode_dicom(path: Path) -> tuple[Image, str, str]:
+    """Picture, mode and patient (a digest) of a DICOM file; of several frames the middle one.
 
     The modality LUT or rescale comes first, then the VOI LUT or else the first window, then
     MONOCHROME1 is inverted (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2). Grey values are scaled from
@@ -45,11 +46,18 @@ def decode_dicom(path: Path) -> tuple[Image, str]:
     values = pixel_array(data, index=frames // 2)
     kind = str(data.PhotometricInterpretation)
     mode = f"DICOM {kind}" + (f" frame {frames // 2 + 1}/{frames}" if frames > 1 else "")
+    patient = _patient(data)
     if kind == "PALETTE COLOR":
         values = apply_color_lut(values, data)
     if values.ndim == 3:
-        return as_rgb(values) if values.dtype == np.uint8 else to_rgb8(values), mode
-    return _display_grey(values, data, inverted=kind == "MONOCHROME1"), mode
+        return as_rgb(values) if values.dtype == np.uint8 else to_rgb8(values), mode, patient
+    return _display_grey(values, data, inverted=kind == "MONOCHROME1"), mode, patient
+
+
+def _patient(data: "FileDataset") -> str:
+    """Who the image is of, as a digest: what a header says of a person is never stored."""
+    known = str(data.get("PatientID") or "").strip() or str(data.get("StudyInstanceUID") or "")
+    return hashlib.sha256(known.encode()).hexdigest()[:16] if known else ""
 
 
 def _check_decoder(data: "FileDataset") -> None:
