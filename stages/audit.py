@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 from rich.markup import escape
 from rich.table import Table
 
-from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table, summary
+from medfocus_pipeline.datasets.audit import (
+    Audit,
+    AuditConfig,
+    audit,
+    pair_table,
+    patients_warning,
+    summary,
+)
 from medfocus_pipeline.datasets.similarity import (
     HASH_BITS,
     Fingerprints,
@@ -23,6 +30,7 @@ from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import DataError, ImageError, MedFocusError
 from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.files import disk_errors, replacing, write_text
+from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.types import JSON, FloatArray
 from stages.locate import locate_stores
@@ -60,7 +68,7 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     """Compare all images with one another, print what was found, and write it down.
 
     Returns:
-        1 if `strict` and some test image has the bytes or pixels of a training image, else 0.
+        1 if `strict` and the sides share bytes, pixels or a patient, else 0.
 
     Raises:
         StoreError: the disk is full, or an embedding store is corrupt.
@@ -76,9 +84,12 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     if measured.lacking:
         say(f"embedding: not compared, {measured.lacking}")
     _print_rest(found)
+    unknown = patients_warning(dataset.manifest)
+    if unknown:
+        say(unknown)
     say_problems(dataset.problems)
     say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
-    return int(strict and found.leaked > 0)
+    return int(strict and bool(found.leaked or found.patients))
 
 
 def measure(context: Context, dataset: Dataset, config: AuditConfig) -> Measured:
@@ -202,7 +213,7 @@ def _print(found: Audit, pairs: pa.Table) -> None:
     for one in found.findings:
         counts = (one.compared, one.pairs, one.across_splits, one.across_labels, one.test_images)
         numbers = [f"{count:,}" for count in counts]
-        table.add_row(meaning[one.kind], *numbers, escape(examples.get(one.kind, "-")))
+        table.add_row(meaning[one.kind], *numbers, escape(printable(examples.get(one.kind, "-"))))
     split = found.split if found.split in {"official", "drawn"} else f"none: {found.split}"
     say(f"{found.dataset}: split {split}")
     out.print(table)
@@ -219,7 +230,7 @@ def _print_rest(found: Audit) -> None:
     counts = Table("files", *(_SIDES[side] for side in found.balance), box=None)
     for name in next(iter(found.balance.values()), {}):
         numbers = [f"{classes[name]:,}" for classes in found.balance.values()]
-        counts.add_row(escape(name), *numbers)
+        counts.add_row(escape(printable(name)), *numbers)
     out.print(counts)
     if found.repeated:
         files = sum(map(len, found.repeated))

@@ -7,7 +7,7 @@ from pathlib import Path
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.report.sampling import in_turn
-from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, write_png
+from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, is_ours, write_png
 from stages.embed import check_masks
 from stages.locate import Located
 from stages.progress import say
@@ -49,6 +49,10 @@ def run(context: Context, *, count: int, path: Path | None) -> int:
     target = path or context.folder / "figure.png"
     if target.suffix.lower() != ".png":
         raise ConfigError(f"--out {target}: expected a name that ends in .png.")
+    if path is not None and path.exists() and not is_ours(path):
+        raise ConfigError(
+            f"--out {path}: there is a file already that MedFocus did not write. Name another one."
+        )
     dataset = open_dataset(context)
     stores = used_stores(context, dataset)
     check_masks(context, stores)

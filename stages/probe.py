@@ -9,6 +9,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from medfocus_pipeline.config import ProbeConfig
+from medfocus_pipeline.datasets.audit import patients_warning
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.evaluation import results
@@ -74,8 +75,12 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
     context.remember(card=dataset.card_path, probe=config)
     title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
     shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
-    show(build(title, shown, folder, paper=dataset.card.paper))
+    show(build(title, shown, folder, paper=dataset.card.paper, classes=dataset.manifest.classes))
+    unknown = patients_warning(dataset.manifest)
+    if unknown:
+        say(unknown)
     say(f"results: {folder / 'results.parquet'}")
+    say(f"next: make report DATASET={context.dataset}, then make export DATASET={context.dataset}")
     return 0
 
 

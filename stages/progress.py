@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from medfocus_pipeline.report.drawing import printable, shortened
+
 _WIDTH = 160
 """Of tables that go to a file or a pipe, in characters; a terminal has its own."""
 
@@ -33,6 +35,9 @@ def _console(stderr: bool) -> Console:
 out, err = _console(stderr=False), _console(stderr=True)
 
 _LOG_EVERY = 15.0
+
+_BAR_WIDTH = 50
+"""Of a progress bar without its name: bar, count, rate and time left."""
 
 
 class _RateColumn(ProgressColumn):
@@ -55,14 +60,15 @@ def bar(what: str, total: int) -> Iterator["Advance"]:
         yield _lines(what, total)
         return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err) as progress:
-        task = progress.add_task(what, total=total)
+        room = max(12, err.width - _BAR_WIDTH)
+        task = progress.add_task(shortened(printable(what), room), total=total)
         yield lambda rows, total=None: progress.update(task, advance=rows, total=total)
 
 
@@ -95,12 +101,12 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line a record."""
-        err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+        err.print(f"{record.levelname.lower()}: {printable(record.getMessage())}", markup=False)
 
 
 def say(text: str) -> None:
     """One line of result; nothing in it is read as markup."""
-    out.print(escape(text))
+    out.print(escape("\n".join(map(printable, text.split("\n")))))
 
 
 def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.errors import MedFocusError
+from medfocus_pipeline.errors import ConfigError, MedFocusError
+from medfocus_pipeline.report.drawing import printable
 from stages import cache, heads, models
 from stages.cli import bench, paper, pipeline, start, training, use
 from stages.progress import LogHandler, err, say
 
-_INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+_PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130
+"""Exit codes: something is missing or broken; a wrong option or value; Ctrl-C."""
 
 app = typer.Typer(
     help="Few-shot medical image classification: segment, embed, probe, each step cached.",
@@ -50,12 +51,16 @@ def _common(
 
 
 def main() -> None:
-    """Run the command line; a `MedFocusError` is one message and exit code 1."""
+    """Run the command line; a `MedFocusError` is one message.
+
+    Exit code 2 is a wrong option, value, card or profile, 1 any other problem, 130 Ctrl-C.
+    """
     try:
         app()
     except MedFocusError as error:
-        err.print(f"Error: {error}", markup=False, style="bold red")
-        sys.exit(1)
+        text = "\n".join(map(printable, str(error).split("\n")))
+        err.print(f"Error: {text}", markup=False, style="bold red")
+        sys.exit(_USAGE if isinstance(error, ConfigError) else _PROBLEM)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             err.print("Stopped. What was finished is kept; the same command goes on from there.")
