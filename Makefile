@@ -35,7 +35,7 @@ PATHS = $(if $(shell test -e "$(1)" && echo yes),"$(1)",$(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo rehearse phantom profiles heads scan masks embed probe reproduce audit report status \
-	figure export predict explain train-adapter bench test lint doctor clean-venv
+	figure export predict explain train-adapter bench test torture lint doctor clean-venv
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -83,6 +83,9 @@ doctor: $(INSTALLED)
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+torture: $(INSTALLED)
+	@$(VENV)/bin/python -m tests.torture $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -26,3 +26,11 @@ class WeightsError(MedFocusError):
 
 class StoreError(MedFocusError):
     """A cached store is missing, locked, of another schema, corrupt or out of step."""
+
+
+class DamagedError(StoreError):
+    """A file of the cache was read, and is not what was written."""
+
+
+class AccessError(StoreError):
+    """A file of the cache cannot be read now; what is in it may be whole."""

@@ -1,6 +1,7 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
 import errno
+import glob
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
     The data is on disk (fsync) before the name is, and the name before this returns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if is_left_over(leftover):
+            leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
@@ -32,6 +36,25 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     flush(path.parent)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Partial files anywhere in a folder whose writer is dead, in order of name."""
+    return sorted(path for path in folder.rglob(".*.partial") if is_left_over(path))
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether the process that a partial file is named after is dead."""
+    number = path.name.split(".")[-2]
+    if not number.isdecimal() or int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False  # another user's
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

@@ -65,7 +65,7 @@ def shards_of(index: Path) -> list[str]:
         wrong = [name for name in names if Path(name).name != name]
         if wrong:
             raise ValueError(f"it lists {wrong[0]!r}, which is no file beside it")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{index} is no index of tensors: {error}; delete it and pull the model again."
         ) from error

@@ -3,16 +3,17 @@
 No torch here: what a model's identity is must be known in milliseconds, before anything is loaded.
 """
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.errors import MedFocusError, StoreError, WeightsError
 from medfocus_pipeline.files import replacing, sha256
 from medfocus_pipeline.hub import cached_snapshot, choose, download_files, first_line
+from medfocus_pipeline.sealed import read_json, write_json
 from medfocus_pipeline.tensors import beyond_tensors, shards_of
 from medfocus_pipeline.types import ModelIdentity
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+_OWNER = "weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,7 @@ class FileHashes:
         # Another process may have added entries since; losing a race costs one more hashing.
         self._memo = _read_memo(self._path) | self._memo
         try:
-            with replacing(self._path) as temporary:
-                temporary.write_text(json.dumps(self._memo, indent=1), encoding="utf-8")
+            write_json(self._path, self._memo, owner=_OWNER)
         except OSError as error:
             logger.warning("File hashes are not remembered in %s: %s", self._path, error)
 
@@ -225,12 +227,10 @@ def _read_memo(path: Path | None) -> dict[str, list[int | str]]:
     if path is None or not path.is_file():
         return {}
     try:
-        memo = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        logger.warning("File hashes in %s are unreadable and made anew: %s", path, error)
+        return read_json(path, owner=_OWNER)
+    except StoreError as error:
+        logger.warning("File hashes are made anew: %s", error)
         return {}
-    entries = memo.items() if isinstance(memo, dict) else ()
-    return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 3}
 
 
 def local_folder(model: str) -> Path | None:
@@ -258,3 +258,22 @@ def write_tensors(
         )
     with replacing(path) as temporary:
         temporary.write_bytes(save(dict(tensors), dict(metadata) if metadata else None))
+
+
+@contextmanager
+def loading(weights: Weights, kind: str) -> Iterator[None]:
+    """The boundary of loading: what any library raises on a file that is no `kind`, is one error.
+
+    Torch, safetensors, timm and transformers raise a dozen classes, of which none is documented.
+
+    Raises:
+        WeightsError: the files do not load.
+    """
+    import torch
+
+    try:
+        yield
+    except (MedFocusError, MemoryError, ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise unusable(weights, kind, error) from error

@@ -2,11 +2,15 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+
+from medfocus_pipeline.errors import MedFocusError
 
 
 @contextmanager
@@ -19,17 +23,26 @@ def worker_pool(
 
     Args:
         begin: called in each of them before its first task; a module's function.
+
+    Raises:
+        MedFocusError: one of them was ended from outside.
     """
     # Not forked: a forked child may hang in the thread pools that BLAS and torch had here.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(number, context, _start, (begin,))
     try:
         yield pool
+    except BrokenProcessPool as error:
+        raise MedFocusError(
+            "A worker process was ended from outside, most likely because memory ran out. "
+            "Run the same command again with fewer --workers; what was finished is kept."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _start(begin: Callable[[], None] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends this one
     follow_parent()
     if begin is not None:
         begin()

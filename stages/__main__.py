@@ -3,9 +3,13 @@
 import gc
 import os
 
+from stages import ending
+
 
 def main() -> None:
     """Start the command line."""
+    ending.end_on_signals()
+    ending.open_outputs()
     # What imports make lives on: looking for garbage meanwhile is a fifth of the start, and
     # looking for pydantic's plugins, of which there are none, another part of it.
     gc.disable()
@@ -16,7 +20,11 @@ def main() -> None:
     from stages import cli
 
     gc.enable()
-    cli.main()
+    ending.interrupt_on_signals()
+    try:
+        cli.main()
+    finally:
+        ending.end_on_signals()
 
 
 if __name__ == "__main__":

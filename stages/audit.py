@@ -1,13 +1,11 @@
 """``medfocus audit``: the same picture on both sides of the split, or under two labels."""
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,10 +25,11 @@ from medfocus_pipeline.datasets.similarity import (
     write_fingerprints,
 )
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.errors import DataError, ImageError, MedFocusError
+from medfocus_pipeline.errors import DamagedError, DataError, ImageError, MedFocusError
 from medfocus_pipeline.features import plain_rows
-from medfocus_pipeline.files import disk_errors, replacing, write_text
+from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.report.drawing import printable
+from medfocus_pipeline.sealed import present, read_json, read_table, write_json, write_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.types import JSON, FloatArray
 from stages.locate import locate_stores
@@ -38,6 +37,8 @@ from stages.planning import split_of
 from stages.progress import bar, out, say, say_problems
 from stages.scan import Dataset, open_dataset
 from stages.settings import Context
+
+PAIRS, COUNTS = "audit.parquet", "audit.json"
 
 _READERS = 4
 _SHOWN = 5
@@ -193,10 +194,34 @@ def write(folder: Path, measured: Measured) -> None:
     pairs = measured.pairs
     described: JSON = summary(measured.found, pairs)
     with disk_errors(folder):
-        with replacing(folder / "audit.parquet") as temporary:
-            pq.write_table(pairs, temporary)
-        text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-        write_text(folder / "audit.json", text)
+        write_table(folder / PAIRS, pairs, owner=PAIRS)
+        write_json(folder / COUNTS, described, owner=COUNTS)
+
+
+def read_pairs(folder: Path) -> pa.Table:
+    """The pairs that the last audit found.
+
+    Raises:
+        DamagedError: they are missing, or were changed.
+        AccessError: they cannot be read now.
+    """
+    return read_table(folder / PAIRS, owner=PAIRS)
+
+
+def thresholds(folder: Path) -> AuditConfig | None:
+    """Those of the last audit; None if there was none.
+
+    Raises:
+        DamagedError: its file was changed.
+        AccessError: it cannot be read now.
+    """
+    if not present(folder / COUNTS):
+        return None
+    try:
+        described = read_json(folder / COUNTS, owner=COUNTS)
+        return AuditConfig.model_validate(described["thresholds"])
+    except (DamagedError, KeyError, ValueError) as error:
+        raise DamagedError(f"{error}. Run: medfocus audit, which writes it anew.") from error
 
 
 def _print(found: Audit, pairs: pa.Table) -> None:

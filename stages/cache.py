@@ -8,14 +8,16 @@ import typer
 from rich.table import Table
 
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError
+from medfocus_pipeline.errors import AccessError, ConfigError, MedFocusError, StoreError
+from medfocus_pipeline.evaluation.processes import remove_left_over
+from medfocus_pipeline.files import leftovers
 from medfocus_pipeline.stores import catalog
-from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import open_store
 from stages.options import DEFAULT_CACHE, CacheFolder, DataFolder, DatasetName, ProfileName
 from stages.progress import human, out, say
 from stages.scan import open_dataset
 from stages.settings import open_context
+from stages.verify import verify
 
 app = typer.Typer(help="List, verify and prune the stores.", no_args_is_help=True)
 
@@ -45,6 +47,8 @@ def list_command(
 def _rows_and_use(path: Path, used: set[str]) -> tuple[str, str]:
     try:
         store = open_store(path)
+    except AccessError:
+        return "?", "cannot be read now"
     except StoreError:
         return "?", "unusable"
     return f"{len(store.index().done):,}", "yes" if store.key in used else "no"
@@ -57,36 +61,19 @@ def verify_command(
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Forget corrupt shards, so that a run computes them.")
+        bool, typer.Option("--repair", help="Forget what is damaged, so that a run makes it.")
     ] = False,
 ) -> None:
-    """Read every shard and compare it with its checksum; exit with 1 if one is wrong."""
+    """Read every file and compare it with its seal; exit with 1 if one is wrong."""
     del data, profile  # every command takes them; the stores are all in the cache
     wrong = 0
     for name in _names(dataset, cache_):
-        for path in catalog.store_folders(cache_ / name):
-            wrong += _verify(path, repair=repair)
+        wrong += verify(cache_ / name, repair=repair)
     say("everything is as it was written" if not wrong else f"{wrong} problems")
     if wrong:
         if not repair:
             say("Run: medfocus cache verify --repair, then the stages again.")
         raise typer.Exit(int(not repair))
-
-
-def _verify(path: Path, *, repair: bool) -> int:
-    try:
-        store = open_store(path)
-    except StoreError as error:
-        say(f"{path.name}: {error}")
-        return 1
-    problems = store.verify()
-    for shard, problem in problems.items():
-        say(f"{path.name}: shard {shard}: {problem}")
-    if repair:
-        with writing(path):
-            store.drop(problems)
-    say(f"{path.name}: {len(store.index().done):,} rows{' left' if problems and repair else ''}")
-    return len(problems)
 
 
 @app.command("prune", epilog="Example: medfocus cache prune brain --yes")
@@ -104,6 +91,12 @@ def prune_command(
         used = _keys_in_use(name, cache_, profile)
         ids = set(manifests.read(cache_ / name / "manifest.parquet").image_ids)
         items += catalog.prunable(cache_ / name, keep=used, image_ids=ids)
+        items += [
+            catalog.Prunable(path, catalog.size_of(path), "a run that was killed left it")
+            for path in leftovers(cache_ / name)
+        ]
+    for folder in remove_left_over():
+        say(f"{folder}: a run that was killed left it, removed")
     for item in items:
         say(f"{item.path}: {human(item.size)}, {item.reason}")
     if not items:

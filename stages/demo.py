@@ -1,6 +1,5 @@
 """``medfocus demo``: the whole pipeline on drawn images, as the four commands would run it."""
 
-import json
 import time
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
 from stages import embed, masks, phantom, probe, report
 from stages.locate import locate_masks
+from stages.masks import read_agreement
 from stages.progress import say
 from stages.scan import open_dataset
 from stages.settings import Context, open_context
@@ -71,10 +71,9 @@ def _say_agreement(context: Context) -> None:
     """The line that `masks` has for the ROI rule of the profile."""
     dataset = open_dataset(context, rescan=False)
     store = locate_masks(context, dataset, context.masks).store
-    path = store.path / "roi_agreement.json" if store else None
-    if path is None or not path.exists():
+    measured = read_agreement(store) if store else {}
+    if not measured:
         return
-    measured = json.loads(path.read_text(encoding="utf-8"))
     iou, rule = measured["mean_iou"], context.embed.configs(auto=dataset.card.roi)[0].roi
     if rule in iou:
         say(

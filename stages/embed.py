@@ -15,9 +15,8 @@ from medfocus_pipeline.features import class_texts
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Job
-from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
-from stages.filling import fill_shown
+from stages.filling import JobMaker, fill_shown
 from stages.locate import Located, Stores, locate_stores
 from stages.progress import say, say_problems
 from stages.scan import Dataset, open_dataset
@@ -33,6 +32,8 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
     Returns:
         1 if `strict` and some image cannot be used, else 0.
     """
+    if context.data.exists():  # before, so that a killed first run is not forgotten
+        context.remember()
     dataset = open_dataset(context)
     configs = plan.configs(auto=dataset.card.roi)
     if configs[0].roi == "text" and not has_text(plan.encoder):
@@ -43,6 +44,7 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
     problems = dataset.problems
     stores = locate_stores(context, dataset, configs)
     check_masks(context, stores)
+    context.remember(card=dataset.card_path, embed=plan)
     if _missing(stores):
         stores = locate_stores(context, dataset, configs, download=True)
         late = _compute(context, dataset, configs, runtime, stores)
@@ -51,7 +53,6 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
         stores = locate_stores(context, dataset, configs)
     else:
         say(f"embed: all {len(dataset.files):,} images are done, nothing to do")
-    context.remember(card=dataset.card_path, embed=plan)
     for place in stores.embeddings:
         if place.store:
             say(f"store: {place.store.path}")
@@ -117,22 +118,25 @@ def _embed(
     encoder: Encoder,
 ) -> dict[str, str]:
     specs = embedding.array_specs(config, encoder)
-    store = place.create(context.folder, specs, shard_rows=embedding.SHARD_ROWS)
+    job: JobMaker
     if isinstance(encoder, FeatureFile):
-        return _look_up(dataset, store, place, encoder, runtime)
+        job, doing = _look_up(dataset, encoder), "reading"
+    else:
+        job, doing = _encode(dataset, config, stores, encoder), "embedding"
+    with place.writing(context.folder, specs, shard_rows=embedding.SHARD_ROWS) as store:
+        outcome = fill_shown(store, place, job, runtime, what=f"{doing} {place.label}")
+    return outcome.problems
+
+
+def _encode(dataset: Dataset, config: EmbedConfig, stores: Stores, encoder: Encoder) -> JobMaker:
     candidates = similarity = None
     if embedding.needs_masks(config) and stores.masks and stores.masks.store:
         candidates = segmentation.MaskReader(stores.masks.store)
         similarity = _similarity(dataset, config, stores, encoder)
-    job = partial(embedding.job, encoder, config, dataset.read, candidates, similarity=similarity)
-    with writing(store.path):
-        outcome = fill_shown(store, place, job, runtime, what=f"embedding {place.label}")
-    return outcome.problems
+    return partial(embedding.job, encoder, config, dataset.read, candidates, similarity=similarity)
 
 
-def _look_up(
-    dataset: Dataset, store: Store, place: Located, file: FeatureFile, runtime: Runtime
-) -> dict[str, str]:
+def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
     manifest = dataset.manifest
     usable: dict[str, list[str]] = {}
     for row in manifest.usable.tolist():
@@ -145,9 +149,7 @@ def _look_up(
         del batch_size, calls  # nothing is computed
         return embedding.looked_up_job(rows, dataset.read, workers=workers)
 
-    with writing(store.path):
-        outcome = fill_shown(store, place, job, runtime, what=f"reading {place.label}")
-    return outcome.problems
+    return job
 
 
 def _similarity(
@@ -166,11 +168,10 @@ def _embed_texts(
 ) -> None:
     if not isinstance(encoder, TextEncoder) or (place.store and not place.missing()):
         return
-    store = place.create(
-        context.folder,
-        embedding.text_array_specs(encoder.dim),
-        shard_rows=embedding.TEXT_SHARD_ROWS,
-    )
-    with writing(store.path), calls_at_once(runtime.device):
+    specs, rows = embedding.text_array_specs(encoder.dim), embedding.TEXT_SHARD_ROWS
+    with (
+        place.writing(context.folder, specs, shard_rows=rows) as store,
+        calls_at_once(runtime.device),
+    ):
         outcome = fill(store, place.ids, embedding.text_job(encoder, dataset.prompts))
     say(f"embedded {outcome.computed:,} class prompts")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.devices import calls_at_once
@@ -12,16 +12,19 @@ from medfocus_pipeline.stores.store import Store
 from stages.locate import Located
 from stages.progress import bar, say_rate
 
+JobMaker: TypeAlias = Callable[..., Job[Any]]
+"""The keywords batch_size, workers and calls -> how to compute rows."""
+
 
 def fill_shown(
-    store: Store, place: Located, job: Callable[..., Job[Any]], runtime: Runtime, *, what: str
+    store: Store, place: Located, job: JobMaker, runtime: Runtime, *, what: str
 ) -> Outcome:
     """Fill a store; call it with the store's lock held and the model loaded.
 
     Args:
         store: of `place`.
         place: whose rows there should be.
-        job: the keywords batch_size, workers and calls -> how to compute them.
+        job: how to compute them.
         runtime: device, batch size and workers.
         what: is computed, for the bar.
 

@@ -1,17 +1,20 @@
 """Where a data set's stores are and what they lack, from Parquet and JSON alone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline import embedding, encoders, segmentation, segmenters
 from medfocus_pipeline.config import EmbedConfig, EncoderConfig, MasksConfig
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.sealed import present
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.compute import missing_rows
 from medfocus_pipeline.stores.index import Index
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.store import ArraySpec, Store, create, open_store
+from medfocus_pipeline.stores.lock import writing
+from medfocus_pipeline.stores.store import DESCRIBED, ArraySpec, Store, create, open_store
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import Weights
 from stages.scan import Dataset
@@ -48,13 +51,24 @@ class Located:
         index = self.store.index() if self.store else Index({}, {})
         return missing_rows(index, self.ids)
 
-    def create(self, dataset: Path, specs: Iterable[ArraySpec], *, shard_rows: int) -> Store:
-        """The store, made if it is not there; it must have been located with its weights."""
+    @contextmanager
+    def writing(
+        self, dataset: Path, specs: Iterable[ArraySpec], *, shard_rows: int
+    ) -> Iterator[Store]:
+        """The store with its writer's lock held, made if it is not there.
+
+        It must have been located with its weights. It is made under the lock too: of two
+        first runs one would else empty what the other writes.
+
+        Raises:
+            StoreError: another process holds the lock.
+        """
         revision = self.need_weights().identity.revision
         if self.recipe is None:
             raise ValueError(f"{self.label} was located without the store upstream")
         path = dataset / self.recipe.stage / self.recipe.folder(self.label)
-        return create(path, self.recipe, list(specs), shard_rows=shard_rows, revision=revision)
+        with writing(path):
+            yield create(path, self.recipe, list(specs), shard_rows=shard_rows, revision=revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,5 +227,5 @@ def _locate(
         return Located(place.label, place.ids, None, store.recipe if store else None, store)
     recipe = make(place.weights.identity)
     path = folder / recipe.stage / recipe.folder(place.label)
-    store = open_store(path, expected=recipe) if (path / "store.json").exists() else None
+    store = open_store(path, expected=recipe) if present(path / DESCRIBED) else None
     return Located(place.label, place.ids, place.weights, recipe, store)

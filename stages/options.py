@@ -8,6 +8,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from medfocus_pipeline import plain_yaml
 from medfocus_pipeline.config import problems
 from medfocus_pipeline.errors import ConfigError
 
@@ -66,7 +67,7 @@ def changed(
         if not sign:
             raise ConfigError(f"--set {assignment!r}: expected KEY=VALUE, e.g. --set frame=128.")
         try:
-            _assign(values, key.strip(), yaml.safe_load(text))
+            _assign(values, key.strip(), plain_yaml.load(text))
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment!r}: the value is no YAML: {error}") from error
     return validated(type(config), values)

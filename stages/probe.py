@@ -18,6 +18,7 @@ from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subse
 from medfocus_pipeline.evaluation.sweep import Outcome, sweep
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.reproduction import MEDFOCUS, OWN
+from medfocus_pipeline.sealed import present
 from medfocus_pipeline.stores.lock import writing
 from stages.locate import Stores, check_embedded, encoder_label, locate_stores
 from stages.planning import Plan, features, plan, split_of
@@ -65,6 +66,7 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
     plans = plan(context, dataset, stores, split, config)
     for one in plans:
         check_embedded(one.context, one.places)
+    context.remember(card=dataset.card_path, probe=config)
     folder = context.folder / "results"
     started = time.monotonic()
     count = fit_missing(dataset, split, plans, folder, workers=workers)
@@ -72,7 +74,6 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
         say(f"probe: {count:,} runs fitted in {time.monotonic() - started:.1f} s")
     else:
         say(f"probe: all {sum(len(one.runs) for one in plans):,} runs are done, nothing to do")
-    context.remember(card=dataset.card_path, probe=config)
     title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
     shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
     show(build(title, shown, folder, paper=dataset.card.paper, classes=dataset.manifest.classes))
@@ -121,7 +122,7 @@ def count_runs(context: Context, dataset: Dataset, stores: Stores) -> list[tuple
 
 
 def _done(folder: Path) -> set[str]:
-    if not all((folder / f"{name}.parquet").exists() for name in ("predictions", "subsets")):
+    if not all(present(folder / f"{name}.parquet") for name in ("predictions", "subsets")):
         return set()
     return set(results.read(folder)["run_key"].to_pylist())
 

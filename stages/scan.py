@@ -7,10 +7,11 @@ from pathlib import Path
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
 from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.readers import decode
+from medfocus_pipeline.datasets.readers import CHANGED, decode, steady
 from medfocus_pipeline.datasets.scan import data_root, scan
-from medfocus_pipeline.errors import ConfigError, DataError, StoreError
-from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
+from medfocus_pipeline.files import disk_errors, sha256
+from medfocus_pipeline.sealed import present
 from medfocus_pipeline.types import Image
 from stages.progress import bar, say, say_problems
 from stages.settings import Context
@@ -40,9 +41,17 @@ class Dataset:
         """The image of an id.
 
         Raises:
-            ImageError: it cannot be read any more.
+            ImageError: it cannot be read any more, or is not what the scan saw.
         """
-        return decode(self.root / self.files[image_id]).pixels
+        path = self.root / self.files[image_id]
+        try:
+            with steady(path):
+                pixels, found = decode(path).pixels, sha256(path)
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+        if found != image_id:
+            raise ImageError(f"{CHANGED}. Run the same command again")
+        return pixels
 
     @property
     def prompts(self) -> list[str]:
@@ -87,7 +96,7 @@ def open_dataset(context: Context, *, images_needed: bool = True, rescan: bool =
     card_path = _find_card(context, root)
     card = load_card(card_path) if card_path else find_card(context.dataset, card_folders())
     path = context.folder / _MANIFEST
-    if path.exists() and not (rescan and (images_needed or context.data.exists())):
+    if present(path) and not (rescan and (images_needed or context.data.exists())):
         manifest = manifests.read(path)
     else:
         manifest = _scan(context, card, path)
@@ -119,8 +128,9 @@ def _find_card(context: Context, root: Path) -> Path | None:
 
 def _scan(context: Context, card: Card | None, path: Path) -> Manifest:
     try:
-        previous = manifests.read(path) if path.exists() else None
-    except StoreError:
+        previous = manifests.read(path) if present(path) else None
+    except DamagedError as error:
+        say(f"{error} It is written anew.")
         previous = None
     with bar("scanning", total=0) as advance:
         manifest = scan(
@@ -143,6 +153,8 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
     Returns:
         1 if `strict` and some image cannot be used, else 0.
     """
+    if context.data.exists():  # before, so that a killed first scan is not forgotten
+        context.remember()
     dataset = open_dataset(context)
     context.remember(card=dataset.card_path)
     manifest = dataset.manifest

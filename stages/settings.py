@@ -1,15 +1,22 @@
 """What was asked for last, so that ``make embed`` goes on where ``make masks`` ended."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline.config import Frozen, MasksConfig, ProbeConfig
 from medfocus_pipeline.datasets.card import check_name
-from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.files import disk_errors, write_text
+from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
+from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
+from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
 from medfocus_pipeline.weights import FileHashes
+from stages.progress import say
+
+SETTINGS, _LAST = "settings.json", "last.json"
+_OWNER = "settings"
+
+_FREE = ("data", "card")
+"""Where the images lie: another place on each machine that a cache is copied to."""
 
 
 class Settings(Frozen):
@@ -88,8 +95,9 @@ class Context:
         changes = {name: value for name, value in given.items() if value is not None}
         settings = self.settings.model_copy(update=changes)
         with disk_errors(self.cache):
-            write_text(self.folder / "settings.json", settings.model_dump_json(indent=2) + "\n")
-            write_text(self.cache / "last.json", json.dumps({"dataset": self.dataset}) + "\n")
+            said = settings.model_dump(mode="json")
+            write_json(self.folder / SETTINGS, said, owner=_OWNER, free=_FREE)
+            write_json(self.cache / _LAST, {"dataset": self.dataset}, owner=_LAST)
 
 
 def open_context(
@@ -108,7 +116,7 @@ def open_context(
         ConfigError: no data set was named yet, or the name or profile is not usable.
     """
     name = check_name(dataset or last_dataset(cache))
-    known = _read(cache / name / "settings.json")
+    known = _read(cache / name / SETTINGS)
     profile_name = full_name(profile) if profile else known.profile if known else DEFAULT
     where = data.expanduser().resolve() if data else None
     settings = Settings(
@@ -137,21 +145,39 @@ def last_dataset(cache: Path) -> str:
         ConfigError: none was.
     """
     try:
-        return str(json.loads((cache / "last.json").read_text(encoding="utf-8"))["dataset"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(cache / _LAST, owner=_LAST)["dataset"])
+    except (StoreError, KeyError):
         raise ConfigError(
             f"No data set was named and {cache} remembers none. "
             "Name one: make masks DATASET=brain, or medfocus masks brain."
         ) from None
 
 
+def check_settings(path: Path) -> None:
+    """Compare what a data set was last run with with its seal.
+
+    Raises:
+        DamagedError: it was changed since; `open_context` uses it all the same, and says so.
+        AccessError: it cannot be read now.
+    """
+    read_json(path, owner=_OWNER, free=_FREE)
+
+
 def _read(path: Path) -> Settings | None:
-    if not path.exists():
+    if not present(path):
         return None
     try:
-        return Settings.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        said = parse_json(path)
+        if isinstance(said, dict):
+            said.pop(SEAL, None)
+        settings = Settings.model_validate(said)
+    except (DamagedError, ValueError) as error:
         raise ConfigError(
             f"{path} is damaged or of another version: {error}. Remove it, and name --data and "
             "--profile once more; no store is lost."
         ) from error
+    try:
+        check_settings(path)
+    except DamagedError as error:
+        say(f"{error}. It is used as it stands.")
+    return settings

@@ -14,7 +14,8 @@ LIBRARY = ROOT / "medfocus_pipeline"
 # DESIGN: imports run left to right only. Units of one tuple are independent of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("files", "seeding", "workers", "config"),
+    ("files", "plain_yaml", "seeding", "workers", "config"),
+    ("sealed",),
     ("devices", "tensors", "profiles"),
     ("hub",),
     ("weights",),

@@ -16,6 +16,7 @@ where two regions are all but equal, a last bit decides which one is looked at.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,10 +30,11 @@ from medfocus_pipeline.classifier.pack import PackConfig, read_pack
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
-from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.errors import DataError, WeightsError
 from medfocus_pipeline.heads import entry
 from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.heads.saved import load as load_head
+from medfocus_pipeline.stores.job import is_out_of_memory
 from medfocus_pipeline.types import Device, FloatArray, Image, Roi
 from medfocus_pipeline.weights import FileHashes
 
@@ -203,10 +205,30 @@ class Classifier:
             some = images[start : start + _AT_ONCE]
             rois = self.stage_one.regions(some)
             encoded = self.stage_one.encoded(some, rois)
-            probabilities = self.head.predict_proba(features(encoded, self.config.parts))
-            distances = self.familiar.distances(features(encoded, self.config.familiar_parts))
+            with self._fitting():
+                probabilities = self.head.predict_proba(features(encoded, self.config.parts))
+                distances = self.familiar.distances(features(encoded, self.config.familiar_parts))
+                if probabilities.shape != (len(some), len(self.config.classes)):
+                    raise ValueError(f"it answers {probabilities.shape[1:]} classes")
             for image, roi, row, distance in zip(some, rois, probabilities, distances, strict=True):
                 yield image, self._answer(row, roi, float(distance))
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """The boundary to the stored arrays: what numpy and torch raise where sizes differ.
+
+        Raises:
+            WeightsError: the arrays do not fit the features.
+        """
+        try:
+            yield
+        except (ValueError, LookupError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise WeightsError(
+                f"The classifier of {self.config.dataset} does not fit its models' features "
+                f"({error}). Export it again: medfocus export"
+            ) from error
 
     def _answer(self, probabilities: NDArray[np.float64], roi: Roi, distance: float) -> Answer:
         return Answer(

@@ -1,7 +1,7 @@
 """The folder of one fitted run: ``model.safetensors``, ``config.json``, ``README.md``. No pickle.
 
-``config.json`` is a `PackConfig`, written last: without it, or with tensors of another SHA-256
-than it names, the folder is none. Tensors are called
+``config.json`` is a `PackConfig`, sealed and written last: without it, or with tensors of another
+SHA-256 than it names, the folder is none. Tensors are called
 
     head.<name>           of the fitted head, see `heads.saved`
     texts                 (K, d_text) float32, L2-normalised class texts, where there are any
@@ -10,23 +10,28 @@ than it names, the folder is none. Tensors are called
 The models of stage one are not in it. Their files are named by SHA-256, and others are refused.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.config.probe import FeatureParts
-from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
 from medfocus_pipeline.heads.saved import Saved
+from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
 from medfocus_pipeline.types import JSON, Fit, FloatArray, ModelIdentity, RoiRule, View
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 
 _HEAD = "head."
+_OWNER = "classifier"
 
 
 class Model(Frozen):
@@ -163,7 +168,7 @@ def write_pack(pack: Pack, card: str, folder: Path) -> None:
             temporary.write_bytes(save(arrays))
         write_text(folder / CARD, card)
         config = pack.config.model_copy(update={"tensors_sha256": sha256(folder / TENSORS)})
-        write_text(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
+        write_json(folder / CONFIG, config.model_dump(mode="json"), owner=_OWNER)
 
 
 def read_pack(folder: Path) -> Pack:
@@ -187,6 +192,7 @@ def read_pack(folder: Path) -> Pack:
         raise WeightsError(
             f"{folder / TENSORS} cannot be read ({error}). Export the classifier again."
         ) from error
+    _check_arrays(arrays, config, folder)
     head = {name[len(_HEAD) :]: array for name, array in arrays.items() if name.startswith(_HEAD)}
     return Pack(
         config,
@@ -196,17 +202,53 @@ def read_pack(folder: Path) -> Pack:
     )
 
 
+def _check_arrays(arrays: Mapping[str, NDArray[Any]], config: PackConfig, folder: Path) -> None:
+    """Refuse what no export writes: arrays that are missing, not finite, or of other shapes.
+
+    Raises:
+        WeightsError: the first of them.
+    """
+    classes = len(config.classes)
+    expected = {
+        "familiar": ("(n, D) with n from the neighbour on", _is_familiar(arrays, config)),
+        "texts": (f"({classes}, d)", _is_matrix(arrays.get("texts"), classes)),
+        "head.coef": (f"({classes}, D)", _is_matrix(arrays.get("head.coef"), classes)),
+    }
+    wrong = {name: text for name, (text, right) in expected.items() if not right}
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            wrong[name] = "finite numbers"
+    for name, text in wrong.items():
+        raise WeightsError(
+            f"{folder / TENSORS} is no classifier's: {name} is not {text}. "
+            "Export it again: medfocus export"
+        )
+
+
+def _is_familiar(arrays: Mapping[str, NDArray[Any]], config: PackConfig) -> bool:
+    rows = arrays.get("familiar")
+    return rows is not None and rows.ndim == 2 and len(rows) >= config.neighbour
+
+
+def _is_matrix(array: NDArray[Any] | None, rows: int) -> bool:
+    return array is None or (array.ndim == 2 and len(array) == rows)
+
+
 def _read_config(folder: Path) -> PackConfig:
     path = folder / CONFIG
     try:
-        return PackConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(
-            f"{folder} is no folder of a classifier: it has no {CONFIG}. Make one: "
-            "medfocus export DATASET --head fusion --out FOLDER, then name it: --from FOLDER"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
+        if not present(path):
+            raise WeightsError(
+                f"{folder} is no folder of a classifier: it has no {CONFIG}. Make one: "
+                "medfocus export DATASET --head fusion --out FOLDER, then name it: --from FOLDER"
+            )
+        said = parse_json(path)
+        if isinstance(said, dict):
+            said.pop(SEAL, None)
+        config = PackConfig.model_validate(said)
+        read_json(path, owner=_OWNER)
+    except StoreError as error:
+        raise WeightsError(f"{error}. Export the classifier again: medfocus export") from error
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         place = ".".join(map(str, problem["loc"])) or "the file"
@@ -214,6 +256,7 @@ def _read_config(folder: Path) -> PackConfig:
             f"{path} is not that of a classifier, or of another version of MedFocus: {place}: "
             f"{problem['msg']}. Export it again: medfocus export"
         ) from error
+    return config
 
 
 def _strangers(folder: Path) -> list[str]:

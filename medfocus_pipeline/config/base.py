@@ -21,7 +21,7 @@ class Runtime(Frozen):
     """
 
     device: Device = "auto"
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1, le=65_536)
     workers: int = Field(default=2, ge=1, le=64)
     compile: bool = False
 

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, Tag
+from pydantic import Field, Tag
 
 from medfocus_pipeline.config.base import Frozen
 from medfocus_pipeline.config.plugin import OWN, PLUGIN, HeadPluginConfig, own_or_plugin
+
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+Width = Annotated[int, Field(ge=1, le=16_384)]
 
 
 class LinearConfig(Frozen):
@@ -22,8 +25,8 @@ class LinearConfig(Frozen):
         default=(0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0), min_length=1
     )
     default_c: float = Field(default=10.0, gt=0)
-    folds: int = Field(default=3, ge=2)
-    min_images: int = Field(default=3, ge=2)
+    folds: int = Field(default=3, ge=2, le=100)
+    min_images: int = Field(default=3, ge=2, le=1_000_000)
 
 
 class FusionConfig(Frozen):
@@ -48,13 +51,13 @@ class FusionConfig(Frozen):
     loss_mix_grid: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         default=(0.1, 0.5, 0.9), min_length=1
     )
-    loss_mix_folds: int = Field(default=2, ge=2)
+    loss_mix_folds: int = Field(default=2, ge=2, le=100)
     default_loss_mix: float = Field(default=0.5, ge=0, le=1)
-    width: int = Field(default=128, ge=1)
+    width: int = Field(default=128, ge=1, le=16_384)
     temperature: float = Field(default=0.07, gt=0)
-    epochs: int = Field(default=40, ge=1)
-    max_steps: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=64, ge=2)
+    epochs: int = Field(default=40, ge=1, le=10_000)
+    max_steps: int = Field(default=100, ge=1, le=1_000_000)
+    batch_size: int = Field(default=64, ge=2, le=65_536)
     learning_rate: float = Field(default=1e-2, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     classifier: LinearConfig = LinearConfig()
@@ -80,14 +83,14 @@ class CoOpConfig(Frozen):
     """
 
     name: Literal["coop"] = "coop"
-    context: int = Field(default=16, ge=1)
+    context: int = Field(default=16, ge=1, le=512)
     initial: str | None = Field(default=None, min_length=1)
     learning_rate: float = Field(default=0.002, gt=0)
     warmup_rate: float = Field(default=1e-5, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=32, ge=1)
-    epochs: tuple[PositiveInt, PositiveInt, PositiveInt] = (50, 100, 200)
+    batch_size: int = Field(default=32, ge=1, le=65_536)
+    epochs: tuple[Epochs, Epochs, Epochs] = (50, 100, 200)
 
 
 class CoCoOpConfig(Frozen):
@@ -103,13 +106,13 @@ class CoCoOpConfig(Frozen):
 
     name: Literal["cocoop"] = "cocoop"
     initial: str = Field(default="a photo of a", min_length=1)
-    reduction: int = Field(default=16, ge=1)
+    reduction: int = Field(default=16, ge=1, le=4_096)
     learning_rate: float = Field(default=0.002, gt=0)
     warmup_rate: float = Field(default=1e-5, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=1, ge=1)
-    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=1, ge=1, le=65_536)
+    epochs: int = Field(default=10, ge=1, le=10_000)
 
 
 class TipAdapterConfig(Frozen):
@@ -134,8 +137,8 @@ class TipAdapterConfig(Frozen):
     betas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(1.0, 2.0, 5.5, 10.0, 20.0, 50.0), min_length=1
     )
-    folds: int = Field(default=3, ge=2)
-    min_images: int = Field(default=2, ge=2)
+    folds: int = Field(default=3, ge=2, le=100)
+    min_images: int = Field(default=2, ge=2, le=1_000_000)
 
 
 class TipAdapterFConfig(Frozen):
@@ -159,12 +162,12 @@ class TipAdapterFConfig(Frozen):
     betas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(1.0, 2.0, 5.5, 10.0, 20.0, 50.0), min_length=1
     )
-    folds: int = Field(default=3, ge=2)
-    min_images: int = Field(default=2, ge=2)
-    epochs: int = Field(default=20, ge=1)
+    folds: int = Field(default=3, ge=2, le=100)
+    min_images: int = Field(default=2, ge=2, le=1_000_000)
+    epochs: int = Field(default=20, ge=1, le=10_000)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=256, ge=1, le=65_536)
 
 
 class ClipAdapterConfig(Frozen):
@@ -178,14 +181,14 @@ class ClipAdapterConfig(Frozen):
     """
 
     name: Literal["clip_adapter"] = "clip_adapter"
-    reduction: int = Field(default=4, ge=1)
+    reduction: int = Field(default=4, ge=1, le=4_096)
     ratio: float = Field(default=0.2, ge=0, le=1)
     learning_rate: float = Field(default=0.002, gt=0)
     warmup_rate: float = Field(default=1e-5, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=32, ge=1)
-    epochs: tuple[PositiveInt, PositiveInt, PositiveInt] = (50, 100, 200)
+    batch_size: int = Field(default=32, ge=1, le=65_536)
+    epochs: tuple[Epochs, Epochs, Epochs] = (50, 100, 200)
 
 
 class LpPlusPlusConfig(Frozen):
@@ -198,9 +201,9 @@ class LpPlusPlusConfig(Frozen):
     """
 
     name: Literal["lp_plus_plus"] = "lp_plus_plus"
-    iterations: int = Field(default=300, ge=1)
+    iterations: int = Field(default=300, ge=1, le=1_000_000)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    folds: int = Field(default=3, ge=2)
+    folds: int = Field(default=3, ge=2, le=100)
 
 
 class MlpConfig(Frozen):
@@ -214,12 +217,12 @@ class MlpConfig(Frozen):
     """
 
     name: Literal["mlp"] = "mlp"
-    widths: tuple[int, int] = (256, 128)
-    epochs: int = Field(default=60, ge=1)
-    least_steps: int = Field(default=160, ge=1)
+    widths: tuple[Width, Width] = (256, 128)
+    epochs: int = Field(default=60, ge=1, le=10_000)
+    least_steps: int = Field(default=160, ge=1, le=1_000_000)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=65_536)
 
 
 _OwnHead = Annotated[

@@ -70,10 +70,12 @@ class ProbeConfig(Frozen):
     """
 
     rows: tuple[ProbeRow, ...] = Field(default=(ProbeRow(),), min_length=1)
-    fractions: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
-    shots: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    seeds: int = Field(default=10, ge=1)
-    split_seed: int = Field(default=0, ge=0)
+    fractions: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
+        default=(5.0, 10.0, 20.0, 50.0, 100.0), max_length=100
+    )
+    shots: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(default=(), max_length=100)
+    seeds: int = Field(default=10, ge=1, le=1_000)
+    split_seed: int = Field(default=0, ge=0, le=2**32 - 1)
     test_share: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")

@@ -6,14 +6,12 @@ from typing import Any, TypeAlias, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from medfocus_pipeline import plain_yaml
 from medfocus_pipeline.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 
 _Keys: TypeAlias = tuple[str, ...]
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's loader, ten times as fast, where PyYAML was built with it."""
 
 
 def load_checked(path: Path, model: type[M], *, kind: str) -> M:
@@ -30,8 +28,8 @@ def load_checked(path: Path, model: type[M], *, kind: str) -> M:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=LOADER)
-        data = yaml.load(text, Loader=LOADER)  # noqa: S506 (it is a safe one)
+        data = plain_yaml.load(text)
+        tree = yaml.compose(text, Loader=plain_yaml.LOADER)
     except OSError as error:
         raise ConfigError(f"{kind} {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -42,7 +40,7 @@ def load_checked(path: Path, model: type[M], *, kind: str) -> M:
     except yaml.YAMLError as error:
         raise ConfigError(f"{kind} {path} is not YAML: {' '.join(str(error).split())}.") from error
     lines: dict[_Keys, int] = {(): 1}
-    problems = [] if tree is None else _index(tree, (), lines, ())
+    problems = [] if tree is None else _index(tree, (), lines)
     try:
         checked = model.model_validate(data)
     except ValidationError as error:
@@ -54,12 +52,8 @@ def load_checked(path: Path, model: type[M], *, kind: str) -> M:
     return checked
 
 
-def _index(
-    node: yaml.Node, keys: _Keys, lines: dict[_Keys, int], above: tuple[yaml.Node, ...]
-) -> list[tuple[int, str]]:
+def _index(node: yaml.Node, keys: _Keys, lines: dict[_Keys, int]) -> list[tuple[int, str]]:
     """Record the line of every key below a node; return the keys that stand there twice."""
-    if node in above:  # an alias to a node that contains it
-        return []
     repeated: list[tuple[int, str]] = []
     if isinstance(node, yaml.MappingNode):
         here: dict[_Keys, int] = {}
@@ -69,12 +63,12 @@ def _index(
                 repeated.append((line, f"{'.'.join(place)}: repeats line {here[place]}"))
             here.setdefault(place, line)
             lines[place] = line
-            repeated += _index(value, place, lines, (*above, node))
+            repeated += _index(value, place, lines)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             place = (*keys, str(number))
             lines[place] = value.start_mark.line + 1
-            repeated += _index(value, place, lines, (*above, node))
+            repeated += _index(value, place, lines)
     return repeated
 
 

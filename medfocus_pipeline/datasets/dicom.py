@@ -1,13 +1,15 @@
 """DICOM files, by way of pydicom."""
 
 import hashlib
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.pixels import as_rgb, check_size, to_rgb8
+from medfocus_pipeline.datasets.pixels import as_rgb, to_rgb8
+from medfocus_pipeline.datasets.room import room_for
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image
 
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 
 NEEDS_PLUGIN = "needs a decoder plugin"
 """Part of the message about a compression that could be decoded once a plugin is installed."""
+
+_MAX_INFLATED = 2**28
+"""Bytes of a deflated data set above which it is taken for a decompression bomb."""
+
+_META_BEGINS = 128 + 4 + 12
+"""Of a file: preamble, mark and the group length of the file meta information (PS3.10 7.1)."""
+
+_BYTES_EACH = 32
+"""That a pixel takes: decoded, a palette's colours, and as a picture."""
 
 
 def decode_dicom(path: Path) -> tuple[Image, str, str]:
@@ -31,16 +42,48 @@ def decode_dicom(path: Path) -> tuple[Image, str, str]:
     """
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+
+    try:
+        beside = 2 * path.stat().st_size + 2 * _inflated(path)
+        header = dcmread(path, stop_before_pixels=True)
+    except InvalidDicomError as error:
+        raise ImageError("is not DICOM: no DICM mark after its preamble") from error
+    no_image = f"is DICOM without an image ({header.get('Modality', 'no modality')})"
+    if "Columns" not in header:
+        raise ImageError(no_image)
+    with room_for(int(header.Columns), int(header.Rows), each=_BYTES_EACH, beside=beside):
+        data = dcmread(path)
+        if "PixelData" not in data:
+            raise ImageError(no_image)
+        return _frame(data)
+
+
+def _inflated(path: Path) -> int:
+    """Bytes that a deflated data set (PS3.5 A.5) becomes; 0 of another one.
+
+    Raises:
+        ImageError: more than `_MAX_INFLATED`.
+    """
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return 0
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(_META_BEGINS + int(meta.FileMetaInformationGroupLength))
+        while chunk := inflater.unconsumed_tail or file.read(2**16):
+            size += len(inflater.decompress(chunk, 2**20))
+            if size > _MAX_INFLATED:
+                raise ImageError(f"inflates to more than {_MAX_INFLATED:,} bytes: bomb?")
+    return size
+
+
+def _frame(data: "FileDataset") -> tuple[Image, str, str]:
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
-    try:
-        data = dcmread(path)
-    except InvalidDicomError as error:
-        raise ImageError("is not DICOM: no DICM mark after its preamble") from error
-    if "PixelData" not in data:
-        raise ImageError(f"is DICOM without an image ({data.get('Modality', 'no modality')})")
-    check_size(int(data.Columns), int(data.Rows))
     _check_decoder(data)
     frames = int(data.get("NumberOfFrames") or 1)
     values = pixel_array(data, index=frames // 2)
@@ -80,13 +123,22 @@ def _display_grey(values: NDArray[Any], data: "FileDataset", *, inverted: bool) 
     """Stored values of one frame as they are meant to be seen."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
 
-    shown = apply_modality_lut(values, data)
+    def modality(band: NDArray[Any]) -> NDArray[Any]:
+        return apply_modality_lut(band, data)
+
     if data.get("VOILUTSequence"):
-        return to_rgb8(apply_voi(shown, data), inverted=inverted)
+        return to_rgb8(
+            values, inverted=inverted, shown=lambda band: apply_voi(modality(band), data)
+        )
     if data.get("WindowWidth") is not None and data.get("WindowCenter") is not None:
         # Values far outside the window come out as the ends of its output range.
         low, high = apply_windowing(np.array([-1e9, 1e9]), data)
-        windowed = apply_windowing(shown, data)
-        return to_rgb8(windowed, limits=(float(low), float(high)), inverted=inverted)
-    as_stored = shown.dtype == np.uint8 and int(data.BitsStored) == 8
-    return to_rgb8(shown, limits=(0, 255) if as_stored else None, inverted=inverted)
+        return to_rgb8(
+            values,
+            limits=(float(low), float(high)),
+            inverted=inverted,
+            shown=lambda band: apply_windowing(modality(band), data),
+        )
+    as_stored = modality(values[:1]).dtype == np.uint8 and int(data.BitsStored) == 8
+    limits = (0, 255) if as_stored else None
+    return to_rgb8(values, limits=limits, inverted=inverted, shown=modality)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.files import read_parquet, replacing
+from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.sealed import present, read_table, write_table
 from medfocus_pipeline.types import IntArray
 
 SCHEMA_VERSION = 2
+
+_OWNER = "manifest"
 
 COLUMNS = pa.schema(
     [
@@ -180,17 +181,17 @@ def read(path: Path) -> Manifest:
     """Read a manifest file.
 
     Raises:
-        StoreError: it is missing, damaged or of another schema version; scan the data again.
+        DamagedError: it is missing, changed or of another schema version; scan the data again.
+        AccessError: it cannot be read now.
     """
     again = "Run: medfocus scan, which writes it anew."
     try:
-        table = read_parquet(path)
-    except (OSError, pa.ArrowException) as error:
-        text = " ".join(str(error).split())[:200]
-        raise StoreError(f"The manifest {path} cannot be read: {text}. {again}") from error
+        table = read_table(path, owner=_OWNER)
+    except DamagedError as error:
+        raise DamagedError(f"The manifest cannot be used: {error}. {again}") from error
     got = (table.schema.metadata or {}).get(_VERSION, b"none").decode()
     if got != str(SCHEMA_VERSION) or not table.schema.equals(COLUMNS):
-        raise StoreError(
+        raise DamagedError(
             f"The manifest {path} has schema version {got}, expected {SCHEMA_VERSION}. {again}"
         )
     return Manifest(table)
@@ -203,10 +204,9 @@ def write(manifest: Manifest, path: Path) -> bool:
         Whether anything was written: an equal file is left alone.
     """
     try:
-        if path.exists() and read(path).table.equals(manifest.table, check_metadata=True):
+        if present(path) and read(path).table.equals(manifest.table, check_metadata=True):
             return False
-    except StoreError:
+    except DamagedError:
         pass  # damaged or of another version: replaced below
-    with replacing(path) as part:
-        pq.write_table(manifest.table, part)
+    write_table(path, manifest.table, owner=_OWNER)
     return True

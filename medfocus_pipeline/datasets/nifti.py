@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from medfocus_pipeline.datasets.pixels import check_size, to_rgb8
+from medfocus_pipeline.datasets.pixels import to_rgb8
+from medfocus_pipeline.datasets.room import room_for
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image
+
+_BYTES_EACH = 24
+"""That a pixel takes: as stored, scaled to float64, and as a picture."""
 
 
 def decode_nifti(path: Path) -> tuple[Image, str]:
@@ -32,11 +36,12 @@ def decode_nifti(path: Path) -> tuple[Image, str]:
         raise ImageError(f"is NIfTI of {len(shape)} dimension(s), expected 2 or more")
     if kind.kind not in "iuf":
         raise ImageError(f"is NIfTI of {kind} voxels, expected real numbers")
-    check_size(shape[0], shape[1])
     if 0 in shape:
         raise ImageError(f"has no pixels ({' x '.join(map(str, shape))})")
     # Only this slice is read from the file: slice before asarray.
     middle = [shape[2] // 2] if len(shape) > 2 else []
-    values = np.asarray(image.dataobj[(..., *middle, *[0] * (len(shape) - 3))])
+    with room_for(shape[0], shape[1], each=_BYTES_EACH):
+        values = np.asarray(image.dataobj[(..., *middle, *[0] * (len(shape) - 3))])
+        picture = to_rgb8(np.rot90(values))
     depth = f" slice {middle[0] + 1}/{shape[2]}" if middle and shape[2] > 1 else ""
-    return to_rgb8(np.rot90(values)), f"NIfTI {kind}{depth}"
+    return picture, f"NIfTI {kind}{depth}"

@@ -1,6 +1,7 @@
 """From whatever a file holds to ``(h, w, 3) uint8``."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,21 @@ from medfocus_pipeline.types import Image
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 """Width x height above which a file is taken for a decompression bomb: Pillow's own limit."""
 
+KEPT_PIXELS = 2**24
+"""Width x height above which a picture is made smaller: no model looks at a quarter as many."""
+
+MAX_RATIO = 256
+"""Of the long side to the short one: a narrower strip is no picture."""
+
+_BAND = 2**20
+"""Pixels that are scaled at a time."""
+
 
 def check_size(width: int, height: int) -> None:
     """Refuse what would fill the memory, before it is decoded.
 
     Raises:
-        ImageError: no pixels, or more than `MAX_PIXELS`.
+        ImageError: no pixels, more than `MAX_PIXELS`, or a ratio above `MAX_RATIO`.
     """
     if width < 1 or height < 1:
         raise ImageError(f"has no pixels ({width} x {height})")
@@ -25,30 +35,61 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(
             f"is too large ({width} x {height}, at most {MAX_PIXELS:,} pixels): decompression bomb?"
         )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ImageError(
+            f"is too narrow ({width} x {height}; the long side may be {MAX_RATIO} times the other)"
+        )
 
 
 def to_rgb8(
-    values: NDArray[Any], *, limits: tuple[float, float] | None = None, inverted: bool = False
+    values: NDArray[Any],
+    *,
+    limits: tuple[float, float] | None = None,
+    inverted: bool = False,
+    shown: Callable[[NDArray[Any]], NDArray[Any]] = lambda band: band,
 ) -> Image:
-    """Scale grey or colour values to 8 bits.
+    """Scale grey or colour values to 8 bits, a band of rows at a time.
 
     Args:
         values: ``(h, w)`` or ``(h, w, 3)``, any real type; what is not finite becomes black.
         limits: the values that become 0 and 255; None takes the smallest and largest finite
             one. Equal limits (a constant image) give 0.
         inverted: small values are white.
+        shown: what stored values mean; it is given whole rows and changes each value for itself.
 
     Returns:
-        ``(h, w, 3) uint8``, C-contiguous.
+        ``(h, w, 3) uint8``, C-contiguous; see `as_rgb` for large ones.
     """
+    low, high = _limits(values, shown) if limits is None else limits
+    scaled = np.zeros(values.shape, np.uint8)
+    if high > low:
+        for band in _bands(values):
+            scaled[band] = _scaled(shown(values[band]), low, high, inverted=inverted)
+    return as_rgb(scaled)
+
+
+def _bands(values: NDArray[Any]) -> Iterator[slice]:
+    """Whole rows of about `_BAND` values together."""
+    height = max(1, _BAND // max(1, values[0].size))
+    return (slice(top, top + height) for top in range(0, len(values), height))
+
+
+def _limits(
+    values: NDArray[Any], shown: Callable[[NDArray[Any]], NDArray[Any]]
+) -> tuple[float, float]:
+    """The smallest and the largest finite value; zeros without any."""
+    low, high = math.inf, -math.inf
+    for band in _bands(values):
+        real = shown(values[band]).astype(np.float64)
+        known = real[np.isfinite(real)]
+        if known.size:
+            low, high = min(low, float(known.min())), max(high, float(known.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _scaled(values: NDArray[Any], low: float, high: float, *, inverted: bool) -> NDArray[np.uint8]:
     real = values.astype(np.float64)
     finite = np.isfinite(real)
-    if limits is None:
-        known = real[finite]
-        limits = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    low, high = limits
-    if not high > low:
-        return as_rgb(np.zeros(real.shape, dtype=np.uint8))
     real[~finite] = low
     # The span of two float64 limits may overflow; half of each does not.
     scale = 1.0 if math.isfinite(high - low) else 0.5
@@ -57,10 +98,24 @@ def to_rgb8(
     if inverted:
         share = 1 - share
     share[~finite] = 0
-    return as_rgb(np.rint(share * 255).astype(np.uint8))
+    scaled: NDArray[np.uint8] = np.rint(share * 255).astype(np.uint8)
+    return scaled
+
+
+def reduction(height: int, width: int) -> int:
+    """By what a picture's sides are divided; 1 is not at all."""
+    return math.ceil(math.sqrt(height * width / KEPT_PIXELS))
 
 
 def as_rgb(values: NDArray[np.uint8]) -> Image:
-    """``(h, w)`` or ``(h, w, 3) uint8`` as ``(h, w, 3)``, C-contiguous and writable."""
+    """``(h, w)`` or ``(h, w, 3) uint8`` as ``(h, w, 3)``, C-contiguous and writable.
+
+    Of more than `KEPT_PIXELS`, `reduction` times as many rows and columns become one.
+    """
+    factor = reduction(*values.shape[:2])
+    if factor > 1:
+        import PIL.Image
+
+        values = np.asarray(PIL.Image.fromarray(values).reduce(factor))
     colour = np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
     return np.require(colour, np.uint8, ["C", "W", "O"])

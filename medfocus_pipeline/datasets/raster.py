@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from medfocus_pipeline.datasets.pixels import as_rgb, check_size, to_rgb8
+from medfocus_pipeline.datasets.pixels import as_rgb, reduction, to_rgb8
+from medfocus_pipeline.datasets.room import room_for
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image
 
@@ -22,6 +23,9 @@ _MAGIC = {
     b"BM": "BMP",
     b"RIFF": "WebP",
 }
+
+_BYTES_EACH = 20
+"""That a pixel takes: four pictures of Pillow's and an array."""
 
 
 def raster_kind(head: bytes) -> str | None:
@@ -41,25 +45,32 @@ def decode_raster(file: BinaryIO, kind: str) -> tuple[Image, str]:
         Exception: whatever else Pillow raises on a damaged file.
     """
     import PIL.Image
-    from PIL import ImageOps
 
     try:
         image = _opener(kind)(file)
+        mode = image.mode
+        with room_for(*image.size, each=_BYTES_EACH):
+            return _upright(image), mode
     except SyntaxError as error:
         raise ImageError(f"is no readable {kind}: {error}") from error
-    check_size(*image.size)
-    mode = image.mode
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-        if mode == "F" or mode.startswith("I"):
-            return to_rgb8(np.asarray(image)), mode
-        if not image.has_transparency_data:
-            return as_rgb(np.asarray(image.convert("RGB"))), mode
-        layer = image.convert("RGBA")
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"is damaged: {error}") from error
+
+
+def _upright(image: "ImageFile") -> Image:
+    import PIL.Image
+    from PIL import ImageOps
+
+    mode = image.mode
+    ImageOps.exif_transpose(image, in_place=True)
+    if mode == "F" or mode.startswith("I"):
+        return to_rgb8(np.asarray(image))
+    if not image.has_transparency_data:
+        plain = image if mode in {"L", "RGB"} else image.convert("RGB")
+        return as_rgb(np.asarray(plain.reduce(reduction(plain.height, plain.width))))
+    layer = image.convert("RGBA")
     black = PIL.Image.new("RGBA", layer.size, (0, 0, 0, 255))
-    return as_rgb(np.asarray(PIL.Image.alpha_composite(black, layer).convert("RGB"))), mode
+    return as_rgb(np.asarray(PIL.Image.alpha_composite(black, layer).convert("RGB")))
 
 
 def _opener(kind: str) -> "Callable[[BinaryIO], ImageFile]":

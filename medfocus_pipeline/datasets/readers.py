@@ -1,14 +1,13 @@
 """Image files as arrays, whatever their format; what a file holds decides, not its name."""
 
-import struct
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medfocus_pipeline.datasets.dicom import decode_dicom
+from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN, decode_dicom
 from medfocus_pipeline.datasets.nifti import decode_nifti
 from medfocus_pipeline.datasets.raster import decode_raster, raster_kind
 from medfocus_pipeline.errors import ImageError
@@ -19,21 +18,11 @@ EXTENSIONS = frozenset(
 )
 """Lower-case ends of the file names that are taken for images."""
 
-# What decoders raise on damaged files besides their own error classes.
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+PASSING = "cannot be read:"
+"""Begins the problem of a file that may be whole; it is opened again by the next scan."""
+
+CHANGED = "is another file than the scan saw"
+"""Problem of a file whose content is no longer that of its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +77,41 @@ def decode(path: Path) -> Decoded:
                 return Decoded(*decode_raster(file, kind))
         if path.name.lower().endswith((".nii", ".nii.gz")):
             return Decoded(*decode_nifti(path))
-    except OSError as error:
-        raise ImageError(f"cannot be read: {_one_line(error)}") from error
-    except _DAMAGED as error:
+    except (OSError, MemoryError) as error:
+        # What the system refuses may pass; a decoder's own OSError, without a number, will not.
+        passing = isinstance(error, MemoryError) or error.errno is not None
+        how = PASSING if passing else "is damaged:"
+        raise ImageError(f"{how} {_one_line(error)}") from error
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise dozens of classes on damaged files
         raise ImageError(f"is damaged: {_one_line(error)}") from error
     raise ImageError("is no image: expected PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI")
+
+
+@contextmanager
+def steady(path: Path) -> Iterator[None]:
+    """For what is hashed and decoded one after the other: both see the same bytes.
+
+    Raises:
+        ImageError: the file was changed meanwhile.
+        OSError: it is gone.
+    """
+    before = _stamp(path)
+    yield
+    if _stamp(path) != before:
+        raise ImageError(f"{PASSING} it was changed meanwhile")
+
+
+def may_pass(problem: str) -> bool:
+    """Whether a file with this problem may be good by now, though it looks the same."""
+    return problem.startswith((PASSING, CHANGED)) or NEEDS_PLUGIN in problem
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What no writer leaves as it was."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_annotation(paths: Sequence[Path], size: tuple[int, int]) -> Mask:

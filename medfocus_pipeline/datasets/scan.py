@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
-from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
 from medfocus_pipeline.datasets.layout import (
     Entry,
     expected_layout,
@@ -17,7 +16,7 @@ from medfocus_pipeline.datasets.layout import (
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
 from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders
-from medfocus_pipeline.datasets.readers import EXTENSIONS, decode
+from medfocus_pipeline.datasets.readers import EXTENSIONS, Decoded, decode, may_pass, steady
 from medfocus_pipeline.datasets.tree import ImageFile, find_images
 from medfocus_pipeline.errors import DataError, ImageError
 from medfocus_pipeline.files import sha256
@@ -211,23 +210,31 @@ def _contents(manifest: Manifest) -> dict[tuple[str, int, int], _Content]:
         for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
             *columns, strict=True
         )
-        # A plugin may have been installed since; without an id the file was not even opened.
-        if image_id and NEEDS_PLUGIN not in problem
+        # Without an id the file was not even opened.
+        if image_id and not may_pass(problem)
     }
 
 
 def _open(path: Path) -> _Content:
     """Hash and decode one file."""
     try:
-        image_id = sha256(path)
+        with steady(path):
+            image_id, found = sha256(path), _decoded(path)
+    except ImageError as error:
+        return _Content(problem=str(error))
     except OSError as error:
         return _Content(problem=f"cannot be read: {error.strerror}")
+    if isinstance(found, ImageError):
+        return _Content(image_id, problem=str(found))
+    height, width, _ = found.pixels.shape
+    return _Content(image_id, width, height, found.mode, found.patient)
+
+
+def _decoded(path: Path) -> Decoded | ImageError:
     try:
-        decoded = decode(path)
+        return decode(path)
     except ImageError as error:
-        return _Content(image_id, problem=str(error))
-    height, width, _ = decoded.pixels.shape
-    return _Content(image_id, width, height, decoded.mode, decoded.patient)
+        return error
 
 
 def _row(entry: Entry, content: _Content, classes: Sequence[str]) -> tuple[object, ...]:

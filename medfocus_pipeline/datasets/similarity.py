@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from medfocus_pipeline.files import disk_errors, read_parquet, replacing
+from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.sealed import read_table, write_table
 from medfocus_pipeline.types import FloatArray, Image, IntArray
 
 HASH_BITS = 64
@@ -160,11 +161,28 @@ def _upper(near: NDArray[np.bool_], distances: NDArray[np.generic], start: int) 
     return rows + start, columns + start, np.maximum(found, 0)
 
 
+_OWNER = "fingerprints"
+
+
+def check_fingerprints(path: Path) -> None:
+    """Read the fingerprints of earlier runs, as far as their seal.
+
+    Raises:
+        DamagedError: they were changed.
+        AccessError: they cannot be read now.
+    """
+    read_table(path, owner=_OWNER)
+
+
 def read_fingerprints(path: Path) -> dict[str, Fingerprints]:
-    """Image id -> fingerprint, of earlier runs; empty if there are none or they are damaged."""
+    """Image id -> fingerprint, of earlier runs; empty if there are none or they are damaged.
+
+    Raises:
+        AccessError: they cannot be read now.
+    """
     try:
-        table = read_parquet(path)
-    except (OSError, pa.ArrowException):
+        table = read_table(path, owner=_OWNER)
+    except DamagedError:
         return {}
     if not table.schema.equals(_REMEMBERED, check_metadata=True):
         return {}  # of another version of the hash
@@ -185,5 +203,5 @@ def write_fingerprints(path: Path, fingerprints: Mapping[str, Fingerprints]) -> 
     ids = sorted(fingerprints)
     hashes = [fingerprints[image_id] for image_id in ids]
     columns = [ids, [one.pixel_sha256 for one in hashes], [one.perceptual for one in hashes]]
-    with disk_errors(path.parent), replacing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=_REMEMBERED), temporary)
+    with disk_errors(path.parent):
+        write_table(path, pa.table(columns, schema=_REMEMBERED), owner=_OWNER)

@@ -84,6 +84,8 @@ def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
         path.encode()
     except UnicodeEncodeError:
         return _refused(path, "has a name that is not valid UTF-8; rename it")
+    if "\0" in path:
+        return _refused(path, f"{_UNREADABLE}: no file's name has a NUL in it")
     if link and not inside(place, base):
         return _refused(path, "is a link that leaves the data folder")
     try:
@@ -92,7 +94,8 @@ def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
         return _refused(path, f"{_UNREADABLE}: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
         return None
-    return ImageFile(path, status.st_size, status.st_mtime_ns)
+    # Times after the year 2262 do not fit the manifest.
+    return ImageFile(path, status.st_size, min(status.st_mtime_ns, 2**63 - 1))
 
 
 def inside(path: str, base: str) -> bool:

@@ -1,6 +1,5 @@
 """CLIP and SigLIP dual encoders of the Hugging Face hub, through transformers."""
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from medfocus_pipeline.encoders.hugging_face import (
 )
 from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.weights import FileHashes, Weights, model_name, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, loading, model_name
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +82,7 @@ def is_clip(weights: Weights) -> bool:
     """Whether the files are a CLIP's, not a SigLIP's; known without loading them."""
     try:
         return model_type(weights.paths[CONFIG], _TYPES) == "clip"
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -94,23 +93,14 @@ def load_clip(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEnc
         ConfigError: the device or a package that its tokenizer needs is not there.
         WeightsError: the files are not a CLIP or SigLIP model, or are corrupt.
     """
-    import torch
-    from safetensors import SafetensorError
-
     try:
-        return _build(config, weights, runtime)
-    except torch.OutOfMemoryError:
-        raise
+        with loading(weights, "a CLIP or SigLIP model"):
+            return _build(config, weights, runtime)
     except ImportError as error:  # a SigLIP without a tokenizer.json: MedSigLIP may be one
         raise ConfigError(
             f"The tokenizer of {weights.identity.id} is a {_SENTENCES}, which needs packages that "
             "are not installed. Run: pip install sentencepiece protobuf"
         ) from error
-    except (
-        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError),
-        *(pickle.UnpicklingError, SafetensorError),
-    ) as error:
-        raise unusable(weights, "a CLIP or SigLIP model", error) from error
 
 
 def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncoder:

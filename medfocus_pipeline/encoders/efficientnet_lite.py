@@ -1,7 +1,5 @@
 """EfficientNet-Lite0 as an encoder."""
 
-import pickle
-
 from medfocus_pipeline.config import EfficientNetLiteConfig, Runtime
 from medfocus_pipeline.efficientnet import (
     FILE,
@@ -14,7 +12,7 @@ from medfocus_pipeline.efficientnet import (
 )
 from medfocus_pipeline.encoders.timm import timm_tower
 from medfocus_pipeline.encoders.tower import ImageTower
-from medfocus_pipeline.weights import FileHashes, Weights, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, loading
 
 _DATA_CONFIG = {
     "input_size": (3, 224, 224),
@@ -54,9 +52,7 @@ def load_efficientnet_lite(
     Raises:
         WeightsError: the file is corrupt or another model's.
     """
-    try:
+    with loading(weights, "EfficientNet-Lite0"):
         model = classifier(weights.paths[FILE])
-    except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError) as error:
-        raise unusable(weights, "EfficientNet-Lite0", error) from error
     prepare_inference(model)
     return timm_tower(model, _DATA_CONFIG, precision=config.precision, runtime=runtime)

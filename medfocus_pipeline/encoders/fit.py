@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.types import Fit, Image, Mask
 
+_MAX_RATIO = 64
+"""Of the long side to the short one, of which a model's own way to crop sees but the middle."""
+
+_MAX_SIDE = 4096
+"""Of the square around a picture, in pixels: a narrow strip would fill the memory."""
+
 
 def fitted(image: Image, encoder: Encoder, fit: Fit) -> Image:
     """The picture that an encoder sees of an image, ``(s, s, 3) uint8``.
@@ -21,8 +27,9 @@ def fitted(image: Image, encoder: Encoder, fit: Fit) -> Image:
         fit: see `Fit`; resizing is bicubic with antialiasing.
     """
     if fit == "crop":
-        return encoder.prepare(image)
-    return _resized(_square(image) if fit == "pad" else image, encoder.side)
+        return encoder.prepare(_middle(image))
+    side = encoder.side
+    return _resized(_square(image) if fit == "pad" else image, (side, side))
 
 
 def cover(mask: Mask, encoder: Encoder, fit: Fit) -> NDArray[np.uint8]:
@@ -47,7 +54,7 @@ def share_seen(mask: Mask, encoder: Encoder, fit: Fit) -> float:
     """
     if fit != "crop":
         return 1.0
-    ends = encoder.prepare(coordinates(mask.shape)).astype(np.float64) / 255
+    ends = encoder.prepare(_middle(coordinates(mask.shape))).astype(np.float64) / 255
     rows, columns = (
         slice(round(float(one.min()) * length), round(float(one.max()) * length))
         for one, length in zip((ends[..., 1], ends[..., 0]), mask.shape, strict=True)
@@ -65,18 +72,31 @@ def coordinates(size: tuple[int, ...]) -> Image:
     return picture
 
 
+def _middle(image: Image) -> Image:
+    """Of a narrow strip the middle, before its short side is made as long as the model's."""
+    most = _MAX_RATIO * min(image.shape[:2])
+    rows, columns = (
+        slice(max(0, (length - most) // 2), max(0, (length - most) // 2) + most)
+        for length in image.shape[:2]
+    )
+    return np.ascontiguousarray(image[rows, columns])
+
+
 def _square(image: Image) -> Image:
     """The image in the middle of a black square."""
     height, width = image.shape[:2]
     side = max(height, width)
+    if side > _MAX_SIDE:
+        height, width = (max(1, round(length * _MAX_SIDE / side)) for length in (height, width))
+        image, side = _resized(image, (width, height)), _MAX_SIDE
     square = np.zeros((side, side, 3), np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = image
     return square
 
 
-def _resized(image: Image, side: int) -> Image:
+def _resized(image: Image, size: tuple[int, int]) -> Image:
     from PIL import Image as Pillow
 
-    picture = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BICUBIC)
+    picture = Pillow.fromarray(image).resize(size, Pillow.Resampling.BICUBIC)
     return np.asarray(picture)

@@ -21,7 +21,7 @@ from medfocus_pipeline.encoders.efficientnet_lite import (
 )
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import JSON, ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, loading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,15 +80,8 @@ def load_lite_clip(config: LiteClipConfig, weights: Weights, runtime: Runtime) -
     Raises:
         WeightsError: the files are corrupt or of another model.
     """
-    import torch
-    from safetensors import SafetensorError
-
-    try:
+    with loading(weights, "lite-clip"):
         return _build(config, weights, runtime)
-    except torch.OutOfMemoryError:
-        raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise unusable(weights, "lite-clip", error) from error
 
 
 def make_text_tower(sizes: JSON) -> Any:

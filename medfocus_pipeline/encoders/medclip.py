@@ -5,7 +5,6 @@ What it computes is that of the authors' ``medclip/modeling_medclip.py`` and ``d
 needed.
 """
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from medfocus_pipeline.encoders.hugging_face import token_maps
 from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, loading, local_weights
 
 if TYPE_CHECKING:
     import torch
@@ -92,17 +91,8 @@ def load_medclip(config: MedClipConfig, weights: Weights, runtime: Runtime) -> D
         ConfigError: the device is not there.
         WeightsError: the file is of another model (MedCLIP-ResNet too), or corrupt.
     """
-    import torch
-
-    try:
+    with loading(weights, "MedCLIP-ViT"):
         return _build(config, weights, runtime)
-    except torch.OutOfMemoryError:
-        raise
-    except (
-        *(pickle.UnpicklingError, EOFError, OSError, AttributeError),
-        *(ValueError, TypeError, KeyError, RuntimeError),
-    ) as error:
-        raise unusable(weights, "MedCLIP-ViT", error) from error
 
 
 def _build(config: MedClipConfig, weights: Weights, runtime: Runtime) -> DualTower:

@@ -6,7 +6,6 @@ tokenizer, if the model brings none) is fetched too, so that nothing is missing 
 """
 
 import json
-import pickle
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ from medfocus_pipeline.weights import (
     FileHashes,
     Weights,
     find_files,
+    loading,
     local_folder,
     model_name,
-    unusable,
 )
 
 if TYPE_CHECKING:
@@ -103,18 +102,8 @@ def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -
     Raises:
         WeightsError: the files are of no model of open_clip_torch, or are corrupt.
     """
-    import torch
-    from safetensors import SafetensorError
-
-    try:
+    with loading(weights, "a model of open_clip_torch"):
         return _build(config, weights, runtime)
-    except torch.OutOfMemoryError:
-        raise
-    except (
-        *(SafetensorError, pickle.UnpicklingError, EOFError, OSError, AttributeError),
-        *(ValueError, TypeError, KeyError, RuntimeError),
-    ) as error:
-        raise unusable(weights, "a model of open_clip_torch", error) from error
 
 
 def _needs(text: dict[str, Any], own: Weights) -> dict[str, tuple[list[str], list[str]]]:

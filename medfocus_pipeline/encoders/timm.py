@@ -1,6 +1,5 @@
 """Image encoders of timm: convolutional networks, vision transformers, Swin and others."""
 
-import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from medfocus_pipeline.encoders.pooling import level_indices
 from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, Precision
-from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, loading, local_weights
 
 if TYPE_CHECKING:
     import torch
@@ -62,18 +61,10 @@ def load_timm(config: TimmConfig, weights: Weights, runtime: Runtime) -> ImageTo
     Raises:
         WeightsError: timm has no such model, or the file is of another model or corrupt.
     """
-    import torch
-    from safetensors import SafetensorError
-
     (path,) = weights.paths.values()
-    corrupt = (SafetensorError, pickle.UnpicklingError, EOFError)
-    try:
+    with loading(weights, f"timm's {config.model}"):
         model = _create(config.model, str(path))
         return timm_tower(model, _data_config(model), precision=config.precision, runtime=runtime)
-    except torch.OutOfMemoryError:
-        raise
-    except (*corrupt, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise unusable(weights, f"timm's {config.model}", error) from error
 
 
 def timm_tower(

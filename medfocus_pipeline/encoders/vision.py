@@ -1,6 +1,5 @@
 """Image encoders of transformers without a text tower: DINOv2, RAD-DINO, DINOv3."""
 
-import pickle
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.config import Runtime, VisionConfig
@@ -15,7 +14,7 @@ from medfocus_pipeline.encoders.hugging_face import (
     token_maps,
 )
 from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
-from medfocus_pipeline.weights import FileHashes, Weights, model_name, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, loading, model_name
 
 if TYPE_CHECKING:
     import torch
@@ -52,20 +51,10 @@ def load_vision(config: VisionConfig, weights: Weights, runtime: Runtime) -> Ima
     Raises:
         WeightsError: the files are of none of these models, or are corrupt.
     """
-    import torch
-    from safetensors import SafetensorError
-
-    try:
+    with loading(weights, "DINOv2, RAD-DINO or DINOv3"):
         model_type(weights.paths[CONFIG], _TYPES)
         model, processor = from_pretrained(weights)
         return _tower(model, processor, config, runtime)
-    except torch.OutOfMemoryError:
-        raise
-    except (
-        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError),
-        *(pickle.UnpicklingError, SafetensorError),
-    ) as error:
-        raise unusable(weights, "DINOv2, RAD-DINO or DINOv3", error) from error
 
 
 def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -> ImageTower:

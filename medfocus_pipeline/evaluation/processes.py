@@ -1,5 +1,6 @@
 """Processes that fit: started once for all that is fitted, because each imports its libraries."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -59,6 +60,8 @@ class Processes:
         return _read(self.pool.map(partial(_there, function, rest, path), tasks), path)
 
 
+_PREFIX, _LOCK = "medfocus-features-", "in-use.lock"
+
 HERE = Processes(None, iter(()))
 """This process alone."""
 
@@ -69,9 +72,42 @@ def processes(number: int) -> Iterator[Processes]:
     if number == 1:
         yield HERE
         return
-    with tempfile.TemporaryDirectory(prefix="medfocus-") as folder, worker_pool(number) as pool:
-        names = (Path(folder) / f"features-{place}.npy" for place in count())
-        yield Processes(pool, names)
+    with _temporary_folder() as folder, worker_pool(number) as pool:
+        yield Processes(pool, (folder / f"features-{place}.npy" for place in count()))
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for what the processes read; that of a run that was killed goes with the next.
+
+    Its lock says that its run lives: the system drops a lock with its process.
+    """
+    from filelock import FileLock
+
+    remove_left_over()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name, FileLock(Path(name) / _LOCK):
+        yield Path(name)
+
+
+def remove_left_over() -> list[Path]:
+    """Remove the temporary folders of runs that were killed.
+
+    Returns:
+        Those that were.
+    """
+    from filelock import FileLock, Timeout
+
+    removed = []
+    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):
+        if not (folder / _LOCK).is_file():
+            continue
+        try:
+            with FileLock(folder / _LOCK, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
+        except (Timeout, OSError):  # in use, or another user's
+            continue
+    return removed
 
 
 def _read(found: Iterator[Found], path: Path) -> Iterator[Found]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from medfocus_pipeline.datasets.splits import Budget
-from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.files import disk_errors, read_parquet, replacing
+from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.sealed import present, read_table, write_table
 
 RESULTS = pa.schema(
     [
@@ -69,7 +69,9 @@ SUBSETS = pa.schema(
 )
 """The training images of each subset that a result names, so that anyone can run it again."""
 
-_FILES = {"subsets": SUBSETS, "predictions": PREDICTIONS, "results": RESULTS}
+FILES = {"subsets": SUBSETS, "predictions": PREDICTIONS, "results": RESULTS}
+
+_AGAIN = "Run: medfocus cache verify --repair, which removes it, then: make probe"
 
 
 def read(folder: Path, name: str = "results") -> pa.Table:
@@ -79,19 +81,18 @@ def read(folder: Path, name: str = "results") -> pa.Table:
         name: ``results``, ``predictions`` or ``subsets``.
 
     Raises:
-        StoreError: the file is damaged or of another version.
+        DamagedError: the file was changed, or is of another version.
+        AccessError: it cannot be read now.
     """
-    path, schema = folder / f"{name}.parquet", _FILES[name]
-    if not path.exists():
+    path, schema = folder / f"{name}.parquet", FILES[name]
+    if not present(path):
         return schema.empty_table()
     try:
-        table = read_parquet(path)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}). Remove it, then run: make probe"
-        ) from error
+        table = read_table(path, owner=name)
+    except DamagedError as error:
+        raise DamagedError(f"{error}. {_AGAIN}") from error
     if not table.schema.equals(schema):
-        raise StoreError(f"{path} is of another version. Remove it, then run: make probe")
+        raise DamagedError(f"{path} is of another version. {_AGAIN}")
     return table
 
 
@@ -142,8 +143,7 @@ def append(
     }
     with disk_errors(folder):
         for name, table in tables.items():
-            with replacing(folder / f"{name}.parquet") as temporary:
-                pq.write_table(table, temporary)
+            write_table(folder / f"{name}.parquet", table, owner=name)
 
 
 def _rows(

@@ -84,7 +84,7 @@ def load(saved: Saved, *, prompts: PromptSource | None = None) -> FittedHead:
     arrays = {name: np.array(array) for name, array in saved.arrays.items()}
     try:
         return FORMS[saved.kind].put_together(arrays, saved.settings, prompts)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
             f"The stored head ({saved.kind}) is not whole: {error}. Export it again."
         ) from error

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from medfocus_pipeline import plain_yaml
 from medfocus_pipeline.config import (
     ClipConfig,
     EmbedConfig,
@@ -40,7 +41,7 @@ class EmbedPlan(Frozen):
     focus: tuple[FocusMode, ...] = Field(default=("original", "segmented"), min_length=1)
     roi_parts: bool | None = None
     fit: Fit = EmbedConfig().fit
-    views: tuple[View, ...] = EmbedConfig().views
+    views: tuple[View, ...] = Field(default=EmbedConfig().views, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -106,7 +107,7 @@ def load_profile(name: str) -> Profile:
     """
     text = profile_text(name)
     try:
-        return Profile.model_validate(yaml.safe_load(text) or {})
+        return Profile.model_validate(plain_yaml.load(text) or {})
     except ValidationError as error:
         raise ConfigError(
             f"Profile {name!r} is not valid:\n" + "\n".join(problems(error)) + "\n"

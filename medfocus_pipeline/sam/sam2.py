@@ -1,6 +1,5 @@
 """SAM 2.1: its sizes, where their weights are, and building the model from the sam2 package."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,7 +186,7 @@ def load_checkpoint(model: Any, checkpoint: Path, *, name: str, remedy: str = _R
     state = _read_state(checkpoint, remedy)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # the shapes differ
+    except (RuntimeError, TypeError, AttributeError) as error:  # other shapes, or no tensors
         raise WeightsError(_mismatch(checkpoint, name, "shapes differ")) from error
     frozen = {weight for weight, tensor in model.named_parameters() if not tensor.requires_grad}
     missing = set(missing) - frozen
@@ -198,7 +197,6 @@ def load_checkpoint(model: Any, checkpoint: Path, *, name: str, remedy: str = _R
 
 def _read_state(checkpoint: Path, remedy: str) -> "dict[str, Tensor]":
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -206,10 +204,9 @@ def _read_state(checkpoint: Path, remedy: str) -> "dict[str, Tensor]":
             return load_file(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
         return dict(state)
-    except (
-        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError),
-        *(pickle.UnpicklingError, SafetensorError),
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         if beyond := beyond_tensors([checkpoint], error):
             raise WeightsError(
                 f"Checkpoint {checkpoint}: {beyond}, and MedFocus takes nothing but tensors out of "

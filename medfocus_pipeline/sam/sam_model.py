@@ -4,12 +4,11 @@ MedSAM is the same network with other weights, SAM-Adapter the same with layers 
 """
 
 import json
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name, unusable
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, loading, model_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,18 +49,8 @@ def load_sam(weights: Weights) -> Any:
     Raises:
         WeightsError: the files are not a SAM of Hugging Face, or are corrupt.
     """
-    import torch
-    from safetensors import SafetensorError
-
-    try:
+    with loading(weights, "a SAM of Hugging Face"):
         return _from_pretrained(weights.paths[CONFIG], safe=is_safetensors(weights.paths))
-    except torch.OutOfMemoryError:
-        raise
-    except (
-        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, AttributeError),
-        *(pickle.UnpicklingError, SafetensorError),
-    ) as error:
-        raise unusable(weights, "a SAM of Hugging Face", error) from error
 
 
 def _from_pretrained(config: Path, *, safe: bool) -> Any:
@@ -80,9 +69,9 @@ def _from_pretrained(config: Path, *, safe: bool) -> Any:
         ignore_mismatched_sizes=True,
         local_files_only=True,
     )
-    model, loading = found
+    model, notes = found
     # transformers fills what is missing or does not fit with random numbers and goes on.
-    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+    unfit = [*notes["missing_keys"], *(name for name, *_ in notes["mismatched_keys"])]
     if unfit:
         raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
     return model.eval()

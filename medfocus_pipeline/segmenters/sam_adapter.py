@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from medfocus_pipeline.config import Frozen, MasksConfig, Runtime, SamAdapterConfig
 from medfocus_pipeline.devices import autocast, resolve_device
@@ -83,7 +83,7 @@ def read_metadata(path: Path) -> AdapterMetadata:
         with safe_open(path, framework="numpy") as file:
             said = json.loads((file.metadata() or {})[_METADATA])
         return AdapterMetadata.model_validate(said)
-    except (OSError, SafetensorError, KeyError, ValueError, ValidationError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path} is damaged, or no adapter of SAM ({type(error).__name__}). {_REMEDY}"
         ) from error
@@ -143,7 +143,6 @@ def load_adapter(weights: Weights, *, device: str) -> AdaptedSam:
     Raises:
         WeightsError: a file is corrupt, or they do not fit together.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = weights.paths[ADAPTER]
@@ -156,7 +155,9 @@ def load_adapter(weights: Weights, *, device: str) -> AdaptedSam:
     )
     try:
         put_tensors(sam, load_file(path))
-    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise WeightsError(
             f"The adapter {path} does not fit {metadata.base} ({type(error).__name__}). {_REMEDY}"
         ) from error

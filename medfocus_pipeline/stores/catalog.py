@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.errors import AccessError, StoreError
+from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import Store, open_store
+from medfocus_pipeline.stores.store import DESCRIBED, Store, open_store
 
 STAGES = ("masks", "embeddings", "texts")
 
@@ -41,11 +42,17 @@ def store_folders(dataset: Path, *, stages: Iterable[str] = STAGES) -> Iterator[
 
 
 def open_stores(dataset: Path, stage: str) -> list[Store]:
-    """The usable stores of a stage; those of another schema are left out."""
+    """The usable stores of a stage; those of another schema, or damaged, are left out.
+
+    Raises:
+        AccessError: one cannot be read now.
+    """
     found = []
     for path in store_folders(dataset, stages=(stage,)):
         try:
             found.append(open_store(path))
+        except AccessError:
+            raise
         except StoreError:
             continue
     return found
@@ -106,11 +113,16 @@ def prunable(dataset: Path, *, keep: Set[str], image_ids: Set[str]) -> list[Prun
     Returns:
         Stores that are not in use or cannot be opened, and index parts of whole shards
         whose images are all gone.
+
+    Raises:
+        AccessError: a store cannot be read now: nobody knows whether it is needed.
     """
     found = []
     for path in store_folders(dataset):
         try:
             store = open_store(path)
+        except AccessError:
+            raise
         except StoreError as error:
             found.append(Prunable(path, size_of(path), str(error)))
             continue
@@ -124,10 +136,9 @@ def prunable(dataset: Path, *, keep: Set[str], image_ids: Set[str]) -> list[Prun
 def _dead_shards(store: Store, image_ids: Set[str]) -> Iterator[Prunable]:
     for part in store.index().parts.values():
         if image_ids.isdisjoint(part.image_ids):
-            files = [store.path / name for name in part.files]
             yield Prunable(
                 store.part_path(part.shard),
-                sum(file.stat().st_size for file in files),
+                sum(content.size for content in part.files.values()),
                 f"all {len(part.image_ids)} images of shard {part.shard} are gone",
             )
 
@@ -138,16 +149,23 @@ def remove(item: Prunable) -> None:
     Raises:
         StoreError: a run is writing the store.
     """
-    if item.path.is_dir():
-        with writing(item.path):
-            (item.path / "store.json").unlink(missing_ok=True)
-        shutil.rmtree(item.path)
-        return
-    store = open_store(item.path.parent.parent)
+    with disk_errors(item.path.parent):
+        if item.path.is_symlink():  # what it leads to is not the cache's
+            item.path.unlink()
+        elif item.path.is_dir():
+            with writing(item.path):
+                (item.path / DESCRIBED).unlink(missing_ok=True)
+            shutil.rmtree(item.path)
+        elif item.path.parent.name == "index":
+            _remove_shard(item.path)
+        else:
+            item.path.unlink(missing_ok=True)
+
+
+def _remove_shard(path: Path) -> None:
+    store = open_store(path.parent.parent)
     with writing(store.path):
-        part = next(
-            p for p in store.index().parts.values() if store.part_path(p.shard) == item.path
-        )
+        part = next(p for p in store.index().parts.values() if store.part_path(p.shard) == path)
         store.drop([part.shard])
         for name in part.files:
-            (store.path / name).unlink()
+            (store.path / name).unlink(missing_ok=True)

@@ -77,7 +77,7 @@ def fill(
     index = store.index()
     plan = plan_shards(index, image_ids, shard_rows=store.shard_rows)
     store.drop(index.damaged)
-    store.reserve(max((shard + 1 for shard, _ in plan), default=0))
+    store.reserve(1 + max([*index.parts, *(shard for shard, _ in plan)], default=-1))
     problems: dict[str, str] = {}
     computed = 0
     with ThreadPoolExecutor(1, "writer") as writer, _Batches(job, plan) as batches:

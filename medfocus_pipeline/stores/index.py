@@ -2,24 +2,37 @@
 
 A part is written after its shard's data and renamed into place: a reader that trusts
 parts only never sees half a shard. A part also remembers the size of every file of its
-shard, so that a truncated or deleted one is found by ``stat`` alone.
+shard, so that a truncated or deleted one is found by ``stat`` alone, and its SHA-256. It is
+sealed with the store's key and its shard: that of another store or shard is damage.
 """
 
 import json
 import logging
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from medfocus_pipeline.files import read_parquet, replacing
+from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.sealed import no_access, read_table, write_table
 from medfocus_pipeline.types import JSON
 
 log = logging.getLogger(__name__)
 
 _METADATA = b"medfocus"
+_PART = re.compile(r"part-([0-9]{6,})\.parquet")
+_CHUNK = re.compile(r"data\.zarr/[A-Za-z0-9_]+/c(/[0-9]+)+")
+
+
+class Content(NamedTuple):
+    """Of a data file: its size in bytes, and the SHA-256 of its bytes."""
+
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +42,12 @@ class Part:
     Attributes:
         shard: number of the shard, its place along the arrays' first dimension.
         table: ``image_id``, ``shard``, ``row`` (in the array) and the stage's own columns.
-        checksum: SHA-256 of the rows' data.
-        files: path in the store -> size in bytes, of every data file of the shard.
+        files: path in the store -> what it holds, of every data file of the shard.
     """
 
     shard: int
     table: pa.Table
-    checksum: str
-    files: dict[str, int]
+    files: dict[str, Content]
 
     @property
     def image_ids(self) -> list[str]:
@@ -77,11 +88,11 @@ def write_part(
     store: Path,
     shard: int,
     *,
+    key: str,
     image_ids: Sequence[str],
     first_row: int,
     columns: Mapping[str, pa.Array],
-    checksum: str,
-    files: Mapping[str, int],
+    files: Mapping[str, Content],
 ) -> None:
     """Declare a shard done; its data must be on disk already."""
     count = len(image_ids)
@@ -93,26 +104,29 @@ def write_part(
             **columns,
         }
     )
-    facts: JSON = {"shard": shard, "checksum": checksum, "files": dict(files)}
+    facts: JSON = {"shard": shard, "files": {name: list(one) for name, one in files.items()}}
     table = table.replace_schema_metadata({_METADATA: json.dumps(facts).encode()})
-    with replacing(part_path(store, shard)) as temporary:
-        pq.write_table(table, temporary)
+    write_table(part_path(store, shard), table, owner=_owner(key, shard))
 
 
-def read_index(store: Path) -> Index:
-    """Every part of a store's index, checked against the sizes of the data files."""
+def read_index(store: Path, *, key: str) -> Index:
+    """Every part of a store's index, checked against its seal and the sizes of the data files.
+
+    Args:
+        key: of the store.
+
+    Raises:
+        AccessError: something cannot be read now; what was computed may all be there.
+    """
     parts: dict[int, Part] = {}
     damaged: dict[int, str] = {}
-    for path in sorted((store / "index").glob("part-*.parquet")):
-        shard = int(path.stem.removeprefix("part-"))
+    root = store.resolve()
+    for shard in _shards(store):
         try:
-            part = _read_part(path)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            damaged[shard] = f"its index part {path.name} cannot be read ({error})"
-            continue
-        problem = _missing_data(store, part)
-        if problem:
-            damaged[shard] = problem
+            part = _read_part(part_path(store, shard), key, shard)
+            _check_data(root, part)
+        except (DamagedError, ValueError, KeyError, TypeError) as error:
+            damaged[shard] = str(error)
         else:
             parts[shard] = part
     for shard, problem in damaged.items():
@@ -120,18 +134,44 @@ def read_index(store: Path) -> Index:
     return Index(parts, damaged)
 
 
-def _read_part(path: Path) -> Part:
-    table = read_parquet(path)
+def _shards(store: Path) -> list[int]:
+    """Numbers of the shards that have a part, ascending."""
+    folder = store / "index"
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - iterdir makes a path of each
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise no_access(folder, error) from error
+    return sorted(int(found[1]) for name in names if (found := _PART.fullmatch(name)))
+
+
+def _owner(key: str, shard: int) -> str:
+    return f"{key}/{shard}"
+
+
+def _read_part(path: Path, key: str, shard: int) -> Part:
+    table = read_table(path, owner=_owner(key, shard))
     facts = json.loads((table.schema.metadata or {})[_METADATA])
-    return Part(facts["shard"], table.replace_schema_metadata(), facts["checksum"], facts["files"])
+    files = {name: Content(*one) for name, one in facts["files"].items()}
+    return Part(facts["shard"], table.replace_schema_metadata(), files)
 
 
-def _missing_data(store: Path, part: Part) -> str | None:
-    for name, size in part.files.items():
+def _check_data(root: Path, part: Part) -> None:
+    """The one place where paths that a store names are checked: none leaves it.
+
+    Args:
+        root: of the store, without symbolic links.
+    """
+    for name, content in part.files.items():
+        path = root / name
+        if not _CHUNK.fullmatch(name) or not path.resolve().is_relative_to(root):
+            raise DamagedError(f"its index part names {name!r}, which is outside the store's data")
         try:
-            found = (store / name).stat().st_size
-        except FileNotFoundError:
-            return f"its data file {name} is missing"
-        if found != size:
-            return f"its data file {name} has {found} bytes instead of {size}"
-    return None
+            found = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            raise DamagedError(f"its data file {name} is missing") from None
+        except OSError as error:
+            raise no_access(path, error) from error
+        if found != content.size:
+            raise DamagedError(f"its data file {name} has {found} bytes instead of {content.size}")

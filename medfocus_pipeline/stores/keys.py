@@ -1,24 +1,14 @@
 """What a store was made from, and the key that follows from it."""
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 
+from medfocus_pipeline.sealed import canonical_json
 from medfocus_pipeline.types import JSON
 
 KEY_LENGTH = 8
 """Characters of the key in a folder's name; the whole key stands in ``store.json``."""
-
-
-def canonical_json(value: object) -> bytes:
-    """One spelling for equal values: sorted keys, no spaces, ASCII.
-
-    Raises:
-        ValueError: the value holds NaN or an infinity, which JSON cannot spell.
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("ascii")
 
 
 def digest(value: object) -> str:

@@ -43,7 +43,8 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        holder.write_text(json.dumps(me), encoding="utf-8")
+        with disk_errors(folder):
+            holder.write_text(json.dumps(me), encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -66,5 +67,5 @@ def _describe(holder: Path) -> str:
     try:
         who = json.loads(holder.read_text(encoding="utf-8"))
         return f"process {who['pid']} on {who['host']} since {who['since']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

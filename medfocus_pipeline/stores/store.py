@@ -19,9 +19,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.files import disk_errors, flush, replacing
-from medfocus_pipeline.stores.index import Index, Part, part_path, read_index, write_part
+from medfocus_pipeline.errors import DamagedError, StoreError
+from medfocus_pipeline.files import disk_errors, flush, sha256, write_text
+from medfocus_pipeline.sealed import (
+    no_access,
+    parse_json,
+    present,
+    read_bytes,
+    read_json,
+    write_json,
+)
+from medfocus_pipeline.stores.index import Content, Index, Part, part_path, read_index, write_part
 from medfocus_pipeline.stores.keys import Recipe, digest
 from medfocus_pipeline.types import JSON
 
@@ -40,6 +48,12 @@ _PACKAGES = (
     "zarr",
 )
 _ZSTD_LEVEL = 3
+
+FORMAT = 2
+"""Of the files of every store, whatever its stage; see ``cache/README.md``."""
+
+DESCRIBED = "store.json"
+_OWNER = "store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +77,14 @@ class Store:
 
     Attributes:
         shard_rows: rows of a full shard; a shard may hold fewer.
+        zarr: path in the Zarr group -> its description there; arrays have no rows in it.
         revision: commit of the hub model that made it, if any.
     """
 
     path: Path
     recipe: Recipe
     shard_rows: int
+    zarr: JSON
     revision: str | None = None
 
     @property
@@ -87,29 +103,85 @@ class Store:
 
     def index(self) -> Index:
         """What is done, read from Parquet alone."""
-        return read_index(self.path)
+        return read_index(self.path, key=self.key)
 
     def read(self, part: Part, *, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
         """The rows of one shard, in the order of `part.image_ids`, checked.
 
         Args:
-            names: arrays to return; all of them are read and checked in any case.
+            names: arrays to return; the files of all of them are checked in any case.
 
         Raises:
-            StoreError: the data is not what was written.
+            DamagedError: the data is not what was written.
+            AccessError: it cannot be read now.
+            KeyError: there is no array of a name.
         """
         import zarr
 
         first = part.shard * self.shard_rows
         rows = slice(first, first + part.table.num_rows)
+        problem = self.description_problem() or self._content_problem(part)
+        if problem:
+            raise self._corrupt(part.shard, problem)
+        wanted = self.arrays if names is None else {name: self.arrays[name] for name in names}
         try:
-            group = zarr.open_group(self.data, mode="r")
-            arrays = {name: np.asarray(array[rows]) for name, array in group.arrays()}
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise self._corrupt(part.shard, f"it cannot be read ({error})") from error
-        if checksum(arrays) != part.checksum:
-            raise self._corrupt(part.shard, "its data does not match its checksum")
-        return arrays if names is None else {name: arrays[name] for name in names}
+            return {
+                name: np.asarray(zarr.open_array(path, mode="r")[rows])
+                for name, path in wanted.items()
+            }
+        except OSError as error:
+            raise no_access(self.data, error) from error
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise self._corrupt(part.shard, f"it cannot be decoded ({error})") from error
+
+    @property
+    def arrays(self) -> dict[str, Path]:
+        """Name -> folder of each array."""
+        folders = [Path(name).parent for name in self.zarr]
+        return {folder.name: self.data / folder for folder in folders if folder.name}
+
+    def description_problem(self) -> str | None:
+        """What is wrong with the descriptions of the arrays, if anything is.
+
+        Raises:
+            AccessError: one cannot be read now.
+        """
+        for name in self.zarr:
+            problem = self._described_wrong(name, rows=0)
+            if problem:
+                return problem
+        return None
+
+    def _described_wrong(self, name: str, *, rows: int) -> str | None:
+        try:
+            found = parse_json(self.data / name)
+        except DamagedError as error:
+            return str(error)
+        length = 0
+        if isinstance(found, dict) and isinstance(found.get("shape"), list) and found["shape"]:
+            length = found["shape"][0]
+        if found != self._description(name, length):
+            return f"{name} in {self.data.name} is not what was written there"
+        if "shape" in found and length < rows:
+            return f"{name} in {self.data.name} has {length} rows"
+        return None
+
+    def _description(self, name: str, rows: int) -> JSON:
+        """A ``zarr.json``, of an array with so many rows."""
+        described: JSON = self.zarr[name]
+        if "shape" not in described:
+            return described
+        return {**described, "shape": [rows, *described["shape"][1:]]}
+
+    def _content_problem(self, part: Part) -> str | None:
+        for name, content in part.files.items():
+            try:
+                data = read_bytes(self.path / name)
+            except DamagedError as error:
+                return str(error)
+            if hashlib.sha256(data).hexdigest() != content.sha256:
+                return f"{name} is not what was written there"
+        return None
 
     def write(
         self,
@@ -130,7 +202,7 @@ class Store:
         import zarr
 
         count, first = len(image_ids), shard * self.shard_rows
-        files: dict[str, int] = {}
+        files: dict[str, Content] = {}
         with disk_errors(self.path):
             for name, rows in arrays.items():
                 if not np.isfinite(rows).all():
@@ -144,31 +216,33 @@ class Store:
                 chunk = array.metadata.encode_chunk_key((shard, *([0] * (array.ndim - 1))))
                 data = self.data / name / chunk
                 flush(data)
-                files[str(data.relative_to(self.path))] = data.stat().st_size
+                files[data.relative_to(self.path).as_posix()] = Content(
+                    data.stat().st_size, sha256(data)
+                )
             write_part(
                 self.path,
                 shard,
+                key=self.key,
                 image_ids=image_ids,
                 first_row=first,
                 columns=columns,
-                checksum=checksum(arrays),
                 files=files,
             )
 
     def reserve(self, shards: int) -> None:
-        """Make the arrays long enough for shards 0 .. shards - 1; never shortens them."""
-        import zarr
-
-        with disk_errors(self.path):
-            group = zarr.open_group(self.data, mode="r+")
-            for _, array in group.arrays():
-                if array.shape[0] < shards * self.shard_rows:
-                    array.resize((shards * self.shard_rows, *array.shape[1:]))
+        """Make the arrays long enough for shards 0 .. shards - 1, and their descriptions right."""
+        rows = shards * self.shard_rows
+        for name in self.zarr:
+            if self._described_wrong(name, rows=rows):
+                text = json.dumps(self._description(name, rows), indent=2)
+                with disk_errors(self.path):
+                    write_text(self.data / name, text + "\n")
 
     def drop(self, shards: Iterable[int]) -> None:
         """Forget shards: their rows count as missing from now on."""
-        for shard in shards:
-            self.part_path(shard).unlink(missing_ok=True)
+        with disk_errors(self.path):
+            for shard in shards:
+                self.part_path(shard).unlink(missing_ok=True)
 
     def verify(self) -> dict[int, str]:
         """Read everything; shard number -> what is wrong with it."""
@@ -177,25 +251,15 @@ class Store:
         for shard, part in index.parts.items():
             try:
                 self.read(part)
-            except StoreError as error:
+            except DamagedError as error:
                 wrong[shard] = str(error)
         return wrong
 
-    def _corrupt(self, shard: int, why: str) -> StoreError:
-        return StoreError(
+    def _corrupt(self, shard: int, why: str) -> DamagedError:
+        return DamagedError(
             f"Shard {shard} of store {self.path.name} is corrupt: {why}. "
             "Run: medfocus cache verify --repair, then the stage again."
         )
-
-
-def checksum(arrays: Arrays) -> str:
-    """SHA-256 over the arrays of a shard, by name: name, dtype, shape, C-order bytes."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        rows = np.ascontiguousarray(arrays[name])
-        total.update(f"{name} {rows.dtype.str} {rows.shape}\n".encode())
-        total.update(rows.data)
-    return total.hexdigest()
 
 
 def create(
@@ -206,18 +270,19 @@ def create(
     shard_rows: int,
     revision: str | None = None,
 ) -> Store:
-    """Make an empty store, or open the one that is there.
+    """Make an empty store, or open the one that is there; call it with the store's lock held.
 
     Raises:
         StoreError: what is there is of another recipe or schema.
     """
-    if (path / "store.json").exists():
+    if present(path / DESCRIBED):
         return open_store(path, expected=recipe)
     import zarr
     from zarr.codecs import ZstdCodec
 
     with disk_errors(path.parent):
-        group = zarr.create_group(path / "data.zarr", zarr_format=3, overwrite=True)
+        data = path / "data.zarr"
+        group = zarr.create_group(data, zarr_format=3, overwrite=True)
         for spec in specs:
             group.create_array(
                 spec.name,
@@ -228,38 +293,62 @@ def create(
                 compressors=ZstdCodec(level=_ZSTD_LEVEL),
                 dimension_names=("row", *spec.dims),
             )
+        names = ["zarr.json", *(f"{spec.name}/zarr.json" for spec in specs)]
         described: JSON = {
+            "format": FORMAT,
             "key": recipe.key,
             "recipe": recipe.as_json(),
             "revision": revision,
             "shard_rows": shard_rows,
+            "zarr": {name: parse_json(data / name) for name in names},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
         }
-        with replacing(path / "store.json") as temporary:
-            temporary.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    return Store(path, recipe, shard_rows, revision)
+        write_json(path / DESCRIBED, described, owner=_OWNER)
+    return _as_described(path, described)
+
+
+def describe(path: Path) -> JSON:
+    """What a store's ``store.json`` says.
+
+    Raises:
+        DamagedError: it is not a store, or was changed.
+        AccessError: it cannot be read now.
+        StoreError: it is of another format.
+    """
+    plain = parse_json(path / DESCRIBED) if present(path / DESCRIBED) else None
+    found = plain.get("format", 1) if isinstance(plain, dict) else FORMAT
+    if isinstance(plain, dict) and "recipe" in plain and found != FORMAT:
+        raise StoreError(
+            f"Store {path.name} has format {found}, this MedFocus writes {FORMAT}. "
+            "Run: medfocus cache prune, then the stage again."
+        )
+    return read_json(path / DESCRIBED, owner=_OWNER)
 
 
 def open_store(path: Path, *, expected: Recipe | None = None) -> Store:
     """Open a store that exists.
 
     Raises:
-        StoreError: it is not a store, or its schema version, key or recipe do not fit.
+        DamagedError: it is not a store, or was changed.
+        AccessError: it cannot be read now.
+        StoreError: its format, schema version, key or recipe do not fit.
     """
     try:
-        described = json.loads((path / "store.json").read_text(encoding="utf-8"))
-        recipe = Recipe(**described["recipe"])
-        shard_rows = int(described["shard_rows"])
-        recorded, revision = described["key"], described["revision"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} is not a MedFocus store ({error}). Remove it and run again."
+        described = describe(path)
+        store = _as_described(path, described)
+        right = digest(described["recipe"]) == described["key"]
+    except (DamagedError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{path} is not a MedFocus store, or was changed after it was written ({error}). "
+            "Run: medfocus cache prune, then the stage again."
         ) from error
-    if digest(described["recipe"]) != recorded:
-        raise StoreError(
-            f"{path}/store.json was changed after it was written: its key is {recorded[:8]}, "
-            f"its recipe's is {recipe.key[:8]}. Remove the store and run the stage again."
+    recipe = store.recipe
+    if not right:
+        raise DamagedError(
+            f"{path}/store.json was changed after it was written: its key is "
+            f"{described['key'][:8]}, its recipe's is {recipe.key[:8]}. "
+            "Run: medfocus cache prune, then the stage again."
         )
     if expected is not None and recipe.version != expected.version:
         raise StoreError(
@@ -269,9 +358,16 @@ def open_store(path: Path, *, expected: Recipe | None = None) -> Store:
     if expected is not None and recipe.key != expected.key:
         raise StoreError(
             f"Store {path.name} has key {recipe.key[:8]}, expected {expected.key[:8]}. "
-            "Remove it and run the stage again."
+            "Run: medfocus cache prune, then the stage again."
         )
-    return Store(path, recipe, shard_rows, revision)
+    return store
+
+
+def _as_described(path: Path, described: JSON) -> Store:
+    recipe = Recipe(**described["recipe"])
+    return Store(
+        path, recipe, int(described["shard_rows"]), described["zarr"], described["revision"]
+    )
 
 
 def remove_partial_files(path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from medfocus_pipeline.encoders.lite_clip import CONFIG, TEMPERATURE, TENSORS, TOKENIZER
 from medfocus_pipeline.files import replacing
-from medfocus_pipeline.stores.keys import canonical_json
+from medfocus_pipeline.sealed import canonical_json
 from medfocus_pipeline.training.checkpoint import save_weights
 from medfocus_pipeline.training.lessons import Lesson
 from medfocus_pipeline.types import FloatArray

@@ -5,19 +5,22 @@ Each command imports its own stage, so that one with nothing to do starts withou
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from medfocus_pipeline import __version__
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.report.drawing import printable
-from stages import cache, heads, models
+from stages import cache, ending, heads, models
 from stages.cli import bench, paper, pipeline, start, training, use
 from stages.progress import LogHandler, err, say
 
-_PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130
-"""Exit codes: something is missing or broken; a wrong option or value; Ctrl-C."""
+_PROBLEM, _USAGE = 1, 2
+"""Exit codes: something is missing or broken; a wrong option or value."""
+
+_INTERRUPTED = 130
+"""What typer exits with after a `KeyboardInterrupt`."""
 
 app = typer.Typer(
     help="Few-shot medical image classification: segment, embed, probe, each step cached.",
@@ -58,10 +61,26 @@ def main() -> None:
     try:
         app()
     except MedFocusError as error:
-        text = "\n".join(map(printable, str(error).split("\n")))
-        err.print(f"Error: {text}", markup=False, style="bold red")
-        sys.exit(_USAGE if isinstance(error, ConfigError) else _PROBLEM)
+        _fail(str(error), code=_USAGE if isinstance(error, ConfigError) else _PROBLEM)
+    except KeyboardInterrupt:
+        _stopped()
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            err.print("Stopped. What was finished is kept; the same command goes on from there.")
+            _stopped()
         raise
+    except (MemoryError, OSError, RuntimeError) as error:
+        reason = ending.shortage(error)
+        if reason is None:
+            raise
+        _fail(reason)
+
+
+def _fail(reason: str, *, code: int = _PROBLEM) -> NoReturn:
+    text = "\n".join(map(printable, reason.split("\n")))
+    err.print(f"Error: {text}", markup=False, style="bold red")
+    sys.exit(code)
+
+
+def _stopped() -> NoReturn:
+    err.print(ending.MESSAGE)
+    sys.exit(ending.code())

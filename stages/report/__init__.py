@@ -1,6 +1,5 @@
 """``medfocus report``: one page about a data set, for a doctor and for a reviewer."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -152,10 +151,9 @@ def _open(context: Context) -> _Opened:
 
 def _audit(context: Context, dataset: Dataset) -> Measured:
     """The audit with the thresholds of the last one; written down if there was none."""
-    path = context.folder / "audit.json"
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))["thresholds"]
-        return audit.measure(context, dataset, AuditConfig.model_validate(known))
+    known = audit.thresholds(context.folder)
+    if known is not None:
+        return audit.measure(context, dataset, known)
     measured = audit.measure(context, dataset, AuditConfig())
     audit.write(context.folder, measured)
     return measured

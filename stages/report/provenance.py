@@ -15,7 +15,7 @@ from medfocus_pipeline.config import ProbeRow
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.stores import catalog
-from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.stores.store import Store, describe
 from stages.report.rows import Rows
 from stages.scan import Dataset
 from stages.settings import Context
@@ -35,7 +35,7 @@ def provenance(
         used: the stores of the settings used last.
     """
     stores = _stores(context, used, rows)
-    described = [_described(store) for store in stores]
+    described = [describe(store.path) for store in stores]
     return {
         "Use": {"intended": USE},
         "Commands": _commands(context, dataset, rows),
@@ -63,11 +63,6 @@ def _stores(context: Context, used: Sequence[Store], rows: Rows) -> list[Store]:
         store for stage in catalog.STAGES for store in catalog.open_stores(context.folder, stage)
     ]
     return [store for store in found if store.key in keys]
-
-
-def _described(store: Store) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((store.path / "store.json").read_text(encoding="utf-8"))
-    return found
 
 
 def _models(stores: Sequence[Store]) -> dict[str, str]:

@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from medfocus_pipeline.classifier import Classifier
 from medfocus_pipeline.classifier.models import anchored, encoder_weights
@@ -10,8 +12,9 @@ from medfocus_pipeline.classifier.pack import CARD, CONFIG, TENSORS, read_pack, 
 from medfocus_pipeline.config import ClipConfig, EfficientNetLiteConfig, LiteClipConfig
 from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.weights import FileHashes
-from tests.classifier.packs import pack
+from tests.classifier.packs import classifier, images, pack
 
 
 @pytest.fixture
@@ -71,6 +74,51 @@ def test_a_plug_in_is_refused_because_a_folder_may_be_anybodys(folder: Path) -> 
     (folder / CONFIG).write_text(json.dumps(values | {"encoder": {"name": "os.path:join"}}))
     with pytest.raises(WeightsError, match=r"names the plug-in os\.path:join"):
         read_pack(folder)
+
+
+def test_a_config_that_was_changed_is_refused(folder: Path) -> None:
+    values = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(values | {"threshold": 0.75}))
+    with pytest.raises(WeightsError, match=r"content was changed\. Export the classifier again"):
+        read_pack(folder)
+    (folder / CONFIG).write_text("[" * 100_000)
+    with pytest.raises(WeightsError, match="no JSON that can be read"):
+        read_pack(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        ("head.coef", np.full((2, 4), np.nan, np.float32), "head.coef is not finite numbers"),
+        ("head.coef", np.zeros((3, 4), np.float32), r"head.coef is not \(2, D\)"),
+        ("familiar", np.zeros(4, np.float16), r"familiar is not \(n, D\)"),
+        ("texts", np.zeros((2, 4), np.int32), "texts is not finite numbers"),
+    ],
+)
+def test_arrays_that_no_export_writes_are_refused(
+    folder: Path, name: str, rows: np.ndarray, message: str
+) -> None:
+    arrays = load_file(folder / TENSORS) | {name: rows}
+    written = pack()
+    head = {key[5:]: array for key, array in arrays.items() if key.startswith("head.")}
+    forged = replace(
+        written,
+        head=replace(written.head, arrays=head),
+        texts=arrays.get("texts"),
+        familiar=replace(written.familiar, rows=arrays["familiar"]),
+    )
+    write_pack(forged, "", folder)  # with its seal, as somebody would who means harm
+    with pytest.raises(WeightsError, match=message):
+        read_pack(folder)
+
+
+@pytest.mark.parametrize("width", [9, 11])
+def test_a_head_of_another_width_is_refused_in_a_sentence(width: int) -> None:
+    one = classifier()
+    wide = np.zeros((2, width))
+    wrong = replace(one, head=FittedLinear(wide, np.zeros(2), {"C": 1.0}))
+    with pytest.raises(WeightsError, match=r"does not fit its models' features .*medfocus export"):
+        wrong.predict(images(1))
 
 
 def test_tensors_that_were_changed_are_refused(folder: Path) -> None:

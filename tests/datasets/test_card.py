@@ -87,7 +87,7 @@ title: Again
         ("", "the file: .*valid dictionary"),
         ("- a\n- b\n", "the file: .*valid dictionary"),
         ("title: !!python/object/apply:os.system [ls]\n", "is not YAML: line"),
-        ("title: &a [*a]\nclasses: *a\n", "problems"),
+        ("title: &a [*a]\nclasses: *a\n", r"line 1: the alias \*a is not followed"),
         ("title: a\nclasses: []\n", "classes: .*at least 1"),
         ("title: a\nclasses: [{name: x, prompt: x}, {name: X, prompt: y}]\n", "share .*'x'"),
         ("title: a\nroots: [../b]\nclasses: [{name: x, prompt: x}]\n", "inside the data folder"),

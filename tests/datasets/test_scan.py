@@ -6,7 +6,6 @@ from pathlib import Path
 
 import PIL.Image
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from medfocus_pipeline.datasets import manifest as manifests
@@ -18,6 +17,7 @@ from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import decode, read_annotation
 from medfocus_pipeline.datasets.scan import OUTSIDE, data_root, scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError, StoreError
+from medfocus_pipeline.sealed import write_table
 from tests.datasets.conftest import REAL_DATA, SaveImage
 
 
@@ -421,11 +421,11 @@ def test_damaged_or_foreign_manifest_is_refused_and_replaced(
     manifest = scan(folder, name="pets", card=card)
     older = {**manifest.table.schema.metadata, b"medfocus.schema_version": b"0"}
     faults = {
-        "cannot be read": lambda: path.write_bytes(b"PAR1 and no more"),
-        "version 0, expected 2": lambda: pq.write_table(
-            manifest.table.replace_schema_metadata(older), path
+        "has no seal": lambda: path.write_bytes(b"PAR1 and no more"),
+        "version 0, expected 2": lambda: write_table(
+            path, manifest.table.replace_schema_metadata(older), owner="manifest"
         ),
-        "version none": lambda: pq.write_table(pa.table({"x": [1]}), path),
+        "version none": lambda: write_table(path, pa.table({"x": [1]}), owner="manifest"),
     }
     for message, damage in faults.items():
         damage()

@@ -1,12 +1,14 @@
 """Whether an encoder gets to see what lies at the ends of a wide or a tall image."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from medfocus_pipeline.config import EmbedConfig, LiteClipConfig, Runtime
 from medfocus_pipeline.embedding import prepare, roi_seen
 from medfocus_pipeline.encoders import Encoder, find_weights, load_encoder
-from medfocus_pipeline.encoders.fit import cover, fitted
+from medfocus_pipeline.encoders.fit import cover, fitted, share_seen
 from medfocus_pipeline.types import Fit, FocusMode, Image, Roi, View
 from medfocus_pipeline.weights import FileHashes
 from tests.fakes import FakeEncoder
@@ -94,3 +96,20 @@ def test_pad_keeps_the_aspect_ratio_and_squeeze_fills_the_square() -> None:
     np.testing.assert_array_equal(
         cover(np.ones((40, 80), np.bool_), encoder, "pad") > 127, padded[..., 0] > 100
     )
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squeeze"])
+@pytest.mark.parametrize("size", [(1, 40_000), (40_000, 2)])
+def test_a_thin_region_does_not_fill_the_memory(
+    cropping: Encoder, size: tuple[int, int], fit: Fit
+) -> None:
+    image = np.zeros((*size, 3), np.uint8)
+    tracemalloc.start()  # numpy's arrays; a square of 40,000 pixels is 5 GB
+    try:
+        seen = fitted(image, cropping, fit)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen.shape == (cropping.side, cropping.side, 3)
+    assert most < 300e6
+    assert 0 <= share_seen(np.ones(size, np.bool_), cropping, fit) <= 1

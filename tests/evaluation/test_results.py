@@ -16,6 +16,7 @@ from medfocus_pipeline.evaluation.results import Cell, summarise
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Outcome, plan_runs
 from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.sealed import write_table
 from medfocus_pipeline.types import JSON
 from tests.evaluation.tables import KEYS, make_table, side
 
@@ -196,7 +197,7 @@ def test_the_results_are_written_last(
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_damaged_file_is_refused_with_the_fix(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(StoreError, match=r"cannot be read .* Remove it, then run: make probe"):
+    with pytest.raises(StoreError, match=r"has no seal.*cache verify --repair, .*then: make probe"):
         results.read(tmp_path, name)
 
 
@@ -204,8 +205,9 @@ def test_a_file_of_another_version_is_refused_with_the_fix(
     tmp_path: Path, table: FeatureTable
 ) -> None:
     append(tmp_path, table, outcomes_of(table)[:1])
-    (tmp_path / "subsets.parquet").replace(tmp_path / "results.parquet")
-    with pytest.raises(StoreError, match=r"of another version\. Remove it, then run: make probe"):
+    subsets = results.read(tmp_path, "subsets")
+    write_table(tmp_path / "results.parquet", subsets, owner="results")
+    with pytest.raises(StoreError, match=r"of another version\. .*then: make probe"):
         results.read(tmp_path)
 
 

@@ -24,7 +24,7 @@ def stored(cache: Path) -> dict[str, bytes]:
         if path.is_file() and path.name not in transient and path.parts[-3] != cache.name:
             data = path.read_bytes()
             if path.name == "store.json":
-                data = json.dumps({**json.loads(data), "created": None}).encode()
+                data = json.dumps({**json.loads(data), "created": None, "sha256": None}).encode()
             files[str(path.relative_to(cache))] = data
     return files
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from medfocus_pipeline.classifier import Classifier
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.datasets.readers import read_image
+from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.sealed import write_table
 from tests.stages.conftest import Medfocus, call
 
 ROWS = (
@@ -226,14 +229,12 @@ def test_export_asks_which_row_is_meant(finished: Path) -> None:
 def test_a_run_that_does_not_repeat_is_not_exported(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "copy")
     path = tmp_path / "copy/cache/phantom-brain/results/predictions.parquet"
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
+    table = results.read(path.parent, "predictions")
     wrong = [[1.0, 0.0, 0.0, 0.0]] * len(table)
     place = table.schema.get_field_index("probabilities")
     column = pa.array(wrong, table.schema.field(place).type)
-    pq.write_table(table.set_column(place, table.schema.field(place), column), path)
+    table = table.set_column(place, table.schema.field(place), column)
+    write_table(path, table, owner="predictions")
     answer = call("export", "--head", "zeroshot", cwd=tmp_path / "copy")
     assert answer.code == 1
     assert "does not give the stored predictions again" in answer.err

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import subprocess
@@ -5,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from medfocus_pipeline.errors import StoreError
@@ -50,7 +52,20 @@ def test_the_format_on_disk_is_pinned(store: Store) -> None:
     """What `cache/README.md` promises: change it there, here, and in the schema version."""
     fill(store, ids(3), job())
     described = json.loads((store.path / "store.json").read_text())
-    assert set(described) == {"key", "recipe", "revision", "shard_rows", "created", "packages"}
+    assert described["format"] == 2
+    assert set(described) == {
+        *("format", "key", "recipe", "revision", "shard_rows", "zarr", "created", "packages"),
+        "sha256",
+    }
+    part = store.path / "index" / "part-000000.parquet"
+    with pq.ParquetFile(part, page_checksum_verification=True) as file:
+        metadata = file.metadata.metadata
+    content = part.read_bytes().replace(metadata[b"medfocus.sha256"], b"0" * 64)
+    own = hashlib.sha256(f"{store.key}/0\n".encode() + content).hexdigest()
+    assert metadata[b"medfocus.sha256"].decode() == own
+    for name, (size, sha256) in json.loads(metadata[b"medfocus"])["files"].items():
+        data = (store.path / name).read_bytes()
+        assert (size, sha256) == (len(data), hashlib.sha256(data).hexdigest())
     array = json.loads((store.path / "data.zarr" / "value" / "zarr.json").read_text())
     assert array["zarr_format"] == 3
     assert array["data_type"] == "float32"

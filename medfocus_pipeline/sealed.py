@@ -1,0 +1,174 @@
+"""Files of the cache that tell whether they are what was written: sealed Parquet and JSON.
+
+A seal is the SHA-256 of whom the file belongs to and of its content. A file that was read and is
+not what was written raises `DamagedError`; one that could not be read raises `AccessError`, and
+nobody may take that for damage. What pyarrow and json raise on content ends here.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medfocus_pipeline.errors import AccessError, DamagedError
+from medfocus_pipeline.files import replacing, write_text
+from medfocus_pipeline.types import JSON
+
+SEAL = "sha256"
+"""Key of the seal in a JSON file."""
+
+_SEAL = b"medfocus.sha256"
+_OPEN = b"0" * 64
+_MARK = _SEAL + b"\x18\x40"
+"""What stands before the seal in a Parquet footer: its key, then Thrift's "text of 64 bytes"."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        DamagedError: there is no such file.
+        AccessError: it cannot be read now.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedError(f"{path} is missing") from error
+    except OSError as error:
+        raise no_access(path, error) from error
+
+
+def present(path: Path) -> bool:
+    """Whether there is such a file or folder.
+
+    Raises:
+        AccessError: that cannot be told now; `Path.exists` raises an `OSError`.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise no_access(path, error) from error
+    return True
+
+
+def no_access(path: Path, error: OSError) -> AccessError:
+    """What to say of a file that the system does not let one read."""
+    return AccessError(
+        f"{path} cannot be read now: {error.strerror or error}. It may be whole, so nothing was "
+        "changed: see to the right to read it, or to the disk, then run the same command again."
+    )
+
+
+def write_table(path: Path, table: pa.Table, *, owner: str) -> None:
+    """Write a Parquet file with page checksums and a seal, whole or not at all.
+
+    Args:
+        owner: what the file belongs to, e.g. the key of its store; `read_table` asks for it.
+
+    Raises:
+        OSError: the disk is full or does not let itself be written to.
+    """
+    with replacing(path) as temporary:
+        with pq.ParquetWriter(temporary, table.schema, write_page_checksum=True) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({_SEAL: _OPEN})
+        content = temporary.read_bytes()
+        place = content.rindex(_MARK) + len(_MARK)
+        with temporary.open("r+b") as file:
+            file.seek(place)
+            file.write(_seal(content, owner))
+
+
+def read_table(path: Path, *, owner: str) -> pa.Table:
+    """A sealed Parquet file, whole, without its seal.
+
+    Raises:
+        DamagedError: it is missing, was changed, or belongs to something else.
+        AccessError: it cannot be read now.
+    """
+    content = read_bytes(path)
+    place = content.rfind(_MARK) + len(_MARK)
+    seal = content[place : place + len(_OPEN)]
+    if place < len(_MARK):
+        raise DamagedError(f"{path} has no seal: it was changed, or is of another version")
+    if _seal(content[:place] + _OPEN + content[place + len(seal) :], owner) != seal:
+        raise DamagedError(f"{path} is not what was written there: its content was changed")
+    try:
+        source = pa.BufferReader(content)
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedError(f"{path} is no Parquet file that can be read: {error}") from error
+    metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != _SEAL}
+    return table.replace_schema_metadata(metadata or None)
+
+
+def write_json(path: Path, value: JSON, *, owner: str, free: Collection[str] = ()) -> None:
+    """Write a JSON object with a seal, whole or not at all; an equal file is left alone.
+
+    Args:
+        free: keys that anyone may change: the seal leaves them out.
+
+    Raises:
+        OSError: the disk is full or does not let itself be written to.
+    """
+    sealed = {**value, SEAL: _json_seal(value, owner, free)}
+    write_text(path, json.dumps(sealed, indent=2) + "\n")
+
+
+def read_json(path: Path, *, owner: str, free: Collection[str] = ()) -> JSON:
+    """A sealed JSON object, without its seal; `free` as it was written with.
+
+    Raises:
+        DamagedError: it is missing, was changed, or belongs to something else.
+        AccessError: it cannot be read now.
+    """
+    value = parse_json(path)
+    if not isinstance(value, dict) or SEAL not in value:
+        raise DamagedError(f"{path} has no seal: it was changed, or is of another version")
+    seal = value.pop(SEAL)
+    if _json_seal(value, owner, free) != seal:
+        raise DamagedError(f"{path} is not what was written there: its content was changed")
+    return value
+
+
+def parse_json(path: Path) -> Any:
+    """What a JSON file says, sealed or not.
+
+    Raises:
+        DamagedError: it is missing or no JSON.
+        AccessError: it cannot be read now.
+    """
+    try:
+        return json.loads(read_bytes(path), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is no JSON that can be read: {error}") from error
+
+
+def canonical_json(value: object) -> bytes:
+    """One spelling for equal values: sorted keys, no spaces, ASCII.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity, which JSON cannot spell.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii")
+
+
+def _json_seal(value: JSON, owner: str, free: Collection[str]) -> str:
+    bound = {name: one for name, one in value.items() if name not in free}
+    return _seal(canonical_json(bound), owner).decode()
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")
+
+
+def _seal(content: bytes, owner: str) -> bytes:
+    return hashlib.sha256(owner.encode() + b"\n" + content).hexdigest().encode()

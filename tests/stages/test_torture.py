@@ -1,0 +1,36 @@
+"""The short form of ``make torture``: the same trials, fewer of them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.stages.conftest import Medfocus
+from tests.torture.flips import flips
+from tests.torture.trial import BAD
+
+
+def test_kills_hostile_files_and_lines_do_no_harm() -> None:
+    numbers = ("--kills", "4", "--inputs", "16", "--lines", "4", "--flips", "0")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.torture", *numbers, "--commands", "scan,masks", "--jobs=1"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"^(\w+): tried (\d+)", done.stdout, re.MULTILINE) == [
+        ("inputs", "16"),
+        ("kills", "4"),
+        ("lines", "4"),
+    ]
+
+
+def test_flips_are_found_by_every_reader(done: Medfocus, tmp_path: Path) -> None:
+    assert done("audit").code == 0
+    assert done("export", "--head", "linear", "--focus", "original", "--out", "pack").code == 0
+    counts = flips(tmp_path, 300, np.random.default_rng(0))
+    assert not any(counts[bad] for bad in BAD), counts.examples
+    assert counts["refused clearly"] > 200
