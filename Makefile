@@ -31,6 +31,9 @@ TORCH_INDEX ?=
 
 RUN = $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(ARGS)
 
+# IMAGES: one path with spaces where there is such a file or folder, else paths or patterns.
+PATHS = $(if $(shell test -e "$(1)" && echo yes),"$(1)",$(1))
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo rehearse phantom profiles heads scan masks embed probe reproduce audit report status \
 	figure export predict explain train-adapter bench test torture lint doctor clean-venv
@@ -59,7 +62,7 @@ export: $(INSTALLED)
 		$(if $(FRACTION),--fraction "$(FRACTION)") $(if $(SEED),--seed "$(SEED)") $(if $(OUT),--out "$(OUT)")
 
 predict explain: $(INSTALLED)
-	@$(MEDFOCUS) $@ $(IMAGES) $(if $(MODEL),--from "$(MODEL)") $(if $(OUT),$(if $(filter predict,$@),--overlay,--out) "$(OUT)") $(ARGS)
+	@$(MEDFOCUS) $@ $(call PATHS,$(IMAGES)) $(if $(MODEL),--from "$(MODEL)") $(if $(OUT),$(if $(filter predict,$@),--overlay,--out) "$(OUT)") $(ARGS)
 
 heads: $(INSTALLED)
 	@$(MEDFOCUS) heads list

@@ -4,14 +4,17 @@ import errno
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.errors import ConfigError, StoreError
+
+MARK = ".medfocus"
+"""File of a folder outside the cache: the names of what MedFocus wrote there, one a line."""
 
 
 @contextmanager
@@ -68,6 +71,49 @@ def write_bytes(path: Path, content: bytes) -> None:
         return
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def claim(folder: Path, names: Iterable[str], *, inputs: Iterable[Path] = ()) -> None:
+    """Make a folder outside the cache ours to write in: the one rule for all that do.
+
+    What is to be written is noted in `MARK` first, so that the next run, also after a kill,
+    knows its own files. Everything else in the folder is somebody's.
+
+    Args:
+        folder: new, empty, or one that holds nothing but what MedFocus wrote.
+        names: of the files to be written, relative to it, with forward slashes.
+        inputs: files that are read; none may lie in the folder.
+
+    Raises:
+        ConfigError: the folder holds an input or a file that is not ours, or is a file.
+        StoreError: the disk is full or read-only.
+    """
+    advice = "Name a new or empty folder with the same option."
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, expected a folder to write in. {advice}")
+    root = folder.resolve()
+    inside = next((path for path in inputs if root in path.resolve().parents), None)
+    if inside is not None:
+        raise ConfigError(f"{folder} holds {str(inside)!r}, which is to be read. {advice}")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = folder / MARK
+        known = (
+            set(mark.read_text("utf-8", "surrogateescape").split("\n")) if mark.exists() else set()
+        )
+        strange = next((name for name in _names(folder) if name not in known), None)
+        if strange is not None:
+            raise ConfigError(f"{folder} holds {strange!r}, which MedFocus did not write. {advice}")
+        listed = "\n".join(sorted({*known, *names} - {""}))
+        write_bytes(mark, listed.encode("utf-8", "surrogateescape"))
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Files below a folder, without the mark and what a killed run left."""
+    for path in folder.rglob("*"):
+        left_over = path.name.startswith(".") and path.name.endswith(".partial")
+        if path != folder / MARK and not left_over and (path.is_symlink() or not path.is_dir()):
+            yield path.relative_to(folder).as_posix()
 
 
 def flush(path: Path) -> None:

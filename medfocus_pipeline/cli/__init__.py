@@ -13,7 +13,11 @@ from medfocus_pipeline import __version__
 from medfocus_pipeline.cli import paper, pipeline, start, training, use
 from medfocus_pipeline.commands import cache, ending, heads, models
 from medfocus_pipeline.commands.progress import LogHandler, err, say
-from medfocus_pipeline.errors import MedFocusError
+from medfocus_pipeline.errors import ConfigError, MedFocusError
+from medfocus_pipeline.report.drawing import printable
+
+_PROBLEM, _USAGE = 1, 2
+"""Exit codes: something is missing or broken; a wrong option or value."""
 
 _INTERRUPTED = 130
 """What typer exits with after a `KeyboardInterrupt`."""
@@ -50,11 +54,14 @@ def _common(
 
 
 def main(app: typer.Typer = app) -> None:
-    """Run the command line; a `MedFocusError` is one message and exit code 1."""
+    """Run the command line; a `MedFocusError` is one message.
+
+    Exit code 2 is a wrong option, value, card or profile, 1 any other problem, 130 Ctrl-C.
+    """
     try:
         app()
     except MedFocusError as error:
-        _fail(str(error))
+        _fail(str(error), code=_USAGE if isinstance(error, ConfigError) else _PROBLEM)
     except KeyboardInterrupt:
         _stopped()
     except SystemExit as stop:
@@ -68,9 +75,10 @@ def main(app: typer.Typer = app) -> None:
         _fail(reason)
 
 
-def _fail(reason: str) -> NoReturn:
-    err.print(f"Error: {reason}", markup=False, style="bold red")
-    sys.exit(1)
+def _fail(reason: str, *, code: int = _PROBLEM) -> NoReturn:
+    text = "\n".join(map(printable, reason.split("\n")))
+    err.print(f"Error: {text}", markup=False, style="bold red")
+    sys.exit(code)
 
 
 def _stopped() -> NoReturn:

@@ -18,7 +18,7 @@ from medfocus_pipeline.commands.options import (
     validated,
 )
 from medfocus_pipeline.devices import cores
-
+from medfocus_pipeline.errors import ConfigError
 app = typer.Typer()
 
 
@@ -53,6 +53,10 @@ def reproduce_command(
 
     context = open_(dataset, data, cache_, profile)
     runtime = runtime_of(device, batch_size, 2, compile_=False)
+    if rows is not None and not comma_separated(rows):
+        raise ConfigError(
+            "--rows is empty, expected names: --rows clip,medfocusclip, or leave it out."
+        )
     names, processes = comma_separated(rows), workers or cores()
     code = reproduce.run(context, names=names, seeds=seeds, runtime=runtime, workers=processes)
     raise typer.Exit(code)
@@ -72,7 +76,9 @@ def audit_command(
     ] = 0.99,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with 1 if training and test share bytes or pixels."),
+        typer.Option(
+            "--strict", help="Exit with 1 if training and test share bytes, pixels or patients."
+        ),
     ] = False,
 ) -> None:
     """Look for duplicates, across the split and across labels, and count what there is."""

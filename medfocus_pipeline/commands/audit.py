@@ -11,7 +11,14 @@ from rich.table import Table
 
 from medfocus_pipeline.commands.progress import bar, out, say, say_problems
 from medfocus_pipeline.commands.scan import open_dataset
-from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table, summary
+from medfocus_pipeline.datasets.audit import (
+    Audit,
+    AuditConfig,
+    audit,
+    pair_table,
+    patients_warning,
+    summary,
+)
 from medfocus_pipeline.datasets.similarity import (
     HASH_BITS,
     Fingerprints,
@@ -27,6 +34,7 @@ from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import locate_stores
+from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.sealed import present, read_json, read_table, write_json, write_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.types import JSON, FloatArray
@@ -62,7 +70,7 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     """Compare all images with one another, print what was found, and write it down.
 
     Returns:
-        1 if `strict` and some test image has the bytes or pixels of a training image, else 0.
+        1 if `strict` and the sides share bytes, pixels or a patient, else 0.
 
     Raises:
         StoreError: the disk is full, or an embedding store is corrupt.
@@ -78,9 +86,12 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     if measured.lacking:
         say(f"embedding: not compared, {measured.lacking}")
     _print_rest(found)
+    unknown = patients_warning(dataset.manifest)
+    if unknown:
+        say(unknown)
     say_problems(dataset.problems)
     say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
-    return int(strict and found.leaked > 0)
+    return int(strict and bool(found.leaked or found.patients))
 
 
 def measure(context: Context, dataset: Dataset, config: AuditConfig) -> Measured:
@@ -228,7 +239,7 @@ def _print(found: Audit, pairs: pa.Table) -> None:
     for one in found.findings:
         counts = (one.compared, one.pairs, one.across_splits, one.across_labels, one.test_images)
         numbers = [f"{count:,}" for count in counts]
-        table.add_row(meaning[one.kind], *numbers, escape(examples.get(one.kind, "-")))
+        table.add_row(meaning[one.kind], *numbers, escape(printable(examples.get(one.kind, "-"))))
     split = found.split if found.split in {"official", "drawn"} else f"none: {found.split}"
     say(f"{found.dataset}: split {split}")
     out.print(table)
@@ -245,7 +256,7 @@ def _print_rest(found: Audit) -> None:
     counts = Table("files", *(_SIDES[side] for side in found.balance), box=None)
     for name in next(iter(found.balance.values()), {}):
         numbers = [f"{classes[name]:,}" for classes in found.balance.values()]
-        counts.add_row(escape(name), *numbers)
+        counts.add_row(escape(printable(name)), *numbers)
     out.print(counts)
     if found.repeated:
         files = sum(map(len, found.repeated))

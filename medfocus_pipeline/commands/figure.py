@@ -15,7 +15,7 @@ from medfocus_pipeline.project.regions import Region, open_regions, shown_embedd
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Located
 from medfocus_pipeline.report.sampling import in_turn
-from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, write_png
+from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, is_ours, write_png
 
 _NOTHING = "no answers yet: make probe"
 
@@ -50,6 +50,10 @@ def run(context: Context, *, count: int, path: Path | None) -> int:
     target = path or context.folder / "figure.png"
     if target.suffix.lower() != ".png":
         raise ConfigError(f"--out {target}: expected a name that ends in .png.")
+    if path is not None and path.exists() and not is_ours(path):
+        raise ConfigError(
+            f"--out {path}: there is a file already that MedFocus did not write. Name another one."
+        )
     dataset = open_dataset(context)
     stores = used_stores(context, dataset)
     check_masks(context, stores)

@@ -16,6 +16,7 @@ from medfocus_pipeline.classifier.overlay import draw
 from medfocus_pipeline.commands.image_files import Source, find, read
 from medfocus_pipeline.commands.progress import bar, out, say
 from medfocus_pipeline.embedding import LEAST_SEEN
+from medfocus_pipeline.files import claim
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.sheet import write_png
 from medfocus_pipeline.types import JSON, Image
@@ -60,6 +61,12 @@ def run(
         1 if no file could be read, or `strict` and some could not, else 0.
     """
     sources = find(paths)
+    if overlay is not None:
+        claim(
+            overlay,
+            [f"{one.name}.png" for one in sources],
+            inputs=[one.path for one in sources],
+        )
     said = Said()
     with bar("classifying", len(sources)) as advance:
         for count, some in read(sources, said.problems, at_once=_AT_ONCE):
@@ -133,7 +140,10 @@ def _entry(path: Path, answer: Answer, overlay: Path | None) -> JSON:
 
 
 def _show(said: Said, overlay: Path | None) -> None:
-    table = Table("image", "answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", "", box=None)
+    table = Table(box=None)
+    table.add_column("image", overflow="fold")
+    for name in ("answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", ""):
+        table.add_column(name, overflow="fold")
     for path, answer, _ in said.answers:
         first, second = (-answer.probabilities).argsort()[:2]
         cells = [

@@ -5,6 +5,7 @@ import time
 from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.results_table import Shown, build, show
 from medfocus_pipeline.config import ProbeConfig
+from medfocus_pipeline.datasets.audit import patients_warning
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
@@ -27,7 +28,12 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
         say(f"probe: all {sum(len(one.runs) for one in plans):,} runs are done, nothing to do")
     title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
     shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
-    paper = project.dataset.card.paper
-    show(build(title, shown, project.results_folder, paper=paper))
-    say(f"results: {project.results_folder / 'results.parquet'}")
+    paper, manifest = project.dataset.card.paper, project.dataset.manifest
+    folder = project.results_folder
+    show(build(title, shown, folder, paper=paper, classes=manifest.classes))
+    unknown = patients_warning(manifest)
+    if unknown:
+        say(unknown)
+    say(f"results: {folder / 'results.parquet'}")
+    say(f"next: make report DATASET={context.dataset}, then make export DATASET={context.dataset}")
     return 0

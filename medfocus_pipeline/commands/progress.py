@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from medfocus_pipeline.project.progress import Advance
+from medfocus_pipeline.report.drawing import printable, shortened
 
 _WIDTH = 160
 """Of tables that go to a file or a pipe, in characters; a terminal has its own."""
@@ -36,6 +37,9 @@ def _console(stderr: bool) -> Console:
 out, err = _console(stderr=False), _console(stderr=True)
 
 _LOG_EVERY = 15.0
+
+_BAR_WIDTH = 50
+"""Of a progress bar without its name: bar, count, rate and time left."""
 
 
 class _RateColumn(ProgressColumn):
@@ -58,14 +62,15 @@ def bar(what: str, total: int, /) -> Iterator[Advance]:
         yield _lines(what, total)
         return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err) as progress:
-        task = progress.add_task(what, total=total)
+        room = max(12, err.width - _BAR_WIDTH)
+        task = progress.add_task(shortened(printable(what), room), total=total)
         yield lambda rows, total=None: progress.update(task, advance=rows, total=total)
 
 
@@ -91,12 +96,12 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line a record."""
-        err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+        err.print(f"{record.levelname.lower()}: {printable(record.getMessage())}", markup=False)
 
 
 def say(text: str) -> None:
     """One line of result; nothing in it is read as markup."""
-    out.print(escape(text))
+    out.print(escape("\n".join(map(printable, text.split("\n")))))
 
 
 def say_json(value: Any) -> None:

@@ -16,10 +16,17 @@ from medfocus_pipeline.datasets.audit import leak_warning
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
-from medfocus_pipeline.evaluation.statistics import curve_areas, scores_by_budget, t_interval
+from medfocus_pipeline.evaluation.diagnostics import read_answers
+from medfocus_pipeline.evaluation.statistics import (
+    curve_areas,
+    scores_by_budget,
+    t_interval,
+    wilson_interval,
+)
 from medfocus_pipeline.evaluation.sweep import Run
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report import table as report
+from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.table import Entry, Line, ResultsTable
 
 CLEAN = "clean: without test images whose bytes or pixels are also among the training images"
@@ -50,6 +57,7 @@ def build(
     *,
     paper: Mapping[str, Mapping[float, float]],
     reference: str | None = None,
+    classes: Sequence[str] = (),
 ) -> ResultsTable:
     """Reads the runs' results and sums them up.
 
@@ -57,6 +65,7 @@ def build(
         shown: the rows.
         folder: of the results; every run must be there.
         paper: method -> percent of the training images -> accuracy in percent.
+        classes: names of the K classes, for the line of the most frequent one.
         reference: label of the row that others are tested against; None tests nothing.
     """
     shown = _distinct(shown)
@@ -72,7 +81,21 @@ def build(
     budgets = list(dict.fromkeys(run.budget for one in shown for run in one.runs))
     details = [f"{one.label}: {one.detail}" for one in shown if one.detail]
     notes = _notes(lines, rows, compared, reference)
-    return ResultsTable(title, budgets, lines, [*notes, *details])
+    keys = [row["run_key"] for own in rows.values() for row in own[:1]][:1]
+    majority = _majority(folder, keys, classes) if classes else None
+    return ResultsTable(title, budgets, lines, [*notes, *details], majority)
+
+
+def _majority(
+    folder: Path, run_keys: Sequence[str], classes: Sequence[str]
+) -> tuple[str, float] | None:
+    """The most frequent class of the test images of a run, and its share."""
+    for answers in read_answers(results.read(folder, "predictions"), run_keys).values():
+        counts = np.bincount(answers.labels, minlength=len(classes))
+        if len(counts) == len(classes) and counts.sum():
+            place = int(counts.argmax())
+            return classes[place], float(counts[place] / counts.sum())
+    return None
 
 
 def _distinct(shown: Sequence[Shown]) -> list[Shown]:
@@ -94,7 +117,9 @@ def _line(
 ) -> Line:
     scores = scores_by_budget(rows)
     entries = {
-        budget: _entry(cell, scores[budget], compared.get((one.label, budget)))
+        budget: _entry(
+            cell, scores[budget], compared.get((one.label, budget)), tested=rows[0]["n_test"]
+        )
         for budget, cell in results.summarise(rows).items()
     }
     areas = curve_areas(rows)
@@ -112,7 +137,14 @@ def _line(
     )
 
 
-def _entry(cell: results.Cell, scores: NDArray[np.float64], comparison: Comparison | None) -> Entry:
+def _entry(
+    cell: results.Cell,
+    scores: NDArray[np.float64],
+    comparison: Comparison | None,
+    *,
+    tested: int,
+) -> Entry:
+    images = wilson_interval(cell.mean, tested)
     interval = t_interval(scores)
     tests = [comparison.pooled, comparison.images, comparison.over_seeds] if comparison else []
     p_values = [test.holm for test in tests if not math.isnan(test.holm)]
@@ -124,6 +156,8 @@ def _entry(cell: results.Cell, scores: NDArray[np.float64], comparison: Comparis
         clean=cell.clean,
         clean_spread=cell.clean_spread,
         runs=cell.runs,
+        test_low=images.low,
+        test_high=images.high,
         p_value=max(p_values, default=math.nan),
         mark=f" {comparison.mark}" if comparison and comparison.mark else "",
     )
@@ -136,6 +170,11 @@ def _notes(
     reference: str | None,
 ) -> list[str]:
     notes = ["Accuracy in percent: mean ± standard deviation over seeds."]
+    if rows:
+        notes.append(
+            "95 % interval: what the number of test images leaves open (Wilson); "
+            "too narrow where a patient has several of them. The spread over seeds lacks it."
+        )
     if any(line.area is not None for line in lines):
         notes.append("Area: mean accuracy over the logarithm of the training images.")
     if compared:
@@ -164,9 +203,9 @@ def show(table: ResultsTable) -> None:
     group = ""
     for name, cells in table.rows():
         if name != group:
-            drawn.add_row(f"[bold]{escape(name)}[/bold]")
+            drawn.add_row(f"[bold]{escape(printable(name))}[/bold]")
             group = name
-        drawn.add_row(*(escape(cell) for cell in cells))
+        drawn.add_row(*(escape(printable(cell)) for cell in cells))
     out.print(drawn)
     for note in table.notes:
         say(note)

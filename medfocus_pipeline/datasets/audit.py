@@ -182,6 +182,19 @@ def summary(result: Audit, pairs: pa.Table) -> JSON:
     }
 
 
+def patients_warning(manifest: Manifest) -> str:
+    """One line if it is not known which images are of one patient; empty if it is of all."""
+    groups = manifest.strings("group")
+    unknown = sum(not groups[row] for row in manifest.usable)
+    if not unknown:
+        return ""
+    return (
+        f"patients unknown for {unknown:,} of {len(manifest.usable):,} images: images of one "
+        "patient may be on both sides of the split, and accuracy may be flattered. A column "
+        "group in a CSV, or patient in the card, names them"
+    )
+
+
 def leak_warning(dataset: str, *, leaked: int, tested: int) -> str:
     """One line for whoever reads accuracies; empty without a leak.
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.checked_yaml import load_checked
+from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import RoiRule
 
@@ -62,7 +63,7 @@ class ClassCard(Frozen):
     @property
     def labels(self) -> frozenset[str]:
         """What stands for the class in a path or a CSV, case folded."""
-        return frozenset(text.casefold() for text in (self.name, *self.folders))
+        return frozenset(fold(text) for text in (self.name, *self.folders))
 
 
 class Card(Frozen):
@@ -76,6 +77,7 @@ class Card(Frozen):
         exclude: globs, matched from the right of the relative path, of files to leave out.
         patient: regex searched in the relative path; its group is the patient.
         annotation: where the masks of an image are, relative to its folder, with ``{stem}``.
+        keep_masks: files that are called like annotation masks are images all the same.
         roi: the ROI rule that `auto` stands for, as one rule need not serve every modality.
         test_share: share of the test split where there is no official one.
         paper: method -> percent of the training images -> accuracy in percent.
@@ -95,6 +97,7 @@ class Card(Frozen):
     exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     patient: str | None = None
     annotation: str | None = None
+    keep_masks: bool = False
     roi: RoiRule = "salient"
     test_share: float | None = Field(default=None, gt=0, lt=1)
     paper: dict[str, dict[Percent, Percent]] = Field(default_factory=dict)

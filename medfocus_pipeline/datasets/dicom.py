@@ -1,5 +1,6 @@
 """DICOM files, by way of pydicom."""
 
+import hashlib
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,8 @@ _BYTES_EACH = 32
 """That a pixel takes: decoded, a palette's colours, and as a picture."""
 
 
-def decode_dicom(path: Path) -> tuple[Image, str]:
-    """Picture and mode of a DICOM file; of several frames the middle one.
+def decode_dicom(path: Path) -> tuple[Image, str, str]:
+    """Picture, mode and patient (a digest) of a DICOM file; of several frames the middle one.
 
     The modality LUT or rescale comes first, then the VOI LUT or else the first window, then
     MONOCHROME1 is inverted (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2). Grey values are scaled from
@@ -79,7 +80,7 @@ def _inflated(path: Path) -> int:
     return size
 
 
-def _frame(data: "FileDataset") -> tuple[Image, str]:
+def _frame(data: "FileDataset") -> tuple[Image, str, str]:
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
@@ -88,11 +89,18 @@ def _frame(data: "FileDataset") -> tuple[Image, str]:
     values = pixel_array(data, index=frames // 2)
     kind = str(data.PhotometricInterpretation)
     mode = f"DICOM {kind}" + (f" frame {frames // 2 + 1}/{frames}" if frames > 1 else "")
+    patient = _patient(data)
     if kind == "PALETTE COLOR":
         values = apply_color_lut(values, data)
     if values.ndim == 3:
-        return as_rgb(values) if values.dtype == np.uint8 else to_rgb8(values), mode
-    return _display_grey(values, data, inverted=kind == "MONOCHROME1"), mode
+        return as_rgb(values) if values.dtype == np.uint8 else to_rgb8(values), mode, patient
+    return _display_grey(values, data, inverted=kind == "MONOCHROME1"), mode, patient
+
+
+def _patient(data: "FileDataset") -> str:
+    """Who the image is of, as a digest: what a header says of a person is never stored."""
+    known = str(data.get("PatientID") or "").strip() or str(data.get("StudyInstanceUID") or "")
+    return hashlib.sha256(known.encode()).hexdigest()[:16] if known else ""
 
 
 def _check_decoder(data: "FileDataset") -> None:

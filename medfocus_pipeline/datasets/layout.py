@@ -9,12 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
 from medfocus_pipeline.datasets.tree import ImageFile
 from medfocus_pipeline.errors import DataError
-
-TRAIN_NAMES = ("training", "train")
-TEST_NAMES = ("testing", "test", "validation", "valid", "val")
-"""Folder names of an official split where no card says; the first that exists wins."""
 
 _Parts: TypeAlias = tuple[str, ...]
 
@@ -34,11 +31,13 @@ class Entry:
         file: as it stands on disk.
         place: None outside the card's layout.
         group: the patient, or empty.
+        below: the folders between the class's folder and the file.
     """
 
     file: ImageFile
     place: Place | None
     group: str
+    below: tuple[str, ...] = ()
 
 
 def place_files(paths: Sequence[str], card: Card) -> list[Place | None]:
@@ -76,23 +75,37 @@ def guess_card(paths: Sequence[str], title: str) -> Card:
         if len(tops) != 1 or all(len(rest) < 3 for rest in below):
             break
         root = (*root, tops[0])
-    known = {top.casefold(): top for top in tops}
-    train = tuple(name for name in TRAIN_NAMES if name in known)
-    test = tuple(name for name in TEST_NAMES if name in known)
-    splits = {"train": train, "test": test} if train and test else {}
+    splits = _guess_splits(below)
     if splits:
-        chosen = {train[0], test[0]}
-        below = [rest[1:] for rest in below if rest[0].casefold() in chosen and len(rest) > 2]
-    names = {rest[0].casefold(): rest[0] for rest in sorted(below, reverse=True)}
+        chosen = {names[0] for names in splits.values()}
+        below = [rest[1:] for rest in below if rest[0] in chosen and len(rest) > 2]
+    names = check_class_names(rest[0] for rest in below)
     if not names:
         raise DataError(
             f"No image of {title!r} lies in a class folder. Expected <class>/<image>, or "
             "train/<class>/<image> and test/<class>/<image>; or give a CSV with the columns "
             "path and label: DATA=images.csv"
         )
-    return plain_card(title, sorted(names.values())).model_copy(
+    return plain_card(title, names).model_copy(
         update={"splits": splits, "roots": ("/".join(root) or ".",)}
     )
+
+
+def _guess_splits(below: Sequence[_Parts]) -> dict[str, tuple[str, ...]]:
+    """Folders that mean a split: one of training and one of test, with classes below both."""
+    found: dict[str, list[str]] = {"train": [], "test": [], "validation": []}
+    for top in sorted({rest[0] for rest in below if len(rest) > 2}):
+        if (side := split_side(top)) in found:
+            found[side].append(top)
+    train, test = found["train"], found["test"]
+    several = train if len(train) > 1 else test if len(test) > 1 else []
+    if train and (several or (found["validation"] and not test)):
+        raise DataError(
+            f"The folders {', '.join(map(repr, several or train + found['validation']))} look "
+            "like splits, but not one of training and one of test (validation is never test). "
+            "Name them in a card: splits: {train: …, test: …} (data/README.md)."
+        )
+    return {"train": (train[0],), "test": (test[0],)} if train and test else {}
 
 
 def expected_layout(card: Card) -> str:
@@ -138,17 +151,17 @@ def annotation_paths(root: Path, path: str, card: Card) -> list[Path]:
 def _place_below(root: _Parts, paths: Sequence[_Parts], card: Card) -> list[Place | None]:
     """Places of the files in one root; the first split folder that exists wins."""
     rests = [_below(root, parts) for parts in paths]
-    tops = {rest[0].casefold() for rest in rests if len(rest) > 2}
+    tops = {fold(rest[0]) for rest in rests if len(rest) > 2}
     split_of: dict[str, str] = {}
     for split, names in card.splits.items():
-        existing = [name.casefold() for name in names if name.casefold() in tops]
+        existing = [fold(name) for name in names if fold(name) in tops]
         split_of.update(dict.fromkeys(existing[:1], split))
     class_index = card.class_index
     places: list[Place | None] = []
     for rest in rests:
-        side = split_of.get(rest[0].casefold(), "") if rest else ""
+        side = split_of.get(fold(rest[0]), "") if rest else ""
         inner = rest if not card.splits else rest[1:] if side else ()
-        index = class_index.get(inner[0].casefold()) if len(inner) > 1 else None
+        index = class_index.get(fold(inner[0])) if len(inner) > 1 else None
         places.append(None if index is None else Place(side, index))
     return places
 

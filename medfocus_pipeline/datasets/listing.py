@@ -3,16 +3,21 @@
 import csv
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from medfocus_pipeline.datasets.card import Card, plain_card
-from medfocus_pipeline.datasets.layout import TEST_NAMES, TRAIN_NAMES, Entry, Place
+from medfocus_pipeline.datasets.layout import Entry, Place
+from medfocus_pipeline.datasets.names import check_class_names, clean, fold, split_side
 from medfocus_pipeline.datasets.tree import describe
 from medfocus_pipeline.errors import DataError
 
 _REQUIRED = ("path", "label")
 _OPTIONAL = ("split", "group")
 _SHOWN = 20
+
+VALIDATION = "is of the validation split, which neither trains nor tests"
+"""Why an image of a CSV's validation split is left out."""
 
 
 def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
@@ -37,19 +42,21 @@ def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
     problems: list[str] = []
     for number, row in rows:
         name = PurePosixPath(row["path"]).as_posix()
-        index = card.class_index.get(row["label"].casefold(), -1)
+        index = card.class_index.get(fold(row["label"]), -1)
         split = _split(row["split"])
         file = describe(base, name) if row["path"] and ".." not in name.split("/") else None
         wrong = {
             f"no file {row['path']!r} in {path.parent}": file is None or file.missing,
             f"path {name!r} stands twice": name in lines,
             f"unknown label {row['label']!r}": index < 0,
-            f"split {row['split']!r} is neither train nor test": split is None,
+            f"split {row['split']!r} is neither train, validation nor test": split is None,
             "split is empty, but not in other lines": with_split and split == "",
         }
         problems += [f"line {number}: {text}" for text, holds in wrong.items() if holds]
         if file is not None:
             group = row["group"] or card.patient_of(name)
+            if split == "validation":
+                file, split = replace(file, refused=VALIDATION), ""
             lines[name] = Entry(file, Place(split or "", index), group)
     if problems:
         labels = ", ".join(item.name for item in card.classes)
@@ -68,7 +75,13 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             reader.fieldnames = columns
             _check_columns(path, columns)
             rows = [
-                (reader.line_num, {name: row.get(name, "") for name in (*_REQUIRED, *_OPTIONAL)})
+                (
+                    reader.line_num,
+                    {
+                        name: clean(row.get(name, "")) if name != "path" else row[name].strip()
+                        for name in (*_REQUIRED, *_OPTIONAL)
+                    },
+                )
                 for row in reader
             ]
     except OSError as error:
@@ -94,18 +107,16 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 
 def _card_of_labels(path: Path, labels: Sequence[str]) -> Card:
     """A card whose classes are the labels that occur, without regard to case."""
-    names = {label.casefold(): label for label in sorted(labels, reverse=True) if label}
+    names = check_class_names(labels)
     if not names:
         raise DataError(f"{path} labels no image: its column label is empty throughout.")
-    return plain_card(path.stem, sorted(names.values()))
+    return plain_card(path.stem, names)
 
 
 def _split(text: str) -> str | None:
     """Side of the split, empty where the line says none; None for any other text."""
-    folded = text.strip().casefold()
-    if folded in TRAIN_NAMES:
-        return "train"
-    return "test" if folded in TEST_NAMES else None if folded else ""
+    side = split_side(text)
+    return side if side in {"train", "validation", "test"} else None if text else ""
 
 
 def _told(path: Path, problems: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ COLUMNS = pa.schema(
         pa.field("class_index", pa.int32(), nullable=False),
         pa.field("class_name", pa.string(), nullable=False),
         pa.field("group", pa.string(), nullable=False),
+        pa.field("patient", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("mode", pa.string(), nullable=False),
@@ -37,8 +38,10 @@ COLUMNS = pa.schema(
 ``image_id`` is the SHA-256 of the file's bytes in hex, empty where the file could not be
 opened. ``path`` is relative to the data folder, with forward slashes. ``split`` is ``train`` or
 ``test``, empty without an official split. ``class_index`` is -1 and ``class_name`` empty where
-no class is known; ``group`` is the patient, or empty. ``width`` and ``height`` are those of the
-upright picture, 0 if it cannot be read. ``problem`` is why the row is not usable, else empty.
+no class is known. ``group`` is the patient, or empty; ``patient`` a digest of what the file's
+own header says of it (DICOM's PatientID, else StudyInstanceUID). ``width`` and ``height`` are
+those of the upright picture, 0 if it cannot be read. ``problem`` is why the row is not usable,
+else empty.
 """
 
 _VERSION, _DATASET, _CLASSES, _CARD, _SOURCE = (

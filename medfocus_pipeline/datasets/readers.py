@@ -33,10 +33,12 @@ class Decoded:
         pixels: ``(h, w, 3) uint8``, C-contiguous.
         mode: what the file holds: Pillow's mode (``L``, ``RGB``, ``I;16`` …), or
             ``DICOM MONOCHROME2 frame 12/24``, ``NIfTI int16 slice 12/24``.
+        patient: digest of DICOM's PatientID, else StudyInstanceUID, else empty.
     """
 
     pixels: Image
     mode: str
+    patient: str = ""
 
 
 def read_image(path: Path) -> Image:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
@@ -15,6 +15,7 @@ from medfocus_pipeline.datasets.layout import (
 )
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
+from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders
 from medfocus_pipeline.datasets.readers import EXTENSIONS, Decoded, decode, may_pass, steady
 from medfocus_pipeline.datasets.tree import ImageFile, find_images
 from medfocus_pipeline.errors import DataError, ImageError
@@ -22,6 +23,10 @@ from medfocus_pipeline.files import sha256
 
 OUTSIDE = "is outside the card's layout"
 """Problem of a readable image that lies in no folder of a class."""
+
+
+MASK = "is taken for the annotation mask"
+"""Beginning of the problem of a file that is called like another image's mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class _Content:
     width: int = 0
     height: int = 0
     mode: str = ""
+    patient: str = ""
     problem: str = ""
 
 
@@ -82,6 +88,7 @@ def scan(
     if previous and previous.source != where:
         previous = None  # equal paths, sizes and times elsewhere are other files
     contents = _open_all(data_root(source), files, previous, on_file, workers)
+    entries = _grouped(entries, contents)
     classes = [item.name for item in used.classes]
     rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
     from_card = card is not None
@@ -100,9 +107,11 @@ def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
             f"No image in {source}. Expected files that end in {', '.join(sorted(EXTENSIONS))}; "
             "or give a CSV with the columns path and label: DATA=images.csv"
         )
-    paths = [file.path for file in files]
+    if card is None or not (card.annotation or card.keep_masks):
+        files = _without_masks(files)
+    paths = [file.path for file in files if not file.refused.startswith(MASK)]
     used = card or guess_card(paths, source.name)
-    places = place_files(paths, used)
+    places = place_files([file.path for file in files], used)
     if not any(places):
         raise DataError(
             f"No image in {source} lies where the card {used.title!r} expects it: "
@@ -110,9 +119,48 @@ def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
             "these, or describe yours in a card (data/README.md)."
         )
     return [
-        Entry(file, place, used.patient_of(file.path))
+        Entry(file, place, used.patient_of(file.path), _folders_below(file.path, used))
         for file, place in zip(files, places, strict=True)
     ], used
+
+
+def _without_masks(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """The files, those refused that are called like another one's annotation mask."""
+    masks = masks_of([file.path for file in files])
+    return [
+        replace(file, refused=f"{MASK} of {masks[file.path]!r} by its name")
+        if file.path in masks
+        else file
+        for file in files
+    ]
+
+
+def _grouped(entries: Sequence[Entry], contents: Sequence[_Content]) -> list[Entry]:
+    """Entries with the patient of the header, else of the folders, where nothing else says it.
+
+    A header's patient that all images share tells none apart and is not used.
+    """
+    if any(entry.group for entry in entries):
+        return list(entries)
+    groups = [content.patient for content in contents]
+    if len(set(groups) - {""}) < 2:
+        groups = [""] * len(entries)
+        placed = [n for n, entry in enumerate(entries) if entry.place and not entry.file.refused]
+        below = []
+        for n in placed:
+            entry = entries[n]
+            index = -1 if entry.place is None else entry.place.class_index
+            below.append((index, entry.below))
+        for n, group in zip(placed, patient_folders(below), strict=True):
+            groups[n] = group
+    return [replace(entry, group=group) for entry, group in zip(entries, groups, strict=True)]
+
+
+def _folders_below(path: str, card: Card) -> tuple[str, ...]:
+    """The folders between an image and the folder of its class."""
+    parts = path.split("/")[:-1]
+    first = next((n for n, part in enumerate(parts) if fold(part) in card.class_index), len(parts))
+    return tuple(parts[first + 1 :])
 
 
 def _open_all(
@@ -143,13 +191,25 @@ def _open_all(
 
 def _contents(manifest: Manifest) -> dict[tuple[str, int, int], _Content]:
     """Path, size and mtime -> what an earlier scan saw in the file."""
-    names = ("path", "bytes", "mtime_ns", "image_id", "width", "height", "mode", "problem")
+    names = (
+        "path",
+        "bytes",
+        "mtime_ns",
+        "image_id",
+        "width",
+        "height",
+        "mode",
+        "patient",
+        "problem",
+    )
     columns = [manifest.table[name].to_pylist() for name in names]
     return {
         (path, size, mtime): _Content(
-            image_id, width, height, mode, "" if problem == OUTSIDE else problem
+            image_id, width, height, mode, patient, "" if problem == OUTSIDE else problem
         )
-        for path, size, mtime, image_id, width, height, mode, problem in zip(*columns, strict=True)
+        for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
+            *columns, strict=True
+        )
         # Without an id the file was not even opened.
         if image_id and not may_pass(problem)
     }
@@ -167,7 +227,7 @@ def _open(path: Path) -> _Content:
     if isinstance(found, ImageError):
         return _Content(image_id, problem=str(found))
     height, width, _ = found.pixels.shape
-    return _Content(image_id, width, height, found.mode)
+    return _Content(image_id, width, height, found.mode, found.patient)
 
 
 def _decoded(path: Path) -> Decoded | ImageError:
@@ -187,6 +247,7 @@ def _row(entry: Entry, content: _Content, classes: Sequence[str]) -> tuple[objec
         index,
         classes[index] if index >= 0 else "",
         entry.group,
+        content.patient,
         content.width,
         content.height,
         content.mode,

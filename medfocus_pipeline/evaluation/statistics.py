@@ -52,6 +52,33 @@ def t_interval(values: Scores, *, level: float = LEVEL) -> Interval | None:
     return Interval(mean - half, mean + half)
 
 
+def wilson_interval(share: float, count: int, *, level: float = LEVEL) -> Interval:
+    """Wilson's score interval of a share of independent images: what the test set leaves open.
+
+    With z the normal quantile, ((p + z²/2n) ± z sqrt(p (1 - p)/n + z²/4n²)) / (1 + z²/n)
+    (Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22,
+    1927; recommended by Brown, Cai and DasGupta, Statistical Science 16, 2001). It lies in
+    [0, 1] and has a width also at 0 and 1. Images of one patient are not independent: then it
+    is too narrow.
+
+    Args:
+        share: p in [0, 1]; a mean over seeds is one share of the same images.
+        count: n >= 1 images.
+
+    Returns:
+        nan to nan if the share is nan or there is no image.
+    """
+    from scipy.special import ndtri
+
+    if np.isnan(share) or count < 1:
+        return Interval(NAN, NAN)
+    square = float(ndtri((1 + level) / 2)) ** 2
+    middle = share + square / (2 * count)
+    half = (square * (share * (1 - share) / count + square / (4 * count**2))) ** 0.5
+    whole = 1 + square / count
+    return Interval(max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole))
+
+
 def scores_by_budget(rows: Sequence[Row], *, column: str = "accuracy") -> dict[Budget, Scores]:
     """One score of each run, by budget and in the order of the seeds; nan where undefined.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.drawing import CARD, MUTED, Size, new_figure, shown, styled
-from medfocus_pipeline.report.table import Line, ResultsTable
+from medfocus_pipeline.report.table import Entry, Line, ResultsTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,12 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
     colour = COLOURS[curve.colour].light
     x = [amount for amount, _ in known]
     low, mean, high = (
-        [100 * getattr(entry, name) for _, entry in known] for name in ("low", "mean", "high")
+        (
+            [100 * value for value in values]
+            for values in zip(*(_band(entry) for _, entry in known), strict=True)
+        )
+        if known
+        else ([], [], [])
     )
     level, width, alpha = (3, 1.8, 1.0) if curve.strong else (2, 0.8, 0.45)
     name = f"curve-{curve.number}"
@@ -107,6 +112,13 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
         size = 6.5 if curve.strong else 4
         marks.set(color=colour, markerfacecolor=CARD, markersize=size, zorder=level + 2)
         marks.set(alpha=alpha, gid=f"{name}-paper")
+
+
+def _band(entry: Entry) -> tuple[float, float, float]:
+    """Low, mean and high: over seeds and test images, whichever reaches farther."""
+    lows = [one for one in (entry.low, entry.test_low, entry.mean) if not math.isnan(one)]
+    highs = [one for one in (entry.high, entry.test_high, entry.mean) if not math.isnan(one)]
+    return min(lows), entry.mean, max(highs)
 
 
 def _finish_curves(axes: "Axes", budgets: Sequence[Budget]) -> None:

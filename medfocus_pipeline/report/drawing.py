@@ -132,6 +132,14 @@ def shown(name: str) -> str:
     return f" {short}" if short.startswith("_") else short or " "
 
 
+def shortened(name: str, length: int) -> str:
+    """A name of at most `length` letters, cut in the middle: its ends are what identifies it."""
+    if len(name) <= length:
+        return name
+    front = (length - 1) // 2
+    return f"{name[:front]}…{name[len(name) - (length - 1 - front) :]}"
+
+
 def printable(text: str) -> str:
     """Without control characters: names of files may be anything, and terminals obey them."""
     return "".join(

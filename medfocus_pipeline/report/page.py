@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.files import disk_errors, write_bytes, write_text
+from medfocus_pipeline.files import claim, disk_errors, write_bytes, write_text
 from medfocus_pipeline.report import views
 from medfocus_pipeline.report.colours import COLOURS
 from medfocus_pipeline.report.content import Report
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FIGURES = ("png", "svg")
 
 
-def write_page(report: Report, folder: Path) -> list[Path]:
+def write_page(report: Report, folder: Path, *, cached: bool = False) -> list[Path]:
     """Writes a report: its tables, its figures, and last the page.
 
     ``tables.md``, ``tables.csv``, ``tables.tex``, ``figures/*.png``, ``figures/*.svg`` and
@@ -33,11 +33,13 @@ def write_page(report: Report, folder: Path) -> list[Path]:
 
     Args:
         folder: of the report; it is made.
+        cached: the folder is one of the cache, where all is ours.
 
     Returns:
         The files, the page first.
 
     Raises:
+        ConfigError: the folder holds files that are not a report's.
         StoreError: the disk is full or read-only.
     """
     texts = {
@@ -50,6 +52,9 @@ def write_page(report: Report, folder: Path) -> list[Path]:
         drawn[f"{name}.png"] = as_png(figure)
         drawn[f"{name}.svg"] = as_svg(figure).encode()
     page = render(report)
+    names = ["index.html", *texts, *(f"figures/{name}" for name in drawn)]
+    if not cached:
+        claim(folder, names)
     with disk_errors(folder):
         for name, text in texts.items():
             write_text(folder / name, _encodable(text))
@@ -59,7 +64,6 @@ def write_page(report: Report, folder: Path) -> list[Path]:
         for old in (folder / "figures").iterdir():
             if old.name not in drawn and old.suffix.removeprefix(".") in _FIGURES:
                 old.unlink()
-    names = ["index.html", *texts, *(f"figures/{name}" for name in drawn)]
     return [folder / name for name in names]
 
 

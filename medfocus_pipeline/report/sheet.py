@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont, PngImagePlugin
 
 from medfocus_pipeline.files import disk_errors, replacing
 from medfocus_pipeline.report.outlines import (
@@ -40,6 +40,9 @@ _WRONG: Colour = (190, 20, 40)
 
 _LIMIT = 600_000
 """Bytes of a file that a page shows without delay."""
+
+_MARK = ("Software", "MedFocus")
+"""In each file, so that a later run may replace it and nothing else."""
 
 _STEPS = (1, 4, 8, 16)
 """Distances between the brightnesses of a file, tried in turn: noise is what a PNG is made of."""
@@ -129,10 +132,21 @@ def write_png(picture: Image, path: Path) -> None:
         temporary.write_bytes(content)
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is a picture that `write_png` wrote."""
+    try:
+        with PIL.Image.open(path) as picture:
+            return picture.info.get(_MARK[0]) == _MARK[1]
+    except (OSError, ValueError):
+        return False
+
+
 def _png(picture: Image, *, step: int) -> bytes:
     rounded = np.clip(np.rint(picture / step) * step, 0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    (_with_palette(rounded) or PIL.Image.fromarray(rounded)).save(file, format="PNG")
+    file, mark = io.BytesIO(), PngImagePlugin.PngInfo()
+    mark.add_text(*_MARK)
+    picture_ = _with_palette(rounded) or PIL.Image.fromarray(rounded)
+    picture_.save(file, format="PNG", pnginfo=mark)
     return file.getvalue()
 
 

@@ -3,7 +3,9 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medfocus_pipeline.datasets.splits import Budget
@@ -16,6 +18,13 @@ _TEX = {
     "±": r"$\pm$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
+    "▲": r"$^\uparrow$",
+    "▼": r"$^\downarrow$",
+    "…": r"\ldots{}",
+    "λ": r"$\lambda$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
 
 
@@ -28,6 +37,8 @@ class Entry:
         low, high: 95 % t-interval of the mean.
         clean, clean_spread: on the clean test images; nan without any.
         runs: number of seeds.
+        test_low, test_high: 95 % interval that the number of test images leaves open, see
+            `statistics.wilson_interval`.
         p_value: of the difference to the reference row, Holm-corrected; nan where there is none.
         mark: of that difference; empty where there is none worth one.
     """
@@ -40,12 +51,21 @@ class Entry:
     clean_spread: float
     runs: int
     p_value: float = math.nan
+    test_low: float = math.nan
+    test_high: float = math.nan
     mark: str = ""
 
     @property
     def text(self) -> str:
         """``83.1 ± 0.8`` in percent, with its mark."""
         return f"{100 * self.mean:.1f} ± {100 * self.spread:.1f}{self.mark}"
+
+    @property
+    def test_text(self) -> str:
+        """``75.3 to 94.1``, the interval of the test set in percent; empty if it is not known."""
+        if math.isnan(self.test_low):
+            return ""
+        return f"{100 * self.test_low:.1f} to {100 * self.test_high:.1f}"
 
     @property
     def clean_text(self) -> str:
@@ -89,6 +109,8 @@ class ResultsTable:
 
     Attributes:
         title: what was measured, on what.
+        majority: the most frequent class of the test images, and its share in [0, 1]: what always
+            answering it gives.
         notes: lines below the table: what the marks mean, where the numbers are from.
     """
 
@@ -96,6 +118,17 @@ class ResultsTable:
     budgets: Sequence[Budget]
     lines: Sequence[Line]
     notes: Sequence[str] = ()
+    majority: tuple[str, float] | None = None
+
+    @property
+    def interval_budget(self) -> Budget | None:
+        """The last budget, whose interval of the test set has a column; None without any."""
+        known = [
+            budget
+            for budget in self.budgets
+            if any(line.entries[budget].test_text for line in self.lines if budget in line.entries)
+        ]
+        return known[-1] if known else None
 
     @property
     def paper_budgets(self) -> list[Budget]:
@@ -112,7 +145,9 @@ class ResultsTable:
         """Names of the columns."""
         areas = ["area"] if self.has_areas else []
         papers = [f"paper {heading(budget)}" for budget in self.paper_budgets]
-        return ["accuracy, %", *map(heading, self.budgets), *areas, *papers]
+        last = self.interval_budget
+        intervals = [f"{heading(last)}, 95 % interval"] if last else []
+        return ["accuracy, %", *map(heading, self.budgets), *intervals, *areas, *papers]
 
     def rows(self) -> list[tuple[str, list[str]]]:
         """(group, cells as text) of each line, a clean one below where test images leak."""
@@ -121,6 +156,12 @@ class ResultsTable:
             found.append((line.group, self._row(line)))
             if line.leaks and line.entries:
                 found.append((line.group, self._clean_row(line)))
+        if self.majority and self.budgets:
+            name, share = self.majority
+            group = found[-1][0] if found else ""
+            cells = [f"{100 * share:.1f}" for _ in self.budgets]
+            rest = [""] * (len(self.header()) - 1 - len(cells))
+            found.append((group, [f"always {name}", *cells, *rest]))
         return found
 
     def _row(self, line: Line) -> list[str]:
@@ -130,7 +171,10 @@ class ResultsTable:
         areas = [] if not self.has_areas else ["" if line.area is None else f"{line.area:.3f}"]
         papers = [line.paper.get(_percent(budget)) for budget in self.paper_budgets]
         shown = ["" if value is None else f"{value:.2f}" for value in papers]
-        return [line.label, *ours, *areas, *shown]
+        last = self.interval_budget
+        entry = line.entries.get(last) if last else None
+        intervals = [entry.test_text if entry else ""] if last else []
+        return [line.label, *ours, *intervals, *areas, *shown]
 
     def _clean_row(self, line: Line) -> list[str]:
         label = f"  clean ({line.clean[0]} of {line.clean[1]} test images)"
@@ -162,30 +206,58 @@ def markdown(table: ResultsTable) -> str:
 
 
 def latex(table: ResultsTable) -> str:
-    """The table as a LaTeX ``tabular`` (package booktabs)."""
+    r"""The table as a LaTeX ``table*`` with caption and label (packages booktabs, graphicx).
+
+    The best mean of each budget is bold; a group has its title over all columns. It compiles
+    with pdfLaTeX: what its fonts lack is spelled out.
+    """
     head = table.header()
-    lines = [f"% {note}" for note in (table.title, *table.notes)]
+    best = {
+        place: max(
+            (line.entries[one].mean for line in table.lines if one in line.entries), default=0
+        )
+        for place, one in enumerate(table.budgets, 1)
+    }
+    lines = [r"% \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering"]
+    lines += [rf"\caption{{{_tex(' '.join([f'{table.title}.', *table.notes]))}}}"]
+    lines += [rf"\label{{tab:{_label(table.title)}}}", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
-    lines += [_ampersands(head), r"\midrule"]
-    group = table.lines[0].group if table.lines else ""
+    lines += [_ampersands(map(_tex, head)), r"\midrule"]
+    group = ""
     for name, cells in table.rows():
-        lines += [r"\midrule"] if name != group else []
-        group = name
-        lines.append(_ampersands([cell.strip() for cell in cells]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        if name and name != group:
+            lines += [r"\midrule"] if group else []
+            lines.append(rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{_tex(name)}}}}} \\")
+            group = name
+        texts = [_tex(cell.strip()) for cell in cells]
+        for place, mean in best.items():
+            if not cells[0].startswith(" ") and cells[place].startswith(f"{100 * mean:.1f} "):
+                texts[place] = rf"\textbf{{{texts[place]}}}"
+        lines.append(_ampersands(texts))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
 
 
 def comma_separated(table: ResultsTable) -> str:
     """One line a row and budget, every number in full; accuracies in percent."""
     columns = ["group", "row", "budget", "mean", "spread", "low", "high", "clean_mean"]
-    columns += ["clean_spread", "runs", "p_value", "area", "method", "paper", "note"]
+    columns += [
+        "clean_spread",
+        "runs",
+        "p_value",
+        "test_low",
+        "test_high",
+        "area",
+        "method",
+        "paper",
+        "note",
+    ]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     for line in table.lines:
         for budget in table.budgets:
             entry = line.entries.get(budget)
-            scores = _numbers(entry) if entry else [""] * 8
+            scores = _numbers(entry) if entry else [""] * 10
             area = "" if line.area is None else f"{line.area:.6f}"
             paper = line.paper.get(_percent(budget), "")
             place = [line.group, line.label, heading(budget)]
@@ -197,7 +269,9 @@ def _numbers(entry: Entry) -> list[str]:
     shares = (entry.mean, entry.spread, entry.low, entry.high, entry.clean, entry.clean_spread)
     percents = ["" if math.isnan(share) else f"{100 * share:.4f}" for share in shares]
     p_value = "" if math.isnan(entry.p_value) else f"{entry.p_value:.4g}"
-    return [*percents, str(entry.runs), p_value]
+    bounds = (entry.test_low, entry.test_high)
+    tested = ["" if math.isnan(share) else f"{100 * share:.4f}" for share in bounds]
+    return [*percents, str(entry.runs), p_value, *tested]
 
 
 def _percent(budget: Budget) -> float:
@@ -214,6 +288,21 @@ def _pipes(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
-def _ampersands(cells: Sequence[str]) -> str:
-    escaped = ("".join(_TEX.get(character, character) for character in cell) for cell in cells)
-    return " & ".join(escaped) + r" \\"
+def _ampersands(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _tex(text: str) -> str:
+    """A text that pdfLaTeX can set: letters its fonts lack become their base letter, or ``?``."""
+    return "".join(_TEX.get(letter) or _set(letter) for letter in " ".join(text.split()))
+
+
+def _set(letter: str) -> str:
+    base = unicodedata.normalize("NFKD", letter)[0]
+    if "\u00c0" <= letter <= "\u017f":
+        return letter
+    return base if base.isascii() and base.isprintable() else "?"
+
+
+def _label(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "results"

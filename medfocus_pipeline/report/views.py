@@ -189,10 +189,10 @@ def _value(entry: Entry | None, best: float) -> Value:
     if entry is None or math.isnan(entry.mean):
         return Value("-")
     runs = f"{entry.runs} run{'s' if entry.runs != 1 else ''}"
-    if math.isnan(entry.low):
-        hint = runs
-    else:
-        hint = f"95 % interval {100 * entry.low:.1f} to {100 * entry.high:.1f}, {runs}"
+    parts = [f"95 % interval of the test set {entry.test_text}"] if entry.test_text else []
+    if not math.isnan(entry.low):
+        parts.append(f"of the mean over seeds {100 * entry.low:.1f} to {100 * entry.high:.1f}")
+    hint = ", ".join([*parts, runs])
     return Value(entry.text, entry.mean, entry.mean == best, hint)
 
 

@@ -39,6 +39,7 @@ def test_every_column_says_what_it_should(folder: Path, card: Card) -> None:
         "class_index": 0,
         "class_name": "cat",
         "group": "",
+        "patient": "",
         "width": 8,
         "height": 6,
         "mode": "RGB",
@@ -273,16 +274,16 @@ def test_folder_without_a_card_takes_its_folder_names(
     assert set(manifest.strings("split")) == {""}
 
 
-@pytest.mark.parametrize("names", [("Training", "Testing"), ("TRAIN", "val"), ("train", "test")])
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("TRAIN", "Test"), ("train", "test")])
 def test_split_folders_are_known_without_a_card(
     tmp_path: Path, save_image: SaveImage, names: tuple[str, str]
 ) -> None:
     for split in names:
-        for label in ("ape", "Zebra"):
+        for label in ("ape", "zebra"):
             save_image(tmp_path / split / label / "1.png")
     save_image(tmp_path / names[1] / "zebra" / "2.png")
     manifest = scan(tmp_path, name="zoo")
-    assert manifest.classes == ("Zebra", "ape")
+    assert manifest.classes == ("ape", "zebra")
     sides = {
         p.split("/")[0]: s for p, s in zip(manifest.paths, manifest.strings("split"), strict=True)
     }
@@ -346,11 +347,11 @@ def test_csv_without_a_card_takes_its_labels(folder: Path, save_image: SaveImage
     save_image(folder / 'a,"b\nc.png')
     path = _csv(
         folder,
-        '\ufefflabel,path\nyes,Training/cat/1.png\nno,Training/dog/1.png\nYes,"a,""b\nc.png"\n',
+        '\ufefflabel,path\nyes,Training/cat/1.png\nno,Training/dog/1.png\nyes,"a,""b\nc.png"\n',
     )
     manifest = scan(path, name="pets")
-    assert manifest.classes == ("Yes", "no")
-    assert manifest.labels.tolist() == [0, 1, 0]
+    assert manifest.classes == ("no", "yes")
+    assert manifest.labels.tolist() == [1, 0, 1]
 
 
 def test_wrong_csv_lists_all_problems_with_their_lines(
@@ -373,7 +374,7 @@ def test_wrong_csv_lists_all_problems_with_their_lines(
         "line 3: path 'Training/cat/1.png' stands twice",
         "line 4: no file 'none.png'",
         "line 4: unknown label 'bird'",
-        "line 4: split 'maybe' is neither train nor test",
+        "line 4: split 'maybe' is neither train, validation nor test",
         "line 5: no file '../outside.png'",
         "line 5: split is empty, but not in other lines",
         "Labels: cat, dog",

@@ -39,6 +39,7 @@ def _manifest(
         labels,
         [names[label] for label in labels],
         groups or [""] * n,
+        [""] * n,
         *([[8] * n] * 2),
         ["RGB"] * n,
         *([[1] * n] * 2),

@@ -16,6 +16,7 @@ from medfocus_pipeline.evaluation.statistics import (
     paired_bootstrap,
     scores_by_budget,
     t_interval,
+    wilson_interval,
 )
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
@@ -161,3 +162,16 @@ def test_every_seed_has_its_area_and_half_a_curve_has_none() -> None:
     assert curve_areas(rows) == pytest.approx([0.1, 0.2, 0.3])
     assert np.isnan(curve_areas(rows, kind="shots")).all()
     assert len(curve_areas([])) == 0
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 7), (42, 48), (48, 48), (1, 2), (150, 300)])
+def test_wilsons_interval_is_scipys(right: int, count: int) -> None:
+    from scipy.stats import binomtest
+
+    expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    found = wilson_interval(right / count, count)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_without_a_test_image_there_is_no_wilson_interval() -> None:
+    assert np.isnan(wilson_interval(0.5, 0).low)

@@ -318,7 +318,8 @@ def test_the_keyboard_reaches_every_control(opened: Opener) -> None:
 
 def test_it_prints_in_light_with_everything_open(opened: Opener, tmp_path: Path) -> None:
     page = opened(scheme="dark")
-    assert page.locator("details:not([open])").count() == 2
+    closed = page.locator("details:not([open])").count()
+    assert closed >= 2
     content = page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
     assert content.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 4
@@ -328,7 +329,7 @@ def test_it_prints_in_light_with_everything_open(opened: Opener, tmp_path: Path)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("details:not([open])").count() == 2
+    assert page.locator("details:not([open])").count() == closed
 
 
 def test_without_a_script_everything_can_be_read(browser: Browser, files: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.report import views
 from medfocus_pipeline.report.page import render, write_page
 from tests.report import reports
@@ -185,7 +185,7 @@ def test_the_table_holds_both_sides_the_clean_rows_and_why_a_row_is_missing(page
 def test_a_row_without_numbers_has_no_order(page: Page) -> None:
     rows = views.table_rows(reports.table(), reports.tags())
     assert [value.order for value in rows[0].ours] == [None] * 3
-    assert rows[1].ours[2].hint == "95 % interval 78.0 to 82.0, 10 runs"
+    assert rows[1].ours[2].hint == "of the mean over seeds 78.0 to 82.0, 10 runs"
     assert views.choices(rows)["focus"] == ["original", "segmented", "original+segmented"]
 
 
@@ -240,7 +240,7 @@ def test_everything_is_written_and_old_figures_are_removed(tmp_path: Path) -> No
     for path in (old, notes):
         path.write_text("mine")
     report = replace(reports.report(), cells=reports.report().cells[:1], maps=[])
-    written = write_page(report, tmp_path)
+    written = write_page(report, tmp_path, cached=True)
     assert written[0] == tmp_path / "index.html"
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     kinds = [
@@ -269,5 +269,5 @@ def test_writing_the_same_report_again_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file")
-    with pytest.raises(StoreError, match="report failed"):
+    with pytest.raises(ConfigError, match="report is a file"):
         write_page(reports.bare_report(), tmp_path / "report")

@@ -3,6 +3,12 @@
 import csv
 import io
 import math
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from medfocus_pipeline.report.table import (
     Entry,
@@ -107,3 +113,41 @@ def test_latex_escapes_what_a_name_may_hold() -> None:
     assert r"a\_b \& 50 \% \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}" in text
     assert r"$\pm$" in text
     assert text.count(r"\\") == 2
+
+
+def intervals() -> ResultsTable:
+    entry_ = replace(entry(0.875, mark=" ▲"), spread=0.0, test_low=0.753, test_high=0.941)
+    lines = [replace(line, entries={ALL: entry_}) for line in table().lines[:2]]
+    return replace(table(), lines=lines, majority=("notumor_<é漢>", 0.97))
+
+
+def test_the_interval_of_the_test_set_and_the_majority_stand_in_every_table() -> None:
+    text = markdown(intervals())
+    assert "100 %, 95 % interval" in text
+    assert "| 87.5 ± 0.0 ▲ | 75.3 to 94.1 |" in text
+    assert "| always notumor_<é漢> | 97.0 | 97.0 |" in text
+    assert {len(cells) for _, cells in intervals().rows()} == {len(intervals().header())}
+    row = list(csv.DictReader(io.StringIO(comma_separated(intervals()))))[1]
+    assert (row["test_low"], row["test_high"]) == ("75.3000", "94.1000")
+
+
+def test_latex_marks_the_best_and_has_caption_label_and_group_titles() -> None:
+    text = latex(intervals())
+    assert text.isascii() or "é" in text
+    assert r"\textbf{87.5 $\pm$ 0.0 $^\uparrow$}" in text
+    for part in (r"\caption{brain\_set \& co.", r"\label{tab:brain-set-co}", r"\textit{ours}"):
+        assert part in text
+
+
+def test_latex_compiles(tmp_path: Path) -> None:
+    engine = shutil.which("pdflatex")
+    if engine is None:
+        pytest.skip("no pdflatex here: apt-get install texlive-latex-recommended")
+    notes = ["▲ better, ▼ worse … ± λ < > | ~ ^ \\ 100 % #1 $x$ {a} ≥ “quoted” é漢"]
+    body = latex(replace(intervals(), notes=notes))
+    packages = r"\usepackage[utf8]{inputenc}\usepackage{booktabs,graphicx}"
+    source = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
+    (tmp_path / "table.tex").write_text(source, encoding="utf-8")
+    command = [engine, "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]

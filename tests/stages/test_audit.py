@@ -141,7 +141,7 @@ def test_embeddings_are_compared_where_there_are_some(done: Medfocus) -> None:
 
 def test_a_threshold_out_of_range_is_one_message(medfocus: Medfocus, images: Path) -> None:
     answer = medfocus("audit", "shapes", "--data", images, "--distance", "40")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "distance: Input should be less than or equal to 32" in answer.err
 
 

@@ -90,7 +90,7 @@ def test_count_and_place_can_be_chosen(done: Medfocus) -> None:
     assert one.shape[1] == three.shape[1]
     assert len(three) > 2 * len(one)
     refused = done("figure", "--out", "figure.jpg")
-    assert refused.code == 1
+    assert refused.code == 2
     assert "expected a name that ends in .png" in refused.err
 
 

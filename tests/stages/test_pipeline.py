@@ -125,7 +125,7 @@ def test_a_card_is_found_again_from_another_folder(
     assert "Shapes" in again.out
     card.unlink()
     gone = call("scan", "shapes", "--cache", tmp_path / "cache", cwd=elsewhere)
-    assert gone.code == 1
+    assert gone.code == 2
     assert "is gone. Put it back" in gone.err
 
 
@@ -190,7 +190,7 @@ def test_agreement_with_annotations_follows_the_annotations(
 )
 def test_nonsense_is_one_message(done: Medfocus, arguments: tuple[str, ...]) -> None:
     answer = done(*arguments)
-    assert answer.code == 1
+    assert answer.code == 2
     assert answer.err.startswith("Error: ")
     assert "Traceback" not in answer.err
 
@@ -345,7 +345,7 @@ def test_a_constant_image_falls_back_to_the_whole(medfocus: Medfocus, images: Pa
 
 def test_no_data_set_named_and_none_remembered(medfocus: Medfocus) -> None:
     answer = medfocus("embed")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "Name one: make masks DATASET=brain" in answer.err
 
 

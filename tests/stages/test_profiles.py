@@ -68,7 +68,7 @@ def test_a_profile_that_is_gone_or_wrong_is_one_sentence(medfocus: Medfocus, ima
     assert medfocus(*common).code == 0
     Path("mine.yaml").unlink()
     gone = medfocus("scan")
-    assert gone.code == 1
+    assert gone.code == 2
     assert "cannot be read: No such file" in gone.err
     assert "--profile paper" in gone.err
     for text, told in (
@@ -78,7 +78,7 @@ def test_a_profile_that_is_gone_or_wrong_is_one_sentence(medfocus: Medfocus, ima
     ):
         Path("mine.yaml").write_text(text)
         wrong = medfocus(*common)
-        assert wrong.code == 1
+        assert wrong.code == 2
         assert told in wrong.err
         assert "Traceback" not in wrong.err
     Path("mine.yaml").write_bytes(b"\xff\xfe")
@@ -87,7 +87,7 @@ def test_a_profile_that_is_gone_or_wrong_is_one_sentence(medfocus: Medfocus, ima
 
 def test_an_unknown_name_is_refused_with_the_known_ones(medfocus: Medfocus) -> None:
     answer = medfocus("profiles", "papr")
-    assert answer.code == 1
+    assert answer.code == 2
     assert f"Known profiles: {', '.join(profiles.names())}." in answer.err
     assert "--profile mine.yaml" in answer.err
 

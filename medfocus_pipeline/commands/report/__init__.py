@@ -68,7 +68,7 @@ def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> 
     folder = out or context.folder / "report"
     report = gather(context, images=images)
     with bar("drawing the page", 1) as advance:
-        files = write_page(report, folder)
+        files = write_page(report, folder, cached=out is None)
         advance(1)
     say(f"report: {len(report.table.lines):,} rows, {human(files[0].stat().st_size)}")
     say(f"page: {files[0]}")

@@ -125,6 +125,7 @@ def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split
         folder,
         paper=dataset.card.paper,
         reference=REFERENCE,
+        classes=dataset.manifest.classes,
     )
     pairs = list(zip((line.label for line in table.lines), found, strict=True))
     return Rows(

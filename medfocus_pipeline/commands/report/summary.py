@@ -10,7 +10,8 @@ from medfocus_pipeline.commands.report.gallery import Survey
 from medfocus_pipeline.commands.report.rows import Rows, Standing
 from medfocus_pipeline.commands.report.tiles import percent
 from medfocus_pipeline.config import EmbedConfig
-from medfocus_pipeline.datasets.audit import Audit
+from medfocus_pipeline.datasets.audit import Audit, patients_warning
+from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context
@@ -87,7 +88,8 @@ def _results(facts: Facts) -> Iterator[str]:
     )
     yield (
         f"With {_amount(best)} the best row, {best.label}, is right on {_of(best.entry)} of the "
-        f"test images (mean ± standard deviation over {seeds}).{choice}"
+        f"test images (mean ± standard deviation over {seeds}; in brackets the 95 % interval "
+        f"of the test set).{choice}"
     )
     yield _clean(best)
     yield " ".join([*_compared(rows, best), _chance(facts)])
@@ -156,8 +158,12 @@ def _regions(facts: Facts) -> Iterator[str]:
 
 
 def _warnings(facts: Facts) -> Iterator[str]:
+    yield from _drawings(facts)
     found = facts.measured.found
     yield from _leaks(found)
+    unknown = patients_warning(facts.dataset.manifest)
+    if unknown:
+        yield f"{unknown[0].upper()}{unknown[1:]}."
     problems = dict(facts.dataset.problems) | dict(facts.unread)
     if problems:
         yield f"{len(problems):,} files cannot be read and are left out: {_some(problems)}."
@@ -171,6 +177,20 @@ def _warnings(facts: Facts) -> Iterator[str]:
         yield f"The pictures show no regions: {facts.lacking}"
     if facts.measured.notes:
         yield "Without the images, the audit compares pixels only as far as they were embedded."
+
+
+def _drawings(facts: Facts) -> Iterator[str]:
+    """Of phantoms, that they are some, and that lite-clip knows such drawings and their words."""
+    context = facts.context
+    if not ((context.data / SETTINGS).is_file() or context.dataset.startswith("phantom-")):
+        return
+    learned = (
+        " The encoder lite-clip was trained on such drawings and their words, so that rows that "
+        "read class texts are flattered."
+        if facts.config.encoder.name == "lite-clip"
+        else ""
+    )
+    yield f"These images are phantoms: drawings, not patients.{learned}"
 
 
 def _leaks(found: Audit) -> Iterator[str]:
@@ -241,7 +261,8 @@ def _amount(one: Standing) -> str:
 
 
 def _of(entry: Entry) -> str:
-    return f"{100 * entry.mean:.1f} ± {100 * entry.spread:.1f} %"
+    interval = f" ({entry.test_text})" if entry.test_text else ""
+    return f"{100 * entry.mean:.1f} ± {100 * entry.spread:.1f} %{interval}"
 
 
 def _some(names: Mapping[str, str]) -> str:

@@ -1,0 +1,215 @@
+"""What is read off the names of files and folders, and off the headers of DICOM files."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from medfocus_pipeline.datasets import manifest as manifests
+from medfocus_pipeline.datasets.card import plain_card
+from medfocus_pipeline.datasets.listing import VALIDATION
+from medfocus_pipeline.datasets.scan import MASK, scan
+from medfocus_pipeline.datasets.splits import test_split as draw_split
+from medfocus_pipeline.errors import DataError
+from tests.datasets.conftest import SaveImage
+
+
+def _dicom(path: Path, seed: int, **tags: str) -> None:
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = SecondaryCaptureImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+    data.Rows = data.Columns = 8
+    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit = 15
+    data.PixelData = np.random.default_rng(seed).integers(0, 999, (8, 8), np.uint16).tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("benign (1).png", "benign (1)_mask.png"),  # BUSI
+        ("benign (1).png", "benign (1)_mask_1.png"),  # BUSI, a second lesion
+        ("ISIC_0000000.jpg", "ISIC_0000000_segmentation.png"),  # ISIC 2016 to 2018
+        ("images/COVID-1.png", "masks/COVID-1.png"),  # COVID-19 Radiography Database
+        ("BraTS_001_t1.png", "BraTS_001_t1_seg.png"),
+    ],
+)
+def test_masks_in_class_folders_are_left_out_and_said(
+    tmp_path: Path, save_image: SaveImage, image: str, mask: str
+) -> None:
+    for label in ("benign", "malignant"):
+        save_image(tmp_path / label / image)
+        save_image(tmp_path / label / mask)
+    manifest = scan(tmp_path, name="busi")
+    assert manifest.classes == ("benign", "malignant")
+    assert set(manifest.files.values()) == {f"{label}/{image}" for label in manifest.classes}
+    assert {path: text.startswith(MASK) for path, text in manifest.problems} == {
+        f"{label}/{mask}": True for label in manifest.classes
+    }
+
+
+def test_a_mask_without_its_image_is_an_image(tmp_path: Path, save_image: SaveImage) -> None:
+    for label in ("with_mask", "without_mask"):
+        save_image(tmp_path / label / f"1_{label}.png")
+    assert len(scan(tmp_path, name="faces").usable) == 2
+
+
+def test_keep_masks_in_the_card_keeps_them(tmp_path: Path, save_image: SaveImage) -> None:
+    for name in ("a/1.png", "a/1_mask.png", "b/2.png"):
+        save_image(tmp_path / name)
+    card = plain_card("kept", ("a", "b")).model_copy(update={"keep_masks": True})
+    assert len(scan(tmp_path, name="kept", card=card).usable) == 3
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID"])
+def test_slices_of_one_patient_stay_on_one_side(tmp_path: Path, tag: str) -> None:
+    for patient in range(8):
+        label = "benign" if patient % 2 else "malignant"
+        for number in range(4):
+            # Folders do not tell the patients apart: only the headers do.
+            path = tmp_path / label / f"IM{patient}{number}"
+            _dicom(path, 10 * patient + number, **{tag: f"1.2.{patient}"})
+    manifest = scan(tmp_path, name="slices")
+    groups = np.array(manifest.strings("group"))
+    by_patient = [path.rpartition("IM")[2][0] for path in manifest.paths]
+    assert len(set(groups)) == len(set(zip(groups, by_patient, strict=True))) == 8
+    split = draw_split(manifest, test_share=0.3, seed=0)
+    assert not set(groups[split.train]) & set(groups[split.test])
+
+
+def test_nothing_that_a_header_says_of_a_person_is_stored(tmp_path: Path) -> None:
+    for number in range(4):
+        person = {"PatientID": f"MRN-77{number}", "PatientName": f"Doe^Jane{number}"}
+        _dicom(tmp_path / "ab"[number % 2] / f"{number}.dcm", number, **person)
+    manifests.write(scan(tmp_path, name="people"), tmp_path / "manifest.parquet")
+    table = str(pq.read_table(tmp_path / "manifest.parquet").to_pydict())
+    assert "MRN" not in table
+    assert "Doe" not in table
+
+
+def test_one_patient_id_for_all_is_none(tmp_path: Path) -> None:
+    for number in range(6):
+        _dicom(tmp_path / ("a" if number % 2 else "b") / f"{number}.dcm", number, PatientID="ANON")
+    assert set(scan(tmp_path, name="anonymous").strings("group")) == {""}
+
+
+def test_folders_between_class_and_images_are_patients(
+    tmp_path: Path, save_image: SaveImage
+) -> None:
+    for label, patients in (("benign", "AB"), ("malignant", "CD")):
+        for patient in patients:
+            save_image(tmp_path / label / f"P{patient}" / "series" / "1.png")
+            save_image(tmp_path / label / f"P{patient}" / "series" / "2.png")
+    groups = scan(tmp_path, name="folders").strings("group")
+    assert groups == [f"P{patient}" for patient in "AABBCCDD"]
+
+
+def test_the_same_few_folders_in_every_class_are_no_patients(
+    tmp_path: Path, save_image: SaveImage
+) -> None:
+    for label in ("benign", "malignant"):
+        for view in ("axial", "coronal"):
+            save_image(tmp_path / label / view / "1.png")
+    assert set(scan(tmp_path, name="views").strings("group")) == {""}
+
+
+def test_a_csvs_group_wins_over_the_header(tmp_path: Path) -> None:
+    for number in range(2):
+        _dicom(tmp_path / f"{number}.dcm", number, PatientID=f"header-{number}")
+    text = "path,label,group\n0.dcm,a,mine\n1.dcm,b,mine\n"
+    (tmp_path / "images.csv").write_text(text)
+    assert scan(tmp_path / "images.csv", name="own").strings("group") == ["mine", "mine"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("seg_train", "seg_test"),  # Intel image classification
+        ("train_data", "test_data"),
+        ("trainset", "testset"),
+        ("TrainImages", "TestImages"),
+        ("imagesTr", "imagesTs"),  # nnU-Net
+        ("Brain-Training", "Brain-Testing"),
+    ],
+)
+def test_split_folders_of_other_names_are_no_classes(
+    tmp_path: Path, save_image: SaveImage, names: tuple[str, str]
+) -> None:
+    for split in names:
+        for label in ("healthy", "tumour"):
+            save_image(tmp_path / split / label / "1.png")
+    manifest = scan(tmp_path, name="named")
+    assert manifest.classes == ("healthy", "tumour")
+    sides = zip(manifest.paths, manifest.strings("split"), strict=True)
+    assert {path.split("/")[0]: side for path, side in sides} == dict(
+        zip(names, ("train", "test"), strict=True)
+    )
+
+
+@pytest.mark.parametrize("names", [("fold0", "fold1"), ("train", "val"), ("train1", "train2")])
+def test_folders_that_look_like_splits_are_refused_as_classes(
+    tmp_path: Path, save_image: SaveImage, names: tuple[str, str]
+) -> None:
+    for split in names:
+        for label in ("healthy", "tumour"):
+            save_image(tmp_path / split / label / "1.png")
+    with pytest.raises(DataError, match=r"look(s)? like (a )?split(.|\n)*card"):
+        scan(tmp_path, name="folds")
+
+
+@pytest.mark.parametrize("name", ["latest", "contest", "validus", "trained_on", "tested positive"])
+def test_words_that_hold_a_splits_name_are_classes(
+    tmp_path: Path, save_image: SaveImage, name: str
+) -> None:
+    for label in (name, "zz"):
+        save_image(tmp_path / label / "1.png")
+    assert scan(tmp_path, name="words").classes == (name, "zz")
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "Validation"])
+def test_a_csvs_validation_split_is_never_test(folder: Path, word: str) -> None:
+    lines = [
+        "path,label,split",
+        "Training/cat/1.png,cat,train",
+        "Training/dog/1.png,dog,train",
+        f"Training/cat/2.png,cat,{word}",
+        "Testing/dog/1.png,dog,test",
+    ]
+    (folder / "images.csv").write_text("\n".join(lines))
+    manifest = scan(folder / "images.csv", name="pets")
+    assert manifest.problems == [("Training/cat/2.png", VALIDATION)]
+    usable = [manifest.strings("split")[row] for row in manifest.usable]
+    assert sorted(usable) == ["test", "train", "train"]
+
+
+def test_labels_are_compared_without_blanks_and_composed(folder: Path) -> None:
+    lines = [
+        "path,label,group",
+        "Training/cat/1.png,ad\u00e9nome,P1",
+        "Training/cat/2.png,ade\u0301nome ,P1 ",
+        "Training/dog/1.png, healthy,P2",
+        "Training/dog/2.png,healthy, P2",
+    ]
+    (folder / "images.csv").write_text("\n".join(lines), encoding="utf-8")
+    manifest = scan(folder / "images.csv", name="pets")
+    assert manifest.classes == ("ad\u00e9nome", "healthy")
+    assert set(manifest.strings("group")) == {"P1", "P2"}
+
+
+@pytest.mark.parametrize("other", ["Benign", "\uff42enign"])
+def test_classes_that_differ_in_case_or_width_alone_are_shown(folder: Path, other: str) -> None:
+    text = f"path,label\nTraining/cat/1.png,benign\nTraining/dog/1.png,{other}\n"
+    (folder / "images.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=f"(?=.*'benign')(?=.*'{other}').*case or width"):
+        scan(folder / "images.csv", name="pets")
