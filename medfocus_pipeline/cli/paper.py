@@ -19,6 +19,7 @@ from medfocus_pipeline.commands.options import (
 )
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import ConfigError
+
 app = typer.Typer()
 
 

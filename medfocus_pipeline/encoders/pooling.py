@@ -21,21 +21,21 @@ _QUARTERS = 4
 
 
 def level_indices(depth: int) -> tuple[int, ...]:
-    """Which of a network's maps are its levels: after each quarter of its depth but the last.
+    """Which of a network's maps are its levels: after each quarter of its depth.
 
-    One rule for every network: early (a quarter), a half and three quarters of the blocks of a
-    transformer, or of the stages of a pyramid. The embedding stands on top of them.
+    One rule for every network: early (a quarter), a half, three quarters and all of the blocks of
+    a transformer, or of the stages of a pyramid. The embedding itself stands on top of them.
 
     Args:
         depth: number of its blocks, or stages, from 1.
 
     Returns:
-        Up to three indices, rising.
+        Up to four indices, rising.
 
     >>> level_indices(12), level_indices(5), level_indices(2)
-    ((2, 5, 8), (1, 2, 3), (0, 1))
+    ((2, 5, 8, 11), (1, 2, 3, 4), (0, 1))
     """
-    quarters = range(1, _QUARTERS)
+    quarters = range(1, _QUARTERS + 1)
     return tuple(sorted({math.ceil(depth * part / _QUARTERS) - 1 for part in quarters}))
 
 
@@ -78,20 +78,31 @@ def token_weights(covers: NDArray[np.uint8], grid: tuple[int, int]) -> FloatArra
     return np.stack([cell_means(plane, grid).ravel() for plane in planes])
 
 
+def level_width(dim: int) -> int:
+    """Greatest dimension of a level: three quarters of that of the embedding.
+
+    So four levels, kept once for all views, have the bytes of an embedding of each of three.
+
+    >>> level_width(512)
+    384
+    """
+    return 3 * dim // 4
+
+
 def narrowed(rows: "Tensor", width: int) -> "Tensor":
-    """Rows ``(..., c)`` of at most so many channels, by a projection that is fixed for c.
+    """Rows ``(..., c)`` in at most `level_width` dimensions, by a projection that is fixed.
 
     Signs drawn once and for all, over the root of the width, keep lengths and angles up to a
     relative error of about ``1 / sqrt(width)`` (Achlioptas 2003, "Database-friendly random
-    projections", theorem 1.1). So a level costs no more than the embedding on top of it, and
-    since the projection is linear, that of a mean of cells is the mean of theirs.
+    projections", theorem 1.1). Since the projection is linear, that of a mean of cells is the mean
+    of theirs.
 
     Args:
         rows: ``(..., c) float32``.
-        width: d.
+        width: w, see `level_width`.
 
     Returns:
-        ``(..., min(c, d)) float32``; the rows as they are where they are not too wide.
+        ``(..., min(c, w)) float32``; the rows as they are where they are not too wide.
     """
     import torch
 

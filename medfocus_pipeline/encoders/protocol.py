@@ -55,7 +55,7 @@ class LevelEncoder(Encoder, Protocol):
     def level_dims(self) -> tuple[int, ...]:
         """Dimensions of the levels (`pooling.level_indices`), early to late; () without any.
 
-        None is above `dim`: wider maps are `pooling.narrowed`.
+        None is above `pooling.level_width`: wider maps are `pooling.narrowed`.
         """
 
     def pool(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.devices import autocast
-from medfocus_pipeline.encoders.pooling import narrowed, pool_map
+from medfocus_pipeline.encoders.pooling import level_width, narrowed, pool_map
 from medfocus_pipeline.types import Encoded, FloatArray, Image, Precision
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class ImageTower:
         """See `LevelEncoder`."""
 
         def read(found: Maps, _: "torch.Tensor | None") -> "dict[str, torch.Tensor]":
-            levels = (narrowed(level.float(), self.dim) for level in found.levels)
+            width = level_width(self.dim)
+            levels = (narrowed(level.float(), width) for level in found.levels)
             return {str(number): level for number, level in enumerate(levels)}
 
         return list(self._run(pictures, None, read).values())
@@ -116,12 +117,12 @@ class ImageTower:
     def _pooled(self, found: Maps, covers: "torch.Tensor | None") -> "dict[str, torch.Tensor]":
         import torch
 
-        arrays = {"pooled": found.pooled}
+        arrays, width = {"pooled": found.pooled}, level_width(self.dim)
         for prefix, weights in (("", None), ("roi_", covers)):
             if prefix and weights is None:
                 continue
             if found.levels:
-                means = [narrowed(pool_map(cells, weights), self.dim) for cells in found.levels]
+                means = [narrowed(pool_map(cells, weights), width) for cells in found.levels]
                 units = [torch.nn.functional.normalize(mean, dim=1) for mean in means]
                 arrays[f"{prefix}levels"] = torch.cat(units, dim=1)
             if weights is not None and found.tokens is not None and self.token_grid:
@@ -234,7 +235,7 @@ def dry_run(
         found = forward(torch.zeros(1, 3, side, side, device=mean.device))
     tokens = None if found.tokens is None else found.tokens.shape[1]
     dim = found.pooled.shape[1]
-    dims = tuple(min(level.shape[3], dim) for level in found.levels)
+    dims = tuple(min(level.shape[3], level_width(dim)) for level in found.levels)
     return Shapes(side, dim, dims, tokens)
 
 

@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel, BertTokenizer, SwinConfig, SwinM
 
 from medfocus_pipeline.config import MedClipConfig, Runtime
 from medfocus_pipeline.encoders import find_weights, load_encoder
-from medfocus_pipeline.encoders.pooling import narrowed
+from medfocus_pipeline.encoders.pooling import level_width, narrowed
 from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import FloatArray, Image
@@ -177,13 +177,13 @@ def test_the_temperature_has_the_authors_limit(encoder: DualTower) -> None:
 
 
 def test_the_levels_are_the_stages_of_the_swin(encoder: DualTower, original: Original) -> None:
-    assert encoder.level_dims == (24, 24, 24)  # of 64, 128 and 256 channels
+    assert encoder.level_dims == (18, 18, 18, 18)  # of 64, 128, 256 and 256 channels
     assert encoder.token_grid == (7, 7)
     image = pictures()[0]
     grey = torch.from_numpy((original.pixels(image) - 0.5862785803043838) / 0.27950088968644304)
     with torch.inference_mode():
         states = original.swin(grey.expand(1, 3, -1, -1), output_hidden_states=True)
-    stages = [narrowed(stage, encoder.dim) for stage in states.hidden_states[1:4]]
+    stages = [narrowed(stage, level_width(encoder.dim)) for stage in states.hidden_states[1:]]
     for level, wanted in zip(encoder.maps(encoder.prepare(image)[None]), stages, strict=True):
         np.testing.assert_allclose(level.reshape(wanted.shape), wanted, atol=1e-3)
 

@@ -13,6 +13,7 @@ from transformers import SamImageProcessor, SamModel
 
 from medfocus_pipeline.config import Runtime, SamEncoderConfig
 from medfocus_pipeline.encoders import find_weights, load_encoder, model_id
+from medfocus_pipeline.encoders.pooling import level_width, narrowed
 from medfocus_pipeline.encoders.protocol import LevelEncoder
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.sam import sam2
@@ -114,11 +115,11 @@ def test_levels_of_sam_are_the_blocks_own_outputs(folder: Path) -> None:
     with torch.inference_mode():
         model.get_image_embeddings(pixels.permute(2, 0, 1)[None])
     maps = encoder.maps(image[None])
-    assert encoder.level_dims == (32, 32)
+    assert encoder.level_dims == (24, 24)
     assert len(maps) == len(seen) == 2
     for found, expected in zip(maps, seen, strict=True):
-        assert found.shape == (1, 4, 4, 32)
-        assert cosine(found, expected.numpy()) > 0.9999
+        assert found.shape == (1, 4, 4, 24)
+        assert cosine(found, narrowed(expected, 24).numpy()) > 0.9999
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
@@ -143,9 +144,10 @@ def test_sam2_sees_what_the_packages_predictor_sees(height: int, width: int) -> 
     with torch.inference_mode():
         stages = model.image_encoder.trunk(predictor._transforms(np.array(shown))[None])
     maps = encoder.maps(shown[None])
-    assert encoder.level_dims == (24, 40, 112)
-    for found, stage in zip(maps, stages[:3], strict=True):
-        assert cosine(found, stage.permute(0, 2, 3, 1).numpy()) > 0.9999
+    assert encoder.level_dims == (24, 40, 96, 96)  # of 112 and 320 channels the last two
+    for found, stage in zip(maps, stages, strict=True):
+        expected = narrowed(stage.permute(0, 2, 3, 1), level_width(encoder.dim))
+        assert cosine(found, expected.numpy()) > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_hieras_last_map_and_stages_are_the_packages(monkeypatch: pytest.MonkeyP
         expected = model.forward_image(pixels)["vision_features"]
         expected = expected + model.no_mem_embed.view(1, -1, 1, 1)
     assert isinstance(encoder, LevelEncoder)
-    assert encoder.level_dims == (96, 192, 256)  # the third stage has 384 channels
+    assert encoder.level_dims == (96, 192, 192, 192)  # of 96, 192, 384 and 768 channels
     check_map(encoder, image, expected)
 
 

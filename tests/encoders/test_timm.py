@@ -14,7 +14,7 @@ from timm.data import create_transform, resolve_model_data_config
 
 from medfocus_pipeline.config import Runtime, TimmConfig
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
-from medfocus_pipeline.encoders.pooling import narrowed
+from medfocus_pipeline.encoders.pooling import level_width, narrowed
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image
@@ -117,7 +117,7 @@ def test_pickled_state_dict_is_read_without_running_code(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["test_resnet", "swin_tiny_patch4_window7_224"])
 def test_levels_are_the_means_of_timms_own_feature_maps(name: str, tmp_path: Path) -> None:
-    """Of a pyramid's K stages those after each quarter but the last, as `features_only` gives."""
+    """Of a pyramid's K stages those after each quarter, as `features_only` gives them."""
     path = save(name, tmp_path)
     encoder = load(name, path)
     model = timm.create_model(name, pretrained=False, features_only=True).eval()
@@ -134,8 +134,13 @@ def test_levels_are_the_means_of_timms_own_feature_maps(name: str, tmp_path: Pat
         maps = model((pixels - mean) / std)
     if name.startswith("swin"):
         maps = [one.permute(0, 3, 1, 2) for one in maps]
-    wanted = [  # of 5 stages after 2, 3 and 4; of 4 after 1, 2 and 3
-        narrowed(one.permute(0, 2, 3, 1), encoder.dim) for one in maps[-4:-1]
+        last = maps[-1].permute(0, 2, 3, 1)  # it alone passes through the model's last norm
+        normed = torch.nn.functional.layer_norm(
+            last, last.shape[3:], tensors["norm.weight"], tensors["norm.bias"]
+        )
+        maps[-1] = normed.permute(0, 3, 1, 2)
+    wanted = [  # of 5 stages after 2, 3, 4 and 5; of 4 all
+        narrowed(one.permute(0, 2, 3, 1), level_width(encoder.dim)) for one in maps[-4:]
     ]
     expected = [one.mean(dim=(1, 2)) for one in wanted]
     expected = torch.cat([one / one.norm() for one in expected], dim=1)
