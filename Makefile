@@ -20,7 +20,7 @@
 # Variables: DATASET, DATA (default data/<name>), CACHE (default cache), PROFILE (a name or a
 # YAML file), KIND (default brain), ARGS (passed on, e.g. ARGS="--points-per-side 16").
 
-CACHE ?= cache
+CACHE ?= $(or $(MEDFOCUS_CACHE),cache)
 KIND ?= brain
 PYTHON ?= python3
 VENV := .venv

@@ -3,6 +3,9 @@
 A message says what was wrong, what was got, what was expected and what to type next.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MedFocusError(Exception):
     """Base of every error that a user can mend."""
@@ -34,3 +37,13 @@ class DamagedError(StoreError):
 
 class AccessError(StoreError):
     """A file of the cache cannot be read now; what is in it may be whole."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``" Did you mean offline?"`` of a name that is nearly one of the known ones, else empty.
+
+    >>> did_you_mean("oflfine", ["paper", "offline"])
+    ' Did you mean offline?'
+    """
+    near = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""

@@ -24,7 +24,7 @@ from medfocus_pipeline.config import (
     TipAdapterFConfig,
     ZeroShotConfig,
 )
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.types import FeaturePart, Fit, FocusMode, RoiRule
 
 PAPER, METHODS, ABLATIONS = "the paper's rows", "other methods", "ablations"
@@ -94,7 +94,8 @@ def chosen(known: Sequence[Row], names: Sequence[str] | None) -> list[Row]:
     unknown = sorted(set(names) - {row.name for row in known})
     if unknown:
         raise ConfigError(
-            f"There is no row {', '.join(unknown)}. Known rows: "
+            f"There is no row {', '.join(unknown)}."
+            f"{did_you_mean(unknown[0], [row.name for row in known])} Known rows: "
             f"{', '.join(row.name for row in known)}."
         )
     return [row for row in known if row.name in names]

@@ -190,7 +190,7 @@ def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    told = r"no profile 'papr'\. Known profiles: imagenet, offline, paper\."
+    told = r"no profile 'papr'\. Did you mean paper\? Known profiles: imagenet, offline, paper\."
     with pytest.raises(ConfigError, match=told):
         profiles.load_profile("papr")
 

@@ -19,6 +19,9 @@ from medfocus_pipeline.report.drawing import printable
 _PROBLEM, _USAGE = 1, 2
 """Exit codes: something is missing or broken; a wrong option or value."""
 
+_VERBOSE, _QUIET = ("--verbose", "-v"), ("--quiet", "-q")
+"""May stand anywhere on the command line."""
+
 _INTERRUPTED = 130
 """What typer exits with after a `KeyboardInterrupt`."""
 
@@ -47,9 +50,12 @@ def _common(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more of the log.")] = False,
+    verbose: Annotated[bool, typer.Option(*_VERBOSE, help="Show more of the log.")] = False,
+    quiet: Annotated[
+        bool, typer.Option(*_QUIET, help="Show no progress bars and no warnings.")
+    ] = False,
 ) -> None:
-    level = logging.INFO if verbose else logging.WARNING
+    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, handlers=[LogHandler()])
 
 
@@ -58,6 +64,7 @@ def main(app: typer.Typer = app) -> None:
 
     Exit code 2 is a wrong option, value, card or profile, 1 any other problem, 130 Ctrl-C.
     """
+    sys.argv[1:] = _flags_first(sys.argv[1:])
     try:
         app()
     except MedFocusError as error:
@@ -73,6 +80,13 @@ def main(app: typer.Typer = app) -> None:
         if reason is None:
             raise
         _fail(reason)
+
+
+def _flags_first(arguments: list[str]) -> list[str]:
+    """The arguments with the flags that may stand anywhere before the command."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags = {*_VERBOSE, *_QUIET}
+    return sorted(arguments[:end], key=lambda one: one not in flags) + arguments[end:]
 
 
 def _fail(reason: str, *, code: int = _PROBLEM) -> NoReturn:

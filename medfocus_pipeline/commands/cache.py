@@ -19,7 +19,13 @@ from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.verify import verify
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.errors import AccessError, ConfigError, MedFocusError, StoreError
+from medfocus_pipeline.errors import (
+    AccessError,
+    ConfigError,
+    MedFocusError,
+    StoreError,
+    did_you_mean,
+)
 from medfocus_pipeline.evaluation.processes import remove_left_over
 from medfocus_pipeline.files import leftovers
 from medfocus_pipeline.project.settings import open_context
@@ -148,5 +154,6 @@ def _names(dataset: str | None, cache: Path) -> Iterator[str]:
     names = catalog.datasets(cache)
     if dataset is not None and dataset not in names:
         known = ", ".join(names) or "none"
-        raise ConfigError(f"{cache} has no data set {dataset!r}. Known there: {known}.")
+        near = did_you_mean(dataset, names)
+        raise ConfigError(f"{cache} has no data set {dataset!r}.{near} Known there: {known}.")
     yield from [dataset] if dataset else names

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from medfocus_pipeline import plain_yaml
 from medfocus_pipeline.config import problems
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -24,7 +24,10 @@ DataFolder = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of class folders, or a CSV. [default: data/<dataset>]"),
 ]
-CacheFolder = Annotated[Path, typer.Option("--cache", help="Where stores and results are kept.")]
+CacheFolder = Annotated[
+    Path,
+    typer.Option("--cache", envvar="MEDFOCUS_CACHE", help="Where stores and results are kept."),
+]
 ProfileName = Annotated[
     str | None,
     typer.Option(
@@ -97,7 +100,10 @@ def _assign(values: dict[str, Any], key: str, value: object) -> None:
     for parent in parents:
         inner = values.get(parent)
         if not isinstance(inner, dict):
-            raise ConfigError(f"There is no setting {key!r}. Known here: {', '.join(values)}.")
+            near = did_you_mean(parent, values)
+            raise ConfigError(
+                f"There is no setting {key!r}.{near} Known here: {', '.join(values)}."
+            )
         if last == "name" and parent == parents[-1] and inner.get("name") != value:
             values[parent] = inner = {}
         values = inner

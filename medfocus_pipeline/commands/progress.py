@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from medfocus_pipeline.project.progress import Advance
+from medfocus_pipeline.project.progress import Advance, silent
 from medfocus_pipeline.report.drawing import printable, shortened
 
 _WIDTH = 160
@@ -55,9 +55,15 @@ class _RateColumn(ProgressColumn):
 def bar(what: str, total: int, /) -> Iterator[Advance]:
     """A progress bar, or a line every quarter of a minute where stderr is no terminal.
 
+    None with ``--quiet``.
+
     Yields:
         A function that is told how many rows are done more, and the total if it changed.
     """
+    if logging.getLogger().level > logging.WARNING:
+        with silent(what, total) as advance:
+            yield advance
+        return
     if not err.is_terminal:
         yield _lines(what, total)
         return

@@ -1,7 +1,11 @@
 """What every configuration is: frozen; and how a stage runs, which changes no numbers."""
 
+import re
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medfocus_pipeline.errors import did_you_mean
 from medfocus_pipeline.types import Device
 
 
@@ -26,6 +30,14 @@ class Runtime(Frozen):
     compile: bool = False
 
 
+def _nearest(problem: Any) -> str:
+    """Of a name that is not in its table, the one that was probably meant."""
+    told = problem.get("ctx", {})
+    named = str(told.get("tag", problem["input"]))
+    known = str(told.get("expected_tags", told.get("expected", "")))
+    return did_you_mean(named, re.findall(r"'([^']+)'", known)) if known else ""
+
+
 def problems(error: ValidationError) -> list[str]:
     """Every problem of a configuration with its place, one a line."""
     lines = []
@@ -35,5 +47,6 @@ def problems(error: ValidationError) -> list[str]:
         place = ".".join(str(part) for part in problem["loc"] if part != "own")
         hint = "; or a plug-in, package.module:Factory"
         more = hint if problem["type"] == "union_tag_invalid" else ""
+        more += _nearest(problem)
         lines.append(f"  {place}: {problem['msg']}{more}")
     return lines

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.types import FocusMode, Image, Mask, Roi, View
 
 _COLOUR = np.array([30, 144, 255], dtype=np.uint16)
@@ -47,7 +47,8 @@ def focus(image: Image, roi: Roi, mode: FocusMode) -> Image:
         ConfigError: no such mode.
     """
     if mode not in _MODES:
-        raise ConfigError(f"No focus mode {mode!r}; choose one of: {', '.join(_MODES)}.")
+        near = did_you_mean(mode, _MODES)
+        raise ConfigError(f"No focus mode {mode!r}; choose one of: {', '.join(_MODES)}.{near}")
     if image.shape[:2] != roi.mask.shape:
         raise ValueError(f"Image {image.shape} and ROI {roi.mask.shape} differ in size.")
     return _MODES[mode](image, roi.mask)
@@ -73,7 +74,8 @@ def view(picture: _Picture, name: View) -> _Picture:
         ConfigError: no such view.
     """
     if name not in _VIEWS:
-        raise ConfigError(f"No view {name!r}; choose one of: {', '.join(_VIEWS)}.")
+        near = did_you_mean(name, _VIEWS)
+        raise ConfigError(f"No view {name!r}; choose one of: {', '.join(_VIEWS)}.{near}")
     return np.ascontiguousarray(_VIEWS[name](picture))
 
 

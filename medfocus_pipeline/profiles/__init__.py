@@ -18,7 +18,7 @@ from medfocus_pipeline.config import (
     ProbeConfig,
     problems,
 )
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.types import Fit, FocusMode, RoiRule, View
 
 DEFAULT = "paper"
@@ -125,7 +125,8 @@ def profile_text(name: str) -> str:
     """
     if not _is_file(name) and name not in names():
         raise ConfigError(
-            f"There is no profile {name!r}. Known profiles: {', '.join(names())}. "
+            f"There is no profile {name!r}.{did_you_mean(name, names())} Known profiles: "
+            f"{', '.join(names())}. "
             "One of your own is a file: --profile mine.yaml"
         )
     path = Path(full_name(name)) if _is_file(name) else resources.files(__name__) / f"{name}.yaml"

@@ -51,7 +51,7 @@ def test_an_npy_is_a_line_of_the_table(
     assert results[["encoder", "head"]].values.tolist() == [["mine", "linear"]]
     assert results["accuracy"].min() > 0.9
     answer = medfocus("export", "--head", "linear", "--focus", "original")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "says nothing of new images" in " ".join(answer.err.split())
 
 
@@ -88,7 +88,7 @@ def test_images_without_features_are_named_and_nothing_is_written(
 def test_a_focus_or_an_encoder_beside_it_is_refused(medfocus: Medfocus, images: Path) -> None:
     for other in (("--focus", "crop"), ("--encoder", "clip"), ("--views", "hflip")):
         answer = medfocus("embed", "shapes", "--features", "mine.npy", *other)
-        assert answer.code == 1
+        assert answer.code == 2
         assert "--features goes without" in answer.err
 
 

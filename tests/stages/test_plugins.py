@@ -63,7 +63,7 @@ def test_all_three_appear_in_the_table(
     page = next((tmp_path / "cache" / "shapes").rglob("*.html")).read_text()
     assert "encoder.name=mylab.models:Colours" in page
     answer = medfocus("export", "--head", "mylab.models:Nearest")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "a classifier's folder has no code in it" in " ".join(answer.err.split())
 
 
