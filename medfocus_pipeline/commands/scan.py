@@ -1,10 +1,18 @@
 """``medfocus scan``: bring the manifest up to date, and say what is in it."""
 
+import re
+from collections import Counter
+
 from medfocus_pipeline.commands.progress import bar, say, say_problems
+from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.tree import other_kinds
 from medfocus_pipeline.project import dataset as datasets
 from medfocus_pipeline.project.dataset import MANIFEST, Dataset
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
+
+_ONE_OF_SEVERAL = re.compile(r" (slice|frame|page) \d+/\d+")
+"""In a manifest's `mode`."""
 
 
 def open_dataset(context: Context, *, images_needed: bool = True, rescan: bool = True) -> Dataset:
@@ -41,6 +49,29 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
         counts[place] = counts.get(place, 0) + 1
     for (split, name), count in sorted(counts.items()):
         say(f"  {split}  {name}: {count:,}")
+    _say_several(manifest)
+    _say_other_kinds(context)
     say_problems(dataset.problems, shown=None if all_problems else 5)
     say(f"manifest: {context.folder / MANIFEST}")
     return int(strict and bool(dataset.problems))
+
+
+def _say_several(manifest: Manifest) -> None:
+    """Of which files only one of several pictures is seen: volumes, frames, pages."""
+    modes = manifest.strings("mode")
+    kinds = Counter(
+        match[1] for row in manifest.usable if (match := _ONE_OF_SEVERAL.search(modes[row]))
+    )
+    for kind, count in sorted(kinds.items()):
+        which = "first" if kind == "page" else "middle"
+        say(f"{count:,} files hold several pictures: of each the {which} {kind} alone is seen")
+
+
+def _say_other_kinds(context: Context) -> None:
+    """What lies among the images and is none."""
+    if not context.data.is_dir():
+        return
+    kinds = other_kinds(context.data)
+    if kinds:
+        counted = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
+        say(f"{kinds.total():,} files are of kinds that are not read: {counted}")

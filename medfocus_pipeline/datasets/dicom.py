@@ -2,6 +2,7 @@
 
 import hashlib
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,14 @@ def decode_dicom(path: Path) -> tuple[Image, str, str]:
 
     try:
         beside = 2 * path.stat().st_size + 2 * _inflated(path)
-        header = dcmread(path, stop_before_pixels=True)
+        header = dcmread(path, stop_before_pixels=True, force=True)
     except InvalidDicomError as error:
         raise ImageError("is not DICOM: no DICM mark after its preamble") from error
     no_image = f"is DICOM without an image ({header.get('Modality', 'no modality')})"
     if "Columns" not in header:
         raise ImageError(no_image)
     with room_for(int(header.Columns), int(header.Rows), each=_BYTES_EACH, beside=beside):
-        data = dcmread(path)
+        data = dcmread(path, force=True)
         if "PixelData" not in data:
             raise ImageError(no_image)
         return _frame(data)
@@ -64,10 +65,14 @@ def _inflated(path: Path) -> int:
     Raises:
         ImageError: more than `_MAX_INFLATED`.
     """
+    from pydicom.errors import InvalidDicomError
     from pydicom.filereader import read_file_meta_info
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    meta = read_file_meta_info(path)
+    try:
+        meta = read_file_meta_info(path)
+    except InvalidDicomError:  # no preamble: then nothing can say that it is deflated
+        return 0
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return 0
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
@@ -86,6 +91,7 @@ def _frame(data: "FileDataset") -> tuple[Image, str, str]:
 
     _check_decoder(data)
     frames = int(data.get("NumberOfFrames") or 1)
+    _take_from_groups(data, frames // 2)
     values = pixel_array(data, index=frames // 2)
     kind = str(data.PhotometricInterpretation)
     mode = f"DICOM {kind}" + (f" frame {frames // 2 + 1}/{frames}" if frames > 1 else "")
@@ -106,7 +112,10 @@ def _patient(data: "FileDataset") -> str:
 def _check_decoder(data: "FileDataset") -> None:
     """Refuse a compression for which no plugin is installed, and name the plugins."""
     from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import ImplicitVRLittleEndian
 
+    if "TransferSyntaxUID" not in data.file_meta:  # DICOM's default, PS3.5 10.1
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     syntax = data.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
         return
@@ -119,26 +128,67 @@ def _check_decoder(data: "FileDataset") -> None:
         raise ImageError(f"is compressed DICOM ({syntax.name}) and {NEEDS_PLUGIN}: {plugins}")
 
 
+def _take_from_groups(data: "FileDataset", frame: int) -> None:
+    """Rescale and window of an enhanced object's frame, which stand in its functional groups.
+
+    PS3.3 C.7.6.16.2.9 and C.7.6.16.2.10; the frame's own groups come before the shared ones.
+    """
+    groups = [*(data.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]]
+    groups += [*(data.get("SharedFunctionalGroupsSequence") or [])[:1]]
+    for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+        found: Any = next((group[name].value[0] for group in groups if group.get(name)), [])
+        for element in found:
+            data[element.tag] = element
+
+
+def _padding(data: "FileDataset") -> "Callable[[NDArray[Any]], NDArray[np.bool_]] | None":
+    """Which stored values are no image but its surroundings (PS3.3 C.7.5.1.1.2)."""
+    first = data.get("PixelPaddingValue")
+    if first is None:
+        return None
+    last = data.get("PixelPaddingRangeLimit", first)
+    low, high = sorted((int(first), int(last)))
+    return lambda band: (band >= low) & (band <= high)
+
+
 def _display_grey(values: NDArray[Any], data: "FileDataset", *, inverted: bool) -> Image:
-    """Stored values of one frame as they are meant to be seen."""
+    """Stored values of one frame as they are meant to be seen; padding is black."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
+
+    padding = _padding(data)
+
+    def seen(band: NDArray[Any], meant: NDArray[Any]) -> NDArray[Any]:
+        return meant if padding is None else np.where(padding(band), np.nan, meant)
 
     def modality(band: NDArray[Any]) -> NDArray[Any]:
         return apply_modality_lut(band, data)
 
     if data.get("VOILUTSequence"):
         return to_rgb8(
-            values, inverted=inverted, shown=lambda band: apply_voi(modality(band), data)
+            values,
+            inverted=inverted,
+            shown=lambda band: seen(band, apply_voi(modality(band), data)),
         )
-    if data.get("WindowWidth") is not None and data.get("WindowCenter") is not None:
+    if _has_window(data):
         # Values far outside the window come out as the ends of its output range.
         low, high = apply_windowing(np.array([-1e9, 1e9]), data)
         return to_rgb8(
             values,
             limits=(float(low), float(high)),
             inverted=inverted,
-            shown=lambda band: apply_windowing(modality(band), data),
+            shown=lambda band: seen(band, apply_windowing(modality(band), data)),
         )
     as_stored = modality(values[:1]).dtype == np.uint8 and int(data.BitsStored) == 8
     limits = (0, 255) if as_stored else None
-    return to_rgb8(values, limits=limits, inverted=inverted, shown=modality)
+    return to_rgb8(
+        values, limits=limits, inverted=inverted, shown=lambda band: seen(band, modality(band))
+    )
+
+
+def _has_window(data: "FileDataset") -> bool:
+    """Whether there is a window that shows anything: a width of 0 is a converter's blank."""
+    centre, width = data.get("WindowCenter"), data.get("WindowWidth")
+    if centre is None or width is None:
+        return False
+    widths = width if isinstance(width, (list, tuple)) or hasattr(width, "__iter__") else [width]
+    return float(next(iter(widths), 0)) > 0

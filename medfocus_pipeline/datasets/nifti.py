@@ -1,5 +1,6 @@
 """NIfTI files, by way of nibabel."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,12 @@ from medfocus_pipeline.datasets.room import room_for
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image
 
+_MAX_UNPACKED = 2**31
+"""Bytes of a volume whose name says nothing of its packing, above which it is refused."""
+
+_NIFTI2 = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+"""How a NIfTI-2 header begins: its size, 540."""
+
 _BYTES_EACH = 24
 """That a pixel takes: as stored, scaled to float64, and as a picture."""
 
@@ -17,19 +24,21 @@ _BYTES_EACH = 24
 def decode_nifti(path: Path) -> tuple[Image, str]:
     """Picture and mode of a NIfTI file: a 2-D image, or the middle slice of a volume.
 
-    The slice is across the third axis as stored, of the first volume of a series; the first
-    axis runs to the right and the second one upwards. Values are scaled to the slice's own
-    range, and what is not finite is black.
+    A volume is seen in canonical orientation (RAS), whatever its scanner's: the slice is axial,
+    of the first volume of a series, the patient's right on the right and the front on top. Where
+    the header gives no orientation, it is across the third axis as stored. Values are scaled to
+    the slice's own range, see `to_rgb8`, and what is not finite is black. What is packed is told
+    by the content, not by the name.
 
     Raises:
         ImageError: no NIfTI, or voxels that are no real numbers.
     """
-    import nibabel
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
     try:
-        image: Any = nibabel.load(path)
-    except ImageFileError as error:
+        image: Any = _load(path)
+    except (ImageFileError, HeaderDataError) as error:
         raise ImageError("is not NIfTI, or not with a header that can be read") from error
     kind, shape = image.get_data_dtype(), image.shape
     if len(shape) < 2:
@@ -39,9 +48,52 @@ def decode_nifti(path: Path) -> tuple[Image, str]:
     if 0 in shape:
         raise ImageError(f"has no pixels ({' x '.join(map(str, shape))})")
     # Only this slice is read from the file: slice before asarray.
-    middle = [shape[2] // 2] if len(shape) > 2 else []
-    with room_for(shape[0], shape[1], each=_BYTES_EACH):
-        values = np.asarray(image.dataobj[(..., *middle, *[0] * (len(shape) - 3))])
+    axes, flips = _orientation(image)
+    where: list[Any] = [slice(None)] * 2 + [0] * (len(shape) - 2)
+    depth = ""
+    if len(shape) > 2:
+        across = axes[2]
+        middle = shape[across] // 2
+        where[:3] = [slice(None)] * 3
+        where[across] = middle
+        place = shape[across] - middle if flips[across] else middle + 1
+        depth = f" slice {place}/{shape[across]}" if shape[across] > 1 else ""
+    with room_for(shape[axes[0]], shape[axes[1]], each=_BYTES_EACH):
+        values = np.asarray(image.dataobj[tuple(where)])
+        if axes[0] > axes[1]:
+            values = values.T
+        for axis in (0, 1):
+            values = np.flip(values, axis) if flips[axes[axis]] else values
         picture = to_rgb8(np.rot90(values))
-    depth = f" slice {middle[0] + 1}/{shape[2]}" if middle and shape[2] > 1 else ""
     return picture, f"NIfTI {kind}{depth}"
+
+
+def _load(path: Path) -> Any:
+    """The image of a file that is packed or not, whatever it is called."""
+    import nibabel
+
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    if packed == path.name.lower().endswith(".gz"):
+        return nibabel.load(path)
+    with path.open("rb") as file:
+        stream: Any = gzip.GzipFile(fileobj=file) if packed else file
+        content = stream.read(_MAX_UNPACKED + 1)
+    if len(content) > _MAX_UNPACKED:
+        raise ImageError(f"unpacks to more than {_MAX_UNPACKED:,} bytes: bomb?")
+    kind = nibabel.Nifti2Image if content[:4] in _NIFTI2 else nibabel.Nifti1Image
+    return kind.from_bytes(content)
+
+
+def _orientation(image: Any) -> tuple[list[int], list[bool]]:
+    """Stored axes that run to the patient's right, front and head, and which are reversed."""
+    import nibabel
+
+    codes = [int(image.header.get(name, 0)) for name in ("sform_code", "qform_code")]
+    if len(image.shape) < 3 or not any(codes):
+        return [0, 1, 2], [False] * 3
+    found = nibabel.io_orientation(image.affine)  # type: ignore[no-untyped-call]
+    if not np.isfinite(found).all():
+        return [0, 1, 2], [False] * 3
+    axes = [int(np.flatnonzero(found[:, 0] == axis)[0]) for axis in range(3)]
+    return axes, [bool(way < 0) for way in found[:, 1]]

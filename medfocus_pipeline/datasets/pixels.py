@@ -19,6 +19,12 @@ KEPT_PIXELS = 2**24
 MAX_RATIO = 256
 """Of the long side to the short one: a narrower strip is no picture."""
 
+_EXTREME = 0.005
+"""Share of the values on either side that may lie outside of the range."""
+
+_SAMPLED = 2**20
+"""Values from which that share is told."""
+
 _BAND = 2**20
 """Pixels that are scaled at a time."""
 
@@ -53,7 +59,9 @@ def to_rgb8(
     Args:
         values: ``(h, w)`` or ``(h, w, 3)``, any real type; what is not finite becomes black.
         limits: the values that become 0 and 255; None takes the smallest and largest finite
-            one. Equal limits (a constant image) give 0.
+            one, or, where a few extreme ones (a burnt-in marker, a hot voxel) would leave the
+            rest less than a quarter of the grey levels, the range without the outer
+            `_EXTREME` on either side. Equal limits (a constant image) give 0.
         inverted: small values are white.
         shown: what stored values mean; it is given whole rows and changes each value for itself.
 
@@ -77,14 +85,22 @@ def _bands(values: NDArray[Any]) -> Iterator[slice]:
 def _limits(
     values: NDArray[Any], shown: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> tuple[float, float]:
-    """The smallest and the largest finite value; zeros without any."""
+    """The range of the finite values, without extreme ones; zeros without any."""
     low, high = math.inf, -math.inf
+    step = max(1, values.size // _SAMPLED)
+    sampled = []
     for band in _bands(values):
         real = shown(values[band]).astype(np.float64)
         known = real[np.isfinite(real)]
         if known.size:
             low, high = min(low, float(known.min())), max(high, float(known.max()))
-    return (low, high) if low <= high else (0.0, 0.0)
+            sampled.append(known[::step])
+    if low >= high:
+        return (low, high) if low <= high else (0.0, 0.0)
+    inner = np.quantile(np.concatenate(sampled), (_EXTREME, 1 - _EXTREME))
+    robust = float(inner[0]), float(inner[1])
+    narrow = robust[1] / 4 - robust[0] / 4 < (high / 4 - low / 4) / 4
+    return robust if narrow and robust[0] < robust[1] else (low, high)
 
 
 def _scaled(values: NDArray[Any], low: float, high: float, *, inverted: bool) -> NDArray[np.uint8]:

@@ -18,6 +18,13 @@ EXTENSIONS = frozenset(
 )
 """Lower-case ends of the file names that are taken for images."""
 
+FORMATS = "PNG, JPEG, JPEG 2000, TIFF, BMP, GIF, PNM, WebP, DICOM or NIfTI"
+
+WITHOUT_PREAMBLE = (b"\x08\0\x05\0", b"\x08\0\0\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
+"""How DICOM without its preamble begins: an early element of group 8, little-endian."""
+
+_NIFTI = (b"n+1\0", b"n+2\0")
+
 PASSING = "cannot be read:"
 """Begins the problem of a file that may be whole; it is opened again by the next scan."""
 
@@ -70,7 +77,7 @@ def decode(path: Path) -> Decoded:
             file.seek(0)
             if not head:
                 raise ImageError("is empty (0 bytes)")
-            if head[128:] == b"DICM":
+            if head[128:] == b"DICM" or head.startswith(WITHOUT_PREAMBLE):
                 return Decoded(*decode_dicom(path))
             kind = raster_kind(head)
             if kind:
@@ -86,7 +93,17 @@ def decode(path: Path) -> Decoded:
         raise
     except Exception as error:  # decoders raise dozens of classes on damaged files
         raise ImageError(f"is damaged: {_one_line(error)}") from error
-    raise ImageError("is no image: expected PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI")
+    raise ImageError(f"is no image: expected {FORMATS}")
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that begins like this is taken for an image, whatever it is called.
+
+    Args:
+        head: its first 352 bytes or fewer.
+    """
+    dicom = head[128:132] == b"DICM" or head.startswith(WITHOUT_PREAMBLE)
+    return dicom or head[344:348] in _NIFTI or raster_kind(head) is not None
 
 
 @contextmanager

@@ -1,13 +1,20 @@
 """The image files below a folder: found without ever leaving it."""
 
 import os
-import re
 import stat
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline.datasets.readers import EXTENSIONS
+from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
+
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
+        *("system volume information", "thumbs.db"),
+    )
+)
+"""Of macOS, Synology, QNAP, Windows and Linux: thumbnails and what was deleted, no images."""
 
 _UNREADABLE = "cannot be read"
 
@@ -37,8 +44,8 @@ class ImageFile:
 def find_images(root: Path) -> list[ImageFile]:
     """Every image file below a folder, sorted by path.
 
-    Known by its extension, or, where it has none or a numeric one, by DICOM's mark. Hidden
-    files and ``__MACOSX`` are skipped. Links are followed inside the root only, and no folder
+    Known by its extension, or else by its first bytes. Hidden files and the folders that systems
+    make (`SYSTEM_FOLDERS`) are skipped. Links are followed inside the root only, and no folder
     is entered twice, so that a loop of links ends.
     """
     base = os.path.realpath(root)
@@ -60,7 +67,7 @@ def find_images(root: Path) -> list[ImageFile]:
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_FOLDERS:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
@@ -69,6 +76,26 @@ def find_images(root: Path) -> list[ImageFile]:
             elif _is_image(entry, base):
                 found += filter(None, [describe(base, path, link=entry.is_symlink())])
     return sorted(found, key=lambda file: file.path)
+
+
+def other_kinds(root: Path) -> Counter[str]:
+    """How many files below a folder are no images, by the ending of their names.
+
+    Hidden files and the folders that systems make are not counted, nor what links lead to.
+    """
+    known = {file.path for file in find_images(root)}
+    kinds: Counter[str] = Counter()
+    for folder, inner, names in os.walk(root):
+        inner[:] = [
+            name
+            for name in inner
+            if not name.startswith(".") and name.casefold() not in SYSTEM_FOLDERS
+        ]
+        for name in names:
+            path = (Path(folder) / name).relative_to(root).as_posix()
+            if not name.startswith(".") and path not in known:
+                kinds[Path(name).suffix.lower() or "no ending"] += 1
+    return kinds
 
 
 def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
@@ -122,13 +149,11 @@ def _is_image(entry: "os.DirEntry[str]", base: str) -> bool:
         return True
     if entry.is_symlink() and not inside(entry.path, base):
         return os.path.isdir(entry.path) or not suffix  # noqa: PTH112
-    # Archives name DICOM files after their UID: IM0001, 1.2.840.113619.2
-    if not re.fullmatch(r"(\.\d+)?", suffix):
-        return False
+    # Archives name DICOM files after their UID, IM0001 or 1.2.840.113619.2; phones write .jfif.
     try:
         if not entry.is_file():
             return False
         with open(entry.path, "rb") as file:  # noqa: PTH123
-            return file.read(132)[128:] == b"DICM"
+            return is_image(file.read(352))
     except OSError:
         return False
