@@ -32,7 +32,7 @@ RUN = $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(P
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo rehearse phantom profiles heads scan masks embed probe reproduce audit report status \
-	figure export predict explain train-adapter bench test torture lint doctor clean-venv
+	figure export predict explain train-adapter bench docs test torture lint doctor clean-venv
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -77,6 +77,9 @@ profiles: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+docs: $(INSTALLED)
+	@$(VENV)/bin/python -m mkdocs build --strict --quiet
 
 doctor: $(INSTALLED)
 	@$(MEDFOCUS) doctor --cache "$(CACHE)"
