@@ -46,9 +46,7 @@ def test_the_notebook_runs_and_shows_no_place_of_this_machine(tmp_path: Path) ->
     notebook = nbformat.read(ROOT / "docs/notebook.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs for cell in cells), "it is stored without outputs"
-    NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = str([cell.outputs for cell in cells])
     assert "image/png" in shown
     assert str(tmp_path) not in shown
