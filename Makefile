@@ -36,7 +36,7 @@ PATHS = $(if $(shell test -e "$(1)" && echo yes),"$(1)",$(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo rehearse phantom profiles heads scan masks embed probe reproduce audit report status \
-	figure export predict explain train-adapter bench test torture lint doctor clean-venv
+	figure export predict explain train-adapter bench docs test torture lint doctor clean-venv
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -81,6 +81,9 @@ profiles: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+docs: $(INSTALLED)
+	@$(VENV)/bin/python -m mkdocs build --strict --quiet
 
 doctor: $(INSTALLED)
 	@$(MEDFOCUS) doctor --cache "$(CACHE)"

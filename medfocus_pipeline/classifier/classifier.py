@@ -112,6 +112,17 @@ class Explanation:
 class Classifier:
     """One fitted run with the models that it needs.
 
+    >>> from pathlib import Path
+    >>> from medfocus_pipeline import Classifier
+    >>> from medfocus_pipeline.datasets.readers import read_image
+    >>> classifier = Classifier.load("models/shapes")  # of `medfocus export`
+    >>> [answer] = classifier.predict([read_image(Path("images/test/disc/disc 0.png"))])
+    >>> answer.label, answer.probabilities.shape, answer.unfamiliar
+    ('disc', (2,), False)
+    >>> [explanation] = classifier.explain([read_image(Path("images/test/disc/disc 0.png"))])
+    >>> explanation.heat.shape
+    (64, 64)
+
     Attributes:
         config: what the pack says about itself.
         stage_one: from images to features.

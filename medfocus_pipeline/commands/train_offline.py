@@ -99,7 +99,7 @@ MODELS: dict[str, Callable[[Path, Options, list[str] | None], Path]] = {
 
 _USE = {
     "sam2-lite": (
-        "measure: medfocus bench regions --checkpoint {file}",
+        "measure: python -m tests.bench regions --checkpoint {file}",
         "use: medfocus masks --profile offline --set segmenter.checkpoint={file}",
         "{folder}/features is for training alone: delete it when you are done",
     ),

@@ -32,10 +32,18 @@ class Project:
     settings and results: one may go on where the other stopped.
 
     >>> from medfocus_pipeline import Project
-    >>> project = Project.open("brain", data="~/brain", profile="offline")  # doctest: +SKIP
-    >>> project.masks.fill()  # doctest: +SKIP
-    >>> project.embeddings().fill()  # doctest: +SKIP
-    >>> table = project.features("original.levels", "segmented")  # doctest: +SKIP
+    >>> project = Project.open("shapes", data="images")
+    >>> filled = project.masks.fill()
+    >>> filled = project.embeddings().fill()
+    >>> table = project.features("original", "segmented")
+    >>> table.classes, len(table.train), len(table.test)
+    (('disc', 'square'), 24, 16)
+    >>> fitted = project.probe(["linear:original"], workers=1)
+    >>> set(project.results()["dataset"].to_pylist())
+    {'shapes'}
+    >>> image_id = table.image_ids[0]
+    >>> project.region(image_id).image.shape
+    (64, 64, 3)
 
     Attributes:
         context: name, folders, profile and settings.

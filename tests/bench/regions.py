@@ -1,4 +1,4 @@
-"""``medfocus bench regions``: how well a SAM 2 outlines what it is pointed at."""
+"""``python -m tests.bench regions``: how well a SAM 2 outlines what it is pointed at."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
