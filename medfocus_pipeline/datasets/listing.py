@@ -1,7 +1,9 @@
 """A CSV instead of class folders: ``path,label[,split][,group]``."""
 
 import csv
+import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,8 +14,23 @@ from medfocus_pipeline.datasets.names import check_class_names, clean, fold, spl
 from medfocus_pipeline.datasets.tree import describe
 from medfocus_pipeline.errors import DataError
 
+_log = logging.getLogger(__name__)
+
 _REQUIRED = ("path", "label")
 _OPTIONAL = ("split", "group")
+
+_ALSO_CALLED = {
+    "path": ("image index", "image", "image_path", "filename", "file_name", "filepath", "file"),
+    "label": ("finding labels", "finding", "diagnosis", "class", "target"),
+    "split": ("subset",),
+    "group": ("patient id", "patient_id", "patientid", "patient", "subject"),
+}
+"""What public sets (NIH's ChestX-ray14, CheXpert, Kaggle's) call these columns, without case."""
+
+_SEPARATORS = (",", ";", "\t")
+
+_SEVERAL = re.compile(r"[|;,]")
+"""Between labels of one cell."""
 _SHOWN = 20
 
 VALIDATION = "is of the validation split, which neither trains nor tests"
@@ -24,7 +41,9 @@ def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
     """Read a CSV of images, sorted by path.
 
     Args:
-        path: UTF-8, comma separated; its folder is the data folder.
+        path: UTF-8 with commas, semicolons or tabs; its folder is the data folder. Columns may
+            be called as public sets call them; others are ignored, and named in the log. A line
+            that says of a file what another one said is read once.
         card: of the data set; its classes are the only labels then. None takes the labels
             that occur, sorted.
 
@@ -35,19 +54,32 @@ def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
         DataError: all problems of the file, each with its line.
     """
     rows = _read_rows(path)
+    known = card.class_index if card else {}
+    several = [
+        f"line {number}: {row['label']!r} is several labels; keep one of them, or name the "
+        "combination as a class in a card"
+        for number, row in rows
+        if fold(row["label"]) not in known and _SEVERAL.search(row["label"])
+    ]
+    if several:
+        raise DataError(_told(path, several))
     card = card or _card_of_labels(path, [row["label"] for _, row in rows])
     base = os.path.realpath(path.parent)
     with_split = any(row["split"] for _, row in rows)
     lines: dict[str, Entry] = {}
+    said: dict[str, tuple[int, str]] = {}
     problems: list[str] = []
     for number, row in rows:
         name = PurePosixPath(row["path"]).as_posix()
         index = card.class_index.get(fold(row["label"]), -1)
         split = _split(row["split"])
         file = describe(base, name) if row["path"] and ".." not in name.split("/") else None
+        if said.get(name) == (index, row["split"]):
+            continue
+        said[name] = index, row["split"]
         wrong = {
             f"no file {row['path']!r} in {path.parent}": file is None or file.missing,
-            f"path {name!r} stands twice": name in lines,
+            f"path {name!r} stands twice, with different labels or splits": name in lines,
             f"unknown label {row['label']!r}": index < 0,
             f"split {row['split']!r} is neither train, validation nor test": split is None,
             "split is empty, but not in other lines": with_split and split == "",
@@ -70,8 +102,11 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and fields of every line, fields that are not there empty."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", restval="", strict=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
+            head = file.readline()
+            file.seek(0)
+            separator = max(_SEPARATORS, key=head.count)
+            reader = csv.DictReader(file, restkey="", restval="", strict=True, delimiter=separator)
+            columns = _named([name.strip() for name in reader.fieldnames or ()])
             reader.fieldnames = columns
             _check_columns(path, columns)
             rows = [
@@ -96,13 +131,29 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Refuse missing, unknown and repeated columns, all at once."""
+    """Refuse missing and repeated columns, all at once, and name those that are ignored."""
     known = (*_REQUIRED, *_OPTIONAL)
     problems = [f"column {name} is missing" for name in _REQUIRED if name not in columns]
-    problems += [f"column {name!r} is not known" for name in columns if name not in known]
     problems += [f"column {name} stands twice" for name in known if columns.count(name) > 1]
     if problems:
-        raise DataError(_told(path, problems) + "\nExpected: path,label[,split][,group].")
+        there = ", ".join(map(repr, columns))
+        raise DataError(
+            _told(path, problems) + f"\nThere are {there}; expected: path,label[,split][,group]."
+        )
+    ignored = [name for name in columns if name and name not in known]
+    if ignored:
+        _log.warning("%s: columns that are ignored: %s", path, ", ".join(ignored))
+
+
+def _named(columns: Sequence[str]) -> list[str]:
+    """Columns by our names, where a set calls them otherwise and has none of ours."""
+    folded = [fold(name) for name in columns]
+    named = list(columns)
+    for ours, others in _ALSO_CALLED.items():
+        places = [folded.index(name) for name in (ours, *others) if name in folded]
+        if places and ours not in columns:
+            named[places[0]] = ours
+    return named
 
 
 def _card_of_labels(path: Path, labels: Sequence[str]) -> Card:

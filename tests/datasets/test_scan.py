@@ -362,7 +362,7 @@ def test_wrong_csv_lists_all_problems_with_their_lines(
         folder,
         "path,label,split\n"
         "Training/cat/1.png,cat,train\n"
-        "Training/cat/1.png,cat,train\n"
+        "Training/cat/1.png,dog,train\n"
         "none.png,bird,maybe\n"
         "../outside.png,cat,\n",
     )
@@ -386,7 +386,10 @@ def test_wrong_csv_lists_all_problems_with_their_lines(
     ("text", "message"),
     [
         ("", "column path is missing(.|\n)*column label is missing"),
-        ("path,lable,path\n", "'lable' is not known(.|\n)*path stands twice"),
+        (
+            "path,lable,path\n",
+            "column label is missing(.|\n)*path stands twice(.|\n)*There are 'path', 'lable'",
+        ),
         ("path,label\n", "lists no image"),
         ("path,label\nTraining/cat/1.png,\n", "labels no image"),
         ('path,label\n"Training/cat/1.png,x\n', "is no CSV"),
@@ -394,6 +397,39 @@ def test_wrong_csv_lists_all_problems_with_their_lines(
 )
 def test_unusable_csv_is_refused(folder: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
+        scan(_csv(folder, text), name="pets")
+
+
+@pytest.mark.parametrize(
+    ("header", "separator"),
+    [
+        ("path,label,split,group", ","),
+        ("Image Index,Finding Labels,Follow-up #,Patient ID", ","),  # NIH ChestX-ray14
+        ("path;label;age;group", ";"),
+        ("filename\tdiagnosis\tage\tpatient_id", "\t"),
+    ],
+)
+def test_a_csv_as_hospitals_and_public_sets_have_it_is_read(
+    folder: Path, header: str, separator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = "train" if "split" in header else "61"
+    lines = [
+        ("Training/cat/1.png", "No Finding", side, "a"),
+        ("Training/dog/1.png", "Edema ", side, "b"),
+        ("Training/dog/1.png", "Edema", side, "b"),
+    ]
+    text = "\n".join([header, *map(separator.join, lines)])
+    manifest = scan(_csv(folder, "\ufeff" + text + "\n"), name="pets")
+    assert manifest.classes == ("Edema", "No Finding")
+    assert manifest.labels.tolist() == [1, 0]
+    assert manifest.strings("group") == ["a", "b"]
+    unknown = {"Follow-up #", "age"} & set(header.split(separator))
+    assert all(name in caplog.text for name in unknown)
+
+
+def test_several_labels_in_a_cell_are_refused_by_name(folder: Path) -> None:
+    text = "path,label\nTraining/cat/1.png,Edema|lesion\nTraining/dog/1.png,lesion|Edema\n"
+    with pytest.raises(DataError, match=r"line 2: 'Edema\|lesion' is several labels"):
         scan(_csv(folder, text), name="pets")
 
 
