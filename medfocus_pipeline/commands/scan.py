@@ -6,8 +6,10 @@ from collections import Counter
 from medfocus_pipeline.commands.progress import bar, say, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.tree import other_kinds
+from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.project import dataset as datasets
 from medfocus_pipeline.project.dataset import MANIFEST, Dataset
+from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 
@@ -50,10 +52,19 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
     for (split, name), count in sorted(counts.items()):
         say(f"  {split}  {name}: {count:,}")
     _say_several(manifest)
+    _say_no_probe(context, dataset)
     _say_other_kinds(context)
     say_problems(dataset.problems, shown=None if all_problems else 5)
     say(f"manifest: {context.folder / MANIFEST}")
     return int(strict and bool(dataset.problems))
+
+
+def _say_no_probe(context: Context, dataset: Dataset) -> None:
+    """Whether stage two will refuse the data set, before stage one has taken its time."""
+    try:
+        split_of(dataset, context.probe)
+    except MedFocusError as error:
+        say(f"make probe will refuse this: {error}")
 
 
 def _say_several(manifest: Manifest) -> None:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.stages.conftest import Medfocus
+from tests.stages.conftest import Medfocus, make_images
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,23 @@ def test_the_cache_may_be_named_by_the_environment(
     assert medfocus("scan", "mine", "--data", images).code == 0
     assert (tmp_path / "elsewhere" / "mine" / "manifest.parquet").exists()
     assert not (tmp_path / "cache").exists()
+
+
+def test_scan_says_that_one_class_cannot_be_probed(medfocus: Medfocus, tmp_path: Path) -> None:
+    (make_images(tmp_path / "images", train=4) / "square").rename(tmp_path / "elsewhere")
+    answer = medfocus("scan", "mine", "--data", tmp_path / "images")
+    assert answer.code == 0
+    assert "make probe will refuse this:" in answer.out
+    assert "'disc'; expected two or more" in answer.out
+
+
+def test_scan_says_of_how_many_files_one_picture_alone_is_seen(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    images = make_images(tmp_path / "images", train=3)
+    pages = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (10, 200)]
+    pages[0].save(images / "disc" / "pages.tif", save_all=True, append_images=pages[1:])
+    np.save(images / "disc" / "array.npy", np.zeros(3))
+    answer = medfocus("scan", "mine", "--data", images)
+    assert "1 files hold several pictures: of each the first page alone is seen" in answer.out
+    assert "1 files are of kinds that are not read: .npy 1" in answer.out
