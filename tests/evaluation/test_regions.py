@@ -27,7 +27,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         logits = torch.from_numpy(np.stack(known["masks"])).float() * 2 - 1
         return logits.expand(len(points), -1, -1, -1), torch.tensor([known["scores"]])
 
-    monkeypatch.setattr(regions, "_encode", lambda model, image: [])
+    monkeypatch.setattr(regions, "_encode", lambda model, image, *, bicubic: [])
     monkeypatch.setattr(regions, "_answer", answer)
     return known
 
