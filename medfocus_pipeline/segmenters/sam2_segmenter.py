@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
-from medfocus_pipeline.devices import autocast, resolve_device
+from medfocus_pipeline.devices import autocast, resolve_device, settled_precision
 from medfocus_pipeline.masks.candidates import Limits, stability
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam2_pixels import normalised
@@ -97,7 +97,8 @@ class Sam2Segmenter:
         if compile_encoder:
             model.image_encoder.compile()
         with torch.inference_mode():
-            dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+            precision = settled_precision(model.device.type, config.precision)
+            dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             self._decoder = PromptDecoder(model, dtype=dtype)
             self._prompts = self._embed_points()
 

@@ -4,7 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from medfocus_pipeline.devices import autocast, calls_at_once, cores, resolve_device
+from medfocus_pipeline.devices import (
+    autocast,
+    calls_at_once,
+    cores,
+    resolve_device,
+    settled_precision,
+)
 from medfocus_pipeline.errors import ConfigError
 
 
@@ -33,11 +39,23 @@ def test_a_device_that_is_not_there_is_refused(device):
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)]
+    ("has", "precision", "dtype"),
+    [
+        (True, "bf16", torch.bfloat16),
+        (True, "fp32", torch.float32),
+        (False, "bf16", torch.float32),  # imitated in software, it is slower
+    ],
 )
-def test_autocast_follows_the_precision(precision, dtype):
+def test_autocast_follows_the_precision_that_suits_the_cpu(monkeypatch, has, precision, dtype):
+    monkeypatch.setattr("medfocus_pipeline.devices._cpu_has_bf16", lambda: has)
     with autocast("cpu", precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_a_gpu_takes_the_precision_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr("medfocus_pipeline.devices._cpu_has_bf16", lambda: False)
+    assert settled_precision("cuda", "bf16") == "bf16"
+    assert settled_precision("mps", "fp32") == "fp32"
 
 
 @pytest.mark.usefixtures("cpu_only")
