@@ -42,6 +42,7 @@ class AccessError(StoreError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``" Did you mean offline?"`` of a name that is nearly one of the known ones, else empty.
 
+    >>> from medfocus_pipeline.errors import did_you_mean
     >>> did_you_mean("oflfine", ["paper", "offline"])
     ' Did you mean offline?'
     """

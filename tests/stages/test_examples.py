@@ -13,6 +13,7 @@ MODULES = (
     "medfocus_pipeline",
     "medfocus_pipeline.classifier.classifier",
     "medfocus_pipeline.encoders.pooling",
+    "medfocus_pipeline.errors",
     "medfocus_pipeline.project.progress",
     "medfocus_pipeline.project.project",
     "medfocus_pipeline.types",
