@@ -23,7 +23,7 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
     problems = project.dataset.problems
     filled = embeddings.fill(runtime)
     for one in filled:
-        say_rate(one.what, one.computed, one.seconds)
+        say_rate(one.what, one.computed, one.seconds, unit=one.unit)
     if not filled:
         say(f"embed: all {len(project.dataset.files):,} images are done, nothing to do")
     problems |= project.dataset.problems

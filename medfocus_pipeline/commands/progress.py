@@ -131,9 +131,10 @@ def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:
         say(f"  … and {len(problems) - shown:,} more; medfocus scan --problems names them all")
 
 
-def say_rate(what: str, count: int, seconds: float) -> None:
-    """How many images a stage computed, and how fast."""
-    say(f"{what}: {count:,} images in {seconds:.1f} s, {count / max(seconds, 1e-9):.1f} images/s")
+def say_rate(what: str, count: int, seconds: float, *, unit: str = "images") -> None:
+    """How many images, or others, a stage computed, and how fast."""
+    rate = count / max(seconds, 1e-9)
+    say(f"{what}: {count:,} {unit} in {seconds:.1f} s, {rate:.1f} {unit}/s")
 
 
 def human(size: float) -> str:

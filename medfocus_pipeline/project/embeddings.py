@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +103,10 @@ class Embeddings:
             specs, rows = embedding.text_array_specs(encoder.dim), embedding.TEXT_SHARD_ROWS
             with stores.texts.writing(folder, specs, shard_rows=rows) as store:
                 job = _text_job(dataset, encoder)
-                what = f"{len(dataset.prompts):,} class prompts"
-                filled.append(
-                    fill_missing(store, stores.texts, job, runtime, what=what, progress=progress)
+                texts = fill_missing(
+                    *(store, stores.texts, job, runtime), what="class prompts", progress=progress
                 )
+                filled.append(replace(texts, unit="prompts"))
             stores = self.locate(download=True)
         for config, place in zip(self.configs, stores.embeddings, strict=True):
             if not _lacks(place):

@@ -26,12 +26,14 @@ class Filled:
         computed: number of rows.
         seconds: that it took.
         problems: image id -> why it has no row.
+        unit: what the rows are of.
     """
 
     what: str
     computed: int
     seconds: float
     problems: Mapping[str, str]
+    unit: str = "images"
 
 
 def fill_missing(
