@@ -40,6 +40,7 @@ BatchSize = Annotated[
 ]
 Workers = Annotated[int, typer.Option("--workers", help="Threads that read images.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any image is left out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The facts as JSON, for programs.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the configuration."),
@@ -108,6 +109,3 @@ def _assign(values: dict[str, Any], key: str, value: object) -> None:
             values[parent] = inner = {}
         values = inner
     values[last] = value
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="The facts as JSON, for programs.")]

@@ -18,7 +18,6 @@ from medfocus_pipeline.project.fits import fit_missing
 from medfocus_pipeline.project.plans import Plan, has_region, plan, split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import (
-    Located,
     Stores,
     encoder_label,
     locate_masks,
@@ -138,18 +137,14 @@ def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
     """The stores of these settings, made where they are missing."""
     if context.embed.needs_masks:
         place = locate_masks(context, dataset, context.masks)
-        if _incomplete(place):
+        if place.incomplete:
             masks.run(context, context.masks, runtime, strict=False)
     configs = context.embed.configs(auto=dataset.card.roi)
     stores = locate_stores(context, dataset, configs)
-    if any(map(_incomplete, stores.all())):
+    if any(place.incomplete for place in stores.all()):
         embed.run(context, context.embed, runtime, strict=False)
         stores = locate_stores(context, dataset, configs)
     return stores
-
-
-def _incomplete(place: Located) -> bool:
-    return place.store is None or bool(place.missing())
 
 
 def probe_row(row: Row) -> ProbeRow:

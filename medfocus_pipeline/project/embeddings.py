@@ -85,7 +85,7 @@ class Embeddings:
         project, stores = self.project, self.locate()
         check_masks(project.context, stores)
         project.context.remember(card=project.dataset.card_path, embed=self.plan)
-        if not any(map(_lacks, _own(stores))):
+        if not any(place.incomplete for place in _own(stores)):
             return []
         project.need_images()
         filled = self._compute(runtime or Runtime(), progress or project.progress)
@@ -99,7 +99,7 @@ class Embeddings:
         encoder = load_encoder(self.plan.encoder, weights, runtime)
         folder, dataset = self.project.context.folder, self.project.dataset
         filled = []
-        if isinstance(encoder, TextEncoder) and stores.texts and _lacks(stores.texts):
+        if isinstance(encoder, TextEncoder) and stores.texts and stores.texts.incomplete:
             specs, rows = embedding.text_array_specs(encoder.dim), embedding.TEXT_SHARD_ROWS
             with stores.texts.writing(folder, specs, shard_rows=rows) as store:
                 job = _text_job(dataset, encoder)
@@ -109,7 +109,7 @@ class Embeddings:
                 filled.append(replace(texts, unit="prompts"))
             stores = self.locate(download=True)
         for config, place in zip(self.configs, stores.embeddings, strict=True):
-            if not _lacks(place):
+            if not place.incomplete:
                 continue
             job, doing = _image_job(dataset, config, stores, encoder)
             specs, rows = embedding.array_specs(config, encoder), embedding.SHARD_ROWS
@@ -137,10 +137,6 @@ def check_masks(context: Context, stores: Stores) -> None:
 
 def _own(stores: Stores) -> Sequence[Located]:
     return [*stores.embeddings, *([stores.texts] if stores.texts else [])]
-
-
-def _lacks(place: Located) -> bool:
-    return place.store is None or bool(place.missing())
 
 
 def _text_job(dataset: Dataset, encoder: TextEncoder) -> JobMaker:

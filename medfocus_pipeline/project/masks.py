@@ -69,9 +69,8 @@ class Masks:
         """
         project = self.project
         place = self._locate()
-        missing = place.missing()
         project.context.remember(card=project.dataset.card_path, masks=self.config)
-        if place.store is not None and not missing:
+        if not place.incomplete:
             return None
         project.need_images()
         place = self._locate(download=True)

@@ -51,6 +51,11 @@ class Located:
         index = self.store.index() if self.store else Index({}, {})
         return missing_rows(index, self.ids)
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether the store is not there, or lacks a row."""
+        return self.store is None or bool(self.missing())
+
     @contextmanager
     def writing(
         self, dataset: Path, specs: Iterable[ArraySpec], *, shard_rows: int
