@@ -29,6 +29,10 @@ def run(output: Path, *, quick: bool) -> None:
         results["embeddings"] = stage_one.embeddings(
             Path(folder), images=32 if quick else 126, repeats=repeats
         )
+        err.print("embeddings: every feature part and `pooled` alone in turn")
+        results["feature_parts"] = stage_one.parts(
+            Path(folder), images=16 if quick else 63, repeats=repeats
+        )
         err.print("masks: bare segmenter and stage in turn")
         results["masks_threshold"] = stage_one.masks_threshold(
             Path(folder), images=32 if quick else 96, repeats=repeats

@@ -10,16 +10,20 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import (
     EfficientNetLiteConfig,
     EmbedConfig,
+    EncoderConfig,
+    LiteClipConfig,
     MasksConfig,
     Runtime,
     Sam2Config,
@@ -28,16 +32,17 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders import find_weights, load_encoder
+from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.sam.sam2 import random_model
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter
 from medfocus_pipeline.segmenters.threshold import load as load_threshold
 from medfocus_pipeline.stores.catalog import size_of
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.job import Job, compute_all
+from medfocus_pipeline.stores.job import Block, Job, compute_all
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, create
-from medfocus_pipeline.types import JSON, ModelIdentity
+from medfocus_pipeline.types import JSON, Candidates, ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from tests.bench.pictures import write_pictures
 
@@ -68,6 +73,62 @@ def embeddings(folder: Path, *, images: int, repeats: int) -> JSON:
         bare = _bare(lambda batch: embedding.encode(batch, encoder), job, list(paths))
         stage = _Stage(folder / "embeddings", recipe, specs, embedding.SHARD_ROWS, list(paths), job)
         return _compare(bare, stage, images, repeats)
+
+
+def parts(folder: Path, *, images: int, repeats: int) -> JSON:
+    """Every feature part of an image and its region, against `pooled` of the image alone.
+
+    Both sides decode, prepare and run the network once; candidates are in memory.
+    """
+    paths = _paths(folder, images, _SIDE)
+    masks = MasksConfig(segmenter=ThresholdConfig())
+    segmenter = load_threshold(masks, Weights(ModelIdentity("threshold"), {}), Runtime())
+    pictures = {name: read_image(path) for name, path in paths.items()}
+    found = dict(zip(paths, segmenter.segment(list(pictures.values())), strict=True))
+    return {
+        encoder.name: _parts(encoder, paths, found.__getitem__, repeats)
+        for encoder in (EfficientNetLiteConfig(), LiteClipConfig())
+    }
+
+
+def _parts(
+    encoder: EncoderConfig,
+    paths: Mapping[str, Path],
+    candidates: Callable[[str], Candidates],
+    repeats: int,
+) -> JSON:
+    weights = find_weights(encoder, FileHashes(), download=False)
+    if weights is None:
+        raise ValueError("the weights are in packages that MedFocus depends on")
+    network = load_encoder(encoder, weights, Runtime())
+    ids = list(paths)
+
+    def whole(config: EmbedConfig, found: Callable[[str], Candidates] | None) -> None:
+        job = embedding.job(
+            network, config, lambda name: read_image(paths[name]), found, batch_size=None, workers=2
+        )
+        if found is None:
+            job = replace(job, compute=partial(_pooled_alone, network))
+        compute_all(job, [job.load(id_) for id_ in ids])
+
+    config = EmbedConfig(encoder=encoder, focus="original", roi_parts=True)
+    sides = (
+        partial(whole, config.model_copy(update={"roi_parts": False}), None),
+        partial(whole, config, candidates),
+    )
+    for side in sides:
+        side()
+    pairs = [(_seconds(sides[0]), _seconds(sides[1])) for _ in range(repeats)]
+    return {
+        "pooled_seconds": statistics.median(pair[0] for pair in pairs),
+        "all_parts_seconds": statistics.median(pair[1] for pair in pairs),
+        "all_parts_over_pooled": statistics.median(pair[1] / pair[0] for pair in pairs),
+    }
+
+
+def _pooled_alone(encoder: Encoder, batch: Sequence[embedding.Prepared]) -> Block:
+    rows = encoder.encode(np.concatenate([one.pictures for one in batch])).pooled
+    return Block({"pooled": rows.astype(np.float16)}, {})
 
 
 def masks_threshold(folder: Path, *, images: int, repeats: int) -> JSON:
