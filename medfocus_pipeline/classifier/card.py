@@ -7,20 +7,11 @@ from dataclasses import dataclass
 
 from medfocus_pipeline.classifier.pack import PackConfig
 from medfocus_pipeline.evaluation.diagnostics import Recall
+from medfocus_pipeline.evaluation.metrics import label
 from medfocus_pipeline.evaluation.statistics import Interval
 from medfocus_pipeline.types import JSON, join_parts
 
 NOTICE = "Research use only. Not a medical device: not for diagnosis, triage or treatment."
-
-SCORES: Mapping[str, str] = {
-    "accuracy": "accuracy",
-    "accuracy_clean": "accuracy, clean test images",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "auroc": "AUROC",
-    "ece": "expected calibration error (lower is better)",
-}
-"""Column of the results -> what the card calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +37,7 @@ class Measured:
         seeds: number of runs.
         test_images: of each.
         clean_images: of these, not among the training images by bytes or pixels.
-        scores: column of `SCORES` -> figure.
+        scores: name of a score -> figure.
         recalls: of the classes, over seeds, in the order of the classes.
     """
 
@@ -131,7 +122,7 @@ def _chosen(settings: JSON) -> str:
 
 def _figures(measured: Measured) -> str:
     lines = [
-        f"| {SCORES[name]} | {_number(score.own)} | {_number(score.mean)} | "
+        f"| {label(name)} | {_number(score.own)} | {_number(score.mean)} | "
         f"{_span(score.interval)} |"
         for name, score in measured.scores.items()
     ]

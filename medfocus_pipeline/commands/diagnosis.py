@@ -4,20 +4,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.answers import Answers, read_answers
 from medfocus_pipeline.evaluation.diagnostics import (
-    Answers,
     class_recalls,
     confusion_matrix,
-    read_answers,
     reliability,
 )
-from medfocus_pipeline.evaluation.statistics import budget_of
+from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.evaluation.sweep import Run
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report.table import heading
@@ -34,39 +30,26 @@ def write(folder: Path, lines: Mapping[str, Sequence[Run]], *, classes: Sequence
         lines: label -> runs, all of which have a result.
         classes: names of the K classes.
     """
-    rows = {row["run_key"]: row for row in results.read(folder).to_pylist()}
     keys = {run.key for runs in lines.values() for run in runs}
     answers = read_answers(results.read(folder, "predictions"), keys)
-    found = {
-        label: _budgets([rows[run.key] for run in runs], answers, classes)
-        for label, runs in lines.items()
-        if runs
-    }
+    found = {label: _budgets(runs, answers, classes) for label, runs in lines.items() if runs}
     path = folder / FILE
     with disk_errors(folder):
         write_text(path, json.dumps(found, indent=1) + "\n")
     return path
 
 
-def _budgets(
-    rows: Sequence[Mapping[str, Any]], answers: Mapping[str, Answers], classes: Sequence[str]
-) -> JSON:
-    groups: dict[Budget, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(budget_of(row), []).append(row)
-    return {
-        heading(budget): _cell(own, [answers[row["run_key"]] for row in own], classes)
-        for budget, own in groups.items()
-    }
+def _budgets(runs: Sequence[Run], answers: Mapping[str, Answers], classes: Sequence[str]) -> JSON:
+    groups: dict[Budget, list[Answers]] = {}
+    for run in runs:
+        groups.setdefault(run.budget, []).append(answers[run.key])
+    return {heading(budget): _cell(own, classes) for budget, own in groups.items()}
 
 
-def _cell(
-    rows: Sequence[Mapping[str, Any]], answers: Sequence[Answers], classes: Sequence[str]
-) -> JSON:
+def _cell(answers: Sequence[Answers], classes: Sequence[str]) -> JSON:
     recalls = class_recalls(answers, n_classes=len(classes))
-    means = {name: [row[name] for row in rows] for name in ("auroc", "ece", "macro_f1")}
     return {
-        **{name: _mean(values) for name, values in means.items()},
+        **{name: _number(mean_score(name, answers)) for name in ("auroc", "ece", "macro_f1")},
         "recall": {
             name: [_number(one.mean), _number(one.spread)]
             for name, one in zip(classes, recalls, strict=True)
@@ -78,11 +61,6 @@ def _cell(
             if one.count
         ],
     }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _number(value: float) -> float | None:

@@ -72,9 +72,9 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     folder = out or context.folder / "models" / _name(found.run)
     figures = measured(context, table, found)
     write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
-    row = found.own
     say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
-    say(f"accuracy on {row['n_test']:,} test images: {row['accuracy']:.3f}, as stored")
+    accuracy = figures.scores["accuracy"].own
+    say(f"accuracy on {figures.test_images:,} test images: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
     return 0
 

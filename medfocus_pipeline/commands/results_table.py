@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
@@ -15,8 +17,9 @@ from medfocus_pipeline.commands.progress import out, say
 from medfocus_pipeline.datasets.audit import leak_warning
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
-from medfocus_pipeline.evaluation.diagnostics import read_answers
+from medfocus_pipeline.evaluation.scores import TABLE, scored
 from medfocus_pipeline.evaluation.statistics import (
     curve_areas,
     scores_by_budget,
@@ -69,11 +72,14 @@ def build(
         reference: label of the row that others are tested against; None tests nothing.
     """
     shown = _distinct(shown)
-    found = {row["run_key"]: row for row in results.read(folder).to_pylist()}
+    keys = pa.array({run.key for one in shown for run in one.runs}, pa.string())
+    runs, predictions = results.read(folder), results.read(folder, "predictions")
+    runs = scored(runs.filter(pc.is_in(runs["run_key"], keys)), predictions, TABLE)
+    found = {row["run_key"]: row for row in runs.to_pylist()}
     rows = {one.label: [found[run.key] for run in one.runs] for one in shown if one.runs}
     compared: dict[tuple[str, Budget], Comparison] = {}
     if reference in rows and len(rows) > 1:
-        comparisons = compare(rows, results.read(folder, "predictions"), reference=reference)
+        comparisons = compare(rows, predictions, reference=reference)
         compared = {(one.label, one.budget): one for one in comparisons}
     lines = [
         _line(one, rows.get(one.label, []), compared, paper.get(one.method, {})) for one in shown
@@ -81,16 +87,16 @@ def build(
     budgets = list(dict.fromkeys(run.budget for one in shown for run in one.runs))
     details = [f"{one.label}: {one.detail}" for one in shown if one.detail]
     notes = _notes(lines, rows, compared, reference)
-    keys = [row["run_key"] for own in rows.values() for row in own[:1]][:1]
-    majority = _majority(folder, keys, classes) if classes else None
+    any_run = [row["run_key"] for own in rows.values() for row in own[:1]][:1]
+    majority = _majority(predictions, any_run, classes) if classes else None
     return ResultsTable(title, budgets, lines, [*notes, *details], majority)
 
 
 def _majority(
-    folder: Path, run_keys: Sequence[str], classes: Sequence[str]
+    predictions: pa.Table, run_keys: Sequence[str], classes: Sequence[str]
 ) -> tuple[str, float] | None:
     """The most frequent class of the test images of a run, and its share."""
-    for answers in read_answers(results.read(folder, "predictions"), run_keys).values():
+    for answers in read_answers(predictions, run_keys).values():
         counts = np.bincount(answers.labels, minlength=len(classes))
         if len(counts) == len(classes) and counts.sum():
             place = int(counts.argmax())

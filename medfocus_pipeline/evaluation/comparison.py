@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.evaluation.diagnostics import Answers, read_answers
+from medfocus_pipeline.evaluation.answers import Answers, read_answers
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.statistics import (
     Interval,

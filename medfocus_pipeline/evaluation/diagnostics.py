@@ -1,41 +1,14 @@
 """Where a head errs: recall by class, the confusion matrix, and how far its confidence is right."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from medfocus_pipeline.errors import DataError, StoreError
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.evaluation.answers import Answers
 from medfocus_pipeline.evaluation.metrics import CALIBRATION_BINS, NAN
 from medfocus_pipeline.types import IntArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What one run said about its n test images, in an order that runs of one test set share.
-
-    Attributes:
-        images: ``(n,) int64``, a number for each image id, the same in all answers that were
-            read together; byte-equal files have the same one.
-        labels: ``(n,) int64``, the true class index.
-        predicted: ``(n,) int64``.
-        confidence: ``(n,) float64`` in [0, 1], the greatest probability, as stored in float32.
-    """
-
-    images: IntArray
-    labels: IntArray
-    predicted: IntArray
-    confidence: NDArray[np.float64]
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """``(n,) bool``."""
-        right: NDArray[np.bool_] = self.labels == self.predicted
-        return right
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +41,6 @@ class Reliability:
     count: int
     confidence: float
     accuracy: float
-
-
-def read_answers(
-    predictions: pa.Table, run_keys: Collection[str], *, clean: bool = False
-) -> dict[str, Answers]:
-    """The answers of some runs, each sorted by image and label, so that equal test sets align.
-
-    Args:
-        predictions: rows of `results.PREDICTIONS`, also those of other runs.
-        clean: only test images that are not among the training images.
-
-    Returns:
-        Run key -> answers; empty ones for a run without a clean image.
-
-    Raises:
-        StoreError: a run has no predictions.
-    """
-    wanted = sorted(set(run_keys))
-    table = predictions.filter(pc.is_in(predictions["run_key"], pa.array(wanted, pa.string())))
-    lost = set(wanted) - set(table["run_key"].unique().to_pylist())
-    if lost:
-        raise StoreError(
-            f"{len(lost)} of {len(wanted)} runs have a result and no predictions, the first is "
-            f"{min(lost)[:8]}. Remove the data set's results folder, then run: make probe"
-        )
-    if clean:
-        table = table.filter(table["clean"])
-    images, labels = _codes(table["image_id"]), _integers(table["class_index"])
-    predicted, confidence = _integers(table["predicted"]), _greatest(table["probabilities"])
-    numbers = {key: number for number, key in enumerate(wanted)}
-    runs = np.array([numbers[key] for key in table["run_key"].to_pylist()], dtype=np.int64)
-    order = np.lexsort((labels, images, runs))
-    edges = np.searchsorted(runs[order], np.arange(len(wanted) + 1))
-    rows = {key: order[edges[number] : edges[number + 1]] for key, number in numbers.items()}
-    return {
-        key: Answers(images[own], labels[own], predicted[own], confidence[own])
-        for key, own in rows.items()
-    }
 
 
 def confusion_matrix(answers: Sequence[Answers], *, n_classes: int) -> IntArray:
@@ -183,29 +118,3 @@ def reliability(answers: Sequence[Answers], *, bins: int = CALIBRATION_BINS) -> 
 
 def _share(total: float, count: int) -> float:
     return float(total / count) if count else NAN
-
-
-def _integers(column: pa.ChunkedArray) -> IntArray:
-    # Not to_numpy(), which imports pandas where it is installed: half a second.
-    chunks: list[NDArray[Any]] = [np.from_dlpack(chunk) for chunk in column.chunks]
-    return np.concatenate([np.empty(0, np.int64), *chunks])
-
-
-def _codes(column: pa.ChunkedArray) -> IntArray:
-    """A number for each text, in the order of their first occurrence."""
-    chunks: list[NDArray[Any]] = [
-        np.from_dlpack(chunk.indices) for chunk in column.dictionary_encode().chunks
-    ]
-    return np.concatenate([np.empty(0, np.int64), *chunks])
-
-
-def _greatest(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """Greatest value of each list; the lists may differ in length, none is empty."""
-    parts = [np.empty(0)]
-    for chunk in column.chunks:
-        if len(chunk):
-            lengths = np.from_dlpack(chunk.value_lengths())
-            starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-            values = np.from_dlpack(chunk.flatten())
-            parts.append(np.maximum.reduceat(values, starts).astype(np.float64))
-    return np.concatenate(parts)

@@ -1,108 +1,124 @@
-"""Scores of predicted probabilities against the truth."""
+"""Scores of a run's answers, the table of implementations."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.types import IntArray
+from medfocus_pipeline.errors import ConfigError, did_you_mean
+from medfocus_pipeline.evaluation.answers import Answers
 
 CALIBRATION_BINS = 15
 NAN = float("nan")
+ON_CLEAN = "_clean"
+"""Ends the name of a score that counts only test images which are not among the training images."""
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Scores of one run on one test set; nan where a score is not defined.
-
-    Attributes:
-        accuracy: share of images whose most probable class is the true one, [0, 1].
-        balanced_accuracy: mean recall of the classes that the test set has, [0, 1].
-        macro_f1: mean F1 of the classes that are in the truth or the predictions, [0, 1].
-        auroc: area under the ROC curve, mean over one class against the rest, [0, 1];
-            nan if a class of the data set is absent from the test set.
-        ece: expected calibration error, [0, 1].
-    """
-
-    accuracy: float
-    balanced_accuracy: float
-    macro_f1: float
-    auroc: float
-    ece: float
+def accuracy(answers: Answers) -> float:
+    """Share of images whose most probable class is the true one, [0, 1]."""
+    return float(answers.correct.mean())
 
 
-def score(probabilities: NDArray[np.float64], labels: IntArray, *, n_classes: int) -> Metrics:
-    """All scores of one run.
+def balanced_accuracy(answers: Answers) -> float:
+    """Mean recall of the classes that the test set has, [0, 1]."""
+    from sklearn.metrics import recall_score
 
-    Args:
-        probabilities: ``(n, K) float64``, rows sum to 1.
-        labels: ``(n,) int64`` in 0 .. K - 1.
-        n_classes: K, classes of the data set, also those that the test set lacks.
-
-    Raises:
-        DataError: shapes or labels do not fit each other.
-    """
-    if probabilities.shape != (len(labels), n_classes):
-        raise DataError(
-            f"Probabilities have the shape {probabilities.shape}, expected "
-            f"{(len(labels), n_classes)}: one row an image, one column a class."
-        )
-    if len(labels) == 0:
-        return Metrics(NAN, NAN, NAN, NAN, NAN)
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise DataError(
-            f"Labels run from {labels.min()} to {labels.max()}, expected 0 to {n_classes - 1}."
-        )
-    from sklearn.metrics import f1_score, recall_score
-
-    predicted = probabilities.argmax(axis=1)
-    seen = np.unique(labels)
-    return Metrics(
-        accuracy=accuracy(probabilities, labels),
-        balanced_accuracy=float(recall_score(labels, predicted, labels=seen, average="macro")),
-        macro_f1=float(f1_score(labels, predicted, average="macro")),
-        auroc=auroc(probabilities, labels),
-        ece=calibration_error(probabilities, labels),
-    )
+    seen = np.unique(answers.labels)
+    return float(recall_score(answers.labels, answers.predicted, labels=seen, average="macro"))
 
 
-def accuracy(probabilities: NDArray[np.float64], labels: IntArray) -> float:
-    """Share of images whose most probable class is the true one; nan without images."""
-    if len(labels) == 0:
-        return NAN
-    return float((probabilities.argmax(axis=1) == labels).mean())
+def macro_f1(answers: Answers) -> float:
+    """Mean F1 of the classes that are in the truth or the predictions, [0, 1]."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(answers.labels, answers.predicted, average="macro"))
 
 
-def auroc(probabilities: NDArray[np.float64], labels: IntArray) -> float:
-    """Mean over the classes of the area under the ROC curve, one class against the rest.
-
-    Args:
-        probabilities: ``(n, K) float64``.
-        labels: ``(n,) int64``.
+def auroc(answers: Answers) -> float:
+    """Mean over the classes of the area under the ROC curve, one class against the rest, [0, 1].
 
     Returns:
         nan if a class has no image, or all of them.
     """
     from sklearn.metrics import roc_auc_score
 
-    truth = labels[:, None] == np.arange(probabilities.shape[1])
+    truth = answers.labels[:, None] == np.arange(answers.probabilities.shape[1])
     if truth.all(axis=0).any() or not truth.any(axis=0).all():
         return NAN
-    return float(roc_auc_score(truth, probabilities, average="macro"))
+    return float(roc_auc_score(truth, answers.probabilities, average="macro"))
 
 
-def calibration_error(
-    probabilities: NDArray[np.float64], labels: IntArray, *, bins: int = CALIBRATION_BINS
-) -> float:
-    """Expected calibration error: bins of equal width over the confidence.
+def calibration_error(answers: Answers, *, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error, [0, 1]: bins of equal width over the confidence.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3:
     sum over the bins of share of images x |accuracy - mean confidence|. Bin m is
     ((m - 1) / M, m / M]; the confidence is the greatest probability.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(index, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    index = np.clip(np.ceil(answers.confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    weights = answers.correct - answers.confidence
+    gaps = np.bincount(index, weights=weights, minlength=bins)
+    return float(np.abs(gaps).sum() / len(answers.labels))
+
+
+class Metric(NamedTuple):
+    """One score of a run.
+
+    Attributes:
+        measure: answers, at least one -> the score; nan where it is not defined.
+        label: what people call it.
+    """
+
+    measure: Callable[[Answers], float]
+    label: str
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric(accuracy, "accuracy"),
+    "balanced_accuracy": Metric(balanced_accuracy, "balanced accuracy"),
+    "macro_f1": Metric(macro_f1, "macro F1"),
+    "auroc": Metric(auroc, "AUROC"),
+    "ece": Metric(calibration_error, "expected calibration error (lower is better)"),
+}
+"""By name, which is the column's too."""
+
+
+def find(name: str) -> Metric:
+    """The metric of a name.
+
+    Raises:
+        ConfigError: there is none; the known ones are listed.
+    """
+    if name not in METRICS:
+        raise ConfigError(
+            f"There is no metric {name!r}.{did_you_mean(name, METRICS)} Known metrics: "
+            f"{', '.join(METRICS)}; each also with {ON_CLEAN} behind it."
+        )
+    return METRICS[name]
+
+
+def label(name: str) -> str:
+    """What people call a score.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    own = find(name.removesuffix(ON_CLEAN)).label
+    return f"{own}, clean test images" if name.endswith(ON_CLEAN) else own
+
+
+def measure(name: str, answers: Answers) -> float:
+    """One score of a run; nan without images.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    metric = find(name)
+    return metric.measure(answers) if len(answers.labels) else NAN
+
+
+def mean_score(name: str, answers: Sequence[Answers]) -> float:
+    """Mean of a score over the runs in which it is defined; nan if there is none."""
+    scores = np.array([measure(name, one) for one in answers])
+    known = scores[np.isfinite(scores)]
+    return float(known.mean()) if len(known) else NAN

@@ -29,12 +29,6 @@ RESULTS = pa.schema(
         ("n_train", pa.int32()),
         ("n_test", pa.int32()),
         ("n_test_clean", pa.int32()),
-        ("accuracy", pa.float64()),
-        ("accuracy_clean", pa.float64()),
-        ("balanced_accuracy", pa.float64()),
-        ("macro_f1", pa.float64()),
-        ("auroc", pa.float64()),
-        ("ece", pa.float64()),
         ("seconds", pa.float64()),
         ("chosen", pa.string()),
         ("subset_key", pa.string()),
@@ -44,9 +38,9 @@ RESULTS = pa.schema(
     ]
 )
 """One row a run. ``fraction`` is in percent, null for a run by shots, and the other way round.
-Scores are in [0, 1]; ``auroc`` is null where the test images lack a class, ``accuracy_clean``
-where no test image is clean. ``focus`` joins its modes with ``+``, ``embedding_keys`` with a
-comma; ``chosen`` is JSON; ``seconds`` is the fit's, shared by runs that share one."""
+Scores are computed from `PREDICTIONS`, see `evaluation.scores`. ``focus`` joins its modes with
+``+``, ``embedding_keys`` with a comma; ``chosen`` is JSON; ``seconds`` is the fit's, shared by runs
+that share one."""
 
 PREDICTIONS = pa.schema(
     [
@@ -55,11 +49,14 @@ PREDICTIONS = pa.schema(
         ("path", pa.string()),
         ("clean", pa.bool_()),
         ("class_index", pa.int32()),
+        ("class_name", pa.string()),
         ("predicted", pa.int32()),
+        ("predicted_name", pa.string()),
         ("probabilities", pa.list_(pa.float32())),
     ]
 )
-"""One row for each run and test image; ``path`` is the image's when the run was made."""
+"""One row for each run and test image; ``path`` is the image's when the run was made;
+names are null in a file from before they were kept."""
 
 SUBSETS = pa.schema(
     [
@@ -72,6 +69,9 @@ SUBSETS = pa.schema(
 Kind: TypeAlias = Literal["subsets", "predictions", "results"]
 
 FILES: dict[Kind, pa.Schema] = {"subsets": SUBSETS, "predictions": PREDICTIONS, "results": RESULTS}
+
+_NEWER = ("class_name", "predicted_name")
+"""Columns that older files lack."""
 
 _AGAIN = "Run: medfocus cache verify --repair, which removes it, then: make probe"
 
@@ -93,9 +93,20 @@ def read(folder: Path, name: Kind = "results") -> pa.Table:
         table = read_table(path, owner=name)
     except DamagedError as error:
         raise DamagedError(f"{error}. {_AGAIN}") from error
-    if not table.schema.equals(schema):
+    return _current(table, schema, path)
+
+
+def _current(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+    """The columns of this version; a file from before it has scores, and no names of classes."""
+    columns: list[pa.ChunkedArray | pa.Array | None] = []
+    for field in schema:
+        known = field.name in table.column_names
+        newer = pa.nulls(len(table), field.type) if field.name in _NEWER else None
+        columns.append(table[field.name] if known else newer)
+    found = [None if column is None else column.type for column in columns]
+    if found != schema.types:
         raise DamagedError(f"{path} is of another version. {_AGAIN}")
-    return table
+    return pa.table(columns, schema=schema)
 
 
 def predictions_of(folder: Path, run_key: str) -> list[dict[str, Any]]:
@@ -180,7 +191,8 @@ def summarise(runs: Iterable[Mapping[str, Any]]) -> dict[Budget, Cell]:
     """Accuracy over seeds, by budget.
 
     Args:
-        runs: rows of `RESULTS` that differ in budget and seed only.
+        runs: rows with the scores of the table, see `evaluation.scores`, that differ in budget and
+            seed only.
     """
     groups: dict[Budget, list[tuple[float, float]]] = {}
     for row in runs:

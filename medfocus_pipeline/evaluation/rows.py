@@ -1,12 +1,10 @@
 """From a run's outcome to its rows in the results files."""
 
 import json
-import math
 
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.evaluation.metrics import accuracy, score
 from medfocus_pipeline.evaluation.results import PREDICTIONS
 from medfocus_pipeline.evaluation.sweep import Outcome, Run
 from medfocus_pipeline.features import FeatureTable
@@ -16,9 +14,6 @@ from medfocus_pipeline.types import JSON
 def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
     """The row of `results.RESULTS`."""
     run, keys = outcome.run, table.keys
-    labels = table.labels[table.test]
-    scores = score(outcome.probabilities, labels, n_classes=len(table.classes))
-    clean = accuracy(outcome.probabilities[table.clean], labels[table.clean])
     return {
         "run_key": run.key,
         "dataset": table.dataset,
@@ -30,14 +25,8 @@ def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
         **budget_columns(run),
         "seed": run.seed,
         "n_train": len(run.subset),
-        "n_test": len(labels),
+        "n_test": len(table.test),
         "n_test_clean": int(table.clean.sum()),
-        "accuracy": scores.accuracy,
-        "accuracy_clean": none_if_nan(clean),
-        "balanced_accuracy": scores.balanced_accuracy,
-        "macro_f1": scores.macro_f1,
-        "auroc": none_if_nan(scores.auroc),
-        "ece": scores.ece,
         "seconds": outcome.seconds,
         "chosen": json.dumps(outcome.chosen, sort_keys=True),
         "subset_key": run.subset_key,
@@ -56,13 +45,16 @@ def subset_row(table: FeatureTable, run: Run) -> JSON:
 def prediction_rows(table: FeatureTable, outcome: Outcome) -> pa.Table:
     """The rows of `results.PREDICTIONS`, one for each test image."""
     probabilities = outcome.probabilities.astype(np.float32)
+    labels, predicted = table.labels[table.test], outcome.probabilities.argmax(axis=1)
     columns = {
         "run_key": [outcome.run.key] * len(table.test),
         "image_id": [table.image_ids[row] for row in table.test],
         "path": [table.paths[row] for row in table.test],
         "clean": table.clean,
-        "class_index": table.labels[table.test].astype(np.int32),
-        "predicted": outcome.probabilities.argmax(axis=1).astype(np.int32),
+        "class_index": labels.astype(np.int32),
+        "class_name": [table.classes[label] for label in labels],
+        "predicted": predicted.astype(np.int32),
+        "predicted_name": [table.classes[label] for label in predicted],
         "probabilities": list(probabilities),
     }
     return pa.table(columns, schema=PREDICTIONS)
@@ -76,8 +68,3 @@ def budget_columns(run: Run) -> JSON:
         "fraction": None if by_shots else float(amount),
         "shots": int(amount) if by_shots else None,
     }
-
-
-def none_if_nan(value: float) -> float | None:
-    """Undefined scores are null in Parquet."""
-    return None if math.isnan(value) else value

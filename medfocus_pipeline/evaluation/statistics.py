@@ -17,7 +17,7 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 
 Row: TypeAlias = Mapping[str, Any]
-"""One row of `results.RESULTS`."""
+"""One row of `results.RESULTS`, with scores where they are read."""
 
 Scores: TypeAlias = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def scores_by_budget(rows: Sequence[Row], *, column: str = "accuracy") -> dict[B
 
     Args:
         rows: runs that differ in budget and seed only.
-        column: of `results.RESULTS`, e.g. ``accuracy_clean`` or ``auroc``.
+        column: a score, e.g. ``accuracy_clean`` or ``auroc``, see `evaluation.scores`.
     """
     groups: dict[Budget, list[float]] = {}
     for row in sorted(rows, key=lambda row: int(row["seed"])):

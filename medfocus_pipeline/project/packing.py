@@ -4,18 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.card import SCORES, Measured, Origin, Score
+from medfocus_pipeline.classifier.card import Measured, Origin, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.diagnostics import class_recalls, read_answers
+from medfocus_pipeline.evaluation.answers import read_answers
+from medfocus_pipeline.evaluation.diagnostics import class_recalls
 from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.scores import ALL, scored
 from medfocus_pipeline.evaluation.statistics import Row, t_interval
 from medfocus_pipeline.evaluation.sweep import Run, fit, predict, to_fit
 from medfocus_pipeline.features import FeatureTable
@@ -190,18 +194,23 @@ def origin(dataset: Dataset) -> Origin:
 
 def measured(context: Context, table: FeatureTable, found: Found) -> Measured:
     """What the run and those of other seeds were measured to do."""
-    own = found.own
+    folder = context.folder / "results"
     keys = [row["run_key"] for row in found.rows]
-    answers = read_answers(results.read(context.folder / "results", "predictions"), keys)
+    runs = results.read(folder)
+    runs = runs.filter(pc.is_in(runs["run_key"], pa.array(keys, pa.string())))
+    predictions = results.read(folder, "predictions")
+    rows = scored(runs, predictions).to_pylist()
+    answers = read_answers(predictions, keys)
     return Measured(
         seeds=len(found.rows),
-        test_images=own["n_test"],
-        clean_images=own["n_test_clean"],
-        scores={name: _score(found.rows, own, name) for name in SCORES},
+        test_images=found.own["n_test"],
+        clean_images=found.own["n_test_clean"],
+        scores={name: _score(rows, found.run.key, name) for name in ALL},
         recalls=class_recalls(list(answers.values()), n_classes=len(table.classes)),
     )
 
 
-def _score(rows: Sequence[Row], own: Row, name: str) -> Score:
-    values = np.array([NAN if row[name] is None else row[name] for row in rows])
-    return Score(NAN if own[name] is None else own[name], float(values.mean()), t_interval(values))
+def _score(rows: Sequence[Row], key: str, name: str) -> Score:
+    values = {row["run_key"]: NAN if row[name] is None else row[name] for row in rows}
+    seeds = np.array(list(values.values()))
+    return Score(values[key], float(seeds.mean()), t_interval(seeds))

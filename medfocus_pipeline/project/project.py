@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from medfocus_pipeline.datasets.splits import Split
-    from medfocus_pipeline.evaluation.results import Kind
     from medfocus_pipeline.features import FeatureTable
     from medfocus_pipeline.project.plans import Plan
     from medfocus_pipeline.project.regions import Region, Regions
@@ -243,19 +242,40 @@ class Project:
         """Where results, predictions and subsets are."""
         return self.context.folder / "results"
 
-    def results(self, name: "Kind" = "results") -> "pa.Table":
-        """What was measured so far, as an Arrow table.
+    def results(self, *metrics: str) -> "pa.Table":
+        """What was measured so far, as an Arrow table with a row a run.
 
         Args:
-            name: `results`, a row a run; `predictions`, a row a run and test image; `subsets`,
-                the training images of each run.
+            metrics: scores to compute from the predictions, such as ``auroc`` or
+                ``accuracy_clean``; without any named, all there are.
 
         Raises:
+            ConfigError: there is no such metric.
             StoreError: a file is damaged, or cannot be read now.
+        """
+        from medfocus_pipeline.evaluation.scores import ALL, read_scored
+
+        return read_scored(self.results_folder, metrics or ALL)
+
+    def predictions(self) -> "pa.Table":
+        """What each run said of each test image, as an Arrow table.
+
+        Raises:
+            StoreError: the file is damaged, or cannot be read now.
         """
         from medfocus_pipeline.evaluation import results
 
-        return results.read(self.results_folder, name)
+        return results.read(self.results_folder, "predictions")
+
+    def subsets(self) -> "pa.Table":
+        """The training images of each subset that a result names, as an Arrow table.
+
+        Raises:
+            StoreError: the file is damaged, or cannot be read now.
+        """
+        from medfocus_pipeline.evaluation import results
+
+        return results.read(self.results_folder, "subsets")
 
     def candidates(self, image_id: str) -> Candidates:
         """The candidate masks of an image.

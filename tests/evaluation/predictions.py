@@ -37,7 +37,9 @@ def predictions(
         "path": [f"{n}.png" for n in range(count)],
         "clean": list(clean) or [True] * count,
         "class_index": list(labels),
+        "class_name": [f"class {n}" for n in labels],
         "predicted": list(predicted),
+        "predicted_name": [f"class {n}" for n in predicted],
         "probabilities": probabilities,
     }
     return pa.table(columns, schema=PREDICTIONS)

@@ -3,11 +3,11 @@ import pyarrow as pa
 import pytest
 
 from medfocus_pipeline.errors import DataError, StoreError
+from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.diagnostics import (
     Recall,
     class_recalls,
     confusion_matrix,
-    read_answers,
     reliability,
 )
 from medfocus_pipeline.evaluation.metrics import calibration_error
@@ -89,12 +89,14 @@ def test_the_bins_are_those_of_the_calibration_error() -> None:
     labels = rng.integers(0, 3, 500)
     table = predictions("one", probabilities.argmax(1).tolist(), labels.tolist(), n_classes=3)
     column = pa.array(list(probabilities), pa.list_(pa.float32()))
-    table = table.set_column(6, table.schema.field(6), column)
-    bins = reliability([*read_answers(table, ["one"]).values()])
+    place = table.schema.get_field_index("probabilities")
+    table = table.set_column(place, table.schema.field(place), column)
+    [answers] = read_answers(table, ["one"]).values()
+    bins = reliability([answers])
     assert len(bins) == 15
     assert sum(one.count for one in bins) == 500
     error = sum(one.count / 500 * abs(one.accuracy - one.confidence) for one in bins if one.count)
-    assert error == pytest.approx(calibration_error(probabilities.astype(np.float64), labels))
+    assert error == pytest.approx(calibration_error(answers))
     for one in bins:
         assert one.count == 0 or one.low < one.confidence <= one.high
 

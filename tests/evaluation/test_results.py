@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from medfocus_pipeline.config import LinearConfig, ProbeConfig
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.metrics import score
+from medfocus_pipeline.evaluation import metrics, results
+from medfocus_pipeline.evaluation.metrics import METRICS, Metric
 from medfocus_pipeline.evaluation.results import Cell, summarise
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
+from medfocus_pipeline.evaluation.scores import ALL, read_scored
 from medfocus_pipeline.evaluation.sweep import Outcome, plan_runs
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.sealed import write_table
@@ -91,20 +93,53 @@ def test_what_is_appended_is_read_again_with_its_types(tmp_path: Path, table: Fe
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.parquet" for name in NAMES}
 
 
-def test_a_row_holds_the_scores_and_the_keys_of_what_it_came_from(table: FeatureTable) -> None:
-    outcome = outcomes_of(table)[0]
-    row = result_row(table, outcome)
-    labels = table.labels[table.test]
-    scores = score(outcome.probabilities, labels, n_classes=3)
-    names = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece")
-    assert {name: row[name] for name in names} == {name: getattr(scores, name) for name in names}
-    assert row["accuracy_clean"] == np.mean(outcome.probabilities.argmax(1)[:-1] == labels[:-1])
+def test_a_row_holds_the_keys_of_what_it_came_from(table: FeatureTable) -> None:
+    row = result_row(table, outcomes_of(table)[0])
     assert (row["n_train"], row["n_test"], row["n_test_clean"]) == (3, 18, 17)
     assert row["focus"] == "original+segmented"
     assert row["embedding_keys"].split(",") == list(KEYS.embed_keys)
     assert (row["masks_key"], row["text_key"]) == (KEYS.masks_key, KEYS.text_key)
     assert json.loads(row["chosen"]) == {"C": 10.0}
     assert set(row) == set(results.RESULTS.names)
+
+
+def test_scores_are_those_of_the_predictions(tmp_path: Path, table: FeatureTable) -> None:
+    outcomes = outcomes_of(table)
+    append(tmp_path, table, outcomes)
+    found = read_scored(tmp_path)
+    assert found.column_names == [*results.RESULTS.names, *ALL]
+    labels = table.labels[table.test]
+    for row, outcome in zip(found.to_pylist(), outcomes, strict=True):
+        right = outcome.probabilities.argmax(1) == labels
+        assert row["accuracy"] == pytest.approx(right.mean())
+        assert row["accuracy_clean"] == pytest.approx(right[table.clean].mean())
+        auroc = roc_auc_score(labels, outcome.probabilities, multi_class="ovr")
+        assert row["auroc"] == pytest.approx(auroc)
+
+
+def test_a_metric_is_one_function_and_one_entry_and_counts_for_old_results(
+    tmp_path: Path, table: FeatureTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path, table, outcomes_of(table))
+    errors = Metric(lambda answers: float((~answers.correct).sum()), "errors")
+    monkeypatch.setattr(metrics, "METRICS", {**METRICS, "errors": errors})
+    for row in read_scored(tmp_path, ["accuracy", "errors", "errors_clean"]).to_pylist():
+        assert row["errors"] == pytest.approx((1 - row["accuracy"]) * row["n_test"])
+        assert row["errors_clean"] <= row["errors"]
+
+
+def test_results_that_were_written_with_scores_and_without_names_are_read_on(
+    tmp_path: Path, table: FeatureTable
+) -> None:
+    outcomes = outcomes_of(table)
+    append(tmp_path, table, outcomes[:2])
+    scored, predictions = read_scored(tmp_path), results.read(tmp_path, "predictions")
+    write_table(tmp_path / "results.parquet", scored, owner="results")
+    unnamed = predictions.drop_columns(["class_name", "predicted_name"])
+    write_table(tmp_path / "predictions.parquet", unnamed, owner="predictions")
+    assert read_scored(tmp_path).equals(scored)
+    append(tmp_path, table, outcomes[2:])
+    assert read_scored(tmp_path).num_rows == len(outcomes)
 
 
 def test_a_run_has_a_fraction_or_a_number_of_shots(table: FeatureTable) -> None:
@@ -116,7 +151,7 @@ def test_a_score_that_is_not_defined_is_null(tmp_path: Path, table: FeatureTable
     same = np.zeros_like(table.labels)
     odd = replace(table, labels=same, clean=np.zeros_like(table.clean))
     append(tmp_path, odd, outcomes_of(table)[:1])
-    [row] = results.read(tmp_path).to_pylist()
+    [row] = read_scored(tmp_path).to_pylist()
     assert row["auroc"] is None
     assert row["accuracy_clean"] is None
     assert row["n_test_clean"] == 0
@@ -133,6 +168,11 @@ def test_predictions_are_one_row_for_each_run_and_test_image(
         assert [row["image_id"] for row in own] == [table.image_ids[n] for n in table.test]
         assert [row["path"] for row in own] == [table.paths[n] for n in table.test]
         assert [row["class_index"] for row in own] == table.labels[table.test].tolist()
+        names = [table.classes[label] for label in table.labels[table.test]]
+        assert [row["class_name"] for row in own] == names
+        assert [table.classes.index(row["predicted_name"]) for row in own] == [
+            row["predicted"] for row in own
+        ]
         assert [row["clean"] for row in own] == table.clean.tolist()
         probabilities = np.array([row["probabilities"] for row in own])
         np.testing.assert_allclose(probabilities, outcome.probabilities, atol=1e-7)
@@ -226,12 +266,12 @@ def test_pandas_and_duckdb_read_the_three_files(tmp_path: Path, table: FeatureTa
             tuple(row.values()) for row in expected.to_pylist()
         ]
     joined = duckdb.sql(f"""
-        select r.run_key, avg((p.predicted = p.class_index)::int), any_value(r.accuracy)
+        select r.run_key, avg((p.predicted = p.class_index)::int)
         from '{tmp_path}/results.parquet' r join '{tmp_path}/predictions.parquet' p using (run_key)
         group by r.run_key""").fetchall()
-    assert len(joined) == 6
-    for _, recomputed, stored in joined:
-        assert recomputed == pytest.approx(stored)
+    scores = read_scored(tmp_path).to_pydict()
+    expected = dict(zip(scores["run_key"], scores["accuracy"], strict=True))
+    assert dict(joined) == pytest.approx(expected)
 
 
 def runs_of(*rows: tuple[float | None, int | None, float, float | None]) -> list[JSON]:

@@ -161,21 +161,20 @@ def test_no_views_are_refused(done: Medfocus) -> None:
 
 
 def test_results_that_were_changed_are_named_and_made_again(done: Medfocus, tmp_path: Path) -> None:
-    path = tmp_path / "cache" / "shapes" / "results" / "results.parquet"
+    path = tmp_path / "cache" / "shapes" / "results" / "predictions.parquet"
     table = pq.read_table(path)
-    flattering = [0.99] * len(table)
-    column = table.schema.get_field_index("accuracy")
-    pq.write_table(table.set_column(column, "accuracy", [flattering]), path)
+    column = table.schema.get_field_index("predicted")
+    pq.write_table(table.set_column(column, "predicted", table["class_index"]), path)
     answer = done("probe", "--fractions", "50,100", "--seeds", "2", "--workers", "1")
     assert answer.code == 1
     assert "cache verify --repair" in answer.err
     verified = done("cache", "verify")
     assert verified.code == 1
-    assert "results.parquet" in verified.out
+    assert "predictions.parquet" in verified.out
     assert done("cache", "verify", "--repair").code == 0
     again = done("probe", "--fractions", "50,100", "--seeds", "2", "--workers", "1")
     assert again.code == 0
-    assert pq.read_table(path)["accuracy"].to_pylist() != flattering
+    assert pq.read_table(path).equals(table)
     assert "everything is as it was written" in done("cache", "verify").out
 
 

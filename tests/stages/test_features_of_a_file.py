@@ -12,6 +12,7 @@ from medfocus_pipeline.config import FeaturesConfig, Runtime
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.encoders.feature_file import FeatureFile
 from medfocus_pipeline.errors import DataError, WeightsError
+from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.weights import FileHashes
 from tests.stages.conftest import Medfocus
 
@@ -47,7 +48,7 @@ def test_an_npy_is_a_line_of_the_table(
     answer = medfocus(*FITTED, "--row", "linear:original", "--row", "fusion:segmented")
     assert answer.code == 0, answer.err
     assert "needs an encoder of images" in answer.out
-    results = pd.read_parquet(tmp_path / "cache" / "shapes" / "results" / "results.parquet")
+    results = read_scored(tmp_path / "cache" / "shapes" / "results").to_pandas()
     assert results[["encoder", "head"]].values.tolist() == [["mine", "linear"]]
     assert results["accuracy"].min() > 0.9
     answer = medfocus("export", "--head", "linear", "--focus", "original")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.profiles import load_profile
 from tests.stages.conftest import Medfocus, call
 
@@ -69,7 +70,7 @@ def test_40_phantoms_go_through_the_whole_pipeline_with_three_classes_of_head(
     folder, table = done
     for row in ("linear on original", "fusion on segmented", "zeroshot on overlay"):
         assert row in table
-    results = pd.read_parquet(folder / "cache/phantom-brain/results/results.parquet")
+    results = read_scored(folder / "cache/phantom-brain/results").to_pandas()
     assert set(results["head"]) == {"linear", "fusion", "zeroshot"}
     assert results.groupby("head")["accuracy"].mean().min() > 0.4  # of four classes
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from medfocus_pipeline.evaluation.scores import read_scored
 from tests.stages.conftest import EMBED, PROBE, Medfocus, call, draw, make_images
 
 
@@ -46,8 +47,8 @@ def test_the_same_commands_again_do_nothing(done: Medfocus) -> None:
 
 def test_results_open_in_pandas_and_duckdb(done: Medfocus) -> None:
     folder = Path("cache/shapes/results")
-    results = pd.read_parquet(folder / "results.parquet")
-    assert len(results) == 4 * 2 * 2
+    results = read_scored(folder).to_pandas()
+    assert len(pd.read_parquet(folder / "results.parquet")) == len(results) == 4 * 2 * 2
     assert results["accuracy"].between(0, 1).all()
     predictions = duckdb.sql(
         f"select run_key, avg((class_index = predicted)::double) as accuracy, count(*) as n "

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from medfocus_pipeline.config import EncoderPluginConfig, HeadPluginConfig, Runtime
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.heads import entry
 from medfocus_pipeline.weights import FileHashes
 from tests.stages.conftest import Medfocus
@@ -54,7 +54,7 @@ def test_all_three_appear_in_the_table(
     answer = medfocus("probe", *rows, *FITTED)
     assert answer.code == 0, answer.err
     assert "mylab.models:Nearest on original" in answer.out
-    results = pd.read_parquet(tmp_path / "cache" / "shapes" / "results" / "results.parquet")
+    results = read_scored(tmp_path / "cache" / "shapes" / "results").to_pandas()
     assert set(results["encoder"]) == {"mylab.models:Colours"}
     assert results["accuracy"].min() > 0.5  # a disc's histogram is not a square's
     assert "nothing to do" in medfocus("probe", *rows, *FITTED).out

@@ -16,6 +16,7 @@ from medfocus_pipeline.classifier import Classifier
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.sealed import write_table
 from tests.stages.conftest import Medfocus, call
 
@@ -133,7 +134,7 @@ def test_the_heat_falls_on_the_lesion(finished: Path) -> None:
 
 def test_the_model_card_has_the_figures_of_the_results(finished: Path) -> None:
     card = (finished / "packs/fusion/README.md").read_text()
-    results = pd.read_parquet(finished / "cache/phantom-brain/results/results.parquet")
+    results = read_scored(finished / "cache/phantom-brain/results").to_pandas()
     [row] = results[results["head"] == "fusion"].to_dict("records")
     assert f"| accuracy | {row['accuracy']:.3f} |" in card
     assert f"{row['accuracy_clean']:.3f}" in card

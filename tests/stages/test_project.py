@@ -53,7 +53,7 @@ def test_results_are_tables_that_pandas_takes(project: Project) -> None:
     results = project.results().to_pandas()
     assert set(results["fraction"]) == {50, 100}
     assert results["accuracy"].between(0, 1).all()
-    predictions = project.results("predictions")
+    predictions = project.predictions()
     assert predictions.num_rows == len(results) * 16
 
 

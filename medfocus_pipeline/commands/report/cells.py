@@ -1,21 +1,18 @@
 """How a few rows of a report err: confusion, recalls, reliability, and the surest mistakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from medfocus_pipeline.commands.report.rows import Rows, Standing
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.diagnostics import (
     class_recalls,
     confusion_matrix,
-    read_answers,
     reliability,
 )
-from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.report.content import Cell
 from medfocus_pipeline.report.table import heading
 
@@ -46,13 +43,11 @@ def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[Cell]:
     """
     wanted = [rows.standings[0], rows.reference(), rows.ours()]
     chosen = {one.label: one for one in wanted if one is not None}
-    table = {row["run_key"]: row for row in results.read(folder).to_pylist()}
     keys = {run.key for one in chosen.values() for run in one.runs}
     answers = read_answers(results.read(folder, "predictions"), keys)
     found = []
     for label, one in chosen.items():
         own = [answers[run.key] for run in one.runs]
-        scores = [table[run.key] for run in one.runs]
         found.append(
             Cell(
                 label=label,
@@ -60,8 +55,8 @@ def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[Cell]:
                 confusion=confusion_matrix(own, n_classes=len(classes)),
                 recalls=class_recalls(own, n_classes=len(classes)),
                 bins=reliability(own),
-                auroc=_mean(scores, "auroc"),
-                calibration_error=_mean(scores, "ece"),
+                auroc=mean_score("auroc", own),
+                calibration_error=mean_score("ece", own),
             )
         )
     return found
@@ -85,8 +80,3 @@ def surest_mistakes(folder: Path, one: Standing) -> tuple[list[Wrong], int]:
     wrong.sort(key=lambda each: (-each.probabilities[each.predicted], each.image_id))
     distinct = {each.image_id: each for each in reversed(wrong)}
     return [each for each in wrong if distinct[each.image_id] is each], len(answers)
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    known = [row[name] for row in rows if row[name] is not None]
-    return float(np.mean(known)) if known else NAN

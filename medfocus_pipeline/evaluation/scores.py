@@ -1,0 +1,48 @@
+"""Results with the scores that are asked for, computed from the stored predictions."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.answers import read_answers
+from medfocus_pipeline.evaluation.metrics import METRICS, ON_CLEAN, find, measure
+
+TABLE = ("accuracy", "accuracy" + ON_CLEAN)
+"""What the results table shows."""
+
+ALL = (*TABLE, *(name for name in METRICS if name != "accuracy"))
+
+
+def read_scored(folder: Path, names: Sequence[str] = ALL) -> pa.Table:
+    """All results of a folder with their scores, see `scored`."""
+    return scored(results.read(folder), results.read(folder, "predictions"), names)
+
+
+def scored(runs: pa.Table, predictions: pa.Table, names: Sequence[str] = ALL) -> pa.Table:
+    """Results with one more column a score: float64, null where it is not defined.
+
+    Args:
+        runs: rows of `results.RESULTS`.
+        predictions: of these runs at least.
+        names: of `METRICS`; with ``_clean`` behind it, only of test images that are not among
+            the training images.
+
+    Raises:
+        ConfigError: there is no such metric.
+        StoreError: a run has no predictions.
+    """
+    keys = runs["run_key"].to_pylist()
+    answers = {}
+    for name in names:
+        find(name.removesuffix(ON_CLEAN))
+    for clean in {name.endswith(ON_CLEAN) for name in names}:
+        answers[clean] = read_answers(predictions, keys, clean=clean)
+    for name in names:
+        own = answers[name.endswith(ON_CLEAN)]
+        values = [measure(name.removesuffix(ON_CLEAN), own[key]) for key in keys]
+        column = [None if math.isnan(value) else value for value in values]
+        runs = runs.append_column(name, pa.array(column, pa.float64()))
+    return runs
