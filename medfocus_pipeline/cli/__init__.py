@@ -12,7 +12,7 @@ import typer
 from medfocus_pipeline import __version__
 from medfocus_pipeline.cli import paper, pipeline, start, training, use
 from medfocus_pipeline.commands import cache, ending, heads, models
-from medfocus_pipeline.commands.progress import LogHandler, err, say
+from medfocus_pipeline.commands.progress import LogHandler, err, json_alone, say
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.report.drawing import printable
 
@@ -55,6 +55,7 @@ def _common(
         bool, typer.Option(*_QUIET, help="Show no progress bars and no warnings.")
     ] = False,
 ) -> None:
+    json_alone(False)
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, handlers=[LogHandler()])
 

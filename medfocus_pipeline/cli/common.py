@@ -11,18 +11,10 @@ from medfocus_pipeline.project.settings import Context, open_context
 Base = TypeVar("Base", bound=Frozen)
 
 
-def open_(
-    dataset: str | None,
-    data: Path | None,
-    cache_: Path,
-    profile: str | None,
-    *,
-    quiet: bool = False,
-) -> Context:
-    """The command's data set, folders and profile; says which they are, unless quiet."""
+def open_(dataset: str | None, data: Path | None, cache_: Path, profile: str | None) -> Context:
+    """The command's data set, folders and profile; says which they are."""
     context = open_context(dataset, data=data, cache=cache_, profile=profile)
-    if not quiet:
-        say(f"{context.dataset}: profile {context.profile_name}, data {context.data}")
+    say(f"{context.dataset}: profile {context.profile_name}, data {context.data}")
     return context
 
 

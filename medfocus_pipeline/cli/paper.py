@@ -8,6 +8,7 @@ import typer
 from medfocus_pipeline.cli.common import open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    AsJson,
     BatchSize,
     CacheFolder,
     DataFolder,
@@ -81,6 +82,7 @@ def audit_command(
             "--strict", help="Exit with 1 if training and test share bytes, pixels or patients."
         ),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look for duplicates, across the split and across labels, and count what there is."""
     from medfocus_pipeline.commands import audit
@@ -88,7 +90,7 @@ def audit_command(
 
     context = open_(dataset, data, cache_, profile)
     config = validated(AuditConfig, {"distance": distance, "cosine": cosine})
-    raise typer.Exit(audit.run(context, config, strict=strict))
+    raise typer.Exit(audit.run(context, config, strict=strict, as_json=as_json))
 
 
 @app.command("figure", epilog="Example: medfocus figure brain --count 6 --out brain.png")

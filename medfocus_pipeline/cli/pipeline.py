@@ -1,4 +1,4 @@
-"""The pipeline's commands: scan, masks, embed, probe, status."""
+"""The pipeline's commands: scan, masks, embed, probe, results, status."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,12 +35,13 @@ def scan_command(
     profile: ProfileName = None,
     problems: Annotated[bool, typer.Option("--problems", help="Name every file left out.")] = False,
     strict: Strict = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the images and bring the manifest up to date."""
     from medfocus_pipeline.commands import scan
 
     context = open_(dataset, data, cache_, profile)
-    raise typer.Exit(scan.run(context, all_problems=problems, strict=strict))
+    raise typer.Exit(scan.run(context, all_problems=problems, strict=strict, as_json=as_json))
 
 
 @app.command("masks", epilog="Example: medfocus masks brain --size tiny --points-per-side 16")
@@ -161,6 +162,7 @@ def probe_command(
         bool, typer.Option("--lambda-sweep", help="Show the curve of fusion's lambda instead.")
     ] = False,
     set_: Assignments = None,
+    as_json: AsJson = False,
     workers: Annotated[
         int | None,
         typer.Option("--workers", min=1, help="Processes that fit. [default: the cores]"),
@@ -181,7 +183,23 @@ def probe_command(
     if lambdas:
         raise typer.Exit(lambda_sweep.run(context, config))
     processes = workers or cores()
-    raise typer.Exit(probe.run(context, config, workers=processes))
+    raise typer.Exit(probe.run(context, config, workers=processes, as_json=as_json))
+
+
+@app.command("results", epilog="Example: medfocus results brain --metric auroc --metric ece")
+def results_command(
+    dataset: DatasetName = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="Such as auroc, accuracy_clean. [default: all of them]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what was measured: each row of the table over its seeds, or as JSON each run."""
+    from medfocus_pipeline.commands import results
+
+    results.run(open_(dataset, None, cache_, None), metric or (), as_json=as_json)
 
 
 @app.command("status", epilog="Example: medfocus status brain")
@@ -195,4 +213,4 @@ def status_command(
     """Say what is cached, stale or missing, and what each command would do."""
     from medfocus_pipeline.commands import status
 
-    status.run(open_(dataset, data, cache_, profile, quiet=as_json), as_json=as_json)
+    status.run(open_(dataset, data, cache_, profile), as_json=as_json)

@@ -8,6 +8,7 @@ import typer
 from medfocus_pipeline.cli.common import open_
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    AsJson,
     CacheFolder,
     DataFolder,
     DatasetName,
@@ -27,7 +28,6 @@ Images = Annotated[
     ),
 ]
 From = Annotated[Path, typer.Option("--from", metavar="FOLDER", help="What medfocus export wrote.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 Batch = Annotated[
     int | None,
     typer.Option("--batch-size", min=1, help="Images a model call. [default: the models']"),

@@ -9,7 +9,7 @@ import pyarrow as pa
 from rich.markup import escape
 from rich.table import Table
 
-from medfocus_pipeline.commands.progress import bar, out, say, say_problems
+from medfocus_pipeline.commands.progress import bar, out, say, say_json, say_problems
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.datasets.audit import (
     Audit,
@@ -66,7 +66,7 @@ class Measured:
     notes: list[str]
 
 
-def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
+def run(context: Context, config: AuditConfig, *, strict: bool, as_json: bool = False) -> int:
     """Compare all images with one another, print what was found, and write it down.
 
     Returns:
@@ -80,6 +80,8 @@ def run(context: Context, config: AuditConfig, *, strict: bool) -> int:
     dataset, found, pairs = measured.dataset, measured.found, measured.pairs
     context.remember(card=dataset.card_path)
     write(context.folder, measured)
+    if as_json:
+        say_json(summary(found, pairs))
     for note in measured.notes:
         say(note)
     _print(found, pairs)

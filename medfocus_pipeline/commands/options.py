@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medfocus_pipeline import plain_yaml
+from medfocus_pipeline.commands.progress import json_alone
 from medfocus_pipeline.config import problems
 from medfocus_pipeline.errors import ConfigError, did_you_mean
 
@@ -40,7 +41,10 @@ BatchSize = Annotated[
 ]
 Workers = Annotated[int, typer.Option("--workers", help="Threads that read images.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any image is left out.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The facts as JSON, for programs.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", callback=json_alone, help="Print one JSON document, nothing else."),
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the configuration."),

@@ -1,11 +1,9 @@
 """``medfocus predict`` and ``medfocus explain``: images through an exported classifier."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +12,7 @@ from medfocus_pipeline.classifier.card import NOTICE
 from medfocus_pipeline.classifier.explanation import HeatMethod
 from medfocus_pipeline.classifier.overlay import draw
 from medfocus_pipeline.commands.image_files import Source, find, read
-from medfocus_pipeline.commands.progress import bar, out, say
+from medfocus_pipeline.commands.progress import bar, out, say, say_json
 from medfocus_pipeline.embedding import LEAST_SEEN
 from medfocus_pipeline.files import claim
 from medfocus_pipeline.report.drawing import printable
@@ -74,7 +72,7 @@ def run(
                 _classify(classifier, some, said, overlay=overlay, method=method)
             advance(count)
     if as_json:
-        typer.echo(json.dumps(_document(classifier, said), indent=2))
+        say_json(_document(classifier, said))
     else:
         _show(said, overlay)
     return int(not said.answers or (strict and bool(said.problems)))

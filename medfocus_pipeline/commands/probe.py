@@ -2,17 +2,22 @@
 
 import time
 
-from medfocus_pipeline.commands.progress import bar, say
+from medfocus_pipeline.commands.progress import bar, say, say_json
 from medfocus_pipeline.commands.results_table import Shown, build, show
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets.audit import patients_warning
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
+from medfocus_pipeline.report.table import records
 
 
-def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
+def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = False) -> int:
     """Fit the runs that have no result yet, then print the table.
+
+    Args:
+        workers: processes that fit.
+        as_json: print the table for a program.
 
     Returns:
         0.
@@ -30,7 +35,10 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
     shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
     paper, manifest = project.dataset.card.paper, project.dataset.manifest
     folder = project.results_folder
-    show(build(title, shown, folder, paper=paper, classes=manifest.classes))
+    table = build(title, shown, folder, paper=paper, classes=manifest.classes)
+    if as_json:
+        say_json({"title": table.title, "rows": records(table), "notes": table.notes})
+    show(table)
     unknown = patients_warning(manifest)
     if unknown:
         say(unknown)

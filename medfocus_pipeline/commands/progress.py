@@ -110,9 +110,15 @@ def say(text: str) -> None:
     out.print(escape("\n".join(map(printable, text.split("\n")))))
 
 
+def json_alone(asked: bool) -> bool:
+    """Whether stdout is for a program: then `say_json` alone writes there."""
+    out.quiet = asked
+    return asked
+
+
 def say_json(value: Any) -> None:
     """Facts for a program, as one JSON value on stdout."""
-    out.print(json.dumps(value, indent=1), markup=False, soft_wrap=True)
+    print(json.dumps(value, indent=1), file=out.file)
 
 
 def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:

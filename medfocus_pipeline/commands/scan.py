@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
-from medfocus_pipeline.commands.progress import bar, say, say_problems
+from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.tree import other_kinds
 from medfocus_pipeline.errors import MedFocusError
@@ -12,6 +13,7 @@ from medfocus_pipeline.project.dataset import MANIFEST, Dataset
 from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.types import JSON
 
 _ONE_OF_SEVERAL = re.compile(r" (slice|frame|page) \d+/\d+")
 """In a manifest's `mode`."""
@@ -32,7 +34,7 @@ def open_project(context: Context) -> Project:
     return Project.of(context, images_needed=True, progress=bar)
 
 
-def run(context: Context, *, all_problems: bool, strict: bool) -> int:
+def run(context: Context, *, all_problems: bool, strict: bool, as_json: bool = False) -> int:
     """Bring the manifest up to date and say what is in it.
 
     Returns:
@@ -44,19 +46,40 @@ def run(context: Context, *, all_problems: bool, strict: bool) -> int:
     say(f"{context.dataset}: {dataset.card.title}")
     found = f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct"
     say(f"{found}, in {context.data}")
-    counts: dict[tuple[str, str], int] = {}
-    splits, names = manifest.strings("split"), manifest.strings("class_name")
-    for row in manifest.usable:
-        place = (splits[row] or "no official split", names[row])
-        counts[place] = counts.get(place, 0) + 1
-    for (split, name), count in sorted(counts.items()):
-        say(f"  {split}  {name}: {count:,}")
+    counts = _counts(manifest)
+    for (split, name), count in counts.items():
+        say(f"  {split or 'no official split'}  {name}: {count:,}")
     _say_several(manifest)
     _say_no_probe(context, dataset)
     _say_other_kinds(context)
     say_problems(dataset.problems, shown=None if all_problems else 5)
     say(f"manifest: {context.folder / MANIFEST}")
+    if as_json:
+        say_json(_facts(context, dataset, counts))
     return int(strict and bool(dataset.problems))
+
+
+def _counts(manifest: Manifest) -> dict[tuple[str, str], int]:
+    """(official split or nothing, class) -> usable images."""
+    splits, names = manifest.strings("split"), manifest.strings("class_name")
+    counts = Counter((splits[row], names[row]) for row in manifest.usable)
+    return dict(sorted(counts.items()))
+
+
+def _facts(context: Context, dataset: Dataset, counts: Mapping[tuple[str, str], int]) -> JSON:
+    return {
+        "dataset": context.dataset,
+        "title": dataset.card.title,
+        "data": str(context.data),
+        "manifest": str(context.folder / MANIFEST),
+        "usable": len(dataset.manifest.usable),
+        "distinct": len(dataset.files),
+        "images": [
+            {"split": split or None, "class": name, "count": count}
+            for (split, name), count in counts.items()
+        ],
+        "left_out": dict(dataset.problems),
+    }
 
 
 def _say_no_probe(context: Context, dataset: Dataset) -> None:

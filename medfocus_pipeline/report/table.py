@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.types import JSON
 
 _TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -237,41 +238,56 @@ def latex(table: ResultsTable) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
 
 
-def comma_separated(table: ResultsTable) -> str:
-    """One line a row and budget, every number in full; accuracies in percent."""
-    columns = ["group", "row", "budget", "mean", "spread", "low", "high", "clean_mean"]
-    columns += [
-        "clean_spread",
-        "runs",
-        "p_value",
-        "test_low",
-        "test_high",
-        "area",
-        "method",
-        "paper",
-        "note",
+def records(table: ResultsTable) -> list[JSON]:
+    """One a row and budget, for programs; accuracies in percent, None where there is no number."""
+    return [
+        {"group": line.group, "row": line.label, "budget": heading(budget)}
+        | _numbers(line.entries.get(budget, _NOTHING))
+        | {
+            "area": _rounded(line.area, 6),
+            "method": line.method,
+            "paper": line.paper.get(_percent(budget)),
+            "note": line.note,
+        }
+        for line in table.lines
+        for budget in table.budgets
     ]
+
+
+def comma_separated(table: ResultsTable) -> str:
+    """The records as CSV."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    for line in table.lines:
-        for budget in table.budgets:
-            entry = line.entries.get(budget)
-            scores = _numbers(entry) if entry else [""] * 10
-            area = "" if line.area is None else f"{line.area:.6f}"
-            paper = line.paper.get(_percent(budget), "")
-            place = [line.group, line.label, heading(budget)]
-            writer.writerow([*place, *scores, area, line.method, paper, line.note])
+    found = records(table)
+    if found:
+        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
     return file.getvalue()
 
 
-def _numbers(entry: Entry) -> list[str]:
-    shares = (entry.mean, entry.spread, entry.low, entry.high, entry.clean, entry.clean_spread)
-    percents = ["" if math.isnan(share) else f"{100 * share:.4f}" for share in shares]
-    p_value = "" if math.isnan(entry.p_value) else f"{entry.p_value:.4g}"
-    bounds = (entry.test_low, entry.test_high)
-    tested = ["" if math.isnan(share) else f"{100 * share:.4f}" for share in bounds]
-    return [*percents, str(entry.runs), p_value, *tested]
+_NOTHING = Entry(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, runs=0)
+
+
+def _numbers(entry: Entry) -> JSON:
+    def percent(share: float) -> float | None:
+        return _rounded(100 * share, 4)
+
+    return {
+        "mean": percent(entry.mean),
+        "spread": percent(entry.spread),
+        "low": percent(entry.low),
+        "high": percent(entry.high),
+        "clean_mean": percent(entry.clean),
+        "clean_spread": percent(entry.clean_spread),
+        "runs": entry.runs or None,
+        "p_value": None if math.isnan(entry.p_value) else float(f"{entry.p_value:.4g}"),
+        "test_low": percent(entry.test_low),
+        "test_high": percent(entry.test_high),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, digits)
 
 
 def _percent(budget: Budget) -> float:

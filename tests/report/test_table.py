@@ -94,17 +94,17 @@ def test_markdown_has_a_table_for_each_group() -> None:
 def test_csv_has_every_number_in_full_and_nothing_where_there_is_none() -> None:
     rows = list(csv.DictReader(io.StringIO(comma_separated(table()))))
     assert len(rows) == 6
-    assert rows[0]["mean"] == "50.0000"
+    assert rows[0]["mean"] == "50.0"
     assert rows[0]["paper"] == "68.57"
-    assert rows[1]["low"] == "86.5000"
+    assert rows[1]["low"] == "86.5"
     assert rows[2]["mean"] == ""
     assert rows[5]["note"] == "needs a dual encoder"
 
 
 def test_an_undefined_interval_is_empty_in_csv() -> None:
-    one = Entry(0.5, 0, math.nan, math.nan, math.nan, math.nan, 1)
+    one = Entry(0.5, 0.0, math.nan, math.nan, math.nan, math.nan, 1)
     rows = comma_separated(ResultsTable("t", [ALL], [Line("linear", {ALL: one})]))
-    assert rows.splitlines()[1].startswith(",linear,100 %,50.0000,0.0000,,,,,1,")
+    assert rows.splitlines()[1].startswith(",linear,100 %,50.0,0.0,,,,,1,")
 
 
 def test_latex_escapes_what_a_name_may_hold() -> None:
@@ -128,7 +128,7 @@ def test_the_interval_of_the_test_set_and_the_majority_stand_in_every_table() ->
     assert "| always notumor_<é漢> | 97.0 | 97.0 |" in text
     assert {len(cells) for _, cells in intervals().rows()} == {len(intervals().header())}
     row = list(csv.DictReader(io.StringIO(comma_separated(intervals()))))[1]
-    assert (row["test_low"], row["test_high"]) == ("75.3000", "94.1000")
+    assert (row["test_low"], row["test_high"]) == ("75.3", "94.1")
 
 
 def test_latex_marks_the_best_and_has_caption_label_and_group_titles() -> None:

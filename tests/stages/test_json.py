@@ -50,3 +50,45 @@ def test_doctor_names_what_each_profile_lacks(medfocus: Medfocus) -> None:
     found = json.loads(medfocus("doctor", "--profile", "imagenet", "--json").out)
     assert found["profiles"]["imagenet"] == []
     assert {check["what"] for check in found["checks"]} >= {"Python", "torch", "zarr"}
+
+
+def test_scan_counts_the_images_and_names_what_is_left_out(done: Medfocus) -> None:
+    broken = Path("images/train/disc/broken.png")
+    broken.write_bytes(b"no picture")
+    found = facts(done, "scan")
+    assert {(one["split"], one["class"]): one["count"] for one in found["images"]} == {
+        ("train", "disc"): 12,
+        ("train", "square"): 12,
+        ("test", "disc"): 8,
+        ("test", "square"): 8,
+    }
+    assert (found["usable"], list(found["left_out"])) == (40, ["train/disc/broken.png"])
+
+
+def test_audit_says_what_its_file_says(done: Medfocus) -> None:
+    found = facts(done, "audit")
+    assert found["leaked_test_images"] == 0
+    assert {one["kind"] for one in found["findings"]} == {
+        "bytes",
+        "pixels",
+        "perceptual",
+        "embedding",
+    }
+
+
+def test_probe_says_the_table_and_results_say_each_run_by_any_metric(done: Medfocus) -> None:
+    table = facts(done, "probe")
+    means = {(row["row"], row["budget"]): row["mean"] for row in table["rows"]}
+    runs = facts(done, "results", "--metric", "accuracy", "--metric", "auroc_clean")
+    assert {"run_key", "chosen", "accuracy", "auroc_clean"} <= set(runs[0])
+    whole = [
+        100 * run["accuracy"]
+        for run in runs
+        if (run["head"], run["focus"], run["fraction"]) == ("linear", "original", 100)
+    ]
+    assert means["linear on original", "100 %"] == round(sum(whole) / len(whole), 4)
+    printed = done("results", "--metric", "ece").out
+    assert "linear" in printed
+    assert "ece" in printed
+    unknown = done("results", "--metric", "aurok")
+    assert (unknown.code, "Did you mean auroc?" in " ".join(unknown.err.split())) == (2, True)

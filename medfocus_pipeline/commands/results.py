@@ -1,0 +1,63 @@
+"""``medfocus results``: what was measured, by any metric."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from medfocus_pipeline.commands.progress import out, say, say_json
+from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.scores import ALL, read_scored
+from medfocus_pipeline.evaluation.statistics import budget_of
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.report.drawing import printable
+from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.types import JSON
+
+_ROW = ("encoder", "segmenter", "roi", "head", "focus")
+
+
+def run(context: Context, metrics: Sequence[str], *, as_json: bool) -> None:
+    """Print mean and standard deviation over the seeds, of every row and budget.
+
+    Args:
+        metrics: names of scores; without any, all there are.
+        as_json: print every run with its keys, choices and scores instead.
+
+    Raises:
+        ConfigError: there is no such metric.
+        StoreError: there is no result, or a file is damaged.
+    """
+    names = tuple(metrics) or ALL
+    runs = read_scored(context.folder / "results", names).to_pylist()
+    if not runs:
+        raise StoreError(
+            f"{context.dataset} has no result yet. Run: medfocus probe {context.dataset}"
+        )
+    if as_json:
+        say_json([{**row, "chosen": json.loads(row["chosen"])} for row in runs])
+        return
+    table = Table(*_ROW, "training images", *names, box=None)
+    for cell, own in _cells(runs).items():
+        table.add_row(*(escape(printable(text)) for text in cell), *(_text(own, n) for n in names))
+    out.print(table)
+    say("mean ± standard deviation over seeds; accuracy and the others in percent")
+
+
+def _cells(runs: Sequence[JSON]) -> dict[tuple[str, ...], list[JSON]]:
+    found: dict[tuple[str, ...], list[JSON]] = {}
+    for row in runs:
+        place = (*(row[name] for name in _ROW), heading(budget_of(row)))
+        found.setdefault(place, []).append(row)
+    return found
+
+
+def _text(runs: Sequence[JSON], name: str) -> str:
+    scores = 100 * np.array([NAN if row[name] is None else row[name] for row in runs])
+    if np.isnan(scores).any():
+        return "-"
+    spread = scores.std(ddof=1) if len(scores) > 1 else 0.0
+    return f"{scores.mean():.1f} ± {spread:.1f}"
