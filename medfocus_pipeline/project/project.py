@@ -4,24 +4,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.config import MasksConfig, ProbeConfig, ProbeRow
-from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.profiles import EmbedPlan
-from medfocus_pipeline.project.dataset import Dataset, open_dataset
-from medfocus_pipeline.project.embeddings import Embeddings
-from medfocus_pipeline.project.masks import Masks
 from medfocus_pipeline.project.progress import Progress, silent
-from medfocus_pipeline.project.settings import Context, open_context
-from medfocus_pipeline.types import Candidates, FeaturePart, FocusMode
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from medfocus_pipeline.config import MasksConfig, ProbeConfig
     from medfocus_pipeline.datasets.splits import Split
     from medfocus_pipeline.features import FeatureTable
+    from medfocus_pipeline.profiles import EmbedPlan
+    from medfocus_pipeline.project.dataset import Dataset
+    from medfocus_pipeline.project.embeddings import Embeddings
+    from medfocus_pipeline.project.masks import Masks
     from medfocus_pipeline.project.plans import Plan
     from medfocus_pipeline.project.regions import Region, Regions
+    from medfocus_pipeline.project.settings import Context
+    from medfocus_pipeline.types import Candidates, FocusMode
 
 
 class Project:
@@ -51,7 +50,9 @@ class Project:
         progress: of long work.
     """
 
-    def __init__(self, context: Context, dataset: Dataset, *, progress: Progress = silent) -> None:
+    def __init__(
+        self, context: "Context", dataset: "Dataset", *, progress: Progress = silent
+    ) -> None:
         self.context = context
         self.dataset = dataset
         self.progress = progress
@@ -80,6 +81,8 @@ class Project:
             ConfigError: no data set was named yet, or the name, card or profile is not usable.
             DataError: there is no data, or no usable image in it.
         """
+        from medfocus_pipeline.project.settings import open_context
+
         folder = None if data is None else Path(data)
         context = open_context(name, data=folder, cache=Path(cache), profile=profile)
         return cls.of(context, progress=progress)
@@ -87,7 +90,7 @@ class Project:
     @classmethod
     def of(
         cls,
-        context: Context,
+        context: "Context",
         *,
         images_needed: bool = False,
         rescan: bool = True,
@@ -104,6 +107,8 @@ class Project:
             ConfigError: the card is wrong, or the one used before is gone.
             DataError: there is no data, or no usable image in it.
         """
+        from medfocus_pipeline.project.dataset import open_dataset
+
         dataset = open_dataset(
             context, images_needed=images_needed, rescan=rescan, progress=progress
         )
@@ -111,6 +116,8 @@ class Project:
 
     def rescan(self) -> None:
         """Bring the manifest up to date with the images."""
+        from medfocus_pipeline.project.dataset import open_dataset
+
         self.dataset = open_dataset(self.context, progress=self.progress)
 
     @property
@@ -124,24 +131,28 @@ class Project:
         return self.dataset.manifest.classes
 
     @property
-    def masks(self) -> Masks:
+    def masks(self) -> "Masks":
         """The masks, by the settings of the last run or of the profile that was named."""
         return self.masks_of(self.context.masks)
 
-    def masks_of(self, config: MasksConfig) -> Masks:
+    def masks_of(self, config: "MasksConfig") -> "Masks":
         """The masks of another configuration."""
+        from medfocus_pipeline.project.masks import Masks
+
         return Masks(self, config)
 
-    def embeddings(self, *focus: FocusMode) -> Embeddings:
+    def embeddings(self, *focus: "FocusMode") -> "Embeddings":
         """The embeddings of some focus modes; without any named, those of the settings."""
         plan = self.context.embed
         return self.embeddings_of(plan.model_copy(update={"focus": focus}) if focus else plan)
 
-    def embeddings_of(self, plan: EmbedPlan) -> Embeddings:
+    def embeddings_of(self, plan: "EmbedPlan") -> "Embeddings":
         """The embeddings of another plan."""
+        from medfocus_pipeline.project.embeddings import Embeddings
+
         return Embeddings(self, plan)
 
-    def split(self, config: ProbeConfig | None = None) -> "Split":
+    def split(self, config: "ProbeConfig | None" = None) -> "Split":
         """Rows of the manifest that are for training, and for testing."""
         from medfocus_pipeline.project.plans import split_of
 
@@ -157,7 +168,9 @@ class Project:
             ConfigError: there is no such part, or the encoder lacks what it needs.
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.config import ProbeRow
         from medfocus_pipeline.project.plans import features
+        from medfocus_pipeline.types import FeaturePart
 
         try:
             focus = tuple(map(FeaturePart.parse, parts))
@@ -169,7 +182,7 @@ class Project:
             raise ConfigError(f"{one.label} {one.note}.")
         return features(self.dataset, self.split(config), one)
 
-    def plans(self, config: ProbeConfig) -> "list[Plan]":
+    def plans(self, config: "ProbeConfig") -> "list[Plan]":
         """The rows of a table: their features and runs.
 
         Raises:
@@ -188,7 +201,7 @@ class Project:
         self,
         rows: Sequence[str] | None = None,
         *,
-        config: ProbeConfig | None = None,
+        config: "ProbeConfig | None" = None,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> int:
@@ -207,6 +220,7 @@ class Project:
             ConfigError: a row is none.
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.config import ProbeRow
         from medfocus_pipeline.project.plans import parse_row
 
         config = config or self.context.probe
@@ -226,6 +240,7 @@ class Project:
         progress: Progress | None = None,
     ) -> int:
         """Fit the runs of some rows that have no result yet; see `probe`."""
+        from medfocus_pipeline.devices import cores
         from medfocus_pipeline.project.fits import fit_missing
 
         return fit_missing(
@@ -277,7 +292,7 @@ class Project:
 
         return results.read(self.results_folder, "subsets")
 
-    def candidates(self, image_id: str) -> Candidates:
+    def candidates(self, image_id: str) -> "Candidates":
         """The candidate masks of an image.
 
         Raises:
