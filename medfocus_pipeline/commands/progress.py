@@ -24,7 +24,7 @@ from rich.text import Text
 from medfocus_pipeline.project.progress import Advance, silent
 from medfocus_pipeline.report.drawing import printable, shortened
 
-_WIDTH = 160
+_WIDTH = 240
 """Of tables that go to a file or a pipe, in characters; a terminal has its own."""
 
 
