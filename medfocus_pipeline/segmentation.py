@@ -19,10 +19,15 @@ from medfocus_pipeline.stores.store import ArraySpec, Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 
 STAGE = "masks"
-VERSION = 2
+VERSION = 3
 SHARD_ROWS = 64
 
-_SCALARS = ("score", "stability", "support", "contrast", "area")
+_COLUMNS = {
+    **dict.fromkeys(("score", "stability", "support", "contrast", "area"), pa.list_(pa.float32())),
+    "boxes": pa.list_(pa.list_(pa.float32(), 4)),
+}
+"""Of the index, a list with an entry for each candidate."""
+
 _SHARDS_IN_MEMORY = 2
 
 
@@ -34,13 +39,9 @@ def recipe(config: MasksConfig, identity: ModelIdentity) -> Recipe:
 
 
 def array_specs(config: MasksConfig) -> list[ArraySpec]:
-    """Arrays of a mask store; unused candidates are zero, the index counts the used ones."""
+    """Arrays of a mask store; unused candidates are zero. What is known of each is in the index."""
     k, side = config.max_candidates, config.frame
-    return [
-        ArraySpec("masks", "uint8", (k, side, side // 8), ("candidate", "y", "x_byte")),
-        *(ArraySpec(name, "float32", (k,), ("candidate",)) for name in _SCALARS),
-        ArraySpec("boxes", "float32", (k, 4), ("candidate", "xyxy")),
-    ]
+    return [ArraySpec("masks", "uint8", (k, side, side // 8), ("candidate", "y", "x_byte"))]
 
 
 def job(
@@ -68,27 +69,30 @@ def job(
 
 
 def _block(found: Sequence[Candidates], images: Sequence[Image], config: MasksConfig) -> Block:
-    arrays = {
-        spec.name: np.zeros((len(found), *spec.shape), spec.dtype) for spec in array_specs(config)
-    }
+    [spec] = array_specs(config)
+    masks = np.zeros((len(found), *spec.shape), spec.dtype)
     for row, candidates in enumerate(found):
-        k = len(candidates)
-        arrays["masks"][row, :k] = pack(candidates.masks)
-        arrays["boxes"][row, :k] = candidates.boxes
-        for name in _SCALARS:
-            arrays[name][row, :k] = getattr(candidates, name)
+        masks[row, : len(candidates)] = pack(candidates.masks)
     columns = {
         "candidates": pa.array([len(candidates) for candidates in found], pa.int32()),
+        **{
+            name: pa.array([getattr(one, name).tolist() for one in found], kind)
+            for name, kind in _COLUMNS.items()
+        },
         "width": pa.array([image.shape[1] for image in images], pa.int32()),
         "height": pa.array([image.shape[0] for image in images], pa.int32()),
     }
-    return Block(arrays, columns)
+    return Block({spec.name: masks}, columns)
 
 
-def candidates_at(arrays: Mapping[str, NDArray[Any]], row: int, *, count: int) -> Candidates:
-    """The candidates of one row, as a `Block` of `job` has them; the first `count` are in use."""
-    masks, *rest = (arrays[name][row, :count] for name in ("masks", *_SCALARS, "boxes"))
-    return Candidates(unpack(masks), *rest)
+def candidates_at(
+    arrays: Mapping[str, NDArray[Any]], columns: Mapping[str, pa.Array] | pa.Table, row: int
+) -> Candidates:
+    """The candidates of one row of a `Block` of `job`, or of a shard and its index part."""
+    count = columns["candidates"][row].as_py()
+    known = {name: np.array(columns[name][row].as_py(), np.float32) for name in _COLUMNS}
+    known["boxes"] = known["boxes"].reshape(count, 4)
+    return Candidates(unpack(arrays["masks"][row, :count]), **known)
 
 
 class MaskReader:
@@ -126,8 +130,7 @@ class MaskReader:
             StoreError: its shard is corrupt.
         """
         shard, row = self._place[image_id]
-        count = self._parts[shard].table["candidates"][row].as_py()
-        return candidates_at(self._arrays(shard), row, count=count)
+        return candidates_at(self._arrays(shard), self._parts[shard].table, row)
 
     def _arrays(self, shard: int) -> dict[str, NDArray[Any]]:
         with self._lock:

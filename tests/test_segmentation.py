@@ -109,6 +109,31 @@ def test_an_image_without_candidates_has_none(tmp_path: Path) -> None:
     assert (set(table["height"].to_pylist()), set(table["width"].to_pylist())) == ({5, 12}, {7, 10})
 
 
+def test_duckdb_asks_the_index_what_is_known_of_the_candidates(store: Store) -> None:
+    import duckdb
+
+    asked = f"select image_id, list_max(score), boxes[1][3] from '{store.path}/index/*.parquet'"
+    for image_id, best, right in duckdb.sql(asked).fetchall():
+        expected = segmented(image_id)
+        assert best == expected.score.max()
+        assert right == expected.boxes[0, 2]
+    assert sorted(path.name for path in store.data.iterdir()) == ["masks", "zarr.json"]
+
+
+def test_a_score_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    class Unsure:
+        batch_size = 1
+
+        def segment(self, images: Sequence[Image]) -> list[Candidates]:
+            found = FakeSegmenter().segment(images)
+            for one in found:
+                one.score[0] = np.nan
+            return found
+
+    with pytest.raises(StoreError, match="score of shard 0 is not finite"):
+        fill_store(tmp_path / "store", Unsure(), picture, IDS[:1])
+
+
 def test_a_reader_knows_which_images_it_has(store: Store) -> None:
     reader = MaskReader(store)
     assert all(image_id in reader for image_id in IDS)
@@ -165,7 +190,7 @@ def test_threads_read_what_one_thread_reads(store: Store) -> None:
 
 
 def test_a_corrupt_shard_is_not_read(store: Store) -> None:
-    victim = store.data / "score" / "c" / "1" / "0"
+    victim = store.data / "masks" / "c" / "1" / "0" / "0" / "0"
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(bytes(data))

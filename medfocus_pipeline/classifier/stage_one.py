@@ -64,10 +64,9 @@ class StageOne:
             blocks = compute_all(job, images)
         found = []
         for block in blocks:
-            counts = block.columns["candidates"].to_pylist()
             found += [
-                segmentation.candidates_at(block.arrays, row, count=count)
-                for row, count in enumerate(counts)
+                segmentation.candidates_at(block.arrays, block.columns, row)
+                for row in range(len(block.columns["candidates"]))
             ]
         return [
             embedding.region(image, one, self.embed, self.similarity)

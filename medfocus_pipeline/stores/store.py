@@ -8,7 +8,7 @@ partial writes into one chunk would lose data.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -201,12 +201,13 @@ class Store:
         """
         import zarr
 
+        for name, values in (*arrays.items(), *_numbers(columns)):
+            if not np.isfinite(values).all():
+                raise StoreError(f"{self.path.name}: {name} of shard {shard} is not finite.")
         count, first = len(image_ids), shard * self.shard_rows
         files: dict[str, Content] = {}
         with disk_errors(self.path):
             for name, rows in arrays.items():
-                if not np.isfinite(rows).all():
-                    raise StoreError(f"{self.path.name}: {name} of shard {shard} is not finite.")
                 # Chunks of zeros must exist too: their files are what says that they are whole.
                 array = zarr.open_array(self.data / name, mode="r+")
                 array = array.with_config({"write_empty_chunks": True})
@@ -368,6 +369,14 @@ def _as_described(path: Path, described: JSON) -> Store:
     return Store(
         path, recipe, int(described["shard_rows"]), described["zarr"], described["revision"]
     )
+
+
+def _numbers(columns: Mapping[str, pa.Array]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Columns of floating point numbers, and of lists of such, flat."""
+    for name, column in columns.items():
+        flat = column.flatten(recursive=True) if pa.types.is_nested(column.type) else column
+        if pa.types.is_floating(flat.type):
+            yield name, np.from_dlpack(flat)  # not to_numpy(), which imports pandas
 
 
 def remove_partial_files(path: Path) -> None:

@@ -23,9 +23,7 @@ def stored(rule: RoiRule, *, similarity: embedding.Similarity | None = None) -> 
     masks = segmentation.job(FakeSegmenter(), MASKS, by_name.__getitem__, batch_size=1, workers=1)
     blocks = [masks.compute([masks.load(name)]) for name in by_name]
     found = {
-        name: segmentation.candidates_at(
-            block.arrays, 0, count=block.columns["candidates"][0].as_py()
-        )
+        name: segmentation.candidates_at(block.arrays, block.columns, 0)
         for name, block in zip(by_name, blocks, strict=True)
     }
     arrays = {}

@@ -138,17 +138,11 @@ def _drawn(tiles: Tiles, ids: Sequence[str]) -> list[Tile]:
 
 def _scores(dataset: Dataset, masks: Store) -> dict[str, float]:
     """Image id -> highest score of a candidate; images without one are left out."""
-    found = {}
-    parts = masks.index().parts.values()
-    with bar("reading scores", len(parts)) as advance:
-        for part in parts:
-            scores = masks.read(part, names=["score"])["score"]
-            counts = part.table["candidates"].to_pylist()
-            for id_, row, count in zip(part.image_ids, scores, counts, strict=True):
-                if count and id_ in dataset.files:
-                    found[id_] = float(row[:count].max())
-            advance(1)
-    return found
+    table = masks.index().table()
+    if table is None:
+        return {}
+    pairs = zip(table["image_id"].to_pylist(), table["score"].to_pylist(), strict=True)
+    return {id_: max(scores) for id_, scores in pairs if scores and id_ in dataset.files}
 
 
 def _agreement(dataset: Dataset, masks: Store, regions: Regions) -> tuple[dict[str, float], bool]:
