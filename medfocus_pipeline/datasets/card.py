@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
@@ -46,6 +46,8 @@ FolderNames = Annotated[
 
 Percent = Annotated[float, Field(gt=0, le=100)]
 
+Volumes: TypeAlias = Literal["middle", "all", "refuse"]
+
 
 class ClassCard(Frozen):
     """One class.
@@ -78,6 +80,8 @@ class Card(Frozen):
         patient: regex searched in the relative path; its group is the patient.
         annotation: where the masks of an image are, relative to its folder, with ``{stem}``.
         keep_masks: files that are called like annotation masks are images all the same.
+        volumes: what is seen of a file with several pictures (slices, frames, pages): the middle
+            one (of pages the first), all as images of one group, or none.
         roi: the ROI rule that `auto` stands for, as one rule need not serve every modality.
         test_share: share of the test split where there is no official one.
         paper: method -> percent of the training images -> accuracy in percent.
@@ -98,6 +102,7 @@ class Card(Frozen):
     patient: str | None = None
     annotation: str | None = None
     keep_masks: bool = False
+    volumes: Volumes = "middle"
     roi: RoiRule = "salient"
     test_share: float | None = Field(default=None, gt=0, lt=1)
     paper: dict[str, dict[Percent, Percent]] = Field(default_factory=dict)

@@ -30,13 +30,17 @@ _BYTES_EACH = 32
 """That a pixel takes: decoded, a palette's colours, and as a picture."""
 
 
-def decode_dicom(path: Path) -> tuple[Image, str, str]:
+def decode_dicom(path: Path, frame: int | None = None) -> tuple[Image, str, str]:
     """Picture, mode and patient (a digest) of a DICOM file; of several frames the middle one.
 
     The modality LUT or rescale comes first, then the VOI LUT or else the first window, then
     MONOCHROME1 is inverted (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2). Grey values are scaled from
     the window's output range; without a window from 8 bits as they are, from more bits to the
     image's own range.
+
+    Args:
+        path: of the file.
+        frame: from 0; None is the middle one.
 
     Raises:
         ImageError: no DICOM, no image in it, or a compression that cannot be decoded here.
@@ -56,7 +60,7 @@ def decode_dicom(path: Path) -> tuple[Image, str, str]:
         data = dcmread(path, force=True)
         if "PixelData" not in data:
             raise ImageError(no_image)
-        return _frame(data)
+        return _frame(data, frame)
 
 
 def _inflated(path: Path) -> int:
@@ -85,16 +89,17 @@ def _inflated(path: Path) -> int:
     return size
 
 
-def _frame(data: "FileDataset") -> tuple[Image, str, str]:
+def _frame(data: "FileDataset", number: int | None) -> tuple[Image, str, str]:
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
     _check_decoder(data)
     frames = int(data.get("NumberOfFrames") or 1)
-    _take_from_groups(data, frames // 2)
-    values = pixel_array(data, index=frames // 2)
+    number = frames // 2 if number is None else number
+    _take_from_groups(data, number)
+    values = pixel_array(data, index=number)
     kind = str(data.PhotometricInterpretation)
-    mode = f"DICOM {kind}" + (f" frame {frames // 2 + 1}/{frames}" if frames > 1 else "")
+    mode = f"DICOM {kind}" + (f" frame {number + 1}/{frames}" if frames > 1 else "")
     patient = _patient(data)
     if kind == "PALETTE COLOR":
         values = apply_color_lut(values, data)

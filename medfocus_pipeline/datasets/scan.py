@@ -16,7 +16,15 @@ from medfocus_pipeline.datasets.layout import (
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
 from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders
-from medfocus_pipeline.datasets.readers import EXTENSIONS, Decoded, decode, may_pass, steady
+from medfocus_pipeline.datasets.readers import (
+    EXTENSIONS,
+    Decoded,
+    decode,
+    may_pass,
+    one_of_several,
+    picture_id,
+    steady,
+)
 from medfocus_pipeline.datasets.tree import ImageFile, find_images
 from medfocus_pipeline.errors import DataError, ImageError
 from medfocus_pipeline.files import sha256
@@ -24,6 +32,14 @@ from medfocus_pipeline.files import sha256
 OUTSIDE = "is outside the card's layout"
 """Problem of a readable image that lies in no folder of a class."""
 
+
+SEVERAL = "holds several pictures, and the card says volumes: refuse"
+"""Problem of a volume, of several frames or pages, where the card wants none."""
+
+MAX_PICTURES = 4096
+"""Of one file, where all are asked for: more are taken for a damaged or hostile header."""
+
+TOO_MANY = f"holds more than {MAX_PICTURES:,} pictures"
 
 MASK = "is taken for the annotation mask"
 """Beginning of the problem of a file that is called like another image's mask."""
@@ -87,8 +103,9 @@ def scan(
     where = str(source.resolve())
     if previous and previous.source != where:
         previous = None  # equal paths, sizes and times elsewhere are other files
-    contents = _open_all(data_root(source), files, previous, on_file, workers)
-    entries = _grouped(entries, contents)
+    every = used.volumes == "all"
+    opened = _open_all(data_root(source), files, previous, on_file, workers, every=every)
+    entries, contents = _pictures(entries, opened, used)
     classes = [item.name for item in used.classes]
     rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
     from_card = card is not None
@@ -135,6 +152,32 @@ def _without_masks(files: Sequence[ImageFile]) -> list[ImageFile]:
     ]
 
 
+def _pictures(
+    entries: Sequence[Entry], contents: Sequence[Sequence[_Content]], card: Card
+) -> tuple[list[Entry], list[_Content]]:
+    """A row for every picture of every file, those of one file in one group."""
+    rows: list[Entry] = []
+    found: list[_Content] = []
+    file_of: list[str] = []
+    for entry, pictures in zip(entries, contents, strict=True):
+        path, several = entry.file.path, len(pictures) > 1
+        for number, content in enumerate(pictures):
+            own = replace(entry.file, path=f"{path}/{number:04d}") if several else entry.file
+            rows.append(replace(entry, file=own))
+            found.append(content)
+            file_of.append(path if several else "")
+    rows = [
+        replace(entry, group=entry.group or path)
+        for entry, path in zip(_grouped(rows, found), file_of, strict=True)
+    ]
+    if card.volumes == "refuse":
+        found = [
+            replace(content, problem=SEVERAL) if one_of_several(content.mode) else content
+            for content in found
+        ]
+    return rows, found
+
+
 def _grouped(entries: Sequence[Entry], contents: Sequence[_Content]) -> list[Entry]:
     """Entries with the patient of the header, else of the folders, where nothing else says it.
 
@@ -169,27 +212,33 @@ def _open_all(
     previous: Manifest | None,
     on_file: Callable[[int, int], None] | None,
     workers: int,
-) -> list[_Content]:
-    """What is in each file; an unchanged one is not opened again, a refused one never."""
-    known = {} if previous is None else _contents(previous)
+    *,
+    every: bool,
+) -> list[list[_Content]]:
+    """What is in each file; an unchanged one is not opened again, a refused one never.
+
+    Args:
+        every: of several pictures in a file each is opened, else the middle one.
+    """
+    known = {} if previous is None else _contents(previous, every=every)
     contents = [
-        _Content() if file.refused else known.get((file.path, file.bytes, file.mtime_ns))
+        [_Content()] if file.refused else known.get((file.path, file.bytes, file.mtime_ns))
         for file in files
     ]
     todo = [row for row, content in enumerate(contents) if content is None]
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
     try:
-        opened = pool.map(lambda row: _open(root / files[row].path), todo)
+        opened = pool.map(lambda row: _open(root / files[row].path, every=every), todo)
         for done, (row, content) in enumerate(zip(todo, opened, strict=True), start=1):
             contents[row] = content
             if on_file:
                 on_file(done, len(todo))
     finally:
         pool.shutdown(cancel_futures=True)
-    return [content or _Content() for content in contents]
+    return [content or [_Content()] for content in contents]
 
 
-def _contents(manifest: Manifest) -> dict[tuple[str, int, int], _Content]:
+def _contents(manifest: Manifest, *, every: bool) -> dict[tuple[str, int, int], list[_Content]]:
     """Path, size and mtime -> what an earlier scan saw in the file."""
     names = (
         "path",
@@ -203,36 +252,56 @@ def _contents(manifest: Manifest) -> dict[tuple[str, int, int], _Content]:
         "problem",
     )
     columns = [manifest.table[name].to_pylist() for name in names]
-    return {
-        (path, size, mtime): _Content(
-            image_id, width, height, mode, patient, "" if problem == OUTSIDE else problem
-        )
-        for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
-            *columns, strict=True
-        )
+    known: dict[tuple[str, int, int], list[_Content]] = {}
+    for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
+        *columns, strict=True
+    ):
         # Without an id the file was not even opened.
-        if image_id and not may_pass(problem)
-    }
+        if not image_id or may_pass(problem) or problem == TOO_MANY:
+            continue
+        told = "" if problem in {OUTSIDE, SEVERAL} else problem
+        content = _Content(image_id, width, height, mode, patient, told)
+        for place in (path, path.rpartition("/")[0]) if every else (path,):
+            known.setdefault((place, size, mtime), []).append(content)
+    return {place: contents for place, contents in known.items() if _whole(contents, every=every)}
 
 
-def _open(path: Path) -> _Content:
-    """Hash and decode one file."""
+def _whole(contents: Sequence[_Content], *, every: bool) -> bool:
+    """Whether these are all pictures of a file that are asked for."""
+    several = next(filter(None, (one_of_several(content.mode) for content in contents)), None)
+    return len(contents) == (several[2] if every and several else 1)
+
+
+def _open(path: Path, *, every: bool) -> list[_Content]:
+    """Hash and decode one file: its only picture, the middle one, or all."""
     try:
         with steady(path):
-            image_id, found = sha256(path), _decoded(path)
+            file_id, found = sha256(path), _decoded(path)
+            several = None if isinstance(found, ImageError) else one_of_several(found.mode)
+            if not (every and several):
+                return [_content(file_id, found)]
+            if several[2] > MAX_PICTURES:
+                return [_Content(file_id, problem=TOO_MANY)]
+            return [
+                _content(picture_id(file_id, number), _decoded(path, number))
+                for number in range(several[2])
+            ]
     except ImageError as error:
-        return _Content(problem=str(error))
+        return [_Content(problem=str(error))]
     except OSError as error:
-        return _Content(problem=f"cannot be read: {error.strerror}")
+        return [_Content(problem=f"cannot be read: {error.strerror}")]
+
+
+def _content(image_id: str, found: Decoded | ImageError) -> _Content:
     if isinstance(found, ImageError):
         return _Content(image_id, problem=str(found))
     height, width, _ = found.pixels.shape
     return _Content(image_id, width, height, found.mode, found.patient)
 
 
-def _decoded(path: Path) -> Decoded | ImageError:
+def _decoded(path: Path, number: int | None = None) -> Decoded | ImageError:
     try:
-        return decode(path)
+        return decode(path, number)
     except ImageError as error:
         return error
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
 from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.readers import CHANGED, decode, steady
+from medfocus_pipeline.datasets.readers import (
+    CHANGED,
+    decode,
+    picture_id,
+    picture_place,
+    steady,
+)
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
 from medfocus_pipeline.files import disk_errors, sha256
@@ -46,13 +52,13 @@ class Dataset:
         Raises:
             ImageError: it cannot be read any more, or is not what the scan saw.
         """
-        path = self.root / self.files[image_id]
+        path, number = picture_place(self.root / self.files[image_id])
         try:
             with steady(path):
-                pixels, found = decode(path).pixels, sha256(path)
+                pixels, found = decode(path, number).pixels, sha256(path)
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
-        if found != image_id:
+        if picture_id(found, number) != image_id:
             raise ImageError(f"{CHANGED}. Run the same command again")
         return pixels
 

@@ -212,9 +212,9 @@ def test_rescan_opens_only_what_changed(
     before = scan(folder, name="pets", card=card)
     opened: list[str] = []
 
-    def spy(path: Path) -> object:
+    def spy(path: Path, number: int | None) -> object:
         opened.append(path.name)
-        return decode(path)
+        return decode(path, number)
 
     monkeypatch.setattr(scanning, "decode", spy)
     assert scan(folder, name="pets", card=card, previous=before).table.equals(before.table)
@@ -237,7 +237,7 @@ def test_rescan_opens_only_what_changed(
 def test_file_that_needed_a_plugin_is_opened_again(
     folder: Path, card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_path: Path) -> None:
+    def refuse(_path: Path, _number: int | None) -> None:
         raise ImageError(f"is compressed DICOM and {NEEDS_PLUGIN}: any")
 
     with monkeypatch.context() as without_plugin:

@@ -194,6 +194,15 @@ def test_a_folder_stands_for_its_images_and_overlays_have_names_of_their_own(
             assert picture.size[0] == 932
 
 
+def test_which_picture_of_a_file_was_seen_is_said(medfocus: Medfocus, tmp_path: Path) -> None:
+    one = Image.open(images(tmp_path)[0])
+    one.save(tmp_path / "loop.tif", save_all=True, append_images=[one] * 2)
+    arguments = ("predict", "loop.tif", images(tmp_path)[0], "--from", "packs/zeroshot")
+    assert "page 1/3 alone was seen" in " ".join(medfocus(*arguments).out.split())
+    said = json.loads(medfocus(*arguments, "--json").out)
+    assert [entry["seen"] for entry in said["images"]] == ["page 1/3", None]
+
+
 def test_a_folder_without_an_image_is_refused(medfocus: Medfocus, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     answer = medfocus("predict", "empty", "--from", "packs/zeroshot")
