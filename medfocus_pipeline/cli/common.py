@@ -6,6 +6,7 @@ from typing import TypeVar
 from medfocus_pipeline.commands.options import validated
 from medfocus_pipeline.commands.progress import say
 from medfocus_pipeline.config import Frozen, Runtime
+from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.project.settings import Context, open_context
 
 Base = TypeVar("Base", bound=Frozen)
@@ -17,10 +18,11 @@ def open_(
     cache_: Path,
     profile: str | None,
     *,
+    reading: Reading = AS_FOUND,
     quiet: bool = False,
 ) -> Context:
     """The command's data set, folders and profile; says which they are, unless quiet."""
-    context = open_context(dataset, data=data, cache=cache_, profile=profile)
+    context = open_context(dataset, data=data, cache=cache_, profile=profile, reading=reading)
     if not quiet:
         say(f"{context.dataset}: profile {context.profile_name}, data {context.data}")
     return context

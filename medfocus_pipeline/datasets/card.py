@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.checked_yaml import load_checked
 from medfocus_pipeline.datasets.names import fold
+from medfocus_pipeline.datasets.reading import Column
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.types import RoiRule
 
@@ -80,6 +81,7 @@ class Card(Frozen):
         patient: regex searched in the relative path; its group is the patient.
         annotation: where the masks of an image are, relative to its folder, with ``{stem}``.
         keep_masks: files that are called like annotation masks are images all the same.
+        columns: of a CSV, what they are called there, as ``label: Finding Labels``.
         volumes: what is seen of a file with several pictures (slices, frames, pages): the middle
             one (of pages the first), all as images of one group, or none.
         roi: the ROI rule that `auto` stands for, as one rule need not serve every modality.
@@ -102,6 +104,7 @@ class Card(Frozen):
     patient: str | None = None
     annotation: str | None = None
     keep_masks: bool = False
+    columns: dict[Column, str] = Field(default_factory=dict)
     volumes: Volumes = "middle"
     roi: RoiRule = "salient"
     test_share: float | None = Field(default=None, gt=0, lt=1)

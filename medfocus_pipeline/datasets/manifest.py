@@ -79,7 +79,7 @@ class Manifest:
 
     @property
     def source(self) -> str:
-        """The folder or CSV that was scanned, resolved: what size and mtime of a path mean."""
+        """The folder or CSV that was scanned, resolved, and where its images are."""
         return self._metadata(_SOURCE).decode("utf-8", "surrogateescape")
 
     @property

@@ -25,8 +25,9 @@ from medfocus_pipeline.datasets.readers import (
     picture_id,
     steady,
 )
+from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.datasets.tree import ImageFile, find_images
-from medfocus_pipeline.errors import DataError, ImageError
+from medfocus_pipeline.errors import ConfigError, DataError, ImageError
 from medfocus_pipeline.files import sha256
 
 OUTSIDE = "is outside the card's layout"
@@ -57,9 +58,21 @@ class _Content:
     problem: str = ""
 
 
-def data_root(source: Path) -> Path:
-    """The folder that manifest paths are relative to: a CSV's own, or the folder itself."""
-    return source if source.is_dir() else source.parent
+def data_root(source: Path, images: Path | None = None) -> Path:
+    """The folder that manifest paths are relative to: `images`, a CSV's own, or the folder itself.
+
+    Raises:
+        ConfigError: `images` is no folder, or the source is none that lists images.
+    """
+    if images is None:
+        return source if source.is_dir() else source.parent
+    if source.is_dir() or not images.is_dir():
+        what = f"{source} is a folder" if source.is_dir() else f"{images} is no folder"
+        raise ConfigError(
+            f"{what}: --images names the folder that the paths of a CSV are relative to, as in "
+            "--data labels.csv --images scans"
+        )
+    return images
 
 
 def scan(
@@ -67,6 +80,7 @@ def scan(
     *,
     name: str,
     card: Card | None = None,
+    reading: Reading = AS_FOUND,
     previous: Manifest | None = None,
     on_file: Callable[[int, int], None] | None = None,
     workers: int = 2,
@@ -78,6 +92,7 @@ def scan(
             split and group.
         name: of the data set.
         card: its card; None takes class names from the folders or labels.
+        reading: what the user says beside the card.
         previous: an earlier manifest; a file of unchanged size and mtime is not opened again.
         on_file: told (done, total) of the files that are opened.
         workers: threads that open them.
@@ -88,7 +103,7 @@ def scan(
 
     Raises:
         DataError: no such source, no image in it, or none where the card looks for them.
-        ConfigError: the name is not usable.
+        ConfigError: the name or what `reading` says is not usable.
     """
     check_name(name)
     if not source.exists():
@@ -97,14 +112,19 @@ def scan(
             f"The data of {name!r} is not at {source}. Put its images there, or say where they "
             f"are: DATA=path/to/images. Data sets with a card: {known}."
         )
-    entries, used = (_list_folder if source.is_dir() else read_listing)(source, card)
+    root = data_root(source, reading.images)
+    if source.is_dir():
+        entries, used = _list_folder(source, card)
+    else:
+        columns = {**(card.columns if card else {}), **reading.columns}
+        entries, used = read_listing(source, card, root=root, columns=columns)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
     files = [entry.file for entry in entries]
-    where = str(source.resolve())
+    where = str(source.resolve()) + (f" with {root.resolve()}" if reading.images else "")
     if previous and previous.source != where:
         previous = None  # equal paths, sizes and times elsewhere are other files
     every = used.volumes == "all"
-    opened = _open_all(data_root(source), files, previous, on_file, workers, every=every)
+    opened = _open_all(root, files, previous, on_file, workers, every=every)
     entries, contents = _pictures(entries, opened, used)
     classes = [item.name for item in used.classes]
     rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]

@@ -113,7 +113,7 @@ def open_dataset(
         DataError: there is no data, or no usable image in it.
         ConfigError: the card is wrong, or the one used before is gone.
     """
-    root = data_root(context.data)
+    root = data_root(context.data, context.reading.images)
     card_path = _find_card(context, root)
     card = load_card(card_path) if card_path else find_card(context.dataset, card_folders())
     path = context.folder / MANIFEST
@@ -135,7 +135,11 @@ def open_dataset(
 def _find_card(context: Context, root: Path) -> Path | None:
     """The user's own card: beside the images, in ./data, or where it was the last time."""
     known = context.settings.card
-    places = [root / "card.yaml", Path("data", f"{context.dataset}.yaml")]
+    places = [
+        root / "card.yaml",
+        data_root(context.data) / "card.yaml",
+        Path("data", f"{context.dataset}.yaml"),
+    ]
     for place in [*places, *([known] if known else [])]:
         if place.is_file():
             return place.resolve()
@@ -158,6 +162,7 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
             context.data,
             name=context.dataset,
             card=card,
+            reading=context.reading,
             previous=previous,
             on_file=lambda _, total: advance(1, total),
             workers=_READERS,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline.config import MasksConfig, ProbeConfig, ProbeRow
+from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.profiles import EmbedPlan
@@ -64,6 +65,7 @@ class Project:
         *,
         data: str | Path | None = None,
         profile: str | None = None,
+        reading: Reading = AS_FOUND,
         cache: str | Path = "cache",
         progress: Progress = silent,
     ) -> "Project":
@@ -74,6 +76,7 @@ class Project:
             data: folder of class folders, or a CSV; None is the one used last, or
                 ``data/<name>``.
             profile: a name or a YAML file; None is the one used last, or ``paper``.
+            reading: columns of a CSV, and where its images are.
             cache: where stores and results are.
             progress: of long work, see `Progress`.
 
@@ -82,7 +85,9 @@ class Project:
             DataError: there is no data, or no usable image in it.
         """
         folder = None if data is None else Path(data)
-        context = open_context(name, data=folder, cache=Path(cache), profile=profile)
+        context = open_context(
+            name, data=folder, cache=Path(cache), profile=profile, reading=reading
+        )
         return cls.of(context, progress=progress)
 
     @classmethod

@@ -388,7 +388,7 @@ def test_wrong_csv_lists_all_problems_with_their_lines(
         ("", "column path is missing(.|\n)*column label is missing"),
         (
             "path,lable,path\n",
-            "column label is missing(.|\n)*path stands twice(.|\n)*There are 'path', 'lable'",
+            "path stands twice(.|\n)*column label is missing(.|\n)*There are 'path', 'lable'",
         ),
         ("path,label\n", "lists no image"),
         ("path,label\nTraining/cat/1.png,\n", "labels no image"),
