@@ -12,7 +12,7 @@ from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.sealed import present, read_table, write_table
 from medfocus_pipeline.types import IntArray
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _OWNER = "manifest"
 

@@ -15,7 +15,8 @@ from medfocus_pipeline.datasets.layout import (
 )
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
-from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders
+from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders, without_ending
+from medfocus_pipeline.datasets.pixels import at_most_two_values
 from medfocus_pipeline.datasets.readers import (
     EXTENSIONS,
     Decoded,
@@ -43,7 +44,10 @@ MAX_PICTURES = 4096
 TOO_MANY = f"holds more than {MAX_PICTURES:,} pictures"
 
 MASK = "is taken for the annotation mask"
-"""Beginning of the problem of a file that is called like another image's mask."""
+"""Beginning of the problem of a file that is named, or looks, like another image's mask."""
+
+_TWO_VALUES = ", two values"
+"""In the mode of a picture that may be a mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,11 @@ def scan(
         )
     root = data_root(source, reading.images)
     if source.is_dir():
-        entries, used = _list_folder(source, card)
+        keep = bool(card and (card.annotation or card.keep_masks))
+        keep = keep if reading.keep_masks is None else reading.keep_masks
+        entries, used = _list_folder(source, card, keep_masks=keep)
     else:
+        keep = True  # it lists what is an image
         columns = {**(card.columns if card else {}), **reading.columns}
         entries, used = read_listing(source, card, root=root, columns=columns)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
@@ -125,6 +132,7 @@ def scan(
         previous = None  # equal paths, sizes and times elsewhere are other files
     every = used.volumes == "all"
     opened = _open_all(root, files, previous, on_file, workers, every=every)
+    entries = entries if keep else _without_drawn_masks(entries, opened)
     entries, contents = _pictures(entries, opened, used)
     classes = [item.name for item in used.classes]
     rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
@@ -136,7 +144,7 @@ def scan(
     return build(rows, name=name, classes=classes, from_card=from_card, source=where)
 
 
-def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
+def _list_folder(source: Path, card: Card | None, *, keep_masks: bool) -> tuple[list[Entry], Card]:
     """The image files of a folder, with the card that gave them their places."""
     files = find_images(source)
     if not files:
@@ -144,7 +152,7 @@ def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
             f"No image in {source}. Expected files that end in {', '.join(sorted(EXTENSIONS))}; "
             "or give a CSV with the columns path and label: DATA=images.csv"
         )
-    if card is None or not (card.annotation or card.keep_masks):
+    if not keep_masks:
         files = _without_masks(files)
     paths = [file.path for file in files if not file.refused.startswith(MASK)]
     used = card or guess_card(paths, source.name)
@@ -165,11 +173,38 @@ def _without_masks(files: Sequence[ImageFile]) -> list[ImageFile]:
     """The files, those refused that are called like another one's annotation mask."""
     masks = masks_of([file.path for file in files])
     return [
-        replace(file, refused=f"{MASK} of {masks[file.path]!r} by its name")
+        replace(
+            file, refused=f"{MASK} of {masks[file.path]!r} by its name (--keep-masks: an image)"
+        )
         if file.path in masks
         else file
         for file in files
     ]
+
+
+def _without_drawn_masks(
+    entries: Sequence[Entry], contents: Sequence[Sequence[_Content]]
+) -> list[Entry]:
+    """The entries, those refused that look like the annotation mask of another one.
+
+    A mask has at most two values, and its name but for folder and ending, its size, its class and
+    its split are those of a picture that has more.
+    """
+    pictures: dict[tuple[object, ...], str] = {}
+    drawn: dict[int, tuple[object, ...]] = {}
+    for n, (entry, [content, *_]) in enumerate(zip(entries, contents, strict=True)):
+        stem = without_ending(entry.file.path).rpartition("/")[2]
+        known = (stem, entry.place, content.width, content.height)
+        if content.mode.endswith(_TWO_VALUES):
+            drawn[n] = known
+        elif content.width and entry.place and not entry.file.refused:
+            pictures[known] = entry.file.path
+    marked = list(entries)
+    for n, known in drawn.items():
+        if known in pictures and not entries[n].file.refused:
+            why = f"{MASK} of {pictures[known]!r} by its content (--keep-masks: an image)"
+            marked[n] = replace(entries[n], file=replace(entries[n].file, refused=why))
+    return marked
 
 
 def _pictures(
@@ -279,7 +314,7 @@ def _contents(manifest: Manifest, *, every: bool) -> dict[tuple[str, int, int], 
         # Without an id the file was not even opened.
         if not image_id or may_pass(problem) or problem == TOO_MANY:
             continue
-        told = "" if problem in {OUTSIDE, SEVERAL} else problem
+        told = "" if problem in {OUTSIDE, SEVERAL} or problem.startswith(MASK) else problem
         content = _Content(image_id, width, height, mode, patient, told)
         for place in (path, path.rpartition("/")[0]) if every else (path,):
             known.setdefault((place, size, mtime), []).append(content)
@@ -316,7 +351,8 @@ def _content(image_id: str, found: Decoded | ImageError) -> _Content:
     if isinstance(found, ImageError):
         return _Content(image_id, problem=str(found))
     height, width, _ = found.pixels.shape
-    return _Content(image_id, width, height, found.mode, found.patient)
+    values = _TWO_VALUES if at_most_two_values(found.pixels) else ""
+    return _Content(image_id, width, height, found.mode + values, found.patient)
 
 
 def _decoded(path: Path, number: int | None = None) -> Decoded | ImageError:

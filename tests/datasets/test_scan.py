@@ -458,7 +458,7 @@ def test_damaged_or_foreign_manifest_is_refused_and_replaced(
     older = {**manifest.table.schema.metadata, b"medfocus.schema_version": b"0"}
     faults = {
         "has no seal": lambda: path.write_bytes(b"PAR1 and no more"),
-        "version 0, expected 2": lambda: write_table(
+        "version 0, expected 3": lambda: write_table(
             path, manifest.table.replace_schema_metadata(older), owner="manifest"
         ),
         "version none": lambda: write_table(path, pa.table({"x": [1]}), owner="manifest"),
