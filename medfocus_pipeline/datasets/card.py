@@ -81,6 +81,8 @@ class Card(Frozen):
         patient: regex searched in the relative path; its group is the patient.
         annotation: where the masks of an image are, relative to its folder, with ``{stem}``.
         keep_masks: files that are called like annotation masks are images all the same.
+        use_validation: what a validation split is for: `none` leaves it out, `train` makes its
+            images training images, in which choices are made by cross-validation; never test.
         columns: of a CSV, what they are called there, as ``label: Finding Labels``.
         volumes: what is seen of a file with several pictures (slices, frames, pages): the middle
             one (of pages the first), all as images of one group, or none.
@@ -104,6 +106,7 @@ class Card(Frozen):
     patient: str | None = None
     annotation: str | None = None
     keep_masks: bool = False
+    use_validation: Literal["none", "train"] = "none"
     columns: dict[Column, str] = Field(default_factory=dict)
     volumes: Volumes = "middle"
     roi: RoiRule = "salient"

@@ -34,8 +34,10 @@ _SEVERAL = re.compile(r"[|;,]")
 """Between labels of one cell."""
 _SHOWN = 20
 
-VALIDATION = "is of the validation split, which neither trains nor tests"
-"""Why an image of a CSV's validation split is left out."""
+VALIDATION = (
+    "is of the validation split, which neither trains nor tests (use_validation: train in a card)"
+)
+"""Why an image of a validation split is left out."""
 
 UNLABELLED = "has no label in the CSV"
 
@@ -94,8 +96,6 @@ def read_listing(
         problems += [f"line {number}: {text}" for text, holds in wrong.items() if holds]
         if file is not None:
             group = row["group"] or card.patient_of(name)
-            if split == "validation":
-                file, split = replace(file, refused=VALIDATION), ""
             if not row["label"]:
                 file = replace(file, refused=UNLABELLED)
             place = Place(split or "", index) if row["label"] else None

@@ -1,11 +1,18 @@
 """From a folder or a CSV to the manifest."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
+from medfocus_pipeline.datasets.contents import (
+    MASK,
+    OUTSIDE,
+    SEVERAL,
+    TWO_VALUES,
+    Content,
+    open_all,
+)
 from medfocus_pipeline.datasets.layout import (
     Entry,
     expected_layout,
@@ -13,53 +20,13 @@ from medfocus_pipeline.datasets.layout import (
     is_left_out,
     place_files,
 )
-from medfocus_pipeline.datasets.listing import read_listing
+from medfocus_pipeline.datasets.listing import VALIDATION, read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
 from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders, without_ending
-from medfocus_pipeline.datasets.pixels import at_most_two_values
-from medfocus_pipeline.datasets.readers import (
-    EXTENSIONS,
-    Decoded,
-    decode,
-    may_pass,
-    one_of_several,
-    picture_id,
-    steady,
-)
+from medfocus_pipeline.datasets.readers import EXTENSIONS, one_of_several
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.datasets.tree import ImageFile, find_images
-from medfocus_pipeline.errors import ConfigError, DataError, ImageError
-from medfocus_pipeline.files import sha256
-
-OUTSIDE = "is outside the card's layout"
-"""Problem of a readable image that lies in no folder of a class."""
-
-
-SEVERAL = "holds several pictures, and the card says volumes: refuse"
-"""Problem of a volume, of several frames or pages, where the card wants none."""
-
-MAX_PICTURES = 4096
-"""Of one file, where all are asked for: more are taken for a damaged or hostile header."""
-
-TOO_MANY = f"holds more than {MAX_PICTURES:,} pictures"
-
-MASK = "is taken for the annotation mask"
-"""Beginning of the problem of a file that is named, or looks, like another image's mask."""
-
-_TWO_VALUES = ", two values"
-"""In the mode of a picture that may be a mask."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What only opening a file can tell."""
-
-    image_id: str = ""
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    patient: str = ""
-    problem: str = ""
+from medfocus_pipeline.errors import ConfigError, DataError
 
 
 def data_root(source: Path, images: Path | None = None) -> Path:
@@ -126,12 +93,13 @@ def scan(
         columns = {**(card.columns if card else {}), **reading.columns}
         entries, used = read_listing(source, card, root=root, columns=columns)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
+    entries = [_validated(entry, used) for entry in entries]
     files = [entry.file for entry in entries]
     where = str(source.resolve()) + (f" with {root.resolve()}" if reading.images else "")
     if previous and previous.source != where:
         previous = None  # equal paths, sizes and times elsewhere are other files
     every = used.volumes == "all"
-    opened = _open_all(root, files, previous, on_file, workers, every=every)
+    opened = open_all(root, files, previous, on_file, workers, every=every)
     entries = entries if keep else _without_drawn_masks(entries, opened)
     entries, contents = _pictures(entries, opened, used)
     classes = [item.name for item in used.classes]
@@ -142,6 +110,16 @@ def scan(
     ):
         return previous
     return build(rows, name=name, classes=classes, from_card=from_card, source=where)
+
+
+def _validated(entry: Entry, card: Card) -> Entry:
+    """An image of a validation split trains, if the card wants that, or is left out."""
+    if entry.place is None or entry.place.split != "validation":
+        return entry
+    if card.use_validation == "train":
+        return replace(entry, place=entry.place._replace(split="train"))
+    place = entry.place._replace(split="")
+    return replace(entry, place=place, file=replace(entry.file, refused=VALIDATION))
 
 
 def _list_folder(source: Path, card: Card | None, *, keep_masks: bool) -> tuple[list[Entry], Card]:
@@ -183,7 +161,7 @@ def _without_masks(files: Sequence[ImageFile]) -> list[ImageFile]:
 
 
 def _without_drawn_masks(
-    entries: Sequence[Entry], contents: Sequence[Sequence[_Content]]
+    entries: Sequence[Entry], contents: Sequence[Sequence[Content]]
 ) -> list[Entry]:
     """The entries, those refused that look like the annotation mask of another one.
 
@@ -194,25 +172,25 @@ def _without_drawn_masks(
     drawn: dict[int, tuple[object, ...]] = {}
     for n, (entry, [content, *_]) in enumerate(zip(entries, contents, strict=True)):
         stem = without_ending(entry.file.path).rpartition("/")[2]
-        known = (stem, entry.place, content.width, content.height)
-        if content.mode.endswith(_TWO_VALUES):
+        known: tuple[object, ...] = (stem, entry.place, content.width, content.height)
+        if content.mode.endswith(TWO_VALUES):
             drawn[n] = known
         elif content.width and entry.place and not entry.file.refused:
             pictures[known] = entry.file.path
     marked = list(entries)
-    for n, known in drawn.items():
-        if known in pictures and not entries[n].file.refused:
-            why = f"{MASK} of {pictures[known]!r} by its content (--keep-masks: an image)"
+    for n, of in drawn.items():
+        if of in pictures and not entries[n].file.refused:
+            why = f"{MASK} of {pictures[of]!r} by its content (--keep-masks: an image)"
             marked[n] = replace(entries[n], file=replace(entries[n].file, refused=why))
     return marked
 
 
 def _pictures(
-    entries: Sequence[Entry], contents: Sequence[Sequence[_Content]], card: Card
-) -> tuple[list[Entry], list[_Content]]:
+    entries: Sequence[Entry], contents: Sequence[Sequence[Content]], card: Card
+) -> tuple[list[Entry], list[Content]]:
     """A row for every picture of every file, those of one file in one group."""
     rows: list[Entry] = []
-    found: list[_Content] = []
+    found: list[Content] = []
     file_of: list[str] = []
     for entry, pictures in zip(entries, contents, strict=True):
         path, several = entry.file.path, len(pictures) > 1
@@ -233,7 +211,7 @@ def _pictures(
     return rows, found
 
 
-def _grouped(entries: Sequence[Entry], contents: Sequence[_Content]) -> list[Entry]:
+def _grouped(entries: Sequence[Entry], contents: Sequence[Content]) -> list[Entry]:
     """Entries with the patient of the header, else of the folders, where nothing else says it.
 
     A header's patient that all images share tells none apart and is not used.
@@ -261,108 +239,7 @@ def _folders_below(path: str, card: Card) -> tuple[str, ...]:
     return tuple(parts[first + 1 :])
 
 
-def _open_all(
-    root: Path,
-    files: Sequence[ImageFile],
-    previous: Manifest | None,
-    on_file: Callable[[int, int], None] | None,
-    workers: int,
-    *,
-    every: bool,
-) -> list[list[_Content]]:
-    """What is in each file; an unchanged one is not opened again, a refused one never.
-
-    Args:
-        every: of several pictures in a file each is opened, else the middle one.
-    """
-    known = {} if previous is None else _contents(previous, every=every)
-    contents = [
-        [_Content()] if file.refused else known.get((file.path, file.bytes, file.mtime_ns))
-        for file in files
-    ]
-    todo = [row for row, content in enumerate(contents) if content is None]
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
-    try:
-        opened = pool.map(lambda row: _open(root / files[row].path, every=every), todo)
-        for done, (row, content) in enumerate(zip(todo, opened, strict=True), start=1):
-            contents[row] = content
-            if on_file:
-                on_file(done, len(todo))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [content or [_Content()] for content in contents]
-
-
-def _contents(manifest: Manifest, *, every: bool) -> dict[tuple[str, int, int], list[_Content]]:
-    """Path, size and mtime -> what an earlier scan saw in the file."""
-    names = (
-        "path",
-        "bytes",
-        "mtime_ns",
-        "image_id",
-        "width",
-        "height",
-        "mode",
-        "patient",
-        "problem",
-    )
-    columns = [manifest.table[name].to_pylist() for name in names]
-    known: dict[tuple[str, int, int], list[_Content]] = {}
-    for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
-        *columns, strict=True
-    ):
-        # Without an id the file was not even opened.
-        if not image_id or may_pass(problem) or problem == TOO_MANY:
-            continue
-        told = "" if problem in {OUTSIDE, SEVERAL} or problem.startswith(MASK) else problem
-        content = _Content(image_id, width, height, mode, patient, told)
-        for place in (path, path.rpartition("/")[0]) if every else (path,):
-            known.setdefault((place, size, mtime), []).append(content)
-    return {place: contents for place, contents in known.items() if _whole(contents, every=every)}
-
-
-def _whole(contents: Sequence[_Content], *, every: bool) -> bool:
-    """Whether these are all pictures of a file that are asked for."""
-    several = next(filter(None, (one_of_several(content.mode) for content in contents)), None)
-    return len(contents) == (several[2] if every and several else 1)
-
-
-def _open(path: Path, *, every: bool) -> list[_Content]:
-    """Hash and decode one file: its only picture, the middle one, or all."""
-    try:
-        with steady(path):
-            file_id, found = sha256(path), _decoded(path)
-            several = None if isinstance(found, ImageError) else one_of_several(found.mode)
-            if not (every and several):
-                return [_content(file_id, found)]
-            if several[2] > MAX_PICTURES:
-                return [_Content(file_id, problem=TOO_MANY)]
-            return [
-                _content(picture_id(file_id, number), _decoded(path, number))
-                for number in range(several[2])
-            ]
-    except ImageError as error:
-        return [_Content(problem=str(error))]
-    except OSError as error:
-        return [_Content(problem=f"cannot be read: {error.strerror}")]
-
-
-def _content(image_id: str, found: Decoded | ImageError) -> _Content:
-    if isinstance(found, ImageError):
-        return _Content(image_id, problem=str(found))
-    height, width, _ = found.pixels.shape
-    values = _TWO_VALUES if at_most_two_values(found.pixels) else ""
-    return _Content(image_id, width, height, found.mode + values, found.patient)
-
-
-def _decoded(path: Path, number: int | None = None) -> Decoded | ImageError:
-    try:
-        return decode(path, number)
-    except ImageError as error:
-        return error
-
-
-def _row(entry: Entry, content: _Content, classes: Sequence[str]) -> tuple[object, ...]:
+def _row(entry: Entry, content: Content, classes: Sequence[str]) -> tuple[object, ...]:
     """One row, in the order of `COLUMNS`."""
     split, index = entry.place or ("", -1)
     return (

@@ -10,10 +10,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.card import plain_card
+from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.contents import MASK
 from medfocus_pipeline.datasets.listing import VALIDATION
 from medfocus_pipeline.datasets.reading import Reading
-from medfocus_pipeline.datasets.scan import MASK, scan
+from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.datasets.splits import test_split as draw_split
 from medfocus_pipeline.errors import DataError
 from tests.datasets.conftest import SaveImage
@@ -255,6 +256,26 @@ def test_a_csvs_validation_split_is_never_test(folder: Path, word: str) -> None:
     assert manifest.problems == [("Training/cat/2.png", VALIDATION)]
     usable = [manifest.strings("split")[row] for row in manifest.usable]
     assert sorted(usable) == ["test", "train", "train"]
+
+
+@pytest.mark.parametrize("use", ["none", "train"])
+def test_a_validation_split_trains_only_if_the_card_says_so(
+    folder: Path, save_image: SaveImage, card: Card, use: str
+) -> None:
+    save_image(folder / "Validation" / "dog" / "9.png")
+    own = card.model_copy(update={"use_validation": use})
+    lines = ["path,label,split", "Validation/dog/9.png,dog,val"]
+    for split in ("Training", "Testing"):
+        lines += [f"{split}/{c}/1.png,{c},{split}" for c in ("cat", "dog")]
+    (folder / "images.csv").write_text("\n".join(lines))
+    for source in (folder, folder / "images.csv"):
+        manifest = scan(source, name="pets", card=own)
+        sides = dict(zip(manifest.paths, manifest.strings("split"), strict=True))
+        place = "Validation/dog/9.png"
+        assert (sides[place], dict(manifest.problems).get(place)) == (
+            ("train", None) if use == "train" else ("", VALIDATION)
+        )
+        assert set(sides.values()) - {""} == {"train", "test"}
 
 
 def test_labels_are_compared_without_blanks_and_composed(folder: Path) -> None:

@@ -8,14 +8,15 @@ import PIL.Image
 import pyarrow as pa
 import pytest
 
+from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets import scan as scanning
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card
+from medfocus_pipeline.datasets.contents import OUTSIDE
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import decode, read_annotation
-from medfocus_pipeline.datasets.scan import OUTSIDE, data_root, scan
+from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError, StoreError
 from medfocus_pipeline.sealed import write_table
 from tests.datasets.conftest import REAL_DATA, SaveImage

@@ -9,9 +9,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medfocus_pipeline.datasets import scan as scanning
+from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets.card import Card, Volumes, plain_card
-from medfocus_pipeline.datasets.scan import SEVERAL, TOO_MANY, scan
+from medfocus_pipeline.datasets.contents import SEVERAL, TOO_MANY
+from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.datasets.splits import test_split as draw_split
 from medfocus_pipeline.project.dataset import Dataset
 from tests.datasets.test_volumes import _dicom, _save
