@@ -26,6 +26,8 @@ _MAX_INFLATED = 2**28
 _META_BEGINS = 128 + 4 + 12
 """Of a file: preamble, mark and the group length of the file meta information (PS3.10 7.1)."""
 
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
 _BYTES_EACH = 32
 """That a pixel takes: decoded, a palette's colours, and as a picture."""
 
@@ -53,12 +55,14 @@ def decode_dicom(path: Path, frame: int | None = None) -> tuple[Image, str, str]
         header = dcmread(path, stop_before_pixels=True, force=True)
     except InvalidDicomError as error:
         raise ImageError("is not DICOM: no DICM mark after its preamble") from error
+    if header.get("Modality") == "SEG" or header.get("BitsAllocated") == 1:
+        raise ImageError("is a DICOM segmentation, which is an annotation and no image")
     no_image = f"is DICOM without an image ({header.get('Modality', 'no modality')})"
     if "Columns" not in header:
         raise ImageError(no_image)
     with room_for(int(header.Columns), int(header.Rows), each=_BYTES_EACH, beside=beside):
         data = dcmread(path, force=True)
-        if "PixelData" not in data:
+        if not any(name in data for name in _PIXELS):
             raise ImageError(no_image)
         return _frame(data, frame)
 
@@ -103,6 +107,8 @@ def _frame(data: "FileDataset", number: int | None) -> tuple[Image, str, str]:
     patient = _patient(data)
     if kind == "PALETTE COLOR":
         values = apply_color_lut(values, data)
+        whole = 2.0 ** int(data.RedPaletteColorLookupTableDescriptor[2]) - 1
+        return to_rgb8(values[..., :3], limits=(0, whole)), mode, patient
     if values.ndim == 3:
         return as_rgb(values) if values.dtype == np.uint8 else to_rgb8(values), mode, patient
     return _display_grey(values, data, inverted=kind == "MONOCHROME1"), mode, patient
