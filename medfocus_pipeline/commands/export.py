@@ -86,7 +86,7 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     looks = _looks(context, dataset, table, found)
     packed = pack(dataset, table, looks, found, fitted(context, table, found))
     folder = out or context.folder / "models" / _name(found.run)
-    figures = measured(context, table, found)
+    figures = measured(context, table, found, dataset.manifest.patients)
     write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
     row = found.own
     say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")

@@ -30,7 +30,16 @@ def run(context: Context, config: ProbeConfig, *, workers: int) -> int:
     shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
     paper, manifest = project.dataset.card.paper, project.dataset.manifest
     folder = project.results_folder
-    show(build(title, shown, folder, paper=paper, classes=manifest.classes))
+    show(
+        build(
+            title,
+            shown,
+            folder,
+            paper=paper,
+            classes=manifest.classes,
+            patients=manifest.patients,
+        )
+    )
     unknown = patients_warning(manifest)
     if unknown:
         say(unknown)

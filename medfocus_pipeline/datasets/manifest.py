@@ -109,6 +109,11 @@ class Manifest:
         return np.flatnonzero(np.array([not text for text in self.strings("problem")], dtype=bool))
 
     @property
+    def patients(self) -> dict[str, str]:
+        """Image id -> patient, empty where it is not known."""
+        return dict(zip(self.image_ids, self.strings("group"), strict=True))
+
+    @property
     def problems(self) -> list[tuple[str, str]]:
         """Path and problem of every row that has one."""
         pairs = zip(self.paths, self.strings("problem"), strict=True)

@@ -1,6 +1,6 @@
 """What goes into an exported folder: the run fitted again, its models, its figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.diagnostics import class_recalls, read_answers
+from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_recalls, read_answers
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.statistics import Row, t_interval
 from medfocus_pipeline.evaluation.sweep import Run, fit, predict, to_fit
@@ -188,17 +188,27 @@ def origin(dataset: Dataset) -> Origin:
     return Origin(card.modality, card.source, card.licence, card.citation)
 
 
-def measured(context: Context, table: FeatureTable, found: Found) -> Measured:
-    """What the run and those of other seeds were measured to do."""
+def measured(
+    context: Context, table: FeatureTable, found: Found, patients: Mapping[str, str]
+) -> Measured:
+    """What the run and those of other seeds were measured to do.
+
+    Args:
+        patients: image id -> patient, empty where it is not known.
+    """
     own = found.own
     keys = [row["run_key"] for row in found.rows]
-    answers = read_answers(results.read(context.folder / "results", "predictions"), keys)
+    predictions = results.read(context.folder / "results", "predictions")
+    answers = read_answers(predictions, keys)
+    known = any(patients.values())
     return Measured(
         seeds=len(found.rows),
         test_images=own["n_test"],
         clean_images=own["n_test_clean"],
         scores={name: _score(found.rows, own, name) for name in SCORES},
         recalls=class_recalls(list(answers.values()), n_classes=len(table.classes)),
+        tested=accuracy_interval(found.rows, predictions if known else None, patients),
+        by_patient=known,
     )
 
 
