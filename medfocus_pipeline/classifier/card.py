@@ -39,6 +39,8 @@ class Measured:
         clean_images: of these, not among the training images by bytes or pixels.
         scores: name of a score -> figure.
         recalls: of the classes, over seeds, in the order of the classes.
+        tested: of the accuracy, what the choice of the test images leaves open, 95 %.
+        by_patient: this is a bootstrap over patients, else Wilson's.
     """
 
     seeds: int
@@ -46,6 +48,8 @@ class Measured:
     clean_images: int
     scores: Mapping[str, Score]
     recalls: Sequence[Recall]
+    tested: Interval
+    by_patient: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,9 @@ def _figures(measured: Measured) -> str:
         f"{_span(score.interval)} |"
         for name, score in measured.scores.items()
     ]
+    how = (
+        "bootstrap over patients" if measured.by_patient else "Wilson, images taken as independent"
+    )
     images = f"{measured.test_images:,} test images, {measured.clean_images:,} of them clean"
     return "\n".join(
         [
@@ -133,7 +140,8 @@ def _figures(measured: Measured) -> str:
             "",
             f"On {images} (clean: neither their bytes nor their pixels are among the training "
             f"images). The means are over {measured.seeds} seeds of the same training, this run "
-            "among them; their 95 % intervals cover the seeds, not the choice of test images.",
+            "among them; their 95 % intervals cover the seeds, not the choice of test images. That "
+            f"leaves an accuracy of {_span(measured.tested)} open (95 %, {how}).",
             "",
             "| | this run | mean | 95 % interval |",
             "| --- | --- | --- | --- |",

@@ -6,14 +6,22 @@ from typing import TypeVar
 from medfocus_pipeline.commands.options import validated
 from medfocus_pipeline.commands.progress import say
 from medfocus_pipeline.config import Frozen, Runtime
+from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.project.settings import Context, open_context
 
 Base = TypeVar("Base", bound=Frozen)
 
 
-def open_(dataset: str | None, data: Path | None, cache_: Path, profile: str | None) -> Context:
+def open_(
+    dataset: str | None,
+    data: Path | None,
+    cache_: Path,
+    profile: str | None,
+    *,
+    reading: Reading = AS_FOUND,
+) -> Context:
     """The command's data set, folders and profile; says which they are."""
-    context = open_context(dataset, data=data, cache=cache_, profile=profile)
+    context = open_context(dataset, data=data, cache=cache_, profile=profile, reading=reading)
     say(f"{context.dataset}: profile {context.profile_name}, data {context.data}")
     return context
 

@@ -12,14 +12,18 @@ from medfocus_pipeline.commands.options import (
     Assignments,
     BatchSize,
     CacheFolder,
+    Columns,
     DataFolder,
     DatasetName,
     DeviceName,
+    ImagesFolder,
+    KeepMasks,
     ProfileName,
     Strict,
     Workers,
     changed,
     comma_separated,
+    reading_of,
 )
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import ConfigError
@@ -33,6 +37,9 @@ def scan_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
+    columns: Columns = None,
+    images: ImagesFolder = None,
+    keep_masks: KeepMasks = None,
     problems: Annotated[bool, typer.Option("--problems", help="Name every file left out.")] = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -40,7 +47,8 @@ def scan_command(
     """Find the images and bring the manifest up to date."""
     from medfocus_pipeline.commands import scan
 
-    context = open_(dataset, data, cache_, profile)
+    reading = reading_of(columns, images, keep_masks)
+    context = open_(dataset, data, cache_, profile, reading=reading)
     raise typer.Exit(scan.run(context, all_problems=problems, strict=strict, as_json=as_json))
 
 
@@ -50,6 +58,9 @@ def masks_command(
     data: DataFolder = None,
     cache_: CacheFolder = DEFAULT_CACHE,
     profile: ProfileName = None,
+    columns: Columns = None,
+    images: ImagesFolder = None,
+    keep_masks: KeepMasks = None,
     segmenter: Annotated[
         str | None, typer.Option(help="A family (medfocus models list) or package.module:Factory.")
     ] = None,
@@ -69,7 +80,8 @@ def masks_command(
     """Segment every image and cache its candidate masks."""
     from medfocus_pipeline.commands import masks
 
-    context = open_(dataset, data, cache_, profile)
+    reading = reading_of(columns, images, keep_masks)
+    context = open_(dataset, data, cache_, profile, reading=reading)
     options = {
         "segmenter.name": segmenter,
         "segmenter.size": size,

@@ -54,17 +54,25 @@ def export_command(
     ] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Images a class instead.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the run.")] = 0,
+    list_: Annotated[
+        bool, typer.Option("--list", help="List the rows with their accuracies, write nothing.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder. [default: <cache>/<dataset>/models/<run>]"),
     ] = None,
 ) -> None:
-    """Pack one fitted run into a folder that predict and explain load: no cache, no pickle."""
+    """Pack one fitted run into a folder that predict and explain load: no cache, no pickle.
+
+    Where several rows fit, the one that cross-validation on the training images ranks first.
+    """
     from medfocus_pipeline.commands import export
 
     if fraction is not None and shots is not None:
         raise ConfigError("--fraction and --shots exclude each other: name one of them.")
     context = open_(dataset, data, cache_, profile)
+    if list_:
+        raise typer.Exit(export.list_rows(context))
     amount = 100.0 if fraction is None else fraction
     wanted = export.Wanted(
         head, focus, ("fraction", amount) if shots is None else ("shots", shots), seed

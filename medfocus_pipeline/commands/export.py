@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from medfocus_pipeline.classifier.card import card_text
 from medfocus_pipeline.classifier.novelty import parts_of
 from medfocus_pipeline.classifier.pack import write_pack
-from medfocus_pipeline.commands.progress import say
+from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.statistics import Row, budget_of
-from medfocus_pipeline.evaluation.sweep import Run
+from medfocus_pipeline.evaluation.sweep import Run, held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.project.dataset import Dataset
@@ -43,6 +45,19 @@ class Wanted:
     seed: int
 
 
+def list_rows(context: Context) -> int:
+    """Print the rows that can be exported, each with its accuracy on the test images."""
+    rows = results.read(context.folder / "results").to_pylist()
+    for row in sorted(rows, key=lambda row: (row["head"], row["focus"], budget_of(row))):
+        if row["seed"] == 0:
+            kind, amount = budget_of(row)
+            of = f"--head {row['head']} --focus {row['focus']} --{kind} {amount:g}"
+            say(f"{100 * row['accuracy']:5.1f} % of {row['n_test']:,}  {of}")
+    if not rows:
+        say(f"{context.dataset} has no result yet. Fit some: medfocus probe {context.dataset}")
+    return 0
+
+
 def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     """Fit the run again, check it against what was stored, write the folder.
 
@@ -55,22 +70,23 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
         0.
 
     Raises:
-        ConfigError: more than one run is meant, or there is none; the message lists them.
+        ConfigError: there is no such run, or more than one and no way to rank them; the message
+            lists them.
         StoreError: the run does not give the stored predictions again.
     """
     dataset = open_dataset(context, images_needed=False)
     known = results.read(context.folder / "results").to_pylist()
     if wanted.head == OWN:
         wanted = replace(wanted, head="linear", focus=join_parts(MEDFOCUS))
-    head, focus = _choose(context, known, wanted)
-    found = _find(context, dataset, known, replace(wanted, head=head, focus=focus))
+    fitting = _fitting(context, known, wanted)
+    found = _best(context, dataset, _found(context, dataset, known, fitting))
     check_packable(found.plan)
     check_embedded(found.plan.context, found.plan.places)
     table = features(dataset, split_of(dataset, context.probe), found.plan)
     looks = _looks(context, dataset, table, found)
     packed = pack(dataset, table, looks, found, fitted(context, table, found))
     folder = out or context.folder / "models" / _name(found.run)
-    figures = measured(context, table, found)
+    figures = measured(context, table, found, dataset.manifest.patients)
     write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
     say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
     accuracy = figures.scores["accuracy"].own
@@ -79,8 +95,35 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     return 0
 
 
-def _choose(context: Context, known: Sequence[Row], wanted: Wanted) -> tuple[str, str]:
-    """Head and focus of the one row that fits."""
+def _best(context: Context, dataset: Dataset, runs: Sequence[Found]) -> Found:
+    """The run that cross-validation on its training images ranks first; no test image is seen."""
+    if len(runs) == 1:
+        return runs[0]
+    split = split_of(dataset, context.probe)
+    shares = []
+    with bar("ranking rows by cross-validation", len(runs)) as advance:
+        for one in runs:
+            check_embedded(one.plan.context, one.plan.places)
+            table = features(dataset, split, one.plan)
+            shares.append(held_out_accuracy(table, one.run))
+            advance(1)
+    if np.isnan(shares).any():
+        lines = "\n".join(
+            f"  --head {one.run.head.name} --focus {join_parts(one.plan.row.focus)}" for one in runs
+        )
+        raise ConfigError(
+            f"More than one row of {context.dataset} fits, and its training images are too few "
+            f"to rank them; name one:\n{lines}"
+        )
+    order = sorted(range(len(runs)), key=lambda n: -shares[n])
+    say("rows by cross-validation on the training images; the first is taken:")
+    for n in order:
+        say(f"  {100 * shares[n]:5.1f} %  {runs[n].plan.label}")
+    return runs[order[0]]
+
+
+def _fitting(context: Context, known: Sequence[Row], wanted: Wanted) -> list[Wanted]:
+    """The rows that fit, each with its head and focus."""
     kind, amount = wanted.budget
     rows = [row for row in known if row[kind] == amount and row["seed"] == wanted.seed]
     pairs = sorted({(row["head"], row["focus"]) for row in rows})
@@ -89,21 +132,34 @@ def _choose(context: Context, known: Sequence[Row], wanted: Wanted) -> tuple[str
         for head, focus in pairs
         if wanted.head in {None, head} and wanted.focus in {None, focus}
     ]
-    if len(fitting) == 1:
-        return fitting[0]
+    if fitting:
+        return [replace(wanted, head=head, focus=focus) for head, focus in fitting]
     if not pairs:
         raise ConfigError(
             f"{context.dataset} has no result with {_told(wanted.budget, wanted.seed)}. "
             f"Known are {_budgets(known)}. Fit it: medfocus probe {context.dataset}"
         )
-    lines = "\n".join(f"  --head {head} --focus {focus}" for head, focus in fitting or pairs)
-    if fitting:
-        raise ConfigError(f"More than one row of {context.dataset} fits; name one:\n{lines}")
+    lines = "\n".join(f"  --head {head} --focus {focus}" for head, focus in pairs)
     asked = ", ".join(one for one in (wanted.head, wanted.focus) if one)
     raise ConfigError(
         f"{context.dataset} has no result of {asked} with {_told(wanted.budget, wanted.seed)}; "
         f"there are:\n{lines}"
     )
+
+
+def _found(
+    context: Context, dataset: Dataset, known: Sequence[Row], wanted: Sequence[Wanted]
+) -> list[Found]:
+    """The runs of some rows; of several, those of other settings than now are left out."""
+    found, stale = [], None
+    for one in wanted:
+        try:
+            found.append(_find(context, dataset, known, one))
+        except StoreError as error:
+            stale = error
+    if stale and not found:
+        raise stale
+    return found
 
 
 def _find(context: Context, dataset: Dataset, known: Sequence[Row], wanted: Wanted) -> Found:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from medfocus_pipeline.datasets.readers import EXTENSIONS, decode
+from medfocus_pipeline.datasets.readers import EXTENSIONS, Decoded, decode
+from medfocus_pipeline.datasets.tree import find_images
 from medfocus_pipeline.errors import ConfigError, ImageError
-from medfocus_pipeline.types import Image
 
 _READERS = 2
 
@@ -38,7 +38,7 @@ def find(paths: Sequence[Path]) -> list[Source]:
         if not path.is_dir():
             files.setdefault(path, _bare(path.name))
             continue
-        inside = sorted(one for one in path.rglob("*") if _is_image(one, path))
+        inside = [path / file.path for file in find_images(path)]
         if not inside:
             raise ConfigError(
                 f"{path} has no image. Expected are files that end in "
@@ -62,14 +62,9 @@ def _bare(name: str) -> str:
     return name[: -len(endings[-1])] or name if endings else name
 
 
-def _is_image(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return not hidden and path.name.lower().endswith(tuple(EXTENSIONS)) and path.is_file()
-
-
 def read(
     sources: Sequence[Source], problems: dict[str, str], *, at_once: int
-) -> Iterator[tuple[int, list[tuple[Source, Image]]]]:
+) -> Iterator[tuple[int, list[tuple[Source, Decoded]]]]:
     """The images, some at once, the next ones read meanwhile.
 
     Args:
@@ -78,11 +73,11 @@ def read(
         at_once: files of a batch.
 
     Yields:
-        How many files more were tried, and the images among them, with none if all failed.
+        How many files more were tried, and the decoded images among them, with none if all failed.
     """
     groups = [sources[n : n + at_once] for n in range(0, len(sources), at_once)]
     with ThreadPoolExecutor(_READERS, "reader") as pool:
-        ahead: deque[list[Future[Image | str]]] = deque()
+        ahead: deque[list[Future[Decoded | str]]] = deque()
         for number, group in enumerate(groups):
             for later in groups[number + len(ahead) : number + 2]:
                 ahead.append([pool.submit(_open, one) for one in later])
@@ -96,9 +91,9 @@ def read(
             yield len(group), good
 
 
-def _open(source: Source) -> Image | str:
+def _open(source: Source) -> Decoded | str:
     """The image, or why there is none."""
     try:
-        return decode(source.path).pixels
+        return decode(source.path)
     except ImageError as error:
         return str(error)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from medfocus_pipeline import plain_yaml
 from medfocus_pipeline.commands.progress import json_alone
 from medfocus_pipeline.config import problems
+from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.errors import ConfigError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -48,6 +49,24 @@ AsJson = Annotated[
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the configuration."),
+]
+
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="OURS=THEIRS,...",
+        help='Of a CSV: "path=Image Index,label=Finding Labels,group=Patient ID".',
+    ),
+]
+ImagesFolder = Annotated[
+    Path | None, typer.Option("--images", help="Folder that a CSV's paths are relative to.")
+]
+KeepMasks = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-masks/--no-keep-masks", help="Pictures that look like annotation masks are images."
+    ),
 ]
 
 DEFAULT_CACHE = Path("cache")
@@ -93,6 +112,23 @@ def validated(model: type[Model], values: object) -> Model:
         raise ConfigError(
             "These options do not fit together:\n" + "\n".join(problems(error))
         ) from error
+
+
+def reading_of(columns: str | None, images: Path | None, keep_masks: bool | None) -> Reading:
+    """How a source is to be read, checked.
+
+    Raises:
+        ConfigError: a column is not given as OURS=THEIRS, or not one of ours.
+    """
+    pairs = [part.partition("=") for part in comma_separated(columns) or []]
+    wrong = [ours for ours, sign, theirs in pairs if not (sign and theirs.strip())]
+    if wrong:
+        raise ConfigError(
+            f"--columns {columns!r}: {', '.join(map(repr, wrong))} names no column; expected "
+            'OURS=THEIRS, e.g. --columns "path=Image Index,label=Finding Labels".'
+        )
+    named = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    return validated(Reading, {"columns": named, "images": images, "keep_masks": keep_masks})
 
 
 def comma_separated(text: str | None) -> list[str] | None:

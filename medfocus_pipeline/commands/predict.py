@@ -13,6 +13,7 @@ from medfocus_pipeline.classifier.explanation import HeatMethod
 from medfocus_pipeline.classifier.overlay import draw
 from medfocus_pipeline.commands.image_files import Source, find, read
 from medfocus_pipeline.commands.progress import bar, out, say, say_json
+from medfocus_pipeline.datasets.readers import Decoded, one_of_several
 from medfocus_pipeline.embedding import LEAST_SEEN
 from medfocus_pipeline.files import claim
 from medfocus_pipeline.report.drawing import printable
@@ -28,11 +29,12 @@ class Said:
     """What came of the files, in their order.
 
     Attributes:
-        answers: path, answer, and the overlay if one was drawn.
+        answers: path, answer, the overlay if one was drawn, and which picture of a file with
+            several was seen, as ``frame 3/5``.
         problems: path -> why it could not be read.
     """
 
-    answers: list[tuple[Path, Answer, Path | None]] = field(default_factory=list)
+    answers: list[tuple[Path, Answer, Path | None, str]] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -80,23 +82,31 @@ def run(
 
 def _classify(
     classifier: Classifier,
-    some: Sequence[tuple[Source, Image]],
+    some: Sequence[tuple[Source, Decoded]],
     said: Said,
     *,
     overlay: Path | None,
     method: HeatMethod | None,
 ) -> None:
-    images = [image for _, image in some]
+    images = [one.pixels for _, one in some]
+    places = [_place(one.mode) for _, one in some]
     if overlay is None:
         answers = classifier.predict(images)
         said.answers += [
-            (source.path, answer, None) for (source, _), answer in zip(some, answers, strict=True)
+            (source.path, answer, None, place)
+            for (source, _), answer, place in zip(some, answers, places, strict=True)
         ]
         return
     explained = classifier.explain(images, method=method)
-    for (source, image), explanation in zip(some, explained, strict=True):
-        picture = _draw(overlay, source, image, explanation)
-        said.answers.append((source.path, explanation.answer, picture))
+    for (source, one), explanation, place in zip(some, explained, places, strict=True):
+        picture = _draw(overlay, source, one.pixels, explanation)
+        said.answers.append((source.path, explanation.answer, picture, place))
+
+
+def _place(mode: str) -> str:
+    """Which of several pictures was seen, ``frame 3/5``; empty of a file with one."""
+    found = one_of_several(mode)
+    return f"{found[0]} {found[1]}/{found[2]}" if found else ""
 
 
 def _draw(folder: Path, source: Source, image: Image, explanation: Explanation) -> Path:
@@ -122,9 +132,10 @@ def _document(classifier: Classifier, said: Said) -> JSON:
     }
 
 
-def _entry(path: Path, answer: Answer, overlay: Path | None) -> JSON:
+def _entry(path: Path, answer: Answer, overlay: Path | None, place: str) -> JSON:
     entry: JSON = {
         "path": str(path),
+        "seen": place or None,
         "predicted": answer.label,
         "probabilities": dict(zip(answer.classes, answer.probabilities.tolist(), strict=True)),
         "roi": {"box": list(answer.box), "area": round(answer.area, 6)},
@@ -142,7 +153,7 @@ def _show(said: Said, overlay: Path | None) -> None:
     table.add_column("image", overflow="fold")
     for name in ("answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", ""):
         table.add_column(name, overflow="fold")
-    for path, answer, _ in said.answers:
+    for path, answer, _, place in said.answers:
         first, second = (-answer.probabilities).argsort()[:2]
         cells = [
             str(path),
@@ -152,7 +163,7 @@ def _show(said: Said, overlay: Path | None) -> None:
             _percent(answer.probabilities[second]),
             ", ".join(map(str, answer.box)),
             _percent(answer.area),
-            "; ".join(_remarks(answer)),
+            "; ".join(_remarks(answer, place)),
         ]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     if said.answers:
@@ -163,7 +174,7 @@ def _show(said: Said, overlay: Path | None) -> None:
             say(f"  {name!r} {why}")
     if overlay is not None and said.answers:
         say(f"pictures: {overlay}")
-    if any(answer.unfamiliar for _, answer, _ in said.answers):
+    if any(answer.unfamiliar for _, answer, _, _ in said.answers):
         say(
             "unfamiliar: farther from the training images than 99 % of them are from each other; "
             "the answer means little"
@@ -171,8 +182,8 @@ def _show(said: Said, overlay: Path | None) -> None:
     say(NOTICE)
 
 
-def _remarks(answer: Answer) -> list[str]:
-    remarks = []
+def _remarks(answer: Answer, place: str) -> list[str]:
+    remarks = [f"{place} alone was seen"] if place else []
     if answer.unfamiliar:
         remarks.append(f"unfamiliar ({answer.distance:.3f} > {answer.threshold:.3f})")
     if answer.roi.fallback:

@@ -35,7 +35,14 @@ def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = 
     shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
     paper, manifest = project.dataset.card.paper, project.dataset.manifest
     folder = project.results_folder
-    table = build(title, shown, folder, paper=paper, classes=manifest.classes)
+    table = build(
+        title,
+        shown,
+        folder,
+        paper=paper,
+        classes=manifest.classes,
+        patients=manifest.patients,
+    )
     if as_json:
         say_json({"title": table.title, "rows": records(table), "notes": table.notes})
     show(table)

@@ -179,6 +179,7 @@ def _report(
         paper=dataset.card.paper,
         reference=reference,
         classes=dataset.manifest.classes,
+        patients=dataset.manifest.patients,
     )
     show(table)
     lines = {one.label: one.runs for one in shown}

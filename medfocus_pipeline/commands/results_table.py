@@ -1,9 +1,10 @@
 """The results table: from the stored runs of some rows to the terminal and to files."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,15 @@ from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
+from medfocus_pipeline.evaluation.diagnostics import accuracy_interval
 from medfocus_pipeline.evaluation.scores import TABLE, scored
 from medfocus_pipeline.evaluation.statistics import (
+    Interval,
+    Row,
+    budget_of,
     curve_areas,
     scores_by_budget,
     t_interval,
-    wilson_interval,
 )
 from medfocus_pipeline.evaluation.sweep import Run
 from medfocus_pipeline.files import disk_errors, write_text
@@ -61,6 +65,7 @@ def build(
     paper: Mapping[str, Mapping[float, float]],
     reference: str | None = None,
     classes: Sequence[str] = (),
+    patients: Mapping[str, str] = MappingProxyType({}),
 ) -> ResultsTable:
     """Reads the runs' results and sums them up.
 
@@ -69,6 +74,7 @@ def build(
         folder: of the results; every run must be there.
         paper: method -> percent of the training images -> accuracy in percent.
         classes: names of the K classes, for the line of the most frequent one.
+        patients: image id -> patient, where it is known.
         reference: label of the row that others are tested against; None tests nothing.
     """
     shown = _distinct(shown)
@@ -81,12 +87,20 @@ def build(
     if reference in rows and len(rows) > 1:
         comparisons = compare(rows, predictions, reference=reference)
         compared = {(one.label, one.budget): one for one in comparisons}
+    known = any(patients.values()) and bool(rows)
     lines = [
-        _line(one, rows.get(one.label, []), compared, paper.get(one.method, {})) for one in shown
+        _line(
+            one,
+            rows.get(one.label, []),
+            compared,
+            paper.get(one.method, {}),
+            lambda own: accuracy_interval(own, predictions if known else None, patients),
+        )
+        for one in shown
     ]
     budgets = list(dict.fromkeys(run.budget for one in shown for run in one.runs))
     details = [f"{one.label}: {one.detail}" for one in shown if one.detail]
-    notes = _notes(lines, rows, compared, reference)
+    notes = _notes(lines, rows, compared, reference, by_patient=known)
     any_run = [row["run_key"] for own in rows.values() for row in own[:1]][:1]
     majority = _majority(predictions, any_run, classes) if classes else None
     return ResultsTable(title, budgets, lines, [*notes, *details], majority)
@@ -120,11 +134,15 @@ def _line(
     rows: Sequence[Mapping[str, Any]],
     compared: Mapping[tuple[str, Budget], Comparison],
     paper: Mapping[float, float],
+    tested: Callable[[Sequence[Row]], Interval],
 ) -> Line:
     scores = scores_by_budget(rows)
     entries = {
         budget: _entry(
-            cell, scores[budget], compared.get((one.label, budget)), tested=rows[0]["n_test"]
+            cell,
+            scores[budget],
+            compared.get((one.label, budget)),
+            tested([row for row in rows if budget_of(row) == budget]),
         )
         for budget, cell in results.summarise(rows).items()
     }
@@ -147,10 +165,8 @@ def _entry(
     cell: results.Cell,
     scores: NDArray[np.float64],
     comparison: Comparison | None,
-    *,
-    tested: int,
+    images: Interval,
 ) -> Entry:
-    images = wilson_interval(cell.mean, tested)
     interval = t_interval(scores)
     tests = [comparison.pooled, comparison.images, comparison.over_seeds] if comparison else []
     p_values = [test.holm for test in tests if not math.isnan(test.holm)]
@@ -174,13 +190,18 @@ def _notes(
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
     compared: Mapping[tuple[str, Budget], Comparison],
     reference: str | None,
+    *,
+    by_patient: bool,
 ) -> list[str]:
     notes = ["Accuracy in percent: mean ± standard deviation over seeds."]
     if rows:
-        notes.append(
-            "95 % interval: what the number of test images leaves open (Wilson); "
-            "too narrow where a patient has several of them. The spread over seeds lacks it."
+        how = (
+            "choice of test images leaves open (bootstrap over patients)"
+            if by_patient
+            else "number of test images leaves open (Wilson); too narrow where a patient has "
+            "several of them"
         )
+        notes.append(f"95 % interval: what the {how}. The spread over seeds lacks it.")
     if any(line.area is not None for line in lines):
         notes.append("Area: mean accuracy over the logarithm of the training images.")
     if compared:

@@ -1,11 +1,11 @@
 """``medfocus scan``: bring the manifest up to date, and say what is in it."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 
 from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.readers import one_of_several
 from medfocus_pipeline.datasets.tree import other_kinds
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.project import dataset as datasets
@@ -14,9 +14,6 @@ from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.types import JSON
-
-_ONE_OF_SEVERAL = re.compile(r" (slice|frame|page) \d+/\d+")
-"""In a manifest's `mode`."""
 
 
 def open_dataset(context: Context, *, images_needed: bool = True, rescan: bool = True) -> Dataset:
@@ -49,7 +46,7 @@ def run(context: Context, *, all_problems: bool, strict: bool, as_json: bool = F
     counts = _counts(manifest)
     for (split, name), count in counts.items():
         say(f"  {split or 'no official split'}  {name}: {count:,}")
-    _say_several(manifest)
+    _say_several(dataset)
     _say_no_probe(context, dataset)
     _say_other_kinds(context)
     say_problems(dataset.problems, shown=None if all_problems else 5)
@@ -90,15 +87,20 @@ def _say_no_probe(context: Context, dataset: Dataset) -> None:
         say(f"make probe will refuse this: {error}")
 
 
-def _say_several(manifest: Manifest) -> None:
-    """Of which files only one of several pictures is seen: volumes, frames, pages."""
-    modes = manifest.strings("mode")
-    kinds = Counter(
-        match[1] for row in manifest.usable if (match := _ONE_OF_SEVERAL.search(modes[row]))
-    )
-    for kind, count in sorted(kinds.items()):
+def _say_several(dataset: Dataset) -> None:
+    """What is seen of files with several pictures: volumes, frames, pages."""
+    manifest, modes = dataset.manifest, dataset.manifest.strings("mode")
+    if dataset.card.volumes == "refuse":
+        return  # each is a problem of its own
+    every = dataset.card.volumes == "all"
+    seen = [found for row in manifest.usable if (found := one_of_several(modes[row]))]
+    files = Counter(kind for kind, place, _ in seen if not every or place == 1)
+    for kind, count in sorted(files.items()):
+        pictures = sum(n for one, place, n in seen if one == kind and (not every or place == 1))
         which = "first" if kind == "page" else "middle"
-        say(f"{count:,} files hold several pictures: of each the {which} {kind} alone is seen")
+        only = f"of each the {which} one alone is seen (all: volumes: all in a card)"
+        what = "each is an image, those of a file one group" if every else only
+        say(f"{count:,} files hold several pictures, {pictures:,} {kind}s: {what}")
 
 
 def _say_other_kinds(context: Context) -> None:

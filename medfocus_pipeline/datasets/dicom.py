@@ -26,17 +26,23 @@ _MAX_INFLATED = 2**28
 _META_BEGINS = 128 + 4 + 12
 """Of a file: preamble, mark and the group length of the file meta information (PS3.10 7.1)."""
 
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
 _BYTES_EACH = 32
 """That a pixel takes: decoded, a palette's colours, and as a picture."""
 
 
-def decode_dicom(path: Path) -> tuple[Image, str, str]:
+def decode_dicom(path: Path, frame: int | None = None) -> tuple[Image, str, str]:
     """Picture, mode and patient (a digest) of a DICOM file; of several frames the middle one.
 
     The modality LUT or rescale comes first, then the VOI LUT or else the first window, then
     MONOCHROME1 is inverted (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2). Grey values are scaled from
     the window's output range; without a window from 8 bits as they are, from more bits to the
     image's own range.
+
+    Args:
+        path: of the file.
+        frame: from 0; None is the middle one.
 
     Raises:
         ImageError: no DICOM, no image in it, or a compression that cannot be decoded here.
@@ -49,14 +55,16 @@ def decode_dicom(path: Path) -> tuple[Image, str, str]:
         header = dcmread(path, stop_before_pixels=True, force=True)
     except InvalidDicomError as error:
         raise ImageError("is not DICOM: no DICM mark after its preamble") from error
+    if header.get("Modality") == "SEG" or header.get("BitsAllocated") == 1:
+        raise ImageError("is a DICOM segmentation, which is an annotation and no image")
     no_image = f"is DICOM without an image ({header.get('Modality', 'no modality')})"
     if "Columns" not in header:
         raise ImageError(no_image)
     with room_for(int(header.Columns), int(header.Rows), each=_BYTES_EACH, beside=beside):
         data = dcmread(path, force=True)
-        if "PixelData" not in data:
+        if not any(name in data for name in _PIXELS):
             raise ImageError(no_image)
-        return _frame(data)
+        return _frame(data, frame)
 
 
 def _inflated(path: Path) -> int:
@@ -85,19 +93,22 @@ def _inflated(path: Path) -> int:
     return size
 
 
-def _frame(data: "FileDataset") -> tuple[Image, str, str]:
+def _frame(data: "FileDataset", number: int | None) -> tuple[Image, str, str]:
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
     _check_decoder(data)
     frames = int(data.get("NumberOfFrames") or 1)
-    _take_from_groups(data, frames // 2)
-    values = pixel_array(data, index=frames // 2)
+    number = frames // 2 if number is None else number
+    _take_from_groups(data, number)
+    values = pixel_array(data, index=number)
     kind = str(data.PhotometricInterpretation)
-    mode = f"DICOM {kind}" + (f" frame {frames // 2 + 1}/{frames}" if frames > 1 else "")
+    mode = f"DICOM {kind}" + (f" frame {number + 1}/{frames}" if frames > 1 else "")
     patient = _patient(data)
     if kind == "PALETTE COLOR":
         values = apply_color_lut(values, data)
+        whole = 2.0 ** int(data.RedPaletteColorLookupTableDescriptor[2]) - 1
+        return to_rgb8(values[..., :3], limits=(0, whole)), mode, patient
     if values.ndim == 3:
         return as_rgb(values) if values.dtype == np.uint8 else to_rgb8(values), mode, patient
     return _display_grey(values, data, inverted=kind == "MONOCHROME1"), mode, patient

@@ -17,7 +17,7 @@ _Parts: TypeAlias = tuple[str, ...]
 
 
 class Place(NamedTuple):
-    """Where a file belongs: split is "train", "test" or "" (no official split)."""
+    """Where a file belongs: split is "train", "test", "validation" or "" (no official split)."""
 
     split: str
     class_index: int
@@ -156,6 +156,10 @@ def _place_below(root: _Parts, paths: Sequence[_Parts], card: Card) -> list[Plac
     for split, names in card.splits.items():
         existing = [fold(name) for name in names if fold(name) in tops]
         split_of.update(dict.fromkeys(existing[:1], split))
+    named = {fold(name) for names in card.splits.values() for name in names}
+    for top in tops - named if card.splits else ():
+        if split_side(top) == "validation":
+            split_of[top] = "validation"
     class_index = card.class_index
     places: list[Place | None] = []
     for rest in rests:

@@ -4,22 +4,23 @@ import csv
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from medfocus_pipeline.datasets.card import Card, plain_card
 from medfocus_pipeline.datasets.layout import Entry, Place
 from medfocus_pipeline.datasets.names import check_class_names, clean, fold, split_side
-from medfocus_pipeline.datasets.tree import describe
+from medfocus_pipeline.datasets.reading import Column
+from medfocus_pipeline.datasets.tree import ImageFile, describe, find_images
 from medfocus_pipeline.errors import DataError
 
 _log = logging.getLogger(__name__)
 
-_REQUIRED = ("path", "label")
-_OPTIONAL = ("split", "group")
+_REQUIRED: tuple[Column, ...] = ("path", "label")
+_OPTIONAL: tuple[Column, ...] = ("split", "group")
 
-_ALSO_CALLED = {
+_ALSO_CALLED: dict[Column, tuple[str, ...]] = {
     "path": ("image index", "image", "image_path", "filename", "file_name", "filepath", "file"),
     "label": ("finding labels", "finding", "diagnosis", "class", "target"),
     "split": ("subset",),
@@ -33,19 +34,28 @@ _SEVERAL = re.compile(r"[|;,]")
 """Between labels of one cell."""
 _SHOWN = 20
 
-VALIDATION = "is of the validation split, which neither trains nor tests"
-"""Why an image of a CSV's validation split is left out."""
+VALIDATION = (
+    "is of the validation split, which neither trains nor tests (use_validation: train in a card)"
+)
+"""Why an image of a validation split is left out."""
+
+UNLABELLED = "has no label in the CSV"
 
 
-def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
+def read_listing(
+    path: Path, card: Card | None, *, root: Path, columns: Mapping[Column, str]
+) -> tuple[list[Entry], Card]:
     """Read a CSV of images, sorted by path.
 
     Args:
-        path: UTF-8 with commas, semicolons or tabs; its folder is the data folder. Columns may
-            be called as public sets call them; others are ignored, and named in the log. A line
-            that says of a file what another one said is read once.
+        path: UTF-8 with commas, semicolons or tabs. Columns may be called as public sets call
+            them; others are ignored, and named in the log. A line that says of a file what
+            another one said is read once.
         card: of the data set; its classes are the only labels then. None takes the labels
             that occur, sorted.
+        root: the data folder. A path may be absolute inside of it; one that is not there is
+            looked for by its name, with or without its ending, below it.
+        columns: ours -> what they are called here.
 
     Returns:
         The lines and the card they were read with.
@@ -53,7 +63,7 @@ def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
     Raises:
         DataError: all problems of the file, each with its line.
     """
-    rows = _read_rows(path)
+    rows = _read_rows(path, columns)
     known = card.class_index if card else {}
     several = [
         f"line {number}: {row['label']!r} is several labels; keep one of them, or name the "
@@ -64,41 +74,78 @@ def read_listing(path: Path, card: Card | None) -> tuple[list[Entry], Card]:
     if several:
         raise DataError(_told(path, several))
     card = card or _card_of_labels(path, [row["label"] for _, row in rows])
-    base = os.path.realpath(path.parent)
+    find = _Finder(root)
     with_split = any(row["split"] for _, row in rows)
     lines: dict[str, Entry] = {}
     said: dict[str, tuple[int, str]] = {}
     problems: list[str] = []
     for number, row in rows:
-        name = PurePosixPath(row["path"]).as_posix()
         index = card.class_index.get(fold(row["label"]), -1)
         split = _split(row["split"])
-        file = describe(base, name) if row["path"] and ".." not in name.split("/") else None
+        file, name = find(row["path"])
         if said.get(name) == (index, row["split"]):
             continue
         said[name] = index, row["split"]
         wrong = {
-            f"no file {row['path']!r} in {path.parent}": file is None or file.missing,
+            f"no file {row['path']!r} in {root}": file is None or file.missing,
             f"path {name!r} stands twice, with different labels or splits": name in lines,
-            f"unknown label {row['label']!r}": index < 0,
+            f"unknown label {row['label']!r}": index < 0 and row["label"] != "",
             f"split {row['split']!r} is neither train, validation nor test": split is None,
             "split is empty, but not in other lines": with_split and split == "",
         }
         problems += [f"line {number}: {text}" for text, holds in wrong.items() if holds]
         if file is not None:
             group = row["group"] or card.patient_of(name)
-            if split == "validation":
-                file, split = replace(file, refused=VALIDATION), ""
-            lines[name] = Entry(file, Place(split or "", index), group)
+            if not row["label"]:
+                file = replace(file, refused=UNLABELLED)
+            place = Place(split or "", index) if row["label"] else None
+            lines[name] = Entry(file, place, group)
     if problems:
         labels = ", ".join(item.name for item in card.classes)
         raise DataError(
-            _told(path, problems) + f"\nLabels: {labels}. Mend the lines and try again."
+            _told(path, problems)
+            + f"\nLabels: {labels}. Mend the lines, or name the folder that the "
+            "paths are relative to (--images), and try again."
         )
     return sorted(lines.values(), key=lambda line: line.file.path), card
 
 
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+class _Finder:
+    """The file that a line means."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.base = os.path.realpath(root)
+        self.named: dict[str, list[str]] | None = None
+
+    def __call__(self, text: str) -> tuple[ImageFile | None, str]:
+        """The file, None if there is none, and its path relative to the root."""
+        path = PurePosixPath(text)
+        for top in (self.root.absolute(), self.base) if path.is_absolute() else ():
+            path = path.relative_to(top) if path.is_relative_to(top) else path
+        name = path.as_posix()
+        if not text or path.is_absolute() or ".." in path.parts:
+            return None, name
+        file = describe(self.base, name)
+        if file is not None and file.missing and len(alike := self._named(name)) == 1:
+            return describe(self.base, alike[0]), alike[0]
+        return file, name
+
+    def _named(self, name: str) -> list[str]:
+        """Images anywhere below the root of that name, or of that name and an ending."""
+        if "/" in name:
+            return []
+        if self.named is None:
+            self.named = {}
+            for file in find_images(self.root):
+                whole = file.path.rpartition("/")[2]
+                bare = whole.removesuffix(".gz").rpartition(".")[0]
+                for called in {whole, bare}:
+                    self.named.setdefault(called, []).append(file.path)
+        return self.named.get(name, [])
+
+
+def _read_rows(path: Path, named: Mapping[Column, str]) -> list[tuple[int, dict[str, str]]]:
     """Line number and fields of every line, fields that are not there empty."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -106,15 +153,15 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             file.seek(0)
             separator = max(_SEPARATORS, key=head.count)
             reader = csv.DictReader(file, restkey="", restval="", strict=True, delimiter=separator)
-            columns = _named([name.strip() for name in reader.fieldnames or ()])
-            reader.fieldnames = columns
-            _check_columns(path, columns)
+            there = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = there
+            columns = _columns(path, there, named)
             rows = [
                 (
                     reader.line_num,
                     {
-                        name: clean(row.get(name, "")) if name != "path" else row[name].strip()
-                        for name in (*_REQUIRED, *_OPTIONAL)
+                        ours: _cell(ours, row[theirs]) if theirs else ""
+                        for ours, theirs in columns.items()
                     },
                 )
                 for row in reader
@@ -126,34 +173,42 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     except csv.Error as error:
         raise DataError(f"{path} is no CSV: {error}.") from error
     if not rows:
-        raise DataError(f"{path} lists no image. Add lines below {','.join(columns)}.")
+        raise DataError(f"{path} lists no image. Add lines below {','.join(there)}.")
     return rows
 
 
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Refuse missing and repeated columns, all at once, and name those that are ignored."""
-    known = (*_REQUIRED, *_OPTIONAL)
-    problems = [f"column {name} is missing" for name in _REQUIRED if name not in columns]
-    problems += [f"column {name} stands twice" for name in known if columns.count(name) > 1]
+def _cell(ours: str, text: str) -> str:
+    """A cell without blanks around it; names of files are bytes and not composed."""
+    return text.strip() if ours == "path" else clean(text)
+
+
+def _columns(path: Path, there: Sequence[str], named: Mapping[Column, str]) -> dict[str, str]:
+    """Ours -> theirs: as named, else as we call it, else as public sets do; "" is none.
+
+    Raises:
+        DataError: a column is missing or stands twice; all of them are said.
+    """
+    folded = [fold(name) for name in there]
+    found: dict[str, str] = {}
+    problems = []
+    for ours in (*_REQUIRED, *_OPTIONAL):
+        wanted = [named[ours]] if ours in named else [ours, *_ALSO_CALLED[ours]]
+        places = [folded.index(fold(name)) for name in wanted if fold(name) in folded]
+        found[ours] = there[places[0]] if places else ""
+        if not places and (ours in named or ours in _REQUIRED):
+            problems.append(f"column {wanted[0]} is missing")
+        if places and there.count(found[ours]) > 1:
+            problems.append(f"column {found[ours]} stands twice")
     if problems:
-        there = ", ".join(map(repr, columns))
+        columns = ", ".join(map(repr, there))
         raise DataError(
-            _told(path, problems) + f"\nThere are {there}; expected: path,label[,split][,group]."
+            _told(path, problems) + f"\nThere are {columns}; expected: path,label[,split][,group]. "
+            'Others are named with --columns "path=…,label=…", or under columns in a card.'
         )
-    ignored = [name for name in columns if name and name not in known]
+    ignored = [name for name in there if name and name not in found.values()]
     if ignored:
         _log.warning("%s: columns that are ignored: %s", path, ", ".join(ignored))
-
-
-def _named(columns: Sequence[str]) -> list[str]:
-    """Columns by our names, where a set calls them otherwise and has none of ours."""
-    folded = [fold(name) for name in columns]
-    named = list(columns)
-    for ours, others in _ALSO_CALLED.items():
-        places = [folded.index(name) for name in (ours, *others) if name in folded]
-        if places and ours not in columns:
-            named[places[0]] = ours
-    return named
+    return found
 
 
 def _card_of_labels(path: Path, labels: Sequence[str]) -> Card:

@@ -12,7 +12,7 @@ from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.sealed import present, read_table, write_table
 from medfocus_pipeline.types import IntArray
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _OWNER = "manifest"
 
@@ -79,7 +79,7 @@ class Manifest:
 
     @property
     def source(self) -> str:
-        """The folder or CSV that was scanned, resolved: what size and mtime of a path mean."""
+        """The folder or CSV that was scanned, resolved, and where its images are."""
         return self._metadata(_SOURCE).decode("utf-8", "surrogateescape")
 
     @property
@@ -107,6 +107,11 @@ class Manifest:
     def usable(self) -> IntArray:
         """Row numbers of the images without a problem, ascending."""
         return np.flatnonzero(np.array([not text for text in self.strings("problem")], dtype=bool))
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Image id -> patient, empty where it is not known."""
+        return dict(zip(self.image_ids, self.strings("group"), strict=True))
 
     @property
     def problems(self) -> list[tuple[str, str]]:

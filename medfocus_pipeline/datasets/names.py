@@ -83,32 +83,36 @@ def masks_of(paths: Sequence[str]) -> dict[str, str]:
     """Annotation masks by their names: path of the mask -> path of the image it belongs to.
 
     A mask is called like another image with ``_mask``, ``_mask_1``, ``_seg`` … behind its stem
-    (BUSI), or like one in a folder beside its own, ``masks`` (COVID-19 Radiography).
+    (BUSI), or like one below a folder beside ``masks`` (COVID-19 Radiography).
     """
-    by_stem = {_without_ending(path): path for path in reversed(paths)}
+    by_stem = {without_ending(path): path for path in reversed(paths)}
     found: dict[str, str] = {}
     for path in paths:
-        pure = PurePosixPath(_without_ending(path))
+        pure = PurePosixPath(without_ending(path))
         match = _MASK.match(pure.name)
         image = by_stem.get(str(pure.with_name(match["image"]))) if match else None
-        if image is None and pure.parent.name.casefold() in _MASK_FOLDERS:
-            image = _beside(pure, by_stem)
+        image = image or _beside(pure, by_stem)
         if image and image != path:
             found[path] = image
     return found
 
 
 def _beside(mask: PurePosixPath, by_stem: Mapping[str, str]) -> str | None:
-    """The image of a mask that lies in a folder of masks."""
+    """The image of a mask that lies below a folder of masks."""
     match = _MASK.match(mask.name)
     stems = [mask.name, f"{mask.name}_0000", *([match["image"]] if match else [])]
-    above = mask.parent.parent
-    folders = [above, *(above / name for name in ("images", "image", "imagesTr", "imagesTs"))]
-    places = (str(folder / stem) for folder in folders for stem in stems)
+    *folders, _ = mask.parts
+    places = (
+        "/".join([*folders[:n], *instead, *folders[n + 1 :], stem])
+        for n, folder in enumerate(folders)
+        if folder.casefold() in _MASK_FOLDERS
+        for instead in ((), ("images",), ("image",), ("imagesTr",), ("imagesTs",))
+        for stem in stems
+    )
     return next((by_stem[place] for place in places if place in by_stem), None)
 
 
-def _without_ending(path: str) -> str:
+def without_ending(path: str) -> str:
     """A path without the ending of its file's name."""
     pure = PurePosixPath(path.removesuffix(".gz"))
     return str(pure.with_suffix("")) if pure.stem else path

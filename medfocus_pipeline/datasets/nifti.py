@@ -21,7 +21,7 @@ _BYTES_EACH = 24
 """That a pixel takes: as stored, scaled to float64, and as a picture."""
 
 
-def decode_nifti(path: Path) -> tuple[Image, str]:
+def decode_nifti(path: Path, number: int | None = None) -> tuple[Image, str]:
     """Picture and mode of a NIfTI file: a 2-D image, or the middle slice of a volume.
 
     A volume is seen in canonical orientation (RAS), whatever its scanner's: the slice is axial,
@@ -29,6 +29,10 @@ def decode_nifti(path: Path) -> tuple[Image, str]:
     the header gives no orientation, it is across the third axis as stored. Values are scaled to
     the slice's own range, see `to_rgb8`, and what is not finite is black. What is packed is told
     by the content, not by the name.
+
+    Args:
+        path: of the file.
+        number: of the slice, from 0 at the feet; None is the middle one.
 
     Raises:
         ImageError: no NIfTI, or voxels that are no real numbers.
@@ -53,11 +57,15 @@ def decode_nifti(path: Path) -> tuple[Image, str]:
     depth = ""
     if len(shape) > 2:
         across = axes[2]
-        middle = shape[across] // 2
+        last = shape[across] - 1
+        if number is None:
+            stored = shape[across] // 2
+        else:
+            stored = last - number if flips[across] else number
         where[:3] = [slice(None)] * 3
-        where[across] = middle
-        place = shape[across] - middle if flips[across] else middle + 1
-        depth = f" slice {place}/{shape[across]}" if shape[across] > 1 else ""
+        where[across] = stored
+        place = last - stored if flips[across] else stored
+        depth = f" slice {place + 1}/{last + 1}" if last else ""
     with room_for(shape[axes[0]], shape[axes[1]], each=_BYTES_EACH):
         values = np.asarray(image.dataobj[tuple(where)])
         if axes[0] > axes[1]:

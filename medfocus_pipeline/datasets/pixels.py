@@ -118,6 +118,16 @@ def _scaled(values: NDArray[Any], low: float, high: float, *, inverted: bool) ->
     return scaled
 
 
+def at_most_two_values(picture: Image) -> bool:
+    """Whether a picture is of two colours or one, as an annotation mask is."""
+    flat = picture.reshape(-1, 3)
+    for part in (flat[::64], flat):  # a few pixels tell nearly always
+        others = part[(part != flat[0]).any(axis=1)]
+        if len(others) and (others != others[0]).any():
+            return False
+    return True
+
+
 def reduction(height: int, width: int) -> int:
     """By what a picture's sides are divided; 1 is not at all."""
     return math.ceil(math.sqrt(height * width / KEPT_PIXELS))

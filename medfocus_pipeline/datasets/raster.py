@@ -47,8 +47,8 @@ def raster_kind(head: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
-def decode_raster(file: BinaryIO, kind: str) -> tuple[Image, str]:
-    """Picture, upright and without alpha, and Pillow's mode; of several pages the first.
+def decode_raster(file: BinaryIO, kind: str, page: int = 0) -> tuple[Image, str]:
+    """Picture, upright and without alpha, and Pillow's mode, of one of the pages.
 
     Alpha is laid over black, or over white where only that leaves a picture (ink on a clear
     page); alpha that is 0 throughout is not meant. More than 8 bits are scaled by `to_rgb8`, and
@@ -57,6 +57,7 @@ def decode_raster(file: BinaryIO, kind: str) -> tuple[Image, str]:
     Args:
         file: at its beginning.
         kind: from `raster_kind`.
+        page: from 0.
 
     Raises:
         ImageError: it is not of that kind, too large, or damaged.
@@ -64,14 +65,16 @@ def decode_raster(file: BinaryIO, kind: str) -> tuple[Image, str]:
     """
     import PIL.Image
 
-    if kind == "TIFF" and (deep := _deep_tiff(file)):
+    if kind == "TIFF" and (deep := _deep_tiff(file, page)):
         return deep
     try:
         file.seek(0)
         image = _opener(kind)(file)
-        mode = image.mode + _pages(image)
+        if page:
+            image.seek(page)
+        mode = image.mode + _place(page, getattr(image, "n_frames", 1))
         with room_for(*image.size, each=_BYTES_EACH):
-            if kind == "PNG" and (head := _png_head(file)) in _DEEP_PNG:
+            if kind == "PNG" and not page and (head := _png_head(file)) in _DEEP_PNG:
                 return _deep_png(file), f"{mode} {head[0]} bits"
             return _upright(image), mode
     except SyntaxError as error:
@@ -105,10 +108,9 @@ def _upright(image: "ImageFile") -> Image:
     return as_rgb(white if np.ptp(black) < _DARK <= np.ptp(white) else black)
 
 
-def _pages(image: "ImageFile") -> str:
+def _place(page: int, pages: int) -> str:
     """`` page 1/3`` of a file with several."""
-    pages = getattr(image, "n_frames", 1)
-    return f" page 1/{pages}" if pages > 1 else ""
+    return f" page {page + 1}/{pages}" if pages > 1 else ""
 
 
 def _png_head(file: BinaryIO) -> tuple[int, int]:
@@ -127,7 +129,7 @@ def _deep_png(file: BinaryIO) -> Image:
     return to_rgb8(_opaque(values.reshape(height, width, -1)))
 
 
-def _deep_tiff(file: BinaryIO) -> tuple[Image, str] | None:
+def _deep_tiff(file: BinaryIO, number: int) -> tuple[Image, str] | None:
     """Picture and mode of a TIFF of more than 8 bits a sample; None of another one.
 
     A palette's samples are indices.
@@ -140,7 +142,7 @@ def _deep_tiff(file: BinaryIO) -> tuple[Image, str] | None:
     except (tifffile.TiffFileError, ValueError):
         return None  # Pillow says what is wrong with it
     with tiff:
-        page: Any = tiff.pages[0]
+        page: Any = tiff.pages[number]
         if page.bitspersample <= 8 or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
             return None
         with room_for(page.imagewidth, page.imagelength, each=_BYTES_EACH):
@@ -150,8 +152,7 @@ def _deep_tiff(file: BinaryIO) -> tuple[Image, str] | None:
             colour = values if values.ndim == 3 else values[..., None]
             inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
             picture = to_rgb8(_opaque(colour), inverted=inverted)
-        pages = len(tiff.pages)
-    return picture, f"{page.dtype}" + (f" page 1/{pages}" if pages > 1 else "")
+        return picture, f"{page.dtype}" + _place(number, len(tiff.pages))
 
 
 def _opaque(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,7 @@
 """Image files as arrays, whatever their format; what a file holds decides, not its name."""
 
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,8 +67,32 @@ def read_image(path: Path) -> Image:
         raise ImageError(f"{path} {error}.") from error
 
 
-def decode(path: Path) -> Decoded:
+def one_of_several(mode: str) -> tuple[str, int, int] | None:
+    """Which of several pictures a mode is of.
+
+    >>> one_of_several("NIfTI int16 slice 12/24")
+    ('slice', 12, 24)
+    """
+    match = re.search(r" (slice|frame|page) (\d+)/(\d+)", mode)
+    return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def picture_place(path: Path) -> tuple[Path, int | None]:
+    """File and number (from 0) of ``scan.nii.gz/0012``: one picture of a file with several."""
+    return (path.parent, int(path.name)) if path.parent.is_file() else (path, None)
+
+
+def picture_id(file_id: str, number: int | None) -> str:
+    """The image id of one picture of a file; of a file's only one it is that of the file."""
+    return file_id if number is None else hashlib.sha256(f"{file_id}/{number}".encode()).hexdigest()
+
+
+def decode(path: Path, number: int | None = None) -> Decoded:
     """Read an image and say what kind it is.
+
+    Args:
+        path: of the file.
+        number: of the slice, frame or page, from 0; None is the middle one, of pages the first.
 
     Raises:
         ImageError: why not, as the end of a sentence that begins with the file's name.
@@ -78,12 +104,12 @@ def decode(path: Path) -> Decoded:
             if not head:
                 raise ImageError("is empty (0 bytes)")
             if head[128:] == b"DICM" or head.startswith(WITHOUT_PREAMBLE):
-                return Decoded(*decode_dicom(path))
+                return Decoded(*decode_dicom(path, number))
             kind = raster_kind(head)
             if kind:
-                return Decoded(*decode_raster(file, kind))
+                return Decoded(*decode_raster(file, kind, number or 0))
         if path.name.lower().endswith((".nii", ".nii.gz")):
-            return Decoded(*decode_nifti(path))
+            return Decoded(*decode_nifti(path, number))
     except (OSError, MemoryError) as error:
         # What the system refuses may pass; a decoder's own OSError, without a number, will not.
         passing = isinstance(error, MemoryError) or error.errno is not None

@@ -1,11 +1,18 @@
 """From a folder or a CSV to the manifest."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
+from medfocus_pipeline.datasets.contents import (
+    MASK,
+    OUTSIDE,
+    SEVERAL,
+    TWO_VALUES,
+    Content,
+    open_all,
+)
 from medfocus_pipeline.datasets.layout import (
     Entry,
     expected_layout,
@@ -13,37 +20,30 @@ from medfocus_pipeline.datasets.layout import (
     is_left_out,
     place_files,
 )
-from medfocus_pipeline.datasets.listing import read_listing
+from medfocus_pipeline.datasets.listing import VALIDATION, read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, build
-from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders
-from medfocus_pipeline.datasets.readers import EXTENSIONS, Decoded, decode, may_pass, steady
+from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders, without_ending
+from medfocus_pipeline.datasets.readers import EXTENSIONS, one_of_several
+from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.datasets.tree import ImageFile, find_images
-from medfocus_pipeline.errors import DataError, ImageError
-from medfocus_pipeline.files import sha256
-
-OUTSIDE = "is outside the card's layout"
-"""Problem of a readable image that lies in no folder of a class."""
+from medfocus_pipeline.errors import ConfigError, DataError
 
 
-MASK = "is taken for the annotation mask"
-"""Beginning of the problem of a file that is called like another image's mask."""
+def data_root(source: Path, images: Path | None = None) -> Path:
+    """The folder that manifest paths are relative to: `images`, a CSV's own, or the folder itself.
 
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What only opening a file can tell."""
-
-    image_id: str = ""
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    patient: str = ""
-    problem: str = ""
-
-
-def data_root(source: Path) -> Path:
-    """The folder that manifest paths are relative to: a CSV's own, or the folder itself."""
-    return source if source.is_dir() else source.parent
+    Raises:
+        ConfigError: `images` is no folder, or the source is none that lists images.
+    """
+    if images is None:
+        return source if source.is_dir() else source.parent
+    if source.is_dir() or not images.is_dir():
+        what = f"{source} is a folder" if source.is_dir() else f"{images} is no folder"
+        raise ConfigError(
+            f"{what}: --images names the folder that the paths of a CSV are relative to, as in "
+            "--data labels.csv --images scans"
+        )
+    return images
 
 
 def scan(
@@ -51,6 +51,7 @@ def scan(
     *,
     name: str,
     card: Card | None = None,
+    reading: Reading = AS_FOUND,
     previous: Manifest | None = None,
     on_file: Callable[[int, int], None] | None = None,
     workers: int = 2,
@@ -62,6 +63,7 @@ def scan(
             split and group.
         name: of the data set.
         card: its card; None takes class names from the folders or labels.
+        reading: what the user says beside the card.
         previous: an earlier manifest; a file of unchanged size and mtime is not opened again.
         on_file: told (done, total) of the files that are opened.
         workers: threads that open them.
@@ -72,7 +74,7 @@ def scan(
 
     Raises:
         DataError: no such source, no image in it, or none where the card looks for them.
-        ConfigError: the name is not usable.
+        ConfigError: the name or what `reading` says is not usable.
     """
     check_name(name)
     if not source.exists():
@@ -81,14 +83,25 @@ def scan(
             f"The data of {name!r} is not at {source}. Put its images there, or say where they "
             f"are: DATA=path/to/images. Data sets with a card: {known}."
         )
-    entries, used = (_list_folder if source.is_dir() else read_listing)(source, card)
+    root = data_root(source, reading.images)
+    if source.is_dir():
+        keep = bool(card and (card.annotation or card.keep_masks))
+        keep = keep if reading.keep_masks is None else reading.keep_masks
+        entries, used = _list_folder(source, card, keep_masks=keep)
+    else:
+        keep = True  # it lists what is an image
+        columns = {**(card.columns if card else {}), **reading.columns}
+        entries, used = read_listing(source, card, root=root, columns=columns)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
+    entries = [_validated(entry, used) for entry in entries]
     files = [entry.file for entry in entries]
-    where = str(source.resolve())
+    where = str(source.resolve()) + (f" with {root.resolve()}" if reading.images else "")
     if previous and previous.source != where:
         previous = None  # equal paths, sizes and times elsewhere are other files
-    contents = _open_all(data_root(source), files, previous, on_file, workers)
-    entries = _grouped(entries, contents)
+    every = used.volumes == "all"
+    opened = open_all(root, files, previous, on_file, workers, every=every)
+    entries = entries if keep else _without_drawn_masks(entries, opened)
+    entries, contents = _pictures(entries, opened, used)
     classes = [item.name for item in used.classes]
     rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
     from_card = card is not None
@@ -99,7 +112,17 @@ def scan(
     return build(rows, name=name, classes=classes, from_card=from_card, source=where)
 
 
-def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
+def _validated(entry: Entry, card: Card) -> Entry:
+    """An image of a validation split trains, if the card wants that, or is left out."""
+    if entry.place is None or entry.place.split != "validation":
+        return entry
+    if card.use_validation == "train":
+        return replace(entry, place=entry.place._replace(split="train"))
+    place = entry.place._replace(split="")
+    return replace(entry, place=place, file=replace(entry.file, refused=VALIDATION))
+
+
+def _list_folder(source: Path, card: Card | None, *, keep_masks: bool) -> tuple[list[Entry], Card]:
     """The image files of a folder, with the card that gave them their places."""
     files = find_images(source)
     if not files:
@@ -107,7 +130,7 @@ def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
             f"No image in {source}. Expected files that end in {', '.join(sorted(EXTENSIONS))}; "
             "or give a CSV with the columns path and label: DATA=images.csv"
         )
-    if card is None or not (card.annotation or card.keep_masks):
+    if not keep_masks:
         files = _without_masks(files)
     paths = [file.path for file in files if not file.refused.startswith(MASK)]
     used = card or guess_card(paths, source.name)
@@ -128,14 +151,67 @@ def _without_masks(files: Sequence[ImageFile]) -> list[ImageFile]:
     """The files, those refused that are called like another one's annotation mask."""
     masks = masks_of([file.path for file in files])
     return [
-        replace(file, refused=f"{MASK} of {masks[file.path]!r} by its name")
+        replace(
+            file, refused=f"{MASK} of {masks[file.path]!r} by its name (--keep-masks: an image)"
+        )
         if file.path in masks
         else file
         for file in files
     ]
 
 
-def _grouped(entries: Sequence[Entry], contents: Sequence[_Content]) -> list[Entry]:
+def _without_drawn_masks(
+    entries: Sequence[Entry], contents: Sequence[Sequence[Content]]
+) -> list[Entry]:
+    """The entries, those refused that look like the annotation mask of another one.
+
+    A mask has at most two values, and its name but for folder and ending, its size, its class and
+    its split are those of a picture that has more.
+    """
+    pictures: dict[tuple[object, ...], str] = {}
+    drawn: dict[int, tuple[object, ...]] = {}
+    for n, (entry, [content, *_]) in enumerate(zip(entries, contents, strict=True)):
+        stem = without_ending(entry.file.path).rpartition("/")[2]
+        known: tuple[object, ...] = (stem, entry.place, content.width, content.height)
+        if content.mode.endswith(TWO_VALUES):
+            drawn[n] = known
+        elif content.width and entry.place and not entry.file.refused:
+            pictures[known] = entry.file.path
+    marked = list(entries)
+    for n, of in drawn.items():
+        if of in pictures and not entries[n].file.refused:
+            why = f"{MASK} of {pictures[of]!r} by its content (--keep-masks: an image)"
+            marked[n] = replace(entries[n], file=replace(entries[n].file, refused=why))
+    return marked
+
+
+def _pictures(
+    entries: Sequence[Entry], contents: Sequence[Sequence[Content]], card: Card
+) -> tuple[list[Entry], list[Content]]:
+    """A row for every picture of every file, those of one file in one group."""
+    rows: list[Entry] = []
+    found: list[Content] = []
+    file_of: list[str] = []
+    for entry, pictures in zip(entries, contents, strict=True):
+        path, several = entry.file.path, len(pictures) > 1
+        for number, content in enumerate(pictures):
+            own = replace(entry.file, path=f"{path}/{number:04d}") if several else entry.file
+            rows.append(replace(entry, file=own))
+            found.append(content)
+            file_of.append(path if several else "")
+    rows = [
+        replace(entry, group=entry.group or path)
+        for entry, path in zip(_grouped(rows, found), file_of, strict=True)
+    ]
+    if card.volumes == "refuse":
+        found = [
+            replace(content, problem=SEVERAL) if one_of_several(content.mode) else content
+            for content in found
+        ]
+    return rows, found
+
+
+def _grouped(entries: Sequence[Entry], contents: Sequence[Content]) -> list[Entry]:
     """Entries with the patient of the header, else of the folders, where nothing else says it.
 
     A header's patient that all images share tells none apart and is not used.
@@ -163,81 +239,7 @@ def _folders_below(path: str, card: Card) -> tuple[str, ...]:
     return tuple(parts[first + 1 :])
 
 
-def _open_all(
-    root: Path,
-    files: Sequence[ImageFile],
-    previous: Manifest | None,
-    on_file: Callable[[int, int], None] | None,
-    workers: int,
-) -> list[_Content]:
-    """What is in each file; an unchanged one is not opened again, a refused one never."""
-    known = {} if previous is None else _contents(previous)
-    contents = [
-        _Content() if file.refused else known.get((file.path, file.bytes, file.mtime_ns))
-        for file in files
-    ]
-    todo = [row for row, content in enumerate(contents) if content is None]
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
-    try:
-        opened = pool.map(lambda row: _open(root / files[row].path), todo)
-        for done, (row, content) in enumerate(zip(todo, opened, strict=True), start=1):
-            contents[row] = content
-            if on_file:
-                on_file(done, len(todo))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return [content or _Content() for content in contents]
-
-
-def _contents(manifest: Manifest) -> dict[tuple[str, int, int], _Content]:
-    """Path, size and mtime -> what an earlier scan saw in the file."""
-    names = (
-        "path",
-        "bytes",
-        "mtime_ns",
-        "image_id",
-        "width",
-        "height",
-        "mode",
-        "patient",
-        "problem",
-    )
-    columns = [manifest.table[name].to_pylist() for name in names]
-    return {
-        (path, size, mtime): _Content(
-            image_id, width, height, mode, patient, "" if problem == OUTSIDE else problem
-        )
-        for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
-            *columns, strict=True
-        )
-        # Without an id the file was not even opened.
-        if image_id and not may_pass(problem)
-    }
-
-
-def _open(path: Path) -> _Content:
-    """Hash and decode one file."""
-    try:
-        with steady(path):
-            image_id, found = sha256(path), _decoded(path)
-    except ImageError as error:
-        return _Content(problem=str(error))
-    except OSError as error:
-        return _Content(problem=f"cannot be read: {error.strerror}")
-    if isinstance(found, ImageError):
-        return _Content(image_id, problem=str(found))
-    height, width, _ = found.pixels.shape
-    return _Content(image_id, width, height, found.mode, found.patient)
-
-
-def _decoded(path: Path) -> Decoded | ImageError:
-    try:
-        return decode(path)
-    except ImageError as error:
-        return error
-
-
-def _row(entry: Entry, content: _Content, classes: Sequence[str]) -> tuple[object, ...]:
+def _row(entry: Entry, content: Content, classes: Sequence[str]) -> tuple[object, ...]:
     """One row, in the order of `COLUMNS`."""
     split, index = entry.place or ("", -1)
     return (

@@ -1,13 +1,22 @@
 """Where a head errs: recall by class, the confusion matrix, and how far its confidence is right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.evaluation.answers import Answers
 from medfocus_pipeline.evaluation.metrics import CALIBRATION_BINS, NAN
+from medfocus_pipeline.evaluation.statistics import (
+    Interval,
+    Row,
+    patient_interval,
+    wilson_interval,
+)
+from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
 
 
@@ -41,6 +50,29 @@ class Reliability:
     count: int
     confidence: float
     accuracy: float
+
+
+def accuracy_interval(
+    rows: Sequence[Row], predictions: pa.Table | None, patients: Mapping[str, str]
+) -> Interval:
+    """What the choice of the test images leaves open of the accuracy of one cell, 95 %.
+
+    Args:
+        rows: of `results.RESULTS`, the runs of the cell.
+        predictions: of these runs at least; None where no patient is known: Wilson's interval.
+        patients: image id -> patient, where it is known: whole patients are resampled.
+    """
+    if predictions is None:
+        mean = float(np.mean([row["accuracy"] for row in rows]))
+        return wilson_interval(mean, rows[0]["n_test"])
+    keys = [row["run_key"] for row in rows]
+    own = predictions.filter(pc.is_in(predictions["run_key"], pa.array(keys)))
+    right = pc.cast(pc.equal(own["class_index"], own["predicted"]), pa.float64())
+    table = pa.table({"image_id": own["image_id"], "right": right})
+    table = table.group_by("image_id", use_threads=False).aggregate([("right", "mean")])
+    names = [patients.get(image_id, "") for image_id in table["image_id"].to_pylist()]
+    shares = np.array(table["right_mean"].to_pylist())
+    return patient_interval(shares, names, generator("patients", *sorted(keys)))
 
 
 def confusion_matrix(answers: Sequence[Answers], *, n_classes: int) -> IntArray:

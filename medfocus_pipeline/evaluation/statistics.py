@@ -79,6 +79,34 @@ def wilson_interval(share: float, count: int, *, level: float = LEVEL) -> Interv
     return Interval(max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole))
 
 
+def patient_interval(
+    shares: Scores, patients: Sequence[str], rng: np.random.Generator, *, level: float = LEVEL
+) -> Interval:
+    """Interval of the accuracy on test images of which some are of one patient.
+
+    Percentile bootstrap with whole patients resampled (Efron and Tibshirani, "An Introduction to
+    the Bootstrap", 1993, section 8.6; for clustered images Obuchowski 1998, as above). Where that
+    has no width, as with no mistake at all, Wilson's interval of as many images as patients.
+
+    Args:
+        shares: ``(n,) float64`` in [0, 1], of each image how many of the runs have it right.
+        patients: of each image; images without one are each for themselves.
+        rng: draws the patients.
+    """
+    names = [name or f"\0{n}" for n, name in enumerate(patients)]
+    _, codes = np.unique(names, return_inverse=True)
+    right, sizes = np.bincount(codes, shares), np.bincount(codes)
+    count = len(sizes)
+    drawn = [
+        (times @ right) / (times @ sizes)
+        for times in (rng.multinomial(count, np.full(count, 1 / count), 500) for _ in range(4))
+    ]
+    low, high = np.quantile(np.concatenate(drawn), ((1 - level) / 2, (1 + level) / 2))
+    if low == high:
+        return wilson_interval(float(shares.mean()), count, level=level)
+    return Interval(float(low), float(high))
+
+
 def scores_by_budget(rows: Sequence[Row], *, column: str = "accuracy") -> dict[Budget, Scores]:
     """One score of each run, by budget and in the order of the seeds; nan where undefined.
 

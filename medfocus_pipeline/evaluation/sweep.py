@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import HeadConfig, ProbeConfig
 from medfocus_pipeline.datasets.splits import Budget, nested_subsets
+from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.processes import HERE, Processes
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads import entry, make_head
+from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
@@ -222,6 +224,29 @@ def fit(table: FeatureTable, runs: Sequence[Run]) -> Sequence[FittedHead]:
     if isinstance(head, ManyHead):
         return head.fit_many(trains, rngs)
     return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
+
+
+def held_out_accuracy(table: FeatureTable, run: Run, *, n_folds: int = 3) -> float:
+    """Accuracy of a run's head by cross-validation inside its subset; sees no test image.
+
+    Folds are stratified, with whole groups on one side. For the ranking of rows, not to be
+    reported: a fold learns from fewer images than the run.
+
+    Returns:
+        nan where a class is too small for two folds.
+    """
+    rows = table.train[run.subset]
+    labels = table.labels[rows]
+    groups = None if table.groups is None else table.groups[rows]
+    count = min(n_folds, smallest_class(labels, groups))
+    if count < 2:
+        return NAN
+    right, rng = [], generator("held out", run.subset_key)
+    for rest, held_out in folds(labels, n_folds=count, rng=rng, groups=groups):
+        part = replace(table, test=rows[held_out])
+        [(found, _, _)] = fit_and_predict(part, [replace(run, subset=run.subset[rest])])
+        right.append(found.argmax(axis=1) == labels[held_out])
+    return float(np.concatenate(right).mean()) if right else NAN
 
 
 def training_set(table: FeatureTable, run: Run) -> TrainingSet:

@@ -8,7 +8,13 @@ from pathlib import Path
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
 from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.readers import CHANGED, decode, steady
+from medfocus_pipeline.datasets.readers import (
+    CHANGED,
+    decode,
+    picture_id,
+    picture_place,
+    steady,
+)
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
 from medfocus_pipeline.files import disk_errors, sha256
@@ -46,13 +52,13 @@ class Dataset:
         Raises:
             ImageError: it cannot be read any more, or is not what the scan saw.
         """
-        path = self.root / self.files[image_id]
+        path, number = picture_place(self.root / self.files[image_id])
         try:
             with steady(path):
-                pixels, found = decode(path).pixels, sha256(path)
+                pixels, found = decode(path, number).pixels, sha256(path)
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
-        if found != image_id:
+        if picture_id(found, number) != image_id:
             raise ImageError(f"{CHANGED}. Run the same command again")
         return pixels
 
@@ -107,7 +113,7 @@ def open_dataset(
         DataError: there is no data, or no usable image in it.
         ConfigError: the card is wrong, or the one used before is gone.
     """
-    root = data_root(context.data)
+    root = data_root(context.data, context.reading.images)
     card_path = _find_card(context, root)
     card = load_card(card_path) if card_path else find_card(context.dataset, card_folders())
     path = context.folder / MANIFEST
@@ -129,7 +135,11 @@ def open_dataset(
 def _find_card(context: Context, root: Path) -> Path | None:
     """The user's own card: beside the images, in ./data, or where it was the last time."""
     known = context.settings.card
-    places = [root / "card.yaml", Path("data", f"{context.dataset}.yaml")]
+    places = [
+        root / "card.yaml",
+        data_root(context.data) / "card.yaml",
+        Path("data", f"{context.dataset}.yaml"),
+    ]
     for place in [*places, *([known] if known else [])]:
         if place.is_file():
             return place.resolve()
@@ -152,6 +162,7 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
             context.data,
             name=context.dataset,
             card=card,
+            reading=context.reading,
             previous=previous,
             on_file=lambda _, total: advance(1, total),
             workers=_READERS,

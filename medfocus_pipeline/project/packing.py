@@ -1,6 +1,6 @@
 """What goes into an exported folder: the run fitted again, its models, its figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.answers import read_answers
-from medfocus_pipeline.evaluation.diagnostics import class_recalls
+from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_recalls
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.scores import ALL, scored
 from medfocus_pipeline.evaluation.statistics import Row, t_interval
@@ -192,8 +192,14 @@ def origin(dataset: Dataset) -> Origin:
     return Origin(card.modality, card.source, card.licence, card.citation)
 
 
-def measured(context: Context, table: FeatureTable, found: Found) -> Measured:
-    """What the run and those of other seeds were measured to do."""
+def measured(
+    context: Context, table: FeatureTable, found: Found, patients: Mapping[str, str]
+) -> Measured:
+    """What the run and those of other seeds were measured to do.
+
+    Args:
+        patients: image id -> patient, empty where it is not known.
+    """
     folder = context.folder / "results"
     keys = [row["run_key"] for row in found.rows]
     runs = results.read(folder)
@@ -201,12 +207,15 @@ def measured(context: Context, table: FeatureTable, found: Found) -> Measured:
     predictions = results.read(folder, "predictions")
     rows = scored(runs, predictions).to_pylist()
     answers = read_answers(predictions, keys)
+    known = any(patients.values())
     return Measured(
         seeds=len(found.rows),
         test_images=found.own["n_test"],
         clean_images=found.own["n_test_clean"],
         scores={name: _score(rows, found.run.key, name) for name in ALL},
         recalls=class_recalls(list(answers.values()), n_classes=len(table.classes)),
+        tested=accuracy_interval(rows, predictions if known else None, patients),
+        by_patient=known,
     )
 
 

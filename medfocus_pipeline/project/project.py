@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from medfocus_pipeline.config import MasksConfig, ProbeConfig
+    from medfocus_pipeline.datasets.reading import Reading
     from medfocus_pipeline.datasets.splits import Split
     from medfocus_pipeline.features import FeatureTable
     from medfocus_pipeline.profiles import EmbedPlan
@@ -64,6 +65,7 @@ class Project:
         *,
         data: str | Path | None = None,
         profile: str | None = None,
+        reading: "Reading | None" = None,
         cache: str | Path = "cache",
         progress: Progress = silent,
     ) -> "Project":
@@ -74,6 +76,7 @@ class Project:
             data: folder of class folders, or a CSV; None is the one used last, or
                 ``data/<name>``.
             profile: a name or a YAML file; None is the one used last, or ``paper``.
+            reading: columns of a CSV, and where its images are.
             cache: where stores and results are.
             progress: of long work, see `Progress`.
 
@@ -81,10 +84,13 @@ class Project:
             ConfigError: no data set was named yet, or the name, card or profile is not usable.
             DataError: there is no data, or no usable image in it.
         """
+        from medfocus_pipeline.datasets.reading import AS_FOUND
         from medfocus_pipeline.project.settings import open_context
 
         folder = None if data is None else Path(data)
-        context = open_context(name, data=folder, cache=Path(cache), profile=profile)
+        context = open_context(
+            name, data=folder, cache=Path(cache), profile=profile, reading=reading or AS_FOUND
+        )
         return cls.of(context, progress=progress)
 
     @classmethod

@@ -3,9 +3,13 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from medfocus_pipeline.config import Frozen, MasksConfig, ProbeConfig
 from medfocus_pipeline.datasets.card import check_name
+from medfocus_pipeline.datasets.reading import AS_FOUND, Column, Reading
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
@@ -17,7 +21,7 @@ _log = logging.getLogger(__name__)
 SETTINGS, _LAST = "settings.json", "last.json"
 _OWNER = "settings"
 
-_FREE = ("data", "card")
+_FREE = ("data", "card", "images")
 """Where the images lie: another place on each machine that a cache is copied to."""
 
 
@@ -26,12 +30,16 @@ class Settings(Frozen):
 
     Attributes:
         card: the card that was found, unless it came with MedFocus.
+        columns, images, keep_masks: see `Reading`.
         masks, embed, probe: configurations of the stages that ran with this profile.
     """
 
     data: Path
     profile: str
     card: Path | None = None
+    columns: dict[Column, str] = Field(default_factory=dict)
+    images: Path | None = None
+    keep_masks: bool | None = None
     masks: MasksConfig | None = None
     embed: EmbedPlan | None = None
     probe: ProbeConfig | None = None
@@ -62,6 +70,12 @@ class Context:
     def folder(self) -> Path:
         """The data set's part of the cache."""
         return self.cache / self.dataset
+
+    @property
+    def reading(self) -> Reading:
+        """How the source is read."""
+        said = self.settings
+        return Reading(columns=said.columns, images=said.images, keep_masks=said.keep_masks)
 
     @property
     def masks(self) -> MasksConfig:
@@ -103,7 +117,12 @@ class Context:
 
 
 def open_context(
-    dataset: str | None, *, data: Path | None, cache: Path, profile: str | None
+    dataset: str | None,
+    *,
+    data: Path | None,
+    cache: Path,
+    profile: str | None,
+    reading: Reading = AS_FOUND,
 ) -> Context:
     """Fill in what the command line left open.
 
@@ -113,6 +132,7 @@ def open_context(
         profile: a name or a YAML file; None is the one used last, or `paper`; another one than
             the last drops the stage configurations that were remembered, the same one those of
             the stage.
+        reading: what of it is named comes before what is remembered of the same data.
 
     Raises:
         ConfigError: no data set was named yet, or the name or profile is not usable.
@@ -125,6 +145,7 @@ def open_context(
         data=where or (known.data if known else Path("data", name).resolve()),
         profile=profile_name,
         card=known.card if known else None,
+        **_reading(known, where, reading),
     )
     if known and known.profile == profile_name:
         stages = {"masks": known.masks, "embed": known.embed, "probe": known.probe}
@@ -138,6 +159,17 @@ def open_context(
         settings,
         reset=profile is not None,
     )
+
+
+def _reading(known: Settings | None, data: Path | None, named: Reading) -> dict[str, Any]:
+    """What is named, and of the same data what is remembered."""
+    fields = set(Reading.model_fields)
+    same = known is not None and data in {None, known.data}
+    said = known.model_dump(include=fields) if known and same else {}
+    said |= named.model_dump(exclude_defaults=True)
+    if named.images:
+        said["images"] = named.images.expanduser().resolve()
+    return said
 
 
 def last_dataset(cache: Path) -> str:

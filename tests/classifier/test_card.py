@@ -15,6 +15,8 @@ MEASURED = Measured(
         "auroc": Score(NAN, NAN, None),
     },
     recalls=[Recall(0.9, 0.05, 2), Recall(0.4, 0.0, 1)],
+    tested=Interval(0.35, 0.93),
+    by_patient=True,
 )
 
 
@@ -25,6 +27,7 @@ def test_the_card_says_what_it_is_what_was_measured_and_what_it_is_not_for() -> 
     assert "12 (100 % of them, seed 0)" in text
     assert "3 test images, 2 of them clean" in text
     assert "| accuracy | 0.750 | 0.700 | 0.600 to 1.000 |" in text
+    assert "an accuracy of 0.350 to 0.930 open (95 %, bootstrap over patients)" in text
     assert "| AUROC | - | - | - |" in text
     assert "| not red | 1 | 0.400 | 0.000 |" in text
     assert "it misses not red most" in text

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medfocus_pipeline.datasets import scan as scanning
+from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets.card import load_card
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.pixels import KEPT_PIXELS, MAX_RATIO, to_rgb8

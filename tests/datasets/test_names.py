@@ -5,16 +5,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.card import plain_card
+from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.contents import MASK
 from medfocus_pipeline.datasets.listing import VALIDATION
-from medfocus_pipeline.datasets.scan import MASK, scan
+from medfocus_pipeline.datasets.reading import Reading
+from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.datasets.splits import test_split as draw_split
 from medfocus_pipeline.errors import DataError
 from tests.datasets.conftest import SaveImage
+from tests.stages.conftest import call
 
 
 def _dicom(path: Path, seed: int, **tags: str) -> None:
@@ -43,6 +47,7 @@ def _dicom(path: Path, seed: int, **tags: str) -> None:
         ("ISIC_0000000.jpg", "ISIC_0000000_segmentation.png"),  # ISIC 2016 to 2018
         ("images/COVID-1.png", "masks/COVID-1.png"),  # COVID-19 Radiography Database
         ("BraTS_001_t1.png", "BraTS_001_t1_seg.png"),
+        ("images/series/1.png", "masks/series/1.png"),
     ],
 )
 def test_masks_in_class_folders_are_left_out_and_said(
@@ -63,6 +68,66 @@ def test_a_mask_without_its_image_is_an_image(tmp_path: Path, save_image: SaveIm
     for label in ("with_mask", "without_mask"):
         save_image(tmp_path / label / f"1_{label}.png")
     assert len(scan(tmp_path, name="faces").usable) == 2
+
+
+def test_a_folder_of_masks_beside_that_of_the_classes_is_no_class(
+    tmp_path: Path, save_image: SaveImage
+) -> None:
+    for folder in ("images", "masks"):
+        for label in ("benign", "malignant"):
+            save_image(tmp_path / folder / label / "1.png")
+    manifest = scan(tmp_path, name="beside")
+    assert manifest.classes == ("benign", "malignant")
+    assert len(manifest.usable) == 2
+
+
+def _mask(path: Path, size: tuple[int, int] = (8, 6)) -> None:
+    picture = np.zeros(size[::-1], np.uint8)
+    picture[2:4, 2:5] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("images/1.png", "lesions/1.png"), ("1.png", "1.bmp"), ("1.png", "drawn/by hand/1.png")],
+)
+def test_masks_are_known_by_what_they_are(
+    tmp_path: Path, save_image: SaveImage, image: str, mask: str
+) -> None:
+    for label in ("benign", "malignant"):
+        save_image(tmp_path / label / image)
+        _mask(tmp_path / label / mask)
+    first = scan(tmp_path, name="drawn")
+    for manifest in (first, scan(tmp_path, name="drawn", previous=first)):
+        assert set(manifest.files.values()) == {f"{label}/{image}" for label in manifest.classes}
+        assert all(why.startswith(MASK) and "content" in why for _, why in manifest.problems)
+    kept = scan(tmp_path, name="drawn", previous=first, reading=Reading(keep_masks=True))
+    assert len(kept.usable) == 4
+    (tmp_path / "benign" / image).unlink()
+    assert f"benign/{mask}" in scan(tmp_path, name="drawn", previous=first).files.values()
+
+
+def test_pictures_of_two_values_that_are_no_masks_are_images(
+    tmp_path: Path, save_image: SaveImage
+) -> None:
+    save_image(tmp_path / "photo" / "1.png")
+    _mask(tmp_path / "ink" / "1.png")  # of another class
+    save_image(tmp_path / "ink" / "a" / "2.png")
+    _mask(tmp_path / "ink" / "b" / "2.png", (9, 6))  # of another size
+    _mask(tmp_path / "ink" / "c" / "3.png")
+    _mask(tmp_path / "ink" / "d" / "3.png")  # of a picture that is one itself
+    assert scan(tmp_path, name="ink").problems == []
+
+
+def test_keep_masks_on_the_command_line_is_remembered(
+    tmp_path: Path, save_image: SaveImage
+) -> None:
+    for name in ("data/a/1.png", "data/a/1_mask.png", "data/b/2.png"):
+        save_image(tmp_path / name)
+    for arguments, count in (((), 2), (("--keep-masks",), 3), ((), 3), (("--no-keep-masks",), 2)):
+        answer = call("scan", "m", "--data", "data", *arguments, cwd=tmp_path)
+        assert f"{count} usable images" in answer.out, answer
 
 
 def test_keep_masks_in_the_card_keeps_them(tmp_path: Path, save_image: SaveImage) -> None:
@@ -191,6 +256,26 @@ def test_a_csvs_validation_split_is_never_test(folder: Path, word: str) -> None:
     assert manifest.problems == [("Training/cat/2.png", VALIDATION)]
     usable = [manifest.strings("split")[row] for row in manifest.usable]
     assert sorted(usable) == ["test", "train", "train"]
+
+
+@pytest.mark.parametrize("use", ["none", "train"])
+def test_a_validation_split_trains_only_if_the_card_says_so(
+    folder: Path, save_image: SaveImage, card: Card, use: str
+) -> None:
+    save_image(folder / "Validation" / "dog" / "9.png")
+    own = card.model_copy(update={"use_validation": use})
+    lines = ["path,label,split", "Validation/dog/9.png,dog,val"]
+    for split in ("Training", "Testing"):
+        lines += [f"{split}/{c}/1.png,{c},{split}" for c in ("cat", "dog")]
+    (folder / "images.csv").write_text("\n".join(lines))
+    for source in (folder, folder / "images.csv"):
+        manifest = scan(source, name="pets", card=own)
+        sides = dict(zip(manifest.paths, manifest.strings("split"), strict=True))
+        place = "Validation/dog/9.png"
+        assert (sides[place], dict(manifest.problems).get(place)) == (
+            ("train", None) if use == "train" else ("", VALIDATION)
+        )
+        assert set(sides.values()) - {""} == {"train", "test"}
 
 
 def test_labels_are_compared_without_blanks_and_composed(folder: Path) -> None:

@@ -8,14 +8,15 @@ import PIL.Image
 import pyarrow as pa
 import pytest
 
+from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets import scan as scanning
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card
+from medfocus_pipeline.datasets.contents import OUTSIDE
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import decode, read_annotation
-from medfocus_pipeline.datasets.scan import OUTSIDE, data_root, scan
+from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError, StoreError
 from medfocus_pipeline.sealed import write_table
 from tests.datasets.conftest import REAL_DATA, SaveImage
@@ -212,9 +213,9 @@ def test_rescan_opens_only_what_changed(
     before = scan(folder, name="pets", card=card)
     opened: list[str] = []
 
-    def spy(path: Path) -> object:
+    def spy(path: Path, number: int | None) -> object:
         opened.append(path.name)
-        return decode(path)
+        return decode(path, number)
 
     monkeypatch.setattr(scanning, "decode", spy)
     assert scan(folder, name="pets", card=card, previous=before).table.equals(before.table)
@@ -237,7 +238,7 @@ def test_rescan_opens_only_what_changed(
 def test_file_that_needed_a_plugin_is_opened_again(
     folder: Path, card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_path: Path) -> None:
+    def refuse(_path: Path, _number: int | None) -> None:
         raise ImageError(f"is compressed DICOM and {NEEDS_PLUGIN}: any")
 
     with monkeypatch.context() as without_plugin:
@@ -388,7 +389,7 @@ def test_wrong_csv_lists_all_problems_with_their_lines(
         ("", "column path is missing(.|\n)*column label is missing"),
         (
             "path,lable,path\n",
-            "column label is missing(.|\n)*path stands twice(.|\n)*There are 'path', 'lable'",
+            "path stands twice(.|\n)*column label is missing(.|\n)*There are 'path', 'lable'",
         ),
         ("path,label\n", "lists no image"),
         ("path,label\nTraining/cat/1.png,\n", "labels no image"),
@@ -458,7 +459,7 @@ def test_damaged_or_foreign_manifest_is_refused_and_replaced(
     older = {**manifest.table.schema.metadata, b"medfocus.schema_version": b"0"}
     faults = {
         "has no seal": lambda: path.write_bytes(b"PAR1 and no more"),
-        "version 0, expected 2": lambda: write_table(
+        "version 0, expected 3": lambda: write_table(
             path, manifest.table.replace_schema_metadata(older), owner="manifest"
         ),
         "version none": lambda: write_table(path, pa.table({"x": [1]}), owner="manifest"),

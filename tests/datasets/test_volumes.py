@@ -156,6 +156,43 @@ def test_dicom_bomb_is_refused_before_it_is_decoded(path: Path) -> None:
         read_image(_save(path, data))
 
 
+def test_overlay_bits_above_those_stored_are_no_values(path: Path) -> None:
+    values = np.array([[0, 2048, 4095]], np.uint16)
+    plain = _grey(path, _dicom(values, BitsStored=12, HighBit=11))
+    overlaid = values | np.array([[1 << 15, 1 << 12, 0]], np.uint16)
+    assert _grey(path, _dicom(overlaid, BitsStored=12, HighBit=11)) == plain == [0, 128, 255]
+    signed = np.array([[-2048, 0, 2047]], np.int16)
+    assert _grey(path, _dicom(signed & 0x0FFF, BitsStored=12, HighBit=11)) == [0, 128, 255]
+
+
+def test_a_palette_of_16_bits_is_not_stretched(path: Path) -> None:
+    data = _dicom(np.array([[0, 1]], np.uint8), "PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [2, 0, 16])
+        data[f"{colour}PaletteColorLookupTableDescriptor"].VR = "US"
+        levels = np.array([0x4000, 0x8000], np.uint16)
+        setattr(data, f"{colour}PaletteColorLookupTableData", levels.tobytes())
+    assert _grey(path, data) == [64, 128]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("FloatPixelData", np.float32), ("DoubleFloatPixelData", np.float64)]
+)
+def test_pixels_of_real_numbers_are_read(path: Path, name: str, dtype: type) -> None:
+    values = np.array([[-0.5, 0.0, 0.5]], dtype)
+    data = _dicom(values)
+    del data.PixelData, data.BitsStored, data.HighBit, data.PixelRepresentation
+    setattr(data, name, values.tobytes())
+    assert _grey(path, data) == [0, 128, 255]
+
+
+def test_a_dicom_segmentation_is_no_image(path: Path) -> None:
+    data = _dicom(np.array([[1, 0]], np.uint8), Modality="SEG", BitsAllocated=1, BitsStored=1)
+    data.HighBit, data.PixelData = 0, b"\x01\x00"
+    with pytest.raises(ImageError, match="is a DICOM segmentation"):
+        decode(_save(path, data))
+
+
 def _nifti(path: Path, values: np.ndarray) -> Path:
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
     return path

@@ -14,6 +14,7 @@ from medfocus_pipeline.evaluation.statistics import (
     mcnemar,
     mcnemar_by_image,
     paired_bootstrap,
+    patient_interval,
     scores_by_budget,
     t_interval,
     wilson_interval,
@@ -175,3 +176,25 @@ def test_wilsons_interval_is_scipys(right: int, count: int) -> None:
 
 def test_without_a_test_image_there_is_no_wilson_interval() -> None:
     assert np.isnan(wilson_interval(0.5, 0).low)
+
+
+def test_slices_of_one_patient_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    by_patient = np.repeat(rng.random(20) < 0.8, 10).astype(float)  # a patient is right or wrong
+    patients = [f"P{n // 10}" for n in range(200)]
+    together = patient_interval(by_patient, patients, np.random.default_rng(1))
+    alone = patient_interval(by_patient, [""] * 200, np.random.default_rng(1))
+    wilson = wilson_interval(float(by_patient.mean()), 200)
+    share = by_patient.mean()
+    assert together.high - together.low > 2.5 * (alone.high - alone.low)
+    assert (alone.low, alone.high) == pytest.approx((wilson.low, wilson.high), abs=0.02)
+    # The normal approximation for 20 independent patients.
+    half = 1.96 * (share * (1 - share) / 20) ** 0.5
+    assert together.high - together.low == pytest.approx(2 * half, rel=0.15)
+
+
+def test_no_mistake_has_an_interval_of_as_many_images_as_patients() -> None:
+    right = patient_interval(
+        np.ones(50), [f"P{n // 10}" for n in range(50)], np.random.default_rng(0)
+    )
+    assert right == wilson_interval(1.0, 5)

@@ -17,10 +17,11 @@ def save(path: Path, grey: int = 0) -> Path:
 def test_a_folder_stands_for_the_images_in_it_and_below(tmp_path: Path) -> None:
     for name in ("b.png", "a/c.PNG", ".hidden/d.png", ".e.png"):
         save(tmp_path / name)
+    save(tmp_path / "c" / "IM0001")  # by its content, as a scan does
     (tmp_path / "notes.txt").touch()
     sources = find([tmp_path])
-    assert [one.path.name for one in sources] == ["c.PNG", "b.png"]
-    assert [one.name for one in sources] == ["a_c", "b"]
+    assert [one.path.name for one in sources] == ["c.PNG", "b.png", "IM0001"]
+    assert [one.name for one in sources] == ["a_c", "b", "c_IM0001"]
 
 
 def test_a_file_is_taken_whatever_it_is_called_and_once(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_images_come_in_order_and_problems_are_kept(tmp_path: Path, at_once: int
     tried, greys = 0, []
     for number, batch in read(find(paths), problems, at_once=at_once):
         tried += number
-        greys += [int(image[0, 0, 0]) for _, image in batch]
+        greys += [int(one.pixels[0, 0, 0]) for _, one in batch]
     assert tried == 7
     assert greys == [0, 1, 2, 3, 5, 6]
     assert list(problems) == [str(paths[4])]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -445,3 +446,16 @@ def test_models_list_names_the_weights(medfocus: Medfocus) -> None:
     answer = medfocus("models", "list")
     assert "facebook/sam2.1-hiera-tiny" in answer.out
     assert "openai/clip-vit-base-patch16" in answer.out
+
+
+def test_export_takes_the_row_that_training_data_ranks_first(done: Medfocus) -> None:
+    listed = done("export", "--list").out
+    assert re.search(r"\d %.* of 16  --head linear --focus segmented --fraction 100", listed)
+    answer = done("export", "--out", "pack")
+    assert answer.code == 0, answer
+    said = answer.out.split("the first is taken:\n")[1].split("\n")
+    ranked = [re.match(r"  +([\d.]+) %  (.+)", line) for line in said[:4]]
+    shares = [float(one[1]) for one in ranked if one]
+    assert len(shares) == 4
+    assert shares == sorted(shares, reverse=True)
+    assert f"export: {ranked[0] and ranked[0][2]}, 100 %" in answer.out

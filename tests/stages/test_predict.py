@@ -195,6 +195,15 @@ def test_a_folder_stands_for_its_images_and_overlays_have_names_of_their_own(
             assert picture.size[0] == 932
 
 
+def test_which_picture_of_a_file_was_seen_is_said(medfocus: Medfocus, tmp_path: Path) -> None:
+    one = Image.open(images(tmp_path)[0])
+    one.save(tmp_path / "loop.tif", save_all=True, append_images=[one] * 2)
+    arguments = ("predict", "loop.tif", images(tmp_path)[0], "--from", "packs/zeroshot")
+    assert "page 1/3 alone was seen" in " ".join(medfocus(*arguments).out.split())
+    said = json.loads(medfocus(*arguments, "--json").out)
+    assert [entry["seen"] for entry in said["images"]] == ["page 1/3", None]
+
+
 def test_a_folder_without_an_image_is_refused(medfocus: Medfocus, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     answer = medfocus("predict", "empty", "--from", "packs/zeroshot")
@@ -213,14 +222,12 @@ def test_explain_draws_every_image(medfocus: Medfocus, tmp_path: Path) -> None:
     assert "no method 'magic'; choose tokens or occlusion" in wrong.err
 
 
-def test_export_asks_which_row_is_meant(finished: Path) -> None:
+def test_export_says_which_rows_there_are(finished: Path) -> None:
     run = partial(call, cwd=finished)
-    answer = run("export")
-    assert answer.code == 2
-    assert "--head fusion --focus segmented" in answer.err
-    assert "--head zeroshot --focus original" in answer.err
     other = run("export", "--head", "mlp")
     assert "has no result of mlp with 100 % and seed 0" in other.err
+    assert "--head fusion --focus segmented" in other.err
+    assert "--head zeroshot --focus original" in other.err
     fewer = run("export", "--head", "fusion", "--fraction", "5")
     assert "no result with 5 % and seed 0. Known are 100 %" in fewer.err
     both = run("export", "--fraction", "5", "--shots", "1")

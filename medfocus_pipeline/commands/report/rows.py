@@ -126,6 +126,7 @@ def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split
         paper=dataset.card.paper,
         reference=REFERENCE,
         classes=dataset.manifest.classes,
+        patients=dataset.manifest.patients,
     )
     pairs = list(zip((line.label for line in table.lines), found, strict=True))
     return Rows(
