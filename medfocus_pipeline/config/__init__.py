@@ -3,6 +3,13 @@
 How a stage runs (device, batch size, workers) is in `Runtime` and never in a key.
 """
 
+from medfocus_pipeline.config.adaptation import (
+    AdaptationConfig,
+    AdaptConfig,
+    OracleConfig,
+    SourceConfig,
+    SourceMlpConfig,
+)
 from medfocus_pipeline.config.base import (
     Frozen,
     Runtime,
@@ -56,6 +63,8 @@ from medfocus_pipeline.config.stage_one import (
 )
 
 __all__ = [
+    "AdaptConfig",
+    "AdaptationConfig",
     "ClipAdapterConfig",
     "ClipConfig",
     "CoCoOpConfig",
@@ -77,6 +86,7 @@ __all__ = [
     "MedSamConfig",
     "MlpConfig",
     "OpenClipConfig",
+    "OracleConfig",
     "PluginConfig",
     "ProbeConfig",
     "ProbeRow",
@@ -89,6 +99,8 @@ __all__ = [
     "SamEncoderConfig",
     "SegmenterConfig",
     "SegmenterPluginConfig",
+    "SourceConfig",
+    "SourceMlpConfig",
     "ThresholdConfig",
     "TimmConfig",
     "TipAdapterConfig",
