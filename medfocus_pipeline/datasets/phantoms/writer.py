@@ -164,6 +164,7 @@ def _draw(phantoms: PhantomSet, place: Place) -> Phantom:
         size=phantoms.size,
         difficulty=phantoms.difficulty,
         label=place.label,
+        machine=phantoms.machine,
     )
 
 
