@@ -81,7 +81,8 @@ def scan(
             f"The data of {name!r} is not at {source}. Put its images there, or say where they "
             f"are: DATA=path/to/images. Data sets with a card: {known}."
         )
-    entries, used = (_list_folder if source.is_dir() else read_listing)(source, card)
+    listed = _listing(source, card)
+    entries, used = read_listing(listed, card) if listed else _list_folder(source, card)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
     files = [entry.file for entry in entries]
     where = str(source.resolve())
@@ -97,6 +98,14 @@ def scan(
     ):
         return previous
     return build(rows, name=name, classes=classes, from_card=from_card, source=where)
+
+
+def _listing(source: Path, card: Card | None) -> Path | None:
+    """The CSV that lists the images: the source itself, or the card's in the folder."""
+    if not source.is_dir():
+        return source
+    file = source / card.listing.file if card and card.listing else None
+    return file if file and file.is_file() else None
 
 
 def _list_folder(source: Path, card: Card | None) -> tuple[list[Entry], Card]:
@@ -247,6 +256,7 @@ def _row(entry: Entry, content: _Content, classes: Sequence[str]) -> tuple[objec
         index,
         classes[index] if index >= 0 else "",
         entry.group,
+        entry.domain,
         content.patient,
         content.width,
         content.height,
