@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from medfocus_pipeline.adaptation.adversarial import Adversarial
 from medfocus_pipeline.adaptation.alone import Alone
 from medfocus_pipeline.adaptation.protocol import Adapted, Method, Task
 from medfocus_pipeline.config import (
     AdaptationConfig,
+    AugmentedDannConfig,
+    CdanConfig,
+    DannConfig,
     Frozen,
     OracleConfig,
     SourceConfig,
@@ -53,6 +57,28 @@ METHODS: Mapping[str, Entry] = {
         lambda config: Alone(make_head(config.head)),
         "three layers on the source alone",
         "a baseline",
+        seeded=True,
+    ),
+    "dann": Entry(
+        DannConfig,
+        Adversarial,
+        "hidden features from which the domain cannot be told",
+        "Ganin et al. 2016",
+        seeded=True,
+    ),
+    "dann+augmentation": Entry(
+        AugmentedDannConfig,
+        Adversarial,
+        "the same with augmented views",
+        "Ganin et al. 2016",
+        seeded=True,
+        augmented=True,
+    ),
+    "cdan": Entry(
+        CdanConfig,
+        Adversarial,
+        "hidden features and classes from which the domain cannot be told",
+        "Long et al. 2018",
         seeded=True,
     ),
     "oracle": Entry(

@@ -6,6 +6,9 @@ How a stage runs (device, batch size, workers) is in `Runtime` and never in a ke
 from medfocus_pipeline.config.adaptation import (
     AdaptationConfig,
     AdaptConfig,
+    AugmentedDannConfig,
+    CdanConfig,
+    DannConfig,
     OracleConfig,
     SourceConfig,
     SourceMlpConfig,
@@ -65,10 +68,13 @@ from medfocus_pipeline.config.stage_one import (
 __all__ = [
     "AdaptConfig",
     "AdaptationConfig",
+    "AugmentedDannConfig",
+    "CdanConfig",
     "ClipAdapterConfig",
     "ClipConfig",
     "CoCoOpConfig",
     "CoOpConfig",
+    "DannConfig",
     "EfficientNetLiteConfig",
     "EmbedConfig",
     "EncoderConfig",

@@ -31,8 +31,47 @@ class SourceMlpConfig(Frozen):
     head: MlpConfig = MlpConfig()
 
 
+class _Adversarial(Frozen):
+    """What DANN and CDAN have in common.
+
+    Attributes:
+        network: its layers and how long they train; the last hidden layer is what the domain
+            classifier sees.
+        width: of the hidden layer of the domain classifier.
+        weights: of the reversed gradient in the end; what is tried.
+        criterion: what the trials are judged by, see `adaptation.selection`.
+        folds: one of so many parts of the source's images is held out to judge by.
+    """
+
+    network: MlpConfig = MlpConfig()
+    width: int = Field(default=64, ge=1, le=16_384)
+    weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.1, 0.3, 1.0), min_length=1
+    )
+    criterion: Literal["source", "entropy", "importance"] = "importance"
+    folds: int = Field(default=4, ge=2, le=100)
+
+
+class DannConfig(_Adversarial):
+    """DANN (Ganin et al. 2016): features from which the domain cannot be told."""
+
+    name: Literal["dann"] = "dann"
+
+
+class AugmentedDannConfig(_Adversarial):
+    """DANN that learns from the augmented views too."""
+
+    name: Literal["dann+augmentation"] = "dann+augmentation"
+
+
+class CdanConfig(_Adversarial):
+    """CDAN (Long et al. 2018): features and classes from which the domain cannot be told."""
+
+    name: Literal["cdan"] = "cdan"
+
+
 AdaptationConfig = Annotated[
-    SourceConfig | OracleConfig | SourceMlpConfig,
+    SourceConfig | OracleConfig | SourceMlpConfig | DannConfig | AugmentedDannConfig | CdanConfig,
     Field(discriminator="name"),
 ]
 
@@ -48,7 +87,14 @@ class AdaptConfig(Frozen):
     """
 
     methods: tuple[AdaptationConfig, ...] = Field(
-        default=(SourceConfig(), SourceMlpConfig(), OracleConfig()),
+        default=(
+            SourceConfig(),
+            SourceMlpConfig(),
+            DannConfig(),
+            AugmentedDannConfig(),
+            CdanConfig(),
+            OracleConfig(),
+        ),
         min_length=1,
     )
     seeds: int = Field(default=5, ge=1, le=1_000)

@@ -5,12 +5,25 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.adaptation import METHODS, make_method, named
-from medfocus_pipeline.config import AdaptationConfig, AdaptConfig, MlpConfig, SourceMlpConfig
+from medfocus_pipeline.config import (
+    AdaptationConfig,
+    AdaptConfig,
+    AugmentedDannConfig,
+    CdanConfig,
+    DannConfig,
+    MlpConfig,
+    SourceMlpConfig,
+)
 from medfocus_pipeline.errors import ConfigError, DataError
 from tests.adaptation.tasks import quarters, shifted
 
 FEW_STEPS = MlpConfig(widths=(8, 4), epochs=2, least_steps=4)
-QUICK: dict[str, AdaptationConfig] = {"mlp": SourceMlpConfig(head=FEW_STEPS)}
+QUICK: dict[str, AdaptationConfig] = {
+    "mlp": SourceMlpConfig(head=FEW_STEPS),
+    "dann": DannConfig(network=FEW_STEPS),
+    "dann+augmentation": AugmentedDannConfig(network=FEW_STEPS),
+    "cdan": CdanConfig(network=FEW_STEPS),
+}
 """Methods that train for long, for less."""
 
 
