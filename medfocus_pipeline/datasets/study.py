@@ -1,6 +1,6 @@
 """Studies: which domains are compared, where their data are, and what their classes are called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,7 @@ def _described(value: object) -> object:
 
 
 def _domain_name(value: str) -> str:
-    if not value or set(value) & set(f"{SEVERAL},/") or value == "others":
+    if not value or set(value) & set(f"{SEVERAL},/") or value == OTHERS:
         raise ValueError(f"expected a name without '{SEVERAL}', ',' and '/', got {value!r}")
     return value
 
@@ -147,57 +147,43 @@ def _folders() -> list[Path]:
     return [Path("data"), *card_folders()]
 
 
-def chosen_domains(
-    card: StudyCard, names: Sequence[str] | None, *, option: str
-) -> list[tuple[str, ...]]:
-    """The domains that an option names, ``others`` as it stands.
-
-    Args:
-        names: such as ``kermany``, ``kermany+rsna`` or ``others``; None is each domain alone.
-        option: what the user typed them behind.
-
-    Raises:
-        ConfigError: there is no such domain.
-    """
-    found = []
-    for text in names if names is not None else card.domains:
-        parts = tuple(dict.fromkeys(part.strip() for part in text.split(SEVERAL)))
-        for part in parts:
-            if part not in card.domains and text != OTHERS:
-                raise ConfigError(
-                    f"{option} {text!r}: the study has no domain {part!r}."
-                    f"{did_you_mean(part, card.domains)} Its domains: {', '.join(card.domains)}."
-                )
-        found.append(parts)
-    return found
-
-
 OTHERS = "others"
 """Stands for all domains but the target."""
 
 
-def pairs(
-    domains: Mapping[str, object], sources: Sequence[tuple[str, ...]], targets: Sequence[str]
+def chosen_pairs(
+    card: StudyCard, sources: Sequence[str] | None, targets: Sequence[str] | None
 ) -> list[tuple[tuple[str, ...], str]]:
     """Every source -> target pair, each once, without those where they overlap.
 
     Args:
-        domains: of the study.
-        sources: several at once, or ``(others,)``.
+        sources: such as ``kermany``, ``kermany+rsna`` (both at once) or ``others``; None is each
+            domain alone.
+        targets: None is every domain.
 
     Raises:
-        ConfigError: every target is also the source.
+        ConfigError: there is no such domain, or every target is also the source.
     """
+    wanted = list(card.domains) if sources is None else list(sources)
+    aims = list(card.domains) if targets is None else list(targets)
+    alone = [(text, tuple(dict.fromkeys(text.split(SEVERAL)))) for text in wanted]
+    named = [part for text, parts in alone if text != OTHERS for part in parts]
+    for part in [*named, *aims]:
+        if part not in card.domains:
+            raise ConfigError(
+                f"The study has no domain {part!r}.{did_you_mean(part, card.domains)} Its domains: "
+                f"{', '.join(card.domains)}; as a source also {OTHERS}."
+            )
     found = []
-    for source in sources:
-        for target in targets:
-            others = tuple(name for name in domains if name != target)
-            whole = others if source == (OTHERS,) else source
+    for text, parts in alone:
+        for target in aims:
+            others = tuple(name for name in card.domains if name != target)
+            whole = others if text == OTHERS else parts
             if target not in whole:
                 found.append((whole, target))
     if not found:
         raise ConfigError(
-            f"The target {', '.join(targets)} is also the source. Name another one of "
-            f"{', '.join(domains)}: TARGET=…"
+            f"The target {', '.join(aims)} is also the source. Name another one of "
+            f"{', '.join(card.domains)}: TARGET=…"
         )
     return list(dict.fromkeys(found))

@@ -15,10 +15,11 @@ from medfocus_pipeline.datasets.manifest import SYNTHETIC, Manifest
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.similarity import Fingerprints
 from medfocus_pipeline.datasets.splits import Split, connected
-from medfocus_pipeline.datasets.study import StudyCard, find_study
+from medfocus_pipeline.datasets.study import StudyCard, chosen_pairs, find_study
 from medfocus_pipeline.datasets.twins import list_files, seen_elsewhere
+from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.evaluation.transfer import DomainTable
+from medfocus_pipeline.evaluation.transfer import DomainTable, Transfer, plan_transfers
 from medfocus_pipeline.features import FeatureTable, focus_modes, join
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.filling import Filled
@@ -28,6 +29,7 @@ from medfocus_pipeline.project.progress import Progress, silent
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context, open_context
 from medfocus_pipeline.project.stores import check_embedded, encoder_label
+from medfocus_pipeline.project.transfers import fit_transfers
 from medfocus_pipeline.types import IntArray
 
 _ELSEWHERE, _UNNAMED = "is of another domain", "is of a class that the study does not name"
@@ -67,6 +69,26 @@ class Joined:
     domains: IntArray
     split: Split
     fingerprints: Mapping[str, Fingerprints]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapted:
+    """What adapting came to.
+
+    Attributes:
+        data: the features; its test images are clean.
+        transfers: all that was planned.
+        fitted: number of runs that had no result yet.
+        found, twins: of the audit across domains.
+        tested: test images, clean or not.
+    """
+
+    data: DomainTable
+    transfers: Sequence[Transfer]
+    fitted: int
+    found: Audit
+    twins: pa.Table
+    tested: int
 
 
 class Study:
@@ -164,6 +186,43 @@ class Study:
                 filled += [done] if done else []
             filled += project.embeddings_of(embed).fill(runtime, progress=self.progress)
         return filled
+
+    def adapt(
+        self,
+        config: AdaptConfig | None = None,
+        *,
+        sources: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        workers: int | None = None,
+    ) -> Adapted:
+        """Fit every method that has no result yet, from every source to every target.
+
+        Args:
+            config: methods, seeds, fraction and features.
+            sources: domains, such as ``north``, ``north+south`` (both at once) or ``others``;
+                None is each of them.
+            targets: domains; None is each of them.
+            workers: processes that fit; None is the cores.
+
+        Raises:
+            ConfigError: there is no such domain, or every target is also the source.
+            DataError: no clean test image of a class is left in a domain.
+            StoreError: some embeddings are missing.
+        """
+        config, thresholds = config or AdaptConfig(), AuditConfig()
+        wanted = chosen_pairs(self.card, sources, targets)
+        joined = self.joined()
+        found, twins = self.audit(joined, thresholds)
+        data = self.table(config, joined, thresholds)
+        transfers = plan_transfers(data, config, wanted)
+        count = fit_transfers(
+            data,
+            transfers,
+            self.results_folder,
+            workers=workers or cores(),
+            progress=self.progress,
+        )
+        return Adapted(data, transfers, count, found, twins, len(joined.split.test))
 
     def joined(self) -> Joined:
         """The images of all domains, with what they are known by.

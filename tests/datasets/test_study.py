@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medfocus_pipeline.datasets.study import chosen_domains, find_study, known_studies, pairs
+from medfocus_pipeline.datasets.study import chosen_pairs, find_study, known_studies
 from medfocus_pipeline.errors import ConfigError
 
 GOOD = """
@@ -75,9 +75,7 @@ def test_pairs_are_every_source_with_every_other_target(tmp_path: Path) -> None:
     _, _, card = find_study(_write(tmp_path, GOOD))
 
     def asked(source: list[str] | None, target: list[str] | None) -> list[str]:
-        sources = chosen_domains(card, source, option="--source")
-        targets = [one for (one,) in chosen_domains(card, target, option="--target")]
-        found = pairs(card.domains, sources, targets)
+        found = chosen_pairs(card, source, target)
         return [f"{'+'.join(source)}>{target}" for source, target in found]
 
     assert asked(None, None) == ["a>b", "a>c", "b>a", "b>c", "c>a", "c>b"]
