@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segmentation", "embedding"),
     ("features",),
     ("heads",),
+    ("adaptation",),
     ("evaluation",),
     ("report", "training", "reproduction"),
     ("classifier",),

@@ -35,7 +35,7 @@ def make_manifest(image_ids: Sequence[str], *, unusable: Sequence[str] = ()) -> 
     made = []
     for number, image_id in enumerate(image_ids):
         row = dict.fromkeys(COLUMNS.names, 0) | dict.fromkeys(
-            ("group", "patient", "mode", "split"), ""
+            ("group", "domain", "patient", "mode", "split"), ""
         )
         row |= {"image_id": image_id, "path": f"{number:03d}.png", "class_index": number % 2}
         row |= {"class_name": CLASSES[number % 2]}

@@ -1,4 +1,4 @@
-"""The pipeline's commands: scan, masks, embed, probe, results, status."""
+"""The pipeline's commands: scan, masks, embed, probe, results, adapt, status."""
 
 from pathlib import Path
 from typing import Annotated
@@ -212,6 +212,59 @@ def results_command(
     from medfocus_pipeline.commands import results
 
     results.run(open_(dataset, None, cache_, None), metric or (), as_json=as_json)
+
+
+@app.command(
+    "adapt",
+    epilog="""\b
+Examples:
+  medfocus adapt phantom-pneumonia --profile offline
+  medfocus adapt pneumonia --source kermany --target rsna,covid
+  medfocus adapt pneumonia --source others,rsna+kermany --methods source,coral,oracle
+  medfocus adapt mine.yaml --seeds 10 --set fraction=50""",
+)
+def adapt_command(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A name in data/, or a YAML file with domains.")
+    ],
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Domains; a+b is both at once, others all but the target."),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Domains. [default: every one]")] = None,
+    methods: Annotated[str | None, typer.Option(help="Some methods only, by name.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    set_: Assignments = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that fit. [default: the cores]"),
+    ] = None,
+) -> None:
+    """From hospital to hospital: learn in one domain, adapt to another without its labels.
+
+    It embeds what is missing, fits every method from every source to every target, and prints
+    the matrix.
+    """
+    from medfocus_pipeline.adaptation import named
+    from medfocus_pipeline.commands import adapt
+    from medfocus_pipeline.config import AdaptConfig
+
+    names = comma_separated(methods)
+    options = {"methods": None if names is None else [named(name) for name in names]}
+    adapt.run(
+        study,
+        changed(AdaptConfig(), {**options, "seeds": seeds}, set_),
+        cache=cache_,
+        profile=profile,
+        sources=comma_separated(source),
+        targets=comma_separated(target),
+        runtime=runtime_of(device, batch_size, 2, compile_=False),
+        workers=workers or cores(),
+    )
 
 
 @app.command("status", epilog="Example: medfocus status brain")

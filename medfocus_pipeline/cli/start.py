@@ -14,6 +14,7 @@ from medfocus_pipeline.commands.options import (
     ProfileName,
     validated,
 )
+from medfocus_pipeline.commands.progress import say
 from medfocus_pipeline.devices import cores
 
 app = typer.Typer()
@@ -27,7 +28,7 @@ Test = Annotated[int, typer.Option(min=0, help="Test images.")]
 
 @app.command("phantom", epilog="Example: medfocus phantom brain --train 1000 --test 300 --seed 1")
 def phantom_command(
-    kind: Annotated[str, typer.Argument(help="brain, breast, covid, lungs or pictures.")],
+    kind: Annotated[str, typer.Argument(help="brain, breast, covid, lungs, chest or pictures.")],
     train: Train = _TRAIN,
     test: Test = _TEST,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
@@ -35,6 +36,10 @@ def phantom_command(
         float, typer.Option(min=0, max=1, help="0 (plain to see) to 1 (barely there).")
     ] = 0.5,
     size: Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")] = 224,
+    domains: Annotated[
+        int | None,
+        typer.Option(min=1, help="chest: so many machines, a data set each. [default: none]"),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder. [default: data/phantom-<kind>]")
     ] = None,
@@ -48,19 +53,17 @@ def phantom_command(
 ) -> None:
     """Draw a data set with known lesions: nothing clinical, for trying and testing."""
     from medfocus_pipeline.commands import phantom
-    from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
+    from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
 
     settings = {"kind": kind, "seed": seed, "difficulty": difficulty, "size": size}
-    folder = data or phantom.default_folder(kind)
-    phantom.run(
-        validated(PhantomSet, settings),
-        folder,
-        train=train,
-        test=test,
-        workers=workers or cores(),
-        force=force,
-    )
-    phantom.say_next(kind, folder)
+    phantoms = validated(PhantomSet, settings)
+    for one in [phantoms] if domains is None else by_machines(phantoms, domains):
+        folder = phantom.folder_of(one, data)
+        phantom.run(one, folder, train=train, test=test, workers=workers or cores(), force=force)
+        if domains is None:
+            phantom.say_next(kind, folder)
+    if domains is not None and data is None:
+        say("next: make adapt STUDY=phantom-pneumonia PROFILE=offline")
 
 
 @app.command("demo", epilog="Example: medfocus demo --cache /tmp/cache")

@@ -1,7 +1,6 @@
 """``medfocus audit``: the same picture on both sides of the split, or under two labels."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,27 +20,22 @@ from medfocus_pipeline.datasets.audit import (
 )
 from medfocus_pipeline.datasets.similarity import (
     HASH_BITS,
-    Fingerprints,
-    fingerprints_of,
-    read_fingerprints,
-    write_fingerprints,
 )
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.errors import DamagedError, DataError, ImageError, MedFocusError
+from medfocus_pipeline.errors import DamagedError, DataError, MedFocusError
 from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.fingerprints import known_fingerprints
 from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import locate_stores
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.sealed import present, read_json, read_table, write_json, write_table
-from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.types import JSON, FloatArray
 
 PAIRS, COUNTS = "audit.parquet", "audit.json"
 
-_READERS = 4
 _SHOWN = 5
 """Patients and groups of copies that are named; the JSON names them all."""
 
@@ -102,67 +96,12 @@ def measure(context: Context, dataset: Dataset, config: AuditConfig) -> Measured
     Raises:
         StoreError: the disk is full, or an embedding store is corrupt.
     """
-    fingerprints, late, notes = _fingerprints(context, dataset)
+    fingerprints, late, notes = known_fingerprints(context, dataset, bar)
     dataset = dataset.without(context, late)
     embeddings, lacking = _embeddings(context, dataset)
     split = _split(context, dataset)
     found = audit(dataset.manifest, split, fingerprints, embeddings=embeddings, config=config)
     return Measured(dataset, found, pair_table(found, dataset.manifest), lacking, notes)
-
-
-def _fingerprints(
-    context: Context, dataset: Dataset
-) -> tuple[dict[str, Fingerprints], dict[str, str], list[str]]:
-    """Image id -> hashes, image id -> why it turned out unreadable, and what is to be said."""
-    path = context.folder / "fingerprints.parquet"
-    known = read_fingerprints(path)
-    missing = [image_id for image_id in dataset.files if image_id not in known]
-    if missing and not context.data.exists():
-        note = f"{context.data} is not here: pixels are compared as far as they were embedded"
-        return {**_embedded_pixels(context), **known}, {}, [note]
-    problems: dict[str, str] = {}
-    if missing:
-        fresh, problems = _decode(dataset, missing)
-        known |= fresh
-        write_fingerprints(path, known)
-    return known, problems, []
-
-
-def _decode(
-    dataset: Dataset, image_ids: list[str]
-) -> tuple[dict[str, Fingerprints], dict[str, str]]:
-    def look(image_id: str) -> Fingerprints | str:
-        try:
-            return fingerprints_of(dataset.read(image_id))
-        except ImageError as error:
-            return str(error)
-
-    fresh: dict[str, Fingerprints] = {}
-    problems: dict[str, str] = {}
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="audit")
-    try:
-        with bar("looking at images", len(image_ids)) as advance:
-            for image_id, seen in zip(image_ids, pool.map(look, image_ids), strict=True):
-                if isinstance(seen, str):
-                    problems[image_id] = seen
-                else:
-                    fresh[image_id] = seen
-                advance(1)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return fresh, problems
-
-
-def _embedded_pixels(context: Context) -> dict[str, Fingerprints]:
-    """What embedding stores remember of pictures that are not here any more."""
-    found: dict[str, Fingerprints] = {}
-    for store in catalog.open_stores(context.folder, "embeddings"):
-        table = store.index().table()
-        if table is not None:
-            columns = (table["image_id"].to_pylist(), table["pixel_sha256"].to_pylist())
-            pairs = zip(*columns, strict=True)
-            found |= {image_id: Fingerprints(pixels, None) for image_id, pixels in pairs}
-    return found
 
 
 def _embeddings(context: Context, dataset: Dataset) -> tuple[dict[str, FloatArray], str]:

@@ -23,6 +23,13 @@ def default_folder(kind: str) -> Path:
     return Path("data", name_of(kind))
 
 
+def folder_of(phantoms: PhantomSet, data: Path | None) -> Path:
+    """Where a set goes; one of a machine has the machine's name behind it."""
+    folder = data or default_folder(phantoms.kind)
+    machine = phantoms.machine
+    return folder.with_name(f"{folder.name}-{machine}") if machine else folder
+
+
 def run(
     phantoms: PhantomSet, folder: Path, *, train: int, test: int, workers: int, force: bool
 ) -> None:
@@ -56,7 +63,7 @@ def say_next(kind: str, folder: Path) -> None:
 
 
 def _draw(todo: Plan, *, workers: int) -> None:
-    what = f"drawing {name_of(todo.phantoms.kind)}"
+    what = f"drawing {folder_of(todo.phantoms, None).name}"
     started = time.monotonic()
     with bar(what, len(todo.missing)) as advance:
         write(todo, workers=workers, on_images=advance)

@@ -3,6 +3,16 @@
 How a stage runs (device, batch size, workers) is in `Runtime` and never in a key.
 """
 
+from medfocus_pipeline.config.adaptation import (
+    AdaptationConfig,
+    AdaptConfig,
+    AugmentedDannConfig,
+    CdanConfig,
+    DannConfig,
+    OracleConfig,
+    SourceConfig,
+    SourceMlpConfig,
+)
 from medfocus_pipeline.config.base import (
     Frozen,
     Runtime,
@@ -56,10 +66,15 @@ from medfocus_pipeline.config.stage_one import (
 )
 
 __all__ = [
+    "AdaptConfig",
+    "AdaptationConfig",
+    "AugmentedDannConfig",
+    "CdanConfig",
     "ClipAdapterConfig",
     "ClipConfig",
     "CoCoOpConfig",
     "CoOpConfig",
+    "DannConfig",
     "EfficientNetLiteConfig",
     "EmbedConfig",
     "EncoderConfig",
@@ -77,6 +92,7 @@ __all__ = [
     "MedSamConfig",
     "MlpConfig",
     "OpenClipConfig",
+    "OracleConfig",
     "PluginConfig",
     "ProbeConfig",
     "ProbeRow",
@@ -89,6 +105,8 @@ __all__ = [
     "SamEncoderConfig",
     "SegmenterConfig",
     "SegmenterPluginConfig",
+    "SourceConfig",
+    "SourceMlpConfig",
     "ThresholdConfig",
     "TimmConfig",
     "TipAdapterConfig",

@@ -69,6 +69,27 @@ class ClassCard(Frozen):
         return frozenset(fold(text) for text in (self.name, *self.folders))
 
 
+def _file_template(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"expected a path inside the data folder, got {value!r}")
+    if not re.search(r"\{[^{}]+\}", value):
+        raise ValueError(f"expected the name of a column in braces, as {{id}}.png, got {value!r}")
+    return value
+
+
+class Listing(Frozen):
+    """The CSV of a collection that names its images in columns of its own.
+
+    Attributes:
+        file: its name in the data folder.
+        path: of an image, from the folder, with names of columns in braces.
+    """
+
+    file: Annotated[str, AfterValidator(_folder_name)]
+    path: Annotated[str, AfterValidator(_file_template)]
+
+
 class Card(Frozen):
     """What a data set is; ``data/README.md`` describes every key for users.
 
@@ -76,6 +97,9 @@ class Card(Frozen):
         roots: sub-folders that may hold the layout; the first that fits wins.
         splits: folder names of the official ``train`` and ``test`` split; empty without one.
         classes: in the order of the class index.
+        synthetic: folders of class folders whose images somebody made: they train, whatever the
+            split, and never test.
+        listing: the CSV that a collection comes with; None without one.
         templates: prompts with one ``{}``; empty takes defaults made from `modality`.
         exclude: globs, matched from the right of the relative path, of files to leave out.
         patient: regex searched in the relative path; its group is the patient.
@@ -101,6 +125,8 @@ class Card(Frozen):
     )
     splits: dict[Literal["train", "test"], FolderNames] = Field(default_factory=dict)
     classes: tuple[ClassCard, ...] = Field(min_length=1)
+    synthetic: FolderNames = ()
+    listing: Listing | None = None
     templates: tuple[Annotated[str, AfterValidator(_template)], ...] = ()
     exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     patient: str | None = None
@@ -211,7 +237,13 @@ def card_folders() -> list[Path]:
 
 def known_cards(folders: Sequence[Path]) -> list[str]:
     """Names of the cards in some folders, sorted."""
-    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    paths = (path for folder in folders for path in folder.glob("*.yaml"))
+    return sorted({path.stem for path in paths if not is_study(path)})
+
+
+def is_study(path: Path) -> bool:
+    """Whether a YAML file beside the cards names domains, and is a study and no card."""
+    return any(line.startswith("domains:") for line in path.read_text("utf-8").splitlines())
 
 
 def find_card(name: str, folders: Sequence[Path], *, root: Path | None = None) -> Card | None:

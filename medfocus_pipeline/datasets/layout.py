@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.manifest import SYNTHETIC
 from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
 from medfocus_pipeline.datasets.tree import ImageFile
 from medfocus_pipeline.errors import DataError
@@ -17,7 +18,11 @@ _Parts: TypeAlias = tuple[str, ...]
 
 
 class Place(NamedTuple):
-    """Where a file belongs: split is "train", "test", "validation" or "" (no official split)."""
+    """Where a file belongs.
+
+    Attributes:
+        split: ``train``, ``test``, ``validation``, `SYNTHETIC`, or empty without an official split.
+    """
 
     split: str
     class_index: int
@@ -31,6 +36,7 @@ class Entry:
         file: as it stands on disk.
         place: None outside the card's layout.
         group: the patient, or empty.
+        domain: the hospital or machine, or empty.
         below: the folders between the class's folder and the file.
     """
 
@@ -38,6 +44,7 @@ class Entry:
     place: Place | None
     group: str
     below: tuple[str, ...] = ()
+    domain: str = ""
 
 
 def place_files(paths: Sequence[str], card: Card) -> list[Place | None]:
@@ -56,7 +63,16 @@ def place_files(paths: Sequence[str], card: Card) -> list[Place | None]:
         places = _place_below(PurePosixPath(root).parts, parts, card)
         if any(places):
             break
-    return places
+    made = [_made(each, card) for each in parts]
+    return [place if one is None else one for place, one in zip(places, made, strict=True)]
+
+
+def _made(parts: _Parts, card: Card) -> Place | None:
+    """The place of a file in one of the card's folders of synthetic images."""
+    if len(parts) < 3 or fold(parts[0]) not in map(fold, card.synthetic):
+        return None
+    index = card.class_index.get(fold(parts[1]))
+    return None if index is None else Place(SYNTHETIC, index)
 
 
 def guess_card(paths: Sequence[str], title: str) -> Card:

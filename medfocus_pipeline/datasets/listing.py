@@ -1,4 +1,4 @@
-"""A CSV instead of class folders: ``path,label[,split][,group]``."""
+"""A CSV instead of class folders: ``path,label[,split][,group][,domain]``."""
 
 import csv
 import logging
@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.card import Card, Listing, plain_card
 from medfocus_pipeline.datasets.layout import Entry, Place
+from medfocus_pipeline.datasets.manifest import SYNTHETIC
 from medfocus_pipeline.datasets.names import check_class_names, clean, fold, split_side
 from medfocus_pipeline.datasets.reading import Column
 from medfocus_pipeline.datasets.tree import ImageFile, describe, find_images
@@ -18,21 +19,27 @@ from medfocus_pipeline.errors import DataError
 _log = logging.getLogger(__name__)
 
 _REQUIRED: tuple[Column, ...] = ("path", "label")
-_OPTIONAL: tuple[Column, ...] = ("split", "group")
+_OPTIONAL: tuple[Column, ...] = ("split", "group", "domain")
+_EXPECTED = "path,label[,split][,group][,domain]"
 
 _ALSO_CALLED: dict[Column, tuple[str, ...]] = {
     "path": ("image index", "image", "image_path", "filename", "file_name", "filepath", "file"),
     "label": ("finding labels", "finding", "diagnosis", "class", "target"),
     "split": ("subset",),
+    "domain": ("hospital", "site", "scanner", "machine"),
     "group": ("patient id", "patient_id", "patientid", "patient", "subject"),
 }
 """What public sets (NIH's ChestX-ray14, CheXpert, Kaggle's) call these columns, without case."""
 
 _SEPARATORS = (",", ";", "\t")
 
+_BRACES = re.compile(r"\{([^{}]+)\}")
+"""A column in a card's path."""
+
 _SEVERAL = re.compile(r"[|;,]")
 """Between labels of one cell."""
 _SHOWN = 20
+_SPLITS = "train, validation, test nor synthetic"
 
 VALIDATION = (
     "is of the validation split, which neither trains nor tests (use_validation: train in a card)"
@@ -63,7 +70,7 @@ def read_listing(
     Raises:
         DataError: all problems of the file, each with its line.
     """
-    rows = _read_rows(path, columns)
+    rows = _read_rows(path, columns, card.listing if card else None)
     known = card.class_index if card else {}
     several = [
         f"line {number}: {row['label']!r} is several labels; keep one of them, or name the "
@@ -75,7 +82,7 @@ def read_listing(
         raise DataError(_told(path, several))
     card = card or _card_of_labels(path, [row["label"] for _, row in rows])
     find = _Finder(root)
-    with_split = any(row["split"] for _, row in rows)
+    with_split = any(row["split"] not in {"", SYNTHETIC} for _, row in rows)
     lines: dict[str, Entry] = {}
     said: dict[str, tuple[int, str]] = {}
     problems: list[str] = []
@@ -90,7 +97,7 @@ def read_listing(
             f"no file {row['path']!r} in {root}": file is None or file.missing,
             f"path {name!r} stands twice, with different labels or splits": name in lines,
             f"unknown label {row['label']!r}": index < 0 and row["label"] != "",
-            f"split {row['split']!r} is neither train, validation nor test": split is None,
+            f"split {row['split']!r} is neither {_SPLITS}": split is None,
             "split is empty, but not in other lines": with_split and split == "",
         }
         problems += [f"line {number}: {text}" for text, holds in wrong.items() if holds]
@@ -99,7 +106,7 @@ def read_listing(
             if not row["label"]:
                 file = replace(file, refused=UNLABELLED)
             place = Place(split or "", index) if row["label"] else None
-            lines[name] = Entry(file, place, group)
+            lines[name] = Entry(file, place, group, domain=row["domain"])
     if problems:
         labels = ", ".join(item.name for item in card.classes)
         raise DataError(
@@ -145,8 +152,15 @@ class _Finder:
         return self.named.get(name, [])
 
 
-def _read_rows(path: Path, named: Mapping[Column, str]) -> list[tuple[int, dict[str, str]]]:
-    """Line number and fields of every line, fields that are not there empty."""
+def _read_rows(
+    path: Path, named: Mapping[Column, str], listing: Listing | None
+) -> list[tuple[int, dict[str, str]]]:
+    """Line number and fields of every line, fields that are not there empty.
+
+    Args:
+        named: ours -> theirs, of columns.
+        listing: how a card makes the path from other columns.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head = file.readline()
@@ -155,14 +169,15 @@ def _read_rows(path: Path, named: Mapping[Column, str]) -> list[tuple[int, dict[
             reader = csv.DictReader(file, restkey="", restval="", strict=True, delimiter=separator)
             there = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = there
-            columns = _columns(path, there, named)
+            columns = _columns(path, there, named, listing)
             rows = [
                 (
                     reader.line_num,
                     {
                         ours: _cell(ours, row[theirs]) if theirs else ""
                         for ours, theirs in columns.items()
-                    },
+                    }
+                    | ({"path": _made(listing, row)} if listing else {}),
                 )
                 for row in reader
             ]
@@ -182,7 +197,14 @@ def _cell(ours: str, text: str) -> str:
     return text.strip() if ours == "path" else clean(text)
 
 
-def _columns(path: Path, there: Sequence[str], named: Mapping[Column, str]) -> dict[str, str]:
+def _made(listing: Listing, row: Mapping[str, str]) -> str:
+    """The path of a line, as the card makes it."""
+    return _BRACES.sub(lambda found: row[found[1]].strip(), listing.path)
+
+
+def _columns(
+    path: Path, there: Sequence[str], named: Mapping[Column, str], listing: Listing | None
+) -> dict[str, str]:
     """Ours -> theirs: as named, else as we call it, else as public sets do; "" is none.
 
     Raises:
@@ -190,22 +212,25 @@ def _columns(path: Path, there: Sequence[str], named: Mapping[Column, str]) -> d
     """
     folded = [fold(name) for name in there]
     found: dict[str, str] = {}
-    problems = []
+    parts = _BRACES.findall(listing.path) if listing else []
+    problems = [f"column {name} is missing, of which the card makes paths" for name in parts]
+    problems = [text for name, text in zip(parts, problems, strict=True) if name not in there]
+    required = _REQUIRED[1:] if listing else _REQUIRED
     for ours in (*_REQUIRED, *_OPTIONAL):
         wanted = [named[ours]] if ours in named else [ours, *_ALSO_CALLED[ours]]
         places = [folded.index(fold(name)) for name in wanted if fold(name) in folded]
         found[ours] = there[places[0]] if places else ""
-        if not places and (ours in named or ours in _REQUIRED):
+        if not places and (ours in named or ours in required):
             problems.append(f"column {wanted[0]} is missing")
         if places and there.count(found[ours]) > 1:
             problems.append(f"column {found[ours]} stands twice")
     if problems:
         columns = ", ".join(map(repr, there))
         raise DataError(
-            _told(path, problems) + f"\nThere are {columns}; expected: path,label[,split][,group]. "
+            _told(path, problems) + f"\nThere are {columns}; expected: {_EXPECTED}. "
             'Others are named with --columns "path=…,label=…", or under columns in a card.'
         )
-    ignored = [name for name in there if name and name not in found.values()]
+    ignored = [name for name in there if name and name not in (*found.values(), *parts)]
     if ignored:
         _log.warning("%s: columns that are ignored: %s", path, ", ".join(ignored))
     return found
@@ -221,6 +246,8 @@ def _card_of_labels(path: Path, labels: Sequence[str]) -> Card:
 
 def _split(text: str) -> str | None:
     """Side of the split, empty where the line says none; None for any other text."""
+    if fold(text) == SYNTHETIC:
+        return SYNTHETIC
     side = split_side(text)
     return side if side in {"train", "validation", "test"} else None if text else ""
 

@@ -24,6 +24,7 @@ COLUMNS = pa.schema(
         pa.field("class_index", pa.int32(), nullable=False),
         pa.field("class_name", pa.string(), nullable=False),
         pa.field("group", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
         pa.field("patient", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
@@ -37,12 +38,16 @@ COLUMNS = pa.schema(
 
 ``image_id`` is the SHA-256 of the file's bytes in hex, empty where the file could not be
 opened. ``path`` is relative to the data folder, with forward slashes. ``split`` is ``train`` or
-``test``, empty without an official split. ``class_index`` is -1 and ``class_name`` empty where
-no class is known. ``group`` is the patient, or empty; ``patient`` a digest of what the file's
-own header says of it (DICOM's PatientID, else StudyInstanceUID). ``width`` and ``height`` are
-those of the upright picture, 0 if it cannot be read. ``problem`` is why the row is not usable,
-else empty.
+``test``, empty without an official split; `SYNTHETIC` of images that train whatever the split.
+``class_index`` is -1 and ``class_name`` empty where no class is known. ``group`` is the patient, or
+empty; ``domain`` the hospital or machine by the CSV's column of that name, or empty; ``patient`` a
+digest of what the file's own header says of it (DICOM's PatientID, else StudyInstanceUID).
+``width`` and ``height`` are those of the upright picture, 0 if it cannot be read. ``problem`` is
+why the row is not usable, else empty.
 """
+
+SYNTHETIC = "synthetic"
+"""The split of images that somebody made: they train and never test."""
 
 _VERSION, _DATASET, _CLASSES, _CARD, _SOURCE = (
     b"medfocus.schema_version",

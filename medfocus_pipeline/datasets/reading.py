@@ -7,7 +7,7 @@ from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
 
-Column: TypeAlias = Literal["path", "label", "split", "group"]
+Column: TypeAlias = Literal["path", "label", "split", "group", "domain"]
 """What a CSV's line may say of an image."""
 
 

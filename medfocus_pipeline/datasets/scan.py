@@ -84,14 +84,15 @@ def scan(
             f"are: DATA=path/to/images. Data sets with a card: {known}."
         )
     root = data_root(source, reading.images)
-    if source.is_dir():
+    listed = _listing(source, card)
+    if listed is None:
         keep = bool(card and (card.annotation or card.keep_masks))
         keep = keep if reading.keep_masks is None else reading.keep_masks
         entries, used = _list_folder(source, card, keep_masks=keep)
     else:
         keep = True  # it lists what is an image
         columns = {**(card.columns if card else {}), **reading.columns}
-        entries, used = read_listing(source, card, root=root, columns=columns)
+        entries, used = read_listing(listed, card, root=root, columns=columns)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
     entries = [_validated(entry, used) for entry in entries]
     files = [entry.file for entry in entries]
@@ -120,6 +121,14 @@ def _validated(entry: Entry, card: Card) -> Entry:
         return replace(entry, place=entry.place._replace(split="train"))
     place = entry.place._replace(split="")
     return replace(entry, place=place, file=replace(entry.file, refused=VALIDATION))
+
+
+def _listing(source: Path, card: Card | None) -> Path | None:
+    """The CSV that lists the images: the source itself, or the card's in the folder."""
+    if not source.is_dir():
+        return source
+    file = source / card.listing.file if card and card.listing else None
+    return file if file and file.is_file() else None
 
 
 def _list_folder(source: Path, card: Card | None, *, keep_masks: bool) -> tuple[list[Entry], Card]:
@@ -249,6 +258,7 @@ def _row(entry: Entry, content: Content, classes: Sequence[str]) -> tuple[object
         index,
         classes[index] if index >= 0 else "",
         entry.group,
+        entry.domain,
         content.patient,
         content.width,
         content.height,

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest import SYNTHETIC, Manifest
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
@@ -39,7 +39,8 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
     A drawn split keeps the images of one patient, and files of equal bytes, on one side. Each
     class gives ``test_share`` of its images, rounded, at least one and never all; with groups
     it may fall short by less than its largest group. A class with a single image or patient
-    goes to training. The draw does not depend on the order or the names of the files.
+    goes to training. The draw does not depend on the order or the names of the files. Synthetic
+    images train.
 
     Args:
         manifest: of the data set.
@@ -49,10 +50,11 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
     Raises:
         DataError: fewer than two classes, a class without a training image, or no test image.
     """
-    rows = manifest.usable
-    labels = manifest.labels
+    labels, every = manifest.labels, np.array(manifest.strings("split"))
+    made = every[manifest.usable] == SYNTHETIC
+    rows, synthetic = manifest.usable[~made], manifest.usable[made]
     _check_classes(manifest, labels[rows], "usable")
-    sides = np.array(manifest.strings("split"))[rows]
+    sides = every[rows]
     if official := bool((sides != "").any()):
         in_test = sides == "test"
         _check_official(manifest, in_test)
@@ -64,7 +66,8 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
                 f"No image of {manifest.name!r} can be spared for testing: every class is one "
                 "image or one patient. Add images, or give an official split."
             )
-    split = Split(train=rows[~in_test], test=rows[in_test], official=official)
+    train = np.sort(np.concatenate([rows[~in_test], synthetic]))
+    split = Split(train=train, test=rows[in_test], official=official)
     _check_classes(manifest, labels[split.train], "training")
     untested = set(labels[rows]) - set(labels[split.test])
     for index in sorted(untested):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.manifest import Manifest
-from medfocus_pipeline.datasets.similarity import Block, Fingerprints
+from medfocus_pipeline.datasets.similarity import Block, Fingerprints, hamming_blocks
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.types import IntArray
 
@@ -125,6 +125,32 @@ def collect(
         test_images=int(leaked.sum()),
         listed=(files.rows[first], files.rows[second], distance),
     )
+
+
+def seen_elsewhere(files: Files, domains: IntArray, *, distance: int) -> NDArray[np.bool_]:
+    """Which test files show what somebody trains on, ``(n,) bool``.
+
+    By bytes or pixels whatever the domain; nearly, by the perceptual hash, in another domain: two
+    collections keep one picture in different sizes and qualities.
+
+    Args:
+        files: of all domains.
+        domains: ``(n,) int64``, of each file.
+        distance: greatest number of bits by which the hashes differ.
+    """
+    training, testing = files.sides == "train", files.sides == "test"
+    known = {key[n] for n in np.flatnonzero(training) for key in (files.ids, files.pixels)}
+    seen = np.array([bool({*pair} & known) for pair in zip(files.ids, files.pixels, strict=True)])
+    hashes = [one.perceptual if one else None for one in files.hashes]
+    rows = np.array([n for n, one in enumerate(hashes) if one is not None], np.int64)
+    values = np.array([hashes[n] for n in rows], np.uint64)
+    for one, other, _ in hamming_blocks(values, limit=distance) if len(rows) else ():
+        first, second = rows[one], rows[other]
+        apart = domains[first] != domains[second]
+        for own, twin in ((first[apart], second[apart]), (second[apart], first[apart])):
+            seen[own[training[twin]]] = True
+    found: NDArray[np.bool_] = seen & testing
+    return found
 
 
 def _across(

@@ -128,7 +128,7 @@ def compare(
             if any(len(one.labels) for one, _ in pairs):
                 rng = generator("bootstrap", label, reference, *map(str, budget), seed)
                 found.append(_compare(label, reference, budget, pairs, rng))
-    return _corrected(found)
+    return corrected(found)
 
 
 def _by_place(label: str, rows: Sequence[Row]) -> dict[tuple[Budget, int], str]:
@@ -182,7 +182,8 @@ def _compare(
     )
 
 
-def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
+def corrected(found: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons as one family of Holm's, whatever families they were of before."""
     pooled = holm([one.pooled.p for one in found])
     images = holm([one.images.p for one in found])
     over_seeds = holm([one.over_seeds.p for one in found])

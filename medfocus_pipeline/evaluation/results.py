@@ -42,6 +42,34 @@ Scores are computed from `PREDICTIONS`, see `evaluation.scores`. ``focus`` joins
 ``+``, ``embedding_keys`` with a comma; ``chosen`` is JSON; ``seconds`` is the fit's, shared by runs
 that share one."""
 
+ADAPTATION = pa.schema(
+    [
+        ("run_key", pa.string()),
+        ("method", pa.string()),
+        ("source", pa.string()),
+        ("target", pa.string()),
+        ("encoder", pa.string()),
+        ("focus", pa.string()),
+        ("fraction", pa.float64()),
+        ("seed", pa.int32()),
+        ("n_train", pa.int32()),
+        ("n_target", pa.int32()),
+        ("n_test", pa.int32()),
+        ("accuracy", pa.float64()),
+        ("balanced_accuracy", pa.float64()),
+        ("macro_f1", pa.float64()),
+        ("auroc", pa.float64()),
+        ("ece", pa.float64()),
+        ("distance", pa.float64()),
+        ("seconds", pa.float64()),
+        ("chosen", pa.string()),
+        ("subset_key", pa.string()),
+    ]
+)
+"""One row a run of a study: a method from a source domain, or several joined with ``+``, to a
+target. ``distance`` is the proxy A-distance of source and target as the method's classifier sees
+them, of seed 0; null where that is the features themselves, whose distance ``source`` has."""
+
 PREDICTIONS = pa.schema(
     [
         ("run_key", pa.string()),
@@ -66,21 +94,31 @@ SUBSETS = pa.schema(
 )
 """The training images of each subset that a result names, so that anyone can run it again."""
 
-Kind: TypeAlias = Literal["subsets", "predictions", "results"]
+Runs: TypeAlias = Literal["results", "adaptation"]
+"""The files of runs: those of a data set, and those of a study."""
 
-FILES: dict[Kind, pa.Schema] = {"subsets": SUBSETS, "predictions": PREDICTIONS, "results": RESULTS}
+Kind: TypeAlias = Literal["subsets", "predictions"] | Runs
+
+FILES: dict[Kind, pa.Schema] = {
+    "subsets": SUBSETS,
+    "predictions": PREDICTIONS,
+    "results": RESULTS,
+    "adaptation": ADAPTATION,
+}
 
 _NEWER = ("class_name", "predicted_name")
 """Columns that older files lack."""
 
-_AGAIN = "Run: medfocus cache verify --repair, which removes it, then: make probe"
+_AGAIN = (
+    "Run: medfocus cache verify --repair, which removes it, then: make probe, of a study make adapt"
+)
 
 
 def read(folder: Path, name: Kind = "results") -> pa.Table:
     """A results file; empty if there is none yet.
 
     Args:
-        name: ``results``, ``predictions`` or ``subsets``.
+        name: ``results``, ``predictions`` or ``subsets``; of a study ``adaptation``.
 
     Raises:
         DamagedError: the file was changed, or is of another version.
@@ -126,6 +164,7 @@ def append(
     results: Sequence[Mapping[str, Any]],
     predictions: pa.Table,
     subsets: Sequence[Mapping[str, Any]],
+    name: Runs = "results",
 ) -> None:
     """Add runs; one of a key that is there already replaces it.
 
@@ -134,15 +173,16 @@ def append(
 
     Args:
         subsets: one for each run; those of one key are one row.
+        name: of the file of the runs.
 
     Raises:
         StoreError: the disk is full.
     """
-    added = pa.Table.from_pylist(list(results), schema=RESULTS)
+    added = pa.Table.from_pylist(list(results), schema=FILES[name])
     distinct = {row["subset_key"]: row for row in subsets}
     known = pa.Table.from_pylist(list(distinct.values()), schema=SUBSETS)
     new = set(added["run_key"].to_pylist())
-    merged = pa.concat_tables([_rows(read(folder), "run_key", without=new), added])
+    merged = pa.concat_tables([_rows(read(folder, name), "run_key", without=new), added])
     runs = set(merged["run_key"].to_pylist())
     kept = _rows(read(folder, "predictions"), "run_key", within=runs, without=new)
     listed = set(known["subset_key"].to_pylist())
@@ -152,11 +192,11 @@ def append(
     tables = {
         "subsets": all_subsets,
         "predictions": pa.concat_tables([kept, predictions]),
-        "results": merged,
+        name: merged,
     }
     with disk_errors(folder):
-        for name, table in tables.items():
-            write_table(folder / f"{name}.parquet", table, owner=name)
+        for file, table in tables.items():
+            write_table(folder / f"{file}.parquet", table, owner=file)
 
 
 def _rows(

@@ -107,6 +107,57 @@ def patient_interval(
     return Interval(float(low), float(high))
 
 
+def mean_interval(share: float, counts: Sequence[int], *, level: float = LEVEL) -> Interval:
+    """Interval of a mean of shares of independent groups, such as the balanced accuracy.
+
+    Each group has Wilson's limits about the mean, and the mean's are put together from them by
+    the square-and-add rule: share ∓ sqrt(Σ (share - limit_k)²) / K (Newcombe, "Estimating the
+    difference between differences", Statistics in Medicine 20, 2001; Zou and Donner, ibid. 27,
+    2008). The groups' own shares are not asked for: at one mean they change the width little.
+
+    Args:
+        share: in [0, 1]; a mean over seeds is one share of the same images.
+        counts: images of each of the K groups.
+
+    Returns:
+        nan to nan if the share is nan or a group has no image.
+    """
+    limits = [wilson_interval(share, count, level=level) for count in counts]
+    below, above = (
+        float(np.sqrt(sum((share - limit) ** 2 for limit in ends))) / len(counts)
+        for ends in ([one.low for one in limits], [one.high for one in limits])
+    )
+    return Interval(share - below, share + above)
+
+
+def auroc_interval(area: float, negative: int, positive: int, *, level: float = LEVEL) -> Interval:
+    """Interval of an area under the ROC curve: what the test set leaves open.
+
+    The limits are the areas θ that are z standard errors away, each with its own standard error
+    (Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney
+    statistic. Part 2", Statistics in Medicine 25, 2006, method 5): with m and n images of the two
+    classes and N = (m + n) / 2 - 1, after Hanley and McNeil (1982),
+    θ (1 - θ) (1 + N (1 - θ) / (2 - θ) + N θ / (1 + θ)) / mn is its square. It has a width at 1 too.
+
+    Args:
+        area: in [0, 1].
+        negative, positive: images of the two classes.
+
+    Returns:
+        nan to nan if the area is nan.
+    """
+    from scipy.special import ndtri
+
+    if np.isnan(area):
+        return Interval(NAN, NAN)
+    z, middle = float(ndtri((1 + level) / 2)), (negative + positive) / 2 - 1
+    theta = np.linspace(0, 1, 10_001)
+    ratio = 1 + middle * (1 - theta) / (2 - theta) + middle * theta / (1 + theta)
+    error = np.sqrt(theta * (1 - theta) * ratio / (negative * positive))
+    within = theta[np.abs(theta - area) <= z * error + 1e-4]
+    return Interval(float(within.min()), float(within.max()))
+
+
 def scores_by_budget(rows: Sequence[Row], *, column: str = "accuracy") -> dict[Budget, Scores]:
     """One score of each run, by budget and in the order of the seeds; nan where undefined.
 

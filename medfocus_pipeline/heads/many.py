@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 Result = TypeVar("Result")
+Set = TypeVar("Set", bound=TrainingSet)
 
 MOST_BYTES = 512 * 2**20
 """Of features that train side by side, which bounds the memory."""
@@ -45,11 +46,11 @@ class Minibatch:
 
 
 def in_groups(
-    trains: Sequence[TrainingSet],
+    trains: Sequence[Set],
     rngs: Sequence[np.random.Generator],
     *,
-    alike: Callable[[TrainingSet], int],
-    train: Callable[[list[TrainingSet], list[np.random.Generator]], Sequence[Result]],
+    alike: Callable[[Set], int],
+    train: Callable[[list[Set], list[np.random.Generator]], Sequence[Result]],
 ) -> list[Result]:
     """Train sets side by side where `alike` is equal and memory allows.
 
@@ -165,13 +166,19 @@ def train_epochs(
         loss: of a minibatch, summed over runs.
         config: epochs, least steps and batch size.
     """
+    steps = all_steps(trains[0], config=config)
+    epochs = steps // steps_per_epoch(trains[0], batch_size=config.batch_size)
+    batches = minibatches(trains, rngs, epochs=epochs, batch_size=config.batch_size)
+    descend(optimiser, batches, loss, steps=steps)
+
+
+def all_steps(train: TrainingSet, *, config: MlpConfig) -> int:
+    """Steps that `train_epochs` takes."""
     size = config.batch_size
     epochs = enough_epochs(
-        trains[0], epochs=config.epochs, least_steps=config.least_steps, batch_size=size
+        train, epochs=config.epochs, least_steps=config.least_steps, batch_size=size
     )
-    steps = epochs * steps_per_epoch(trains[0], batch_size=size)
-    batches = minibatches(trains, rngs, epochs=epochs, batch_size=size)
-    descend(optimiser, batches, loss, steps=steps)
+    return epochs * steps_per_epoch(train, batch_size=size)
 
 
 def descend(

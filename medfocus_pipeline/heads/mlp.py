@@ -8,7 +8,7 @@ the mean leaves, so that no dimension that is all noise grows.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -68,31 +68,13 @@ class MlpHead:
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]
     ) -> list["FittedMlp"]:
         """Train sets of the same number of steps."""
-        import torch
 
-        config = self.config
-        scalings = [Scaling.of(train.features) for train in trains]
-        means = torch.from_numpy(np.stack([one.mean for one in scalings]))[:, None]
-        deviations = torch.tensor([one.deviation for one in scalings])[:, None, None]
-        widths = (trains[0].features.shape[2], *config.widths, trains[0].n_classes)
-        layers = [initial(rngs, *shape) for shape in pairwise(widths)]
+        def loss(network: Network, batch: Minibatch) -> "Tensor":
+            return cross_entropy(network.outputs(network.hidden(batch.x)), batch)
 
-        def loss(batch: Minibatch) -> "Tensor":
-            return cross_entropy(logits(layers, (batch.x - means) / deviations), batch)
-
-        optimiser = adamw(
-            [weight for layer in layers for weight in layer],
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
+        return train_networks(
+            trains, rngs, config=self.config, outputs=trains[0].n_classes, loss=loss
         )
-        train_epochs(trains, rngs, optimiser, loss, config=config)
-        learned = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers]
-        return [
-            FittedMlp(
-                scaling, [(weight[run].copy(), bias[run, 0].copy()) for weight, bias in learned]
-            )
-            for run, scaling in enumerate(scalings)
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +112,85 @@ def initial(
     return weight.requires_grad_(), bias.requires_grad_()
 
 
-def logits(layers: Sequence[tuple["Tensor", "Tensor"]], x: "Tensor") -> "Tensor":
-    """``(B, b, K)`` for ``(B, b, d)`` scaled features."""
-    *hidden, last = layers
-    for weight, bias in hidden:
-        x = (x @ weight + bias).relu()
-    return x @ last[0] + last[1]
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """B networks in training, side by side.
+
+    Attributes:
+        means: ``(B, 1, d)``, taken off the features.
+        deviations: ``(B, 1, 1)``, what they are then divided by.
+        layers: weights ``(B, inputs, outputs)`` and biases ``(B, 1, outputs)``.
+    """
+
+    means: "Tensor"
+    deviations: "Tensor"
+    layers: Sequence[tuple["Tensor", "Tensor"]]
+
+    @classmethod
+    def initial(
+        cls,
+        scalings: Sequence[Scaling],
+        rngs: Sequence[np.random.Generator],
+        widths: Sequence[int],
+    ) -> "Network":
+        """Before training: layers from each of the widths to the next."""
+        import torch
+
+        means = torch.from_numpy(np.stack([one.mean for one in scalings]))[:, None]
+        deviations = torch.tensor([one.deviation for one in scalings])[:, None, None]
+        return cls(means, deviations, [initial(rngs, *shape) for shape in pairwise(widths)])
+
+    @property
+    def weights(self) -> list["Tensor"]:
+        """What is trained."""
+        return [weight for layer in self.layers for weight in layer]
+
+    def hidden(self, x: "Tensor") -> "Tensor":
+        """The last hidden layer, ``(B, b, w)``, of features ``(B, b, d)``."""
+        x = (x - self.means) / self.deviations
+        for weight, bias in self.layers[:-1]:
+            x = (x @ weight + bias).relu()
+        return x
+
+    def outputs(self, hidden: "Tensor") -> "Tensor":
+        """``(B, b, outputs)`` of the last hidden layer: logits, or a projection."""
+        weight, bias = self.layers[-1]
+        return hidden @ weight + bias
+
+
+def train_networks(
+    trains: Sequence[TrainingSet],
+    rngs: Sequence[np.random.Generator],
+    *,
+    config: MlpConfig,
+    outputs: int,
+    loss: "Callable[[Network, Minibatch], Tensor]",
+    beside: "Sequence[Tensor]" = (),
+) -> list["FittedMlp"]:
+    """Train sets of the same number of steps by AdamW along a cosine.
+
+    Args:
+        trains: the sets.
+        rngs: one for each of them; draws its layers, then its minibatches.
+        config: widths of the hidden layers, and how long they train.
+        outputs: width of the last layer.
+        loss: of a minibatch, summed over runs.
+        beside: weights ``(B, ...)`` beside the layers that the loss reads and trains.
+    """
+    scalings = [Scaling.of(train.features) for train in trains]
+    widths = (trains[0].features.shape[2], *config.widths, outputs)
+    network = Network.initial(scalings, rngs, widths)
+    optimiser = adamw(
+        [*network.weights, *beside],
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    train_epochs(trains, rngs, optimiser, lambda batch: loss(network, batch), config=config)
+    learned = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in network.layers]
+    return [
+        FittedMlp(scaling, [(weight[run].copy(), bias[run, 0].copy()) for weight, bias in learned])
+        for run, scaling in enumerate(scalings)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +207,22 @@ class FittedMlp:
     layers: list[tuple[FloatArray, FloatArray]]
     chosen: JSON = field(default_factory=dict)
 
+    def hidden(self, rows: FloatArray) -> FloatArray:
+        """The last hidden layer, ``(m, w) float32``, of ``(m, d)`` features."""
+        x: FloatArray = (rows - self.scaling.mean) / np.float32(self.scaling.deviation)
+        with single_threaded():
+            for weight, bias in self.layers[:-1]:
+                x = np.maximum(x @ weight + bias, 0)
+        return x
+
+    def outputs(self, rows: FloatArray) -> FloatArray:
+        """``(m, outputs) float32`` of ``(m, d)`` features: logits, or a projection."""
+        weight, bias = self.layers[-1]
+        hidden = self.hidden(rows)
+        with single_threaded():
+            projected: FloatArray = hidden @ weight + bias
+        return projected
+
     def predict_proba(self, features: FloatArray) -> NDArray[np.float64]:
         """``(m, K) float64``, mean over the views."""
-        *hidden, (weight, bias) = self.layers
-        x: FloatArray = (view_rows(features) - self.scaling.mean) / np.float32(
-            self.scaling.deviation
-        )
-        with single_threaded():
-            for each, shift in hidden:
-                x = np.maximum(x @ each + shift, 0)
-            x = x @ weight + bias
-        return mean_probabilities(x, views=features.shape[1])
+        return mean_probabilities(self.outputs(view_rows(features)), views=features.shape[1])

@@ -68,11 +68,11 @@ def fit_missing(
     return count
 
 
-def fitted_keys(folder: Path) -> set[str]:
+def fitted_keys(folder: Path, name: results.Runs = "results") -> set[str]:
     """Keys of the runs that have a result."""
-    if not all(present(folder / f"{name}.parquet") for name in ("predictions", "subsets")):
+    if not all(present(folder / f"{file}.parquet") for file in ("predictions", "subsets")):
         return set()
-    return set(results.read(folder)["run_key"].to_pylist())
+    return set(results.read(folder, name)["run_key"].to_pylist())
 
 
 def _store(folder: Path, table: FeatureTable, budgets: Budgets, advance: Advance) -> None:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +19,7 @@ from medfocus_pipeline.report.figures import draw, draw_reliability
 from medfocus_pipeline.report.table import comma_separated, heading, latex, markdown
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
 _FIGURES = ("png", "svg")
@@ -73,16 +74,9 @@ def render(report: Report) -> str:
     It loads nothing: its content security policy forbids every address but ``data:`` ones, and
     every script but its own. Names of classes and files are shown as they are, never obeyed.
     """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FunctionLoader(_file),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     environment.filters["heading"] = heading
     environment.filters["breakable"] = _breakable
     environment.globals["views"] = views
@@ -99,6 +93,41 @@ def render(report: Report) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return _encodable(text)
+
+
+def render_study(title: str, tables: Sequence[object], notes: Sequence[str], picture: str) -> str:
+    """The page of a study, which loads nothing either.
+
+    Args:
+        tables: with `title`, `header` and `rows`.
+        picture: an ``<svg>`` element.
+    """
+    from markupsafe import Markup
+
+    text = (
+        _environment()
+        .get_template("study.html.jinja")
+        .render(
+            title=title,
+            sections=tables,
+            notes=notes,
+            picture=Markup(picture),  # noqa: S704
+            colours=COLOURS,
+        )
+    )
+    return _encodable(text)
+
+
+def _environment() -> "Environment":
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(
+        loader=FunctionLoader(_file),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _drawings(report: Report) -> dict[str, str]:

@@ -200,9 +200,9 @@ def markdown(table: ResultsTable) -> str:
     for name, cells in table.rows():
         if name != group:
             text += [*([""] if group is not None else []), *([f"**{name}**", ""] if name else [])]
-            text += [_pipes(head), _pipes(ruler)]
+            text += [pipes(head), pipes(ruler)]
             group = name
-        text.append(_pipes([cell.strip() for cell in cells]))
+        text.append(pipes([cell.strip() for cell in cells]))
     return "\n".join([*text, "", *(f"{note}\n" for note in table.notes)])
 
 
@@ -220,21 +220,21 @@ def latex(table: ResultsTable) -> str:
         for place, one in enumerate(table.budgets, 1)
     }
     lines = [r"% \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering"]
-    lines += [rf"\caption{{{_tex(' '.join([f'{table.title}.', *table.notes]))}}}"]
+    lines += [rf"\caption{{{tex(' '.join([f'{table.title}.', *table.notes]))}}}"]
     lines += [rf"\label{{tab:{_label(table.title)}}}", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
-    lines += [_ampersands(map(_tex, head)), r"\midrule"]
+    lines += [ampersands(map(tex, head)), r"\midrule"]
     group = ""
     for name, cells in table.rows():
         if name and name != group:
             lines += [r"\midrule"] if group else []
-            lines.append(rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{_tex(name)}}}}} \\")
+            lines.append(rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{tex(name)}}}}} \\")
             group = name
-        texts = [_tex(cell.strip()) for cell in cells]
+        texts = [tex(cell.strip()) for cell in cells]
         for place, mean in best.items():
             if not cells[0].startswith(" ") and cells[place].startswith(f"{100 * mean:.1f} "):
                 texts[place] = rf"\textbf{{{texts[place]}}}"
-        lines.append(_ampersands(texts))
+        lines.append(ampersands(texts))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
 
 
@@ -300,15 +300,17 @@ def _text(line: Line, budget: Budget, missing: str) -> str:
     return line.entries[budget].text if budget in line.entries else missing
 
 
-def _pipes(cells: Sequence[str]) -> str:
+def pipes(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
-def _ampersands(cells: Iterable[str]) -> str:
+def ampersands(cells: Iterable[str]) -> str:
+    """A row of a LaTeX table."""
     return " & ".join(cells) + r" \\"
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
     """A text that pdfLaTeX can set: letters its fonts lack become their base letter, or ``?``."""
     return "".join(_TEX.get(letter) or _set(letter) for letter in " ".join(text.split()))
 

@@ -6,12 +6,33 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from medfocus_pipeline.datasets.card import Card, ClassCard
 
 SaveImage = Callable[..., Path]
 
 REAL_DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+def write_dicom(path: Path, seed: int, **tags: str) -> None:
+    """A grey picture of 8 x 8 pixels with these tags in its header."""
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = SecondaryCaptureImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+    data.Rows = data.Columns = 8
+    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit = 15
+    data.PixelData = np.random.default_rng(seed).integers(0, 999, (8, 8), np.uint16).tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture

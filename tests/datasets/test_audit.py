@@ -25,7 +25,7 @@ CLASSES = ("cat", "dog")
 def manifest(*files: tuple[str, str, int], groups: Sequence[str] = ()) -> Manifest:
     """Files by (image id, split, class); a path is the number of the file."""
     rows = [
-        (id_, f"{n}.png", split, label, CLASSES[label], group, "", 8, 8, "RGB", 1, 1, "")
+        (id_, f"{n}.png", split, label, CLASSES[label], group, "", "", 8, 8, "RGB", 1, 1, "")
         for n, ((id_, split, label), group) in enumerate(
             zip(files, groups or [""] * len(files), strict=True)
         )

@@ -161,10 +161,17 @@ def test_name_that_could_leave_the_cache_is_refused(name: str) -> None:
         find_card(name, [])
 
 
-def test_packaged_cards_are_the_papers_four() -> None:
-    assert known_cards(card_folders()) == ["brain", "breast", "covid", "lungs"]
+def test_packaged_cards_are_the_papers_four_and_those_of_the_pneumonia_study() -> None:
     counts = {name: len(_packaged(name).classes) for name in known_cards(card_folders())}
-    assert counts == {"brain": 4, "breast": 3, "covid": 3, "lungs": 5}
+    assert counts == {
+        "brain": 4,
+        "breast": 3,
+        "covid": 3,
+        "lungs": 5,
+        "covid-pneumonia-normal": 3,
+        "kermany": 2,
+        "rsna": 2,
+    }
 
 
 @pytest.mark.parametrize("name", ["brain", "breast", "covid", "lungs"])
@@ -184,6 +191,20 @@ def test_packaged_cards_say_what_the_paper_says() -> None:
         paper = _packaged(row["dataset"]).paper
         accuracy = paper[row["method"]][float(row["fraction_percent"])]
         assert accuracy == float(row["accuracy_percent"])
+
+
+@pytest.mark.parametrize(
+    ("path", "patient"),
+    [
+        # Names of files as the archive has them.
+        ("chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg", "person1"),
+        ("chest_xray/train/PNEUMONIA/person1000_virus_1681.jpeg", "person1000"),
+        ("chest_xray/train/NORMAL/IM-0115-0001.jpeg", "IM-0115"),
+        ("chest_xray/test/NORMAL/NORMAL2-IM-0013-0001.jpeg", "NORMAL2-IM-0013"),
+    ],
+)
+def test_kermanys_names_tell_the_patients(path: str, patient: str) -> None:
+    assert _packaged("kermany").patient_of(path) == patient
 
 
 def _packaged(name: str) -> Card:

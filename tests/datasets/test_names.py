@@ -6,8 +6,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, plain_card
@@ -17,26 +15,8 @@ from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.datasets.splits import test_split as draw_split
 from medfocus_pipeline.errors import DataError
-from tests.datasets.conftest import SaveImage
+from tests.datasets.conftest import SaveImage, write_dicom
 from tests.stages.conftest import call
-
-
-def _dicom(path: Path, seed: int, **tags: str) -> None:
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = SecondaryCaptureImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
-    data.Rows = data.Columns = 8
-    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit = 15
-    data.PixelData = np.random.default_rng(seed).integers(0, 999, (8, 8), np.uint16).tobytes()
-    for name, value in tags.items():
-        setattr(data, name, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +124,7 @@ def test_slices_of_one_patient_stay_on_one_side(tmp_path: Path, tag: str) -> Non
         for number in range(4):
             # Folders do not tell the patients apart: only the headers do.
             path = tmp_path / label / f"IM{patient}{number}"
-            _dicom(path, 10 * patient + number, **{tag: f"1.2.{patient}"})
+            write_dicom(path, 10 * patient + number, **{tag: f"1.2.{patient}"})
     manifest = scan(tmp_path, name="slices")
     groups = np.array(manifest.strings("group"))
     by_patient = [path.rpartition("IM")[2][0] for path in manifest.paths]
@@ -156,7 +136,7 @@ def test_slices_of_one_patient_stay_on_one_side(tmp_path: Path, tag: str) -> Non
 def test_nothing_that_a_header_says_of_a_person_is_stored(tmp_path: Path) -> None:
     for number in range(4):
         person = {"PatientID": f"MRN-77{number}", "PatientName": f"Doe^Jane{number}"}
-        _dicom(tmp_path / "ab"[number % 2] / f"{number}.dcm", number, **person)
+        write_dicom(tmp_path / "ab"[number % 2] / f"{number}.dcm", number, **person)
     manifests.write(scan(tmp_path, name="people"), tmp_path / "manifest.parquet")
     table = str(pq.read_table(tmp_path / "manifest.parquet").to_pydict())
     assert "MRN" not in table
@@ -165,7 +145,9 @@ def test_nothing_that_a_header_says_of_a_person_is_stored(tmp_path: Path) -> Non
 
 def test_one_patient_id_for_all_is_none(tmp_path: Path) -> None:
     for number in range(6):
-        _dicom(tmp_path / ("a" if number % 2 else "b") / f"{number}.dcm", number, PatientID="ANON")
+        write_dicom(
+            tmp_path / ("a" if number % 2 else "b") / f"{number}.dcm", number, PatientID="ANON"
+        )
     assert set(scan(tmp_path, name="anonymous").strings("group")) == {""}
 
 
@@ -191,7 +173,7 @@ def test_the_same_few_folders_in_every_class_are_no_patients(
 
 def test_a_csvs_group_wins_over_the_header(tmp_path: Path) -> None:
     for number in range(2):
-        _dicom(tmp_path / f"{number}.dcm", number, PatientID=f"header-{number}")
+        write_dicom(tmp_path / f"{number}.dcm", number, PatientID=f"header-{number}")
     text = "path,label,group\n0.dcm,a,mine\n1.dcm,b,mine\n"
     (tmp_path / "images.csv").write_text(text)
     assert scan(tmp_path / "images.csv", name="own").strings("group") == ["mine", "mine"]

@@ -19,7 +19,7 @@ from medfocus_pipeline.datasets.readers import decode, read_annotation
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError, StoreError
 from medfocus_pipeline.sealed import write_table
-from tests.datasets.conftest import REAL_DATA, SaveImage
+from tests.datasets.conftest import REAL_DATA, SaveImage, write_dicom
 
 
 def _problem(manifest: Manifest, path: str) -> str:
@@ -40,6 +40,7 @@ def test_every_column_says_what_it_should(folder: Path, card: Card) -> None:
         "class_index": 0,
         "class_name": "cat",
         "group": "",
+        "domain": "",
         "patient": "",
         "width": 8,
         "height": 6,
@@ -319,7 +320,7 @@ def test_folder_that_does_not_fit_its_card_is_refused(
 
 
 def test_missing_data_folder_names_the_fix_and_the_known_cards(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"DATA=path.*brain, breast, covid, lungs"):
+    with pytest.raises(DataError, match=r"DATA=path.*brain, breast, covid, .*lungs"):
         scan(tmp_path / "none", name="pets")
     with pytest.raises(ConfigError, match="no name for a data set"):
         scan(tmp_path, name="../pets")
@@ -342,6 +343,52 @@ def test_csv_names_labels_splits_and_patients(folder: Path, card: Card) -> None:
     assert manifest.strings("split") == ["test", "train"]
     assert manifest.strings("class_name") == ["dog", "cat"]
     assert manifest.strings("group") == ["", "p1"]
+
+
+def test_csv_names_domains_and_synthetic_images(folder: Path, card: Card) -> None:
+    path = _csv(
+        folder,
+        "path,label,split,Hospital\nTraining/cat/1.png,cat,synthetic,north\n"
+        "Testing/dog/1.png,dog,,south\n",
+    )
+    manifest = scan(path, name="pets", card=card)
+    assert manifest.strings("domain") == ["south", "north"]
+    assert manifest.strings("split") == ["", "synthetic"]
+
+
+def test_a_cards_folder_of_synthetic_images_is_placed_apart(
+    folder: Path, card: Card, save_image: SaveImage
+) -> None:
+    save_image(folder / "made" / "cats" / "1.png")
+    save_image(folder / "made" / "horse" / "1.png")
+    card = card.model_copy(update={"synthetic": ("made",)})
+    manifest = scan(folder, name="pets", card=card)
+    splits = dict(zip(manifest.paths, manifest.strings("split"), strict=True))
+    assert splits["made/cats/1.png"] == "synthetic"
+    assert [path for path, _ in manifest.problems] == ["made/horse/1.png"]
+
+
+def test_rsnas_labels_are_one_row_a_box(tmp_path: Path) -> None:
+    # Header and rows as the challenge's stage_2_train_labels.csv has them.
+    text = (
+        "patientId,x,y,width,height,Target\n"
+        "0004cfab-14fd-4e49-80ba-63a80b6bddd6,,,,,0\n"
+        "00436515-870c-4b36-a041-de91049b9ab4,264.0,152.0,213.0,379.0,1\n"
+        "00436515-870c-4b36-a041-de91049b9ab4,562.0,152.0,256.0,453.0,1\n"
+    )
+    (tmp_path / "stage_2_train_labels.csv").write_text(text)
+    names = ["0004cfab-14fd-4e49-80ba-63a80b6bddd6", "00436515-870c-4b36-a041-de91049b9ab4"]
+    for seed, name in enumerate(names):
+        write_dicom(tmp_path / f"stage_2_train_images/{name}.dcm", seed, PatientID=name)
+    card = find_card("rsna", card_folders())
+    for source in (tmp_path, tmp_path / "stage_2_train_labels.csv"):
+        manifest = scan(source, name="rsna", card=card)
+        assert manifest.problems == []
+        assert manifest.strings("class_name") == ["Normal", "Pneumonia"]
+        assert manifest.strings("group") == names
+    (tmp_path / "stage_2_train_labels.csv").write_text("id,Target\n1,0\n")
+    with pytest.raises(DataError, match=r"(?s)column patientId is missing.*\{patientId\}\.dcm"):
+        scan(tmp_path, name="rsna", card=card)
 
 
 def test_csv_without_a_card_takes_its_labels(folder: Path, save_image: SaveImage) -> None:
@@ -375,7 +422,7 @@ def test_wrong_csv_lists_all_problems_with_their_lines(
         "line 3: path 'Training/cat/1.png' stands twice",
         "line 4: no file 'none.png'",
         "line 4: unknown label 'bird'",
-        "line 4: split 'maybe' is neither train, validation nor test",
+        "line 4: split 'maybe' is neither train, validation, test nor synthetic",
         "line 5: no file '../outside.png'",
         "line 5: split is empty, but not in other lines",
         "Labels: cat, dog",

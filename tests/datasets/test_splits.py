@@ -39,7 +39,7 @@ def _manifest(
         labels,
         [names[label] for label in labels],
         groups or [""] * n,
-        [""] * n,
+        *([[""] * n] * 2),
         *([[8] * n] * 2),
         ["RGB"] * n,
         *([[1] * n] * 2),
@@ -66,6 +66,17 @@ def test_drawn_split_is_stratified_and_complete(labels: list[int], share: float,
         tested = int((np.array(labels)[split.test] == label).sum())
         assert 1 <= tested < total
         assert abs(tested - share * total) <= 1
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_synthetic_images_train_and_never_test(official: bool) -> None:
+    sides = (["train", "test"] if official else ["", ""]) * 4 + ["synthetic"] * 4
+    labels = [0, 0, 1, 1] * 3
+    split = splits.test_split(_manifest(labels, sides=sides), test_share=0.5, seed=0)
+    assert set(split.train) > {8, 9, 10, 11}
+    assert split.official == official
+    alone = splits.test_split(_manifest(labels[:8], sides=sides[:8]), test_share=0.5, seed=0)
+    assert split.test.tolist() == alone.test.tolist()
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Painter of frontal chest X-rays: the classes of the cards covid and lungs."""
+"""Painter of frontal chest X-rays: the classes of the cards covid and lungs, and of pneumonia."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ _LUNGS_CAUSES = {
 
 COVID_CLASSES = tuple(_COVID_CAUSES)
 LUNGS_CLASSES = tuple(_LUNGS_CAUSES)
+CHEST_CLASSES = ("Normal", "Pneumonia")
 
 _SMALLEST = 0.0015
 """Smallest piece that is an outline of its own, as a share of the picture."""
@@ -98,6 +99,12 @@ def paint_covid(rng: np.random.Generator, label: str, size: int, difficulty: flo
 def paint_lungs(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
     """A chest X-ray of one of `LUNGS_CLASSES`; see `drawing.Phantom`."""
     return _paint(rng, label, _LUNGS_CAUSES[label], size, difficulty)
+
+
+def paint_chest(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
+    """A chest X-ray of one of `CHEST_CLASSES`: a pneumonia is viral or bacterial."""
+    cause = VIRAL if rng.random() < 0.5 else BACTERIAL
+    return _paint(rng, label, _HEALTHY if label == "Normal" else cause, size, difficulty)
 
 
 def _paint(

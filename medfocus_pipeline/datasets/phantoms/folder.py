@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.card import Card, ClassCard, card_folders, find_card
-from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, PICTURES
+from medfocus_pipeline.datasets.phantoms.phantom import CHEST, CLASSES, MACHINES, PICTURES
 from medfocus_pipeline.errors import ConfigError, DataError
 
 SETTINGS = "phantom.json"
@@ -33,7 +33,8 @@ class PhantomSet(Frozen):
     """What decides every phantom of a set, however many there are: kept in ``phantom.json``.
 
     Attributes:
-        kind: one of `phantom.KINDS`, or `phantom.PICTURES`.
+        kind: one of `phantom.KINDS`, `phantom.CHEST` or `phantom.PICTURES`.
+        machine: of `phantom.MACHINES`, that all of the set are shown by.
         difficulty: 0 (plain to see) to 1 (barely there).
         size: side of the square images, in pixels.
     """
@@ -42,6 +43,26 @@ class PhantomSet(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63)
     difficulty: float = Field(default=0.5, ge=0, le=1)
     size: int = Field(default=224, ge=32, le=4096)
+    machine: str | None = None
+
+
+def by_machines(phantoms: PhantomSet, count: int) -> list[PhantomSet]:
+    """One disease as several machines show it: a set a machine, none with another's bodies.
+
+    Raises:
+        ConfigError: of a kind that no machine shows, or more than there are machines.
+    """
+    if phantoms.kind != CHEST or count > len(MACHINES):
+        raise ConfigError(
+            f"Domains are drawn of {CHEST}, by {len(MACHINES)} machines at most "
+            f"({', '.join(MACHINES)}); got {count} of {phantoms.kind}. "
+            f"Run: medfocus phantom {CHEST} --domains {len(MACHINES)}"
+        )
+    first = phantoms.seed * len(MACHINES)
+    return [
+        phantoms.model_copy(update={"machine": machine, "seed": first + number})
+        for number, machine in enumerate(list(MACHINES)[:count])
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +125,8 @@ def card_of(kind: str) -> Card:
     """
     if kind not in CLASSES:
         raise ConfigError(f"No phantoms of kind {kind!r}; choose one of: {', '.join(CLASSES)}.")
+    if kind == CHEST:
+        return _chest_card()
     original = None if kind == PICTURES else find_card(kind, card_folders())
     if original is None:
         return Card(
@@ -123,6 +146,24 @@ def card_of(kind: str) -> Card:
         templates=original.templates,
         annotation=_MASK,
         roi=original.roi,
+    )
+
+
+def _chest_card() -> Card:
+    lungs = find_card("lungs", card_folders())
+    if lungs is None:
+        raise ValueError("the card lungs comes with MedFocus")
+    prompts = {"Normal": "healthy lungs", "Pneumonia": "pneumonia"}
+    return Card(
+        title=f"Phantom {CHEST} ({lungs.modality})",
+        modality=lungs.modality,
+        source=_SOURCE,
+        licence=_LICENCE,
+        splits={split: names[:1] for split, names in lungs.splits.items()},
+        classes=tuple(ClassCard(name=name, prompt=prompts[name]) for name in CLASSES[CHEST]),
+        templates=lungs.templates,
+        annotation=_MASK,
+        roi=lungs.roi,
     )
 
 

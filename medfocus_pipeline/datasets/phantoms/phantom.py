@@ -9,10 +9,14 @@ from threadpoolctl import ThreadpoolController
 
 from medfocus_pipeline.datasets.phantoms import brain, breast, chest, pictures
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.machines import MACHINES, seen_by
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.seeding import generator
 
-__all__ = ["CLASSES", "KINDS", "PICTURES", "Phantom", "draw"]
+__all__ = ["CHEST", "CLASSES", "KINDS", "MACHINES", "PICTURES", "Phantom", "draw"]
+
+CHEST = "chest"
+"""Pneumonia or not: what `MACHINES` show, each in its manner."""
 
 PICTURES = "pictures"
 """The kind that is not medical at all."""
@@ -28,11 +32,12 @@ _PAINTERS: dict[str, tuple[tuple[str, ...], Painter]] = {
     "breast": (breast.CLASSES, breast.paint),
     "covid": (chest.COVID_CLASSES, chest.paint_covid),
     "lungs": (chest.LUNGS_CLASSES, chest.paint_lungs),
+    CHEST: (chest.CHEST_CLASSES, chest.paint_chest),
     PICTURES: (pictures.CLASSES, pictures.paint),
 }
 
-KINDS = tuple(kind for kind in _PAINTERS if kind != PICTURES)
-"""The medical kinds, each named after the card whose classes it draws."""
+KINDS = tuple(kind for kind in _PAINTERS if kind not in (CHEST, PICTURES))
+"""The medical kinds, each named after the card whose classes it draws: what lite-clip learned."""
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {kind: classes for kind, (classes, _) in _PAINTERS.items()}
@@ -48,19 +53,21 @@ def draw(
     size: int = 224,
     difficulty: float = 0.5,
     label: str | None = None,
+    machine: str | None = None,
 ) -> Phantom:
     """One phantom, the same for the same arguments whatever was drawn before.
 
     Args:
-        kind: one of `KINDS`, or `PICTURES`.
+        kind: one of `KINDS`, `CHEST` or `PICTURES`.
         seed: of the whole set; 0 is a valid seed.
         index: of the phantom in its set.
         size: side of the square image, in pixels, at least 32.
         difficulty: 0 (plain to see) to 1 (barely there).
         label: its class; None takes the kind's classes in turn.
+        machine: one of `MACHINES`, which shows it in its manner; of `CHEST` only.
 
     Raises:
-        ConfigError: no such kind or class, or a size or difficulty out of range.
+        ConfigError: no such kind, class or machine, or a size or difficulty out of range.
     """
     if kind not in _PAINTERS:
         raise ConfigError(f"No phantoms of kind {kind!r}; choose one of: {', '.join(_PAINTERS)}.")
@@ -74,9 +81,17 @@ def draw(
             "Expected a size of at least 32 pixels and a difficulty from 0 to 1, "
             f"got {size} and {difficulty}."
         )
+    if machine is not None and (kind != CHEST or machine not in MACHINES):
+        raise ConfigError(
+            f"No phantoms of kind {kind} by the machine {machine!r}: {', '.join(MACHINES)} show "
+            f"{CHEST}."
+        )
     # Small matrix products are slower on several threads, and their last bits differ.
     with _arithmetic().limit(limits=1, user_api="blas"):
-        return paint(generator("phantom", kind, seed, index), label, size, difficulty)
+        drawn = paint(generator("phantom", kind, seed, index), label, size, difficulty)
+        if machine is None:
+            return drawn
+        return seen_by(MACHINES[machine], generator("machine", machine, seed, index), drawn)
 
 
 @lru_cache(maxsize=1)

@@ -81,7 +81,7 @@ def prepare(todo: Plan) -> None:
         DataError: the disk is full or does not let itself be written to.
     """
     texts = {
-        folders.SETTINGS: todo.phantoms.model_dump_json(indent=2) + "\n",
+        folders.SETTINGS: todo.phantoms.model_dump_json(indent=2, exclude_none=True) + "\n",
         folders.CARD: folders.card_text(todo.phantoms.kind),
     }
     with _disk_errors(todo.folder):
@@ -164,6 +164,7 @@ def _draw(phantoms: PhantomSet, place: Place) -> Phantom:
         size=phantoms.size,
         difficulty=phantoms.difficulty,
         label=place.label,
+        machine=phantoms.machine,
     )
 
 

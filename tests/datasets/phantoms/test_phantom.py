@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.datasets.card import card_folders, find_card
-from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES, draw
+from medfocus_pipeline.datasets.phantoms.phantom import CHEST, CLASSES, KINDS, PICTURES, draw
 from medfocus_pipeline.errors import ConfigError
 
-EVERY = (*KINDS, PICTURES)
+EVERY = (*KINDS, CHEST, PICTURES)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,7 +50,7 @@ def test_another_process_draws_the_same_phantoms() -> None:
     code = (
         "import hashlib; from medfocus_pipeline.datasets.phantoms.phantom import *; "
         "print(*(hashlib.sha256(draw(k, 0, 5, size=64).image.tobytes()).hexdigest()"
-        " for k in (*KINDS, PICTURES)))"
+        " for k in (*KINDS, CHEST, PICTURES)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     import hashlib

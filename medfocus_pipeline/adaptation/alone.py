@@ -1,0 +1,60 @@
+"""A head on the labelled images alone: source-only, and the oracle whose source is the target."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
+from medfocus_pipeline.heads.protocol import FittedHead, Head, ManyHead, TrainingSet
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Fits a head on each subset of the source; the target's images teach it nothing."""
+
+    head: Head
+
+    def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
+        """One head a seed."""
+        check(task)
+        return classified(fit_all(self.head, [task.train(rows) for rows in subsets], seeds), task)
+
+
+def generators(seeds: Sequence[int]) -> list[np.random.Generator]:
+    """What each seed's run draws from."""
+    return [generator("adaptation", seed) for seed in seeds]
+
+
+def fit_all(
+    head: Head, trains: Sequence[TrainingSet], seeds: Sequence[int]
+) -> Sequence[FittedHead]:
+    """A head on every set, side by side where it can."""
+    rngs = generators(seeds)
+    if isinstance(head, ManyHead):
+        return head.fit_many(trains, rngs)
+    return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
+
+
+def classified(
+    fitted: Sequence[FittedHead],
+    task: Task,
+    *,
+    seen: Callable[[FloatArray], FloatArray] | None = None,
+) -> Adapted:
+    """What fitted heads say of the test images.
+
+    Args:
+        fitted: one a seed.
+        task: whose test images they classify.
+        seen: ``(m, d)`` features -> ``(m, p)``, what the first of them classifies; None is the
+            features themselves.
+    """
+    test = task.test[:, None]
+    probabilities = np.stack([one.predict_proba(test) for one in fitted]).astype(np.float32)
+    projected = None
+    if seen is not None:
+        projected = seen(task.source[:, 0]), seen(task.target[:, 0])
+    return Adapted(probabilities, tuple(dict(one.chosen) for one in fitted), projected)

@@ -1,0 +1,143 @@
+"""``medfocus adapt``: from domain to domain, every method, one matrix."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from medfocus_pipeline.commands import phantom
+from medfocus_pipeline.commands.audit import Measured, write
+from medfocus_pipeline.commands.progress import bar, out, say, say_rate
+from medfocus_pipeline.config import AdaptConfig, Runtime
+from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
+from medfocus_pipeline.datasets.study import chosen_pairs, find_study
+from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.matrix import Matrix, build_matrix
+from medfocus_pipeline.project.study import Adapted, Study
+from medfocus_pipeline.report.drawing import printable
+from medfocus_pipeline.report.matrix import sections, write_matrix
+
+_TRAIN, _TEST = 320, 160
+"""Phantoms of each machine that are drawn where there are none."""
+
+
+def run(
+    name: str,
+    config: AdaptConfig,
+    *,
+    cache: Path,
+    profile: str | None,
+    sources: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    runtime: Runtime,
+    workers: int,
+) -> None:
+    """Embed and fit what is missing, print and write the matrix.
+
+    Args:
+        name: of the study, or its file.
+        sources, targets: names of domains; None is every one.
+        workers: processes that fit.
+    """
+    started = time.monotonic()
+    _, _, card = find_study(name)
+    chosen_pairs(card, sources, targets)  # before anything is drawn or embedded
+    if card.phantoms:
+        draw(workers)
+    study = Study.open(name, profile=profile, cache=cache, progress=bar)
+    for filled in study.fill(config, runtime):
+        say_rate(filled.what, filled.computed, filled.seconds, unit=filled.unit)
+    done = study.adapt(config, sources=sources, targets=targets, workers=workers)
+    runs = sum(len(one.keys) for one in done.transfers)
+    said = f"{done.fitted:,} runs fitted" if done.fitted else f"all {runs:,} runs are done"
+    rest = "" if done.fitted else ", nothing to do"
+    say(f"adapt: {said}{rest}, {time.monotonic() - started:.0f} s in all")
+    write(study.folder, Measured(study.domains[0].project.dataset, done.found, done.twins, "", []))
+    matrix = build_matrix(
+        study.card.title or study.name,
+        done.transfers,
+        runs=results.read(study.results_folder, "adaptation"),
+        predictions=results.read(study.results_folder, "predictions"),
+        notes=[*_read_so(config), *left_out(study), *_shared(study, done)],
+    )
+    show(matrix)
+    page, *_ = write_matrix(matrix, study.folder / "report")
+    say(f"results: {study.results_folder / 'adaptation.parquet'}")
+    say(f"tables and picture: {page.parent}; open in a browser: {page}")
+
+
+def draw(workers: int) -> None:
+    """The phantoms of every machine, as far as they are not there."""
+    for one in by_machines(PhantomSet(kind="chest"), 3):
+        folder = phantom.folder_of(one, None)
+        if not folder.exists():
+            phantom.run(one, folder, train=_TRAIN, test=_TEST, workers=workers, force=False)
+
+
+def left_out(study: Study) -> list[str]:
+    """Images of classes that the study does not name, a line a domain."""
+    return [
+        f"{domain.name}: {sum(domain.left_out.values()):,} images left out, of "
+        f"{', '.join(f'{name} ({count:,})' for name, count in sorted(domain.left_out.items()))}, "
+        "which no class of the study names."
+        for domain in study.domains
+        if domain.left_out
+    ]
+
+
+def _shared(study: Study, done: Adapted) -> list[str]:
+    """What is in two domains, and what became of the test sets."""
+    between: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for row in done.twins.to_pylist():
+        place = tuple(row[f"{side}_path"].partition("/")[0] for side in ("first", "second"))
+        if place[0] != place[1]:
+            between.setdefault((min(place), max(place)), []).append(row)
+    notes = []
+    for (one, other), rows in sorted(between.items()):
+        labels = sum(row["first_label"] != row["second_label"] for row in rows)
+        contrary = f", {labels:,} under two classes" if labels else ""
+        notes.append(
+            f"{one} and {other} share {len(rows):,} pictures (equal bytes or pixels, or nearly "
+            f"equal by their hashes){contrary}: {study.folder / 'audit.parquet'}."
+        )
+    removed = done.tested - len(done.data.table.test)
+    if removed:
+        notes.append(
+            f"{removed:,} of {done.tested:,} test images show what some domain trains on, and are "
+            "not tested."
+        )
+    return notes
+
+
+def _read_so(config: AdaptConfig) -> list[str]:
+    return [
+        f"In percent: mean ± standard deviation over {config.seeds} seeds, each on "
+        f"{config.fraction:g} % of the source's training images; in brackets the 95 % interval "
+        "that the number of the target's test images leaves open.",
+        "No label of a target chooses or trains anything, but of the row oracle: source-only on "
+        "the target's own labels, an upper bound.",
+        "▲ better, ▼ worse than source-only in accuracy: McNemar's test over all answers and over "
+        "images, and the bootstrap over seeds, each below .05 after Holm's correction over the "
+        "whole matrix.",
+        "Proxy A-distance, 0 (a domain classifier guesses) to 2 (it never errs): of the features "
+        "in the row source, of what the method's classifier sees in the others.",
+    ]
+
+
+def show(matrix: Matrix) -> None:
+    """Prints the tables and their notes."""
+    say(matrix.title)
+    for section in sections(matrix):
+        table = Table(box=None, pad_edge=False)
+        for number, name in enumerate(section.header):
+            table.add_column(
+                escape(printable(name)), justify="right" if number else "left", no_wrap=not number
+            )
+        for row in section.rows:
+            table.add_row(*(escape(printable(cell)) for cell in row))
+        out.print(table)
+        say("")
+    for note in matrix.notes:
+        say(note)

@@ -1,0 +1,102 @@
+"""Domain adaptation: what is fitted from source domains to a target, one configuration each."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medfocus_pipeline.config.base import Frozen
+from medfocus_pipeline.config.heads import LinearConfig, MlpConfig
+from medfocus_pipeline.config.probe import FeatureParts
+from medfocus_pipeline.types import FeaturePart
+
+
+class SourceConfig(Frozen):
+    """Logistic regression on the source's images, nothing adapted: what others must beat."""
+
+    name: Literal["source"] = "source"
+    head: LinearConfig = LinearConfig()
+
+
+class OracleConfig(Frozen):
+    """The same on the target's labelled training images: an upper bound, not a method."""
+
+    name: Literal["oracle"] = "oracle"
+    head: LinearConfig = LinearConfig()
+
+
+class SourceMlpConfig(Frozen):
+    """Three layers on the source's images, nothing adapted: what `dann` is without its domains."""
+
+    name: Literal["mlp"] = "mlp"
+    head: MlpConfig = MlpConfig()
+
+
+class _Adversarial(Frozen):
+    """What DANN and CDAN have in common.
+
+    Attributes:
+        network: its layers and how long they train; the last hidden layer is what the domain
+            classifier sees.
+        width: of the hidden layer of the domain classifier.
+        weights: of the reversed gradient in the end; what is tried.
+        criterion: what the trials are judged by, see `adaptation.selection`.
+        folds: one of so many parts of the source's images is held out to judge by.
+    """
+
+    network: MlpConfig = MlpConfig()
+    width: int = Field(default=64, ge=1, le=16_384)
+    weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.1, 0.3, 1.0), min_length=1
+    )
+    criterion: Literal["source", "entropy", "importance"] = "importance"
+    folds: int = Field(default=4, ge=2, le=100)
+
+
+class DannConfig(_Adversarial):
+    """DANN (Ganin et al. 2016): features from which the domain cannot be told."""
+
+    name: Literal["dann"] = "dann"
+
+
+class AugmentedDannConfig(_Adversarial):
+    """DANN that learns from the augmented views too."""
+
+    name: Literal["dann+augmentation"] = "dann+augmentation"
+
+
+class CdanConfig(_Adversarial):
+    """CDAN (Long et al. 2018): features and classes from which the domain cannot be told."""
+
+    name: Literal["cdan"] = "cdan"
+
+
+AdaptationConfig = Annotated[
+    SourceConfig | OracleConfig | SourceMlpConfig | DannConfig | AugmentedDannConfig | CdanConfig,
+    Field(discriminator="name"),
+]
+
+
+class AdaptConfig(Frozen):
+    """From hospital to hospital: methods over pairs of domains and seeds.
+
+    Attributes:
+        methods: rows of the matrix.
+        seeds: number of seeds, 0 .. seeds - 1.
+        fraction: percent of the source's training images that a seed draws.
+        focus: the parts of the features, such as ``original`` or ``original.levels``.
+    """
+
+    methods: tuple[AdaptationConfig, ...] = Field(
+        default=(
+            SourceConfig(),
+            SourceMlpConfig(),
+            DannConfig(),
+            AugmentedDannConfig(),
+            CdanConfig(),
+            OracleConfig(),
+        ),
+        min_length=1,
+    )
+    seeds: int = Field(default=5, ge=1, le=1_000)
+    fraction: float = Field(default=80.0, gt=0, le=100)
+    focus: FeatureParts = (FeaturePart("original"),)

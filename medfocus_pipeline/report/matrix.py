@@ -1,0 +1,204 @@
+"""A study's matrix as text, as a picture, and as a page of its own."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medfocus_pipeline.evaluation.matrix import SCORES, Cell, Matrix, Measure, Pair, Score
+from medfocus_pipeline.files import disk_errors, write_bytes, write_text
+from medfocus_pipeline.report.colours import HEAT
+from medfocus_pipeline.report.drawing import (
+    ACCENT,
+    BAD,
+    CARD,
+    as_markup,
+    as_png,
+    as_svg,
+    new_figure,
+    shown,
+    styled,
+)
+from medfocus_pipeline.report.page import render_study
+from medfocus_pipeline.report.table import ampersands, pipes, tex
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES: dict[Score, str] = {
+    "balanced_accuracy": "balanced accuracy",
+    "auroc": "AUROC",
+    "accuracy": "accuracy",
+}
+_WIDE = 6
+"""Pairs of a table side by side."""
+
+_FAR = 0.3
+"""Difference that has the full colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table of the matrix: some pairs, one score."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def sections(matrix: Matrix) -> Iterator[Section]:
+    """Every table: a score each, then how far apart the domains are."""
+    for start in range(0, len(matrix.pairs), _WIDE):
+        pairs = matrix.pairs[start : start + _WIDE]
+        columns = [f"{source} → {target}" for source, target in pairs]
+        for score in SCORES:
+            rows = [
+                [name, *(cell_text(matrix.cells[name, pair], score) for pair in pairs)]
+                for name in matrix.methods
+            ]
+            yield Section(f"{NAMES[score]}, %", [f"{NAMES[score]}, %", *columns], rows)
+        rows = [
+            [name, *(_distance(matrix.cells[name, pair]) for pair in pairs)]
+            for name in matrix.methods
+        ]
+        rows = [row for row in rows if any(row[1:])]
+        if rows:
+            yield Section("proxy A-distance", ["proxy A-distance", *columns], rows)
+
+
+def cell_text(cell: Cell, score: Score) -> str:
+    """``71.2 ± 1.3 [64, 78] ▲``: mean, spread over seeds, interval of the test images, mark."""
+    one = cell.measures[score]
+    if math.isnan(one.mean):
+        return "-"
+    low, high = (100 * end for end in (one.interval.low, one.interval.high))
+    interval = "" if math.isnan(low) else f" [{low:.0f}, {high:.0f}]"
+    mark = f" {cell.mark}" if cell.mark else ""
+    return f"{100 * one.mean:.1f} ± {100 * one.spread:.1f}{interval}{mark}"
+
+
+def _distance(cell: Cell) -> str:
+    return "" if math.isnan(cell.distance) else f"{cell.distance:.2f}"
+
+
+def matrix_markdown(matrix: Matrix) -> str:
+    """All tables as Markdown."""
+    text = [f"### {matrix.title}", ""]
+    for section in sections(matrix):
+        ruler = ["---", *["---:"] * (len(section.header) - 1)]
+        text += [pipes(section.header), pipes(ruler), *map(pipes, section.rows), ""]
+    return "\n".join([*text, *(f"{note}\n" for note in matrix.notes)])
+
+
+def matrix_latex(matrix: Matrix) -> str:
+    r"""All tables as one LaTeX ``table*`` (packages booktabs, graphicx)."""
+    lines = [r"% \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering"]
+    lines += [rf"\caption{{{tex(' '.join([f'{matrix.title}.', *matrix.notes]))}}}"]
+    for section in sections(matrix):
+        columns = "l" + "r" * (len(section.header) - 1)
+        lines += [r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        lines += [ampersands(map(tex, section.header)).replace("→", r"$\to$"), r"\midrule"]
+        lines += [ampersands(map(tex, row)) for row in section.rows]
+        lines += [r"\bottomrule", r"\end{tabular}}", r"\medskip", ""]
+    return "\n".join([*lines, r"\end{table*}", ""])
+
+
+def matrix_csv(matrix: Matrix) -> str:
+    """One line a method, pair and score, every number in full; scores in percent."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    columns = ["method", "source", "target", "score", "mean", "spread", "low", "high"]
+    writer.writerow([*columns, "difference", "mark", "distance", "seeds", "n_test"])
+    for (name, (source, target)), cell in matrix.cells.items():
+        for score, one in cell.measures.items():
+            ends = (one.mean, one.spread, one.interval.low, one.interval.high, one.difference)
+            numbers = ["" if math.isnan(end) else f"{100 * end:.4f}" for end in ends]
+            place = [name, source, target, score]
+            rest = [cell.mark, _distance(cell), matrix.seeds, matrix.tested[target]]
+            writer.writerow([*place, *numbers, *rest])
+    return file.getvalue()
+
+
+def draw_matrix(matrix: Matrix) -> "Figure":
+    """A heat map source x target for each method: balanced accuracy, coloured by its difference.
+
+    Of source-only the colour is the score itself; blue is better than source-only, red worse.
+    """
+    sources, targets = (list(dict.fromkeys(pair[n] for pair in matrix.pairs)) for n in (0, 1))
+    across = min(4, len(matrix.methods))
+    down = math.ceil(len(matrix.methods) / across)
+    with styled():
+        figure = new_figure(
+            (1.2 + across * (0.5 + 0.62 * len(targets)), down * (0.8 + 0.5 * len(sources)))
+        )
+        panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
+        for axes, name in zip(panels, matrix.methods, strict=False):
+            _panel(axes, matrix, name, sources, targets)
+        for axes in panels[len(matrix.methods) :]:
+            axes.set_visible(False)
+        figure.supxlabel("target", fontsize=8.5)
+        figure.supylabel("source", fontsize=8.5)
+    return figure
+
+
+def _panel(
+    axes: "Axes", matrix: Matrix, name: str, sources: Sequence[str], targets: Sequence[str]
+) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    score = SCORES[0]
+    colours = np.full((len(sources), len(targets)), np.nan)
+    for row, source in enumerate(sources):
+        for column, target in enumerate(targets):
+            pair: Pair = (source, target)
+            if pair not in matrix.pairs:
+                continue
+            cell = matrix.cells[name, pair]
+            one = cell.measures[score]
+            colours[row, column] = _colour(one)
+            text = f"{100 * one.mean:.1f}\n{100 * one.difference:+.1f} {cell.mark}".rstrip()
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5)
+    heat = LinearSegmentedColormap.from_list("difference", [BAD, CARD, ACCENT])
+    axes.imshow(colours * HEAT, cmap=heat, vmin=-1, vmax=1)
+    axes.set_title(shown(name))
+    axes.set_xticks(range(len(targets)), [shown(one) for one in targets], rotation=35, ha="right")
+    axes.set_yticks(range(len(sources)), [shown(one) for one in sources])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _colour(one: Measure) -> float:
+    return 0.0 if math.isnan(one.difference) else float(np.clip(one.difference / _FAR, -1, 1))
+
+
+def write_matrix(matrix: Matrix, folder: Path) -> list[Path]:
+    """Writes ``matrix.md``, ``.csv``, ``.tex``, ``.png``, ``.svg`` and ``index.html``.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        StoreError: the disk is full or read-only.
+    """
+    figure = draw_matrix(matrix)
+    pictures = {"matrix.png": as_png(figure), "matrix.svg": as_svg(figure).encode()}
+    texts = {
+        "index.html": render_study(
+            matrix.title, list(sections(matrix)), matrix.notes, as_markup(figure, name="matrix")
+        ),
+        "matrix.md": matrix_markdown(matrix),
+        "matrix.csv": matrix_csv(matrix),
+        "matrix.tex": matrix_latex(matrix),
+    }
+    with disk_errors(folder):
+        for name, text in texts.items():
+            write_text(folder / name, text)
+        for name, content in pictures.items():
+            write_bytes(folder / name, content)
+    return [folder / name for name in (*texts, *pictures)]
