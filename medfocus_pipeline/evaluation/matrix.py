@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from medfocus_pipeline.adaptation import METHODS
+from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.comparison import Comparison, compare, corrected
-from medfocus_pipeline.evaluation.diagnostics import read_answers
 from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.scores import scored
 from medfocus_pipeline.evaluation.statistics import (
     Interval,
     auroc_interval,
@@ -98,7 +99,7 @@ def build_matrix(
         predictions: of `results.PREDICTIONS`.
         notes: what else is to be said.
     """
-    known = {row["run_key"]: row for row in runs.to_pylist()}
+    known = {row["run_key"]: row for row in scored(runs, predictions, SCORES).to_pylist()}
     rows: dict[tuple[str, Pair], Sequence[Mapping[str, Any]]] = {
         (one.method.name, (one.label, one.target)): [known[key] for key in one.keys]
         for one in transfers

@@ -15,9 +15,8 @@ from medfocus_pipeline.adaptation.distance import proxy_a_distance
 from medfocus_pipeline.config import AdaptationConfig, AdaptConfig
 from medfocus_pipeline.datasets.splits import nested_subsets
 from medfocus_pipeline.datasets.study import SEVERAL
-from medfocus_pipeline.evaluation.metrics import NAN, score
+from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.results import PREDICTIONS
-from medfocus_pipeline.evaluation.rows import none_if_nan
 from medfocus_pipeline.evaluation.sweep import Labelled
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.seeding import generator
@@ -205,11 +204,8 @@ def fit_transfer(table: FeatureTable, one: Transfer) -> Outcome:
 def transfer_rows(table: FeatureTable, one: Transfer, outcome: Outcome) -> list[JSON]:
     """The rows of `results.ADAPTATION`, one a seed."""
     adapted, distance, seconds = outcome
-    labels = table.labels[one.test]
     rows = []
     for seed, key in enumerate(one.keys):
-        probabilities = adapted.probabilities[seed].astype(np.float64)
-        scores = score(probabilities, labels, n_classes=len(table.classes))
         rows.append(
             {
                 "run_key": key,
@@ -222,13 +218,8 @@ def transfer_rows(table: FeatureTable, one: Transfer, outcome: Outcome) -> list[
                 "seed": seed,
                 "n_train": len(one.subsets[seed]),
                 "n_target": len(one.unlabelled),
-                "n_test": len(labels),
-                "accuracy": scores.accuracy,
-                "balanced_accuracy": scores.balanced_accuracy,
-                "macro_f1": scores.macro_f1,
-                "auroc": none_if_nan(scores.auroc),
-                "ece": scores.ece,
-                "distance": none_if_nan(distance),
+                "n_test": len(one.test),
+                "distance": None if np.isnan(distance) else distance,
                 "seconds": seconds,
                 "chosen": json.dumps(dict(adapted.choices[seed]), sort_keys=True),
                 "subset_key": one.subset_keys[seed],
@@ -245,8 +236,11 @@ def transfer_predictions(table: FeatureTable, one: Transfer, outcome: Outcome) -
         columns["image_id"] += [table.image_ids[row] for row in one.test]
         columns["path"] += [table.paths[row] for row in one.test]
         columns["clean"] += [True] * len(one.test)
-        columns["class_index"] += table.labels[one.test].tolist()
-        columns["predicted"] += probabilities.argmax(axis=1).tolist()
+        labels, predicted = table.labels[one.test], probabilities.argmax(axis=1)
+        columns["class_index"] += labels.tolist()
+        columns["class_name"] += [table.classes[label] for label in labels]
+        columns["predicted"] += predicted.tolist()
+        columns["predicted_name"] += [table.classes[label] for label in predicted]
         columns["probabilities"] += list(probabilities)
     return pa.table(columns, schema=PREDICTIONS)
 
