@@ -116,7 +116,7 @@ def test_a_value_out_of_range_is_refused_by_name(
 
 
 def test_the_profiles_are_the_ones_that_the_readme_names() -> None:
-    assert profiles.names() == ["imagenet", "offline", "paper"]
+    assert profiles.names() == ["imagenet", "medsam", "offline", "paper"]
     assert profiles.DEFAULT in profiles.names()
 
 
@@ -190,7 +190,8 @@ def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    told = r"no profile 'papr'\. Did you mean paper\? Known profiles: imagenet, offline, paper\."
+    known = r"Known profiles: imagenet, medsam, offline, paper\."
+    told = rf"no profile 'papr'\. Did you mean paper\? {known}"
     with pytest.raises(ConfigError, match=told):
         profiles.load_profile("papr")
 

@@ -130,7 +130,10 @@ def draw_matrix(matrix: Matrix) -> "Figure":
 
     Of source-only the colour is the score itself; blue is better than source-only, red worse.
     """
-    sources, targets = (list(dict.fromkeys(pair[n] for pair in matrix.pairs)) for n in (0, 1))
+    sources = list(dict.fromkeys(source for source, _ in matrix.pairs))
+    aims = {target for _, target in matrix.pairs}
+    # Sources first, so that rows and columns have one order.
+    targets = [*(one for one in sources if one in aims), *sorted(aims - set(sources))]
     across = min(4, len(matrix.methods))
     down = math.ceil(len(matrix.methods) / across)
     with styled():

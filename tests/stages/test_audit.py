@@ -99,7 +99,7 @@ def test_a_second_audit_decodes_nothing_and_says_the_same(
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("medfocus_pipeline.commands.audit.fingerprints_of", refuse)
+    monkeypatch.setattr("medfocus_pipeline.project.fingerprints.fingerprints_of", refuse)
     again = medfocus("audit", "shapes")
     assert again.code == 0, again
     assert again.out == first.out

@@ -372,7 +372,9 @@ def test_an_unknown_choice_names_the_known_ones(medfocus: Medfocus, images: Path
     common = ("shapes", "--data", images, "--profile", "imagenet")
     assert "'sam2', 'threshold'" in medfocus("masks", *common, "--segmenter", "sam9").err
     assert "'original', 'segmented'" in medfocus("embed", *common, "--focus", "blur").err
-    assert "imagenet, offline, paper" in medfocus("scan", "shapes", "--profile", "online").err
+    assert (
+        "imagenet, medsam, offline, paper" in medfocus("scan", "shapes", "--profile", "online").err
+    )
 
 
 def test_one_class_only_is_one_sentence(medfocus: Medfocus, tmp_path: Path) -> None:
