@@ -17,6 +17,7 @@ from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.pixels import KEPT_PIXELS, MAX_RATIO, to_rgb8
 from medfocus_pipeline.datasets.readers import decode, read_image
 from medfocus_pipeline.datasets.room import Room
+from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError
 from medfocus_pipeline.profiles import load_profile
 from tests.datasets.conftest import SaveImage
@@ -135,14 +136,14 @@ def test_a_file_of_the_year_2300_is_scanned(tmp_path: Path, save_image: SaveImag
     for name in ("a", "b"):
         save_image(tmp_path / name / "x.png")
     os.utime(tmp_path / "a" / "x.png", (10_413_792_000, 10_413_792_000))
-    assert len(scanning.scan(tmp_path, name="late").files) > 0
+    assert len(scan(tmp_path, name="late").files) > 0
 
 
 def test_a_nul_in_a_listed_path_is_that_lines_problem(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("path,label\na\0b.png,cat\n" + "x" * 300 + ".png,dog\n")
     with pytest.raises(DataError, match=r"line 2: no file 'a\\x00b.png'.*\n.*line 3: no file 'xxx"):
-        read_listing(path, None)
+        read_listing(path, None, root=tmp_path, columns={})
 
 
 def test_a_passing_error_is_not_remembered(
@@ -156,9 +157,9 @@ def test_a_passing_error_is_not_remembered(
 
     with monkeypatch.context() as patch:
         patch.setattr("medfocus_pipeline.datasets.readers.raster_kind", refuse)
-        before = scanning.scan(tmp_path, name="pets")
+        before = scan(tmp_path, name="pets")
     assert [why for _, why in before.problems] == ["cannot be read: Permission denied"] * 2
-    assert scanning.scan(tmp_path, name="pets", previous=before).problems == []
+    assert scan(tmp_path, name="pets", previous=before).problems == []
 
 
 def test_a_file_that_changes_while_it_is_scanned_has_no_id(
@@ -167,15 +168,15 @@ def test_a_file_that_changes_while_it_is_scanned_has_no_id(
     for name in ("a", "b"):
         save_image(tmp_path / name / "x.png")
 
-    def rewrite(path: Path) -> object:
+    def rewrite(path: Path, number: int | None) -> object:
         if path.parent.name == "a":
             other = io.BytesIO()
             PIL.Image.new("L", (9, 9)).save(other, "PNG")
             path.with_name("new").write_bytes(other.getvalue())
             path.with_name("new").replace(path)
-        return decode(path)
+        return decode(path, number)
 
     monkeypatch.setattr(scanning, "decode", rewrite)
-    manifest = scanning.scan(tmp_path, name="pets")
+    manifest = scan(tmp_path, name="pets")
     assert manifest.problems == [("a/x.png", "cannot be read: it was changed meanwhile")]
     assert manifest.image_ids[0] == ""

@@ -69,5 +69,6 @@ def test_scan_says_of_how_many_files_one_picture_alone_is_seen(
     pages[0].save(images / "disc" / "pages.tif", save_all=True, append_images=pages[1:])
     np.save(images / "disc" / "array.npy", np.zeros(3))
     answer = medfocus("scan", "mine", "--data", images)
-    assert "1 files hold several pictures: of each the first page alone is seen" in answer.out
+    said = " ".join(answer.out.split())
+    assert "1 files hold several pictures, 2 pages: of each the first one alone is seen" in said
     assert "1 files are of kinds that are not read: .npy 1" in answer.out

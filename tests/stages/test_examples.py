@@ -12,6 +12,7 @@ from tests.stages.conftest import Medfocus
 MODULES = (
     "medfocus_pipeline",
     "medfocus_pipeline.classifier.classifier",
+    "medfocus_pipeline.datasets.readers",
     "medfocus_pipeline.encoders.pooling",
     "medfocus_pipeline.errors",
     "medfocus_pipeline.project.progress",
