@@ -10,7 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from medfocus_pipeline.datasets.card import Card, plain_card
 from medfocus_pipeline.datasets.layout import Entry, Place
-from medfocus_pipeline.datasets.names import check_class_names, clean, fold, split_side
+from medfocus_pipeline.datasets.names import (
+    check_class_names,
+    clean,
+    fold,
+    split_side,
+    without_ending,
+)
 from medfocus_pipeline.datasets.reading import Column
 from medfocus_pipeline.datasets.tree import ImageFile, describe, find_images
 from medfocus_pipeline.errors import DataError
@@ -139,8 +145,7 @@ class _Finder:
             self.named = {}
             for file in find_images(self.root):
                 whole = file.path.rpartition("/")[2]
-                bare = whole.removesuffix(".gz").rpartition(".")[0]
-                for called in {whole, bare}:
+                for called in {whole, without_ending(whole)}:
                     self.named.setdefault(called, []).append(file.path)
         return self.named.get(name, [])
 
