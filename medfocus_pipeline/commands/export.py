@@ -15,6 +15,7 @@ from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.evaluation.statistics import Row, budget_of
 from medfocus_pipeline.evaluation.sweep import Run, held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
@@ -47,7 +48,7 @@ class Wanted:
 
 def list_rows(context: Context) -> int:
     """Print the rows that can be exported, each with its accuracy on the test images."""
-    rows = results.read(context.folder / "results").to_pylist()
+    rows = read_scored(context.folder / "results", ["accuracy"]).to_pylist()
     for row in sorted(rows, key=lambda row: (row["head"], row["focus"], budget_of(row))):
         if row["seed"] == 0:
             kind, amount = budget_of(row)

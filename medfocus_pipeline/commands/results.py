@@ -9,9 +9,8 @@ from rich.table import Table
 
 from medfocus_pipeline.commands.progress import out, say, say_json
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
-from medfocus_pipeline.evaluation.statistics import budget_of
+from medfocus_pipeline.evaluation.statistics import Scores, scores_by_budget
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.table import heading
@@ -41,23 +40,24 @@ def run(context: Context, metrics: Sequence[str], *, as_json: bool) -> None:
         say_json([{**row, "chosen": json.loads(row["chosen"])} for row in runs])
         return
     table = Table(*_ROW, "training images", *names, box=None)
-    for cell, own in _cells(runs).items():
-        table.add_row(*(escape(printable(text)) for text in cell), *(_text(own, n) for n in names))
+    for row, own in _rows(runs).items():
+        scores = [scores_by_budget(own, column=name) for name in names]
+        for budget in scores[0]:
+            cells = [*row, heading(budget), *(_text(one[budget]) for one in scores)]
+            table.add_row(*(escape(printable(cell)) for cell in cells))
     out.print(table)
     say("mean ± standard deviation over seeds; accuracy and the others in percent")
 
 
-def _cells(runs: Sequence[JSON]) -> dict[tuple[str, ...], list[JSON]]:
+def _rows(runs: Sequence[JSON]) -> dict[tuple[str, ...], list[JSON]]:
     found: dict[tuple[str, ...], list[JSON]] = {}
-    for row in runs:
-        place = (*(row[name] for name in _ROW), heading(budget_of(row)))
-        found.setdefault(place, []).append(row)
+    for run in runs:
+        found.setdefault(tuple(run[name] for name in _ROW), []).append(run)
     return found
 
 
-def _text(runs: Sequence[JSON], name: str) -> str:
-    scores = 100 * np.array([NAN if row[name] is None else row[name] for row in runs])
+def _text(scores: Scores) -> str:
     if np.isnan(scores).any():
         return "-"
     spread = scores.std(ddof=1) if len(scores) > 1 else 0.0
-    return f"{scores.mean():.1f} ± {spread:.1f}"
+    return f"{100 * scores.mean():.1f} ± {100 * spread:.1f}"

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
@@ -18,7 +17,7 @@ from medfocus_pipeline.commands.progress import out, say
 from medfocus_pipeline.datasets.audit import leak_warning
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import read_answers
+from medfocus_pipeline.evaluation.answers import of_runs, read_answers
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
 from medfocus_pipeline.evaluation.diagnostics import accuracy_interval
 from medfocus_pipeline.evaluation.scores import TABLE, scored
@@ -78,9 +77,9 @@ def build(
         reference: label of the row that others are tested against; None tests nothing.
     """
     shown = _distinct(shown)
-    keys = pa.array({run.key for one in shown for run in one.runs}, pa.string())
-    runs, predictions = results.read(folder), results.read(folder, "predictions")
-    runs = scored(runs.filter(pc.is_in(runs["run_key"], keys)), predictions, TABLE)
+    keys = {run.key for one in shown for run in one.runs}
+    predictions = results.read(folder, "predictions")
+    runs = scored(of_runs(results.read(folder), keys), predictions, TABLE)
     found = {row["run_key"]: row for row in runs.to_pylist()}
     rows = {one.label: [found[run.key] for run in one.runs] for one in shown if one.runs}
     compared: dict[tuple[str, Budget], Comparison] = {}

@@ -11,7 +11,13 @@ from pathlib import Path, PurePosixPath
 from medfocus_pipeline.datasets.card import Card, Listing, plain_card
 from medfocus_pipeline.datasets.layout import Entry, Place
 from medfocus_pipeline.datasets.manifest import SYNTHETIC
-from medfocus_pipeline.datasets.names import check_class_names, clean, fold, split_side
+from medfocus_pipeline.datasets.names import (
+    check_class_names,
+    clean,
+    fold,
+    split_side,
+    without_ending,
+)
 from medfocus_pipeline.datasets.reading import Column
 from medfocus_pipeline.datasets.tree import ImageFile, describe, find_images
 from medfocus_pipeline.errors import DataError
@@ -146,8 +152,7 @@ class _Finder:
             self.named = {}
             for file in find_images(self.root):
                 whole = file.path.rpartition("/")[2]
-                bare = whole.removesuffix(".gz").rpartition(".")[0]
-                for called in {whole, bare}:
+                for called in {whole, without_ending(whole)}:
                     self.named.setdefault(called, []).append(file.path)
         return self.named.get(name, [])
 
@@ -213,8 +218,11 @@ def _columns(
     folded = [fold(name) for name in there]
     found: dict[str, str] = {}
     parts = _BRACES.findall(listing.path) if listing else []
-    problems = [f"column {name} is missing, of which the card makes paths" for name in parts]
-    problems = [text for name, text in zip(parts, problems, strict=True) if name not in there]
+    problems = [
+        f"column {name} is missing, of which the card makes paths ({listing.path})"
+        for name in parts
+        if listing and name not in there
+    ]
     required = _REQUIRED[1:] if listing else _REQUIRED
     for ours in (*_REQUIRED, *_OPTIONAL):
         wanted = [named[ours]] if ours in named else [ours, *_ALSO_CALLED[ours]]

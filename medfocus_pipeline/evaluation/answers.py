@@ -1,7 +1,7 @@
 """What runs said about their test images, read from the stored predictions."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,24 @@ class Answers:
         labels: ``(n,) int64``, the true class index.
         predicted: ``(n,) int64``.
         probabilities: ``(n, K) float64`` in [0, 1], as stored in float32; rows sum to 1.
+        clean: ``(n,) bool``, images that are not among the training images.
     """
 
     images: IntArray
     labels: IntArray
     predicted: IntArray
     probabilities: NDArray[np.float64]
+    clean: NDArray[np.bool_]
+
+    def on_clean(self) -> "Answers":
+        """Those about clean images alone; there may be none."""
+        kept = (getattr(self, field.name)[self.clean] for field in fields(self))
+        return Answers(*kept)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
         """``(n,) float64`` in [0, 1], the greatest probability."""
-        greatest: NDArray[np.float64] = self.probabilities.max(axis=1, initial=0)
+        greatest: NDArray[np.float64] = self.probabilities.max(axis=1)
         return greatest
 
     @property
@@ -43,33 +50,35 @@ class Answers:
         return right
 
 
-def read_answers(
-    predictions: pa.Table, run_keys: Collection[str], *, clean: bool = False
-) -> dict[str, Answers]:
+def of_runs(table: pa.Table, run_keys: Collection[str]) -> pa.Table:
+    """The rows of some runs, of results or predictions, in their order."""
+    wanted = pa.array(sorted(set(run_keys)), pa.string())
+    return table.filter(pc.is_in(table["run_key"], wanted))
+
+
+def read_answers(predictions: pa.Table, run_keys: Collection[str]) -> dict[str, Answers]:
     """The answers of some runs, each sorted by image and label, so that equal test sets align.
 
     Args:
         predictions: rows of `results.PREDICTIONS`, also those of other runs.
-        clean: only test images that are not among the training images.
 
     Returns:
-        Run key -> answers; empty ones for a run without a clean image.
+        Run key -> answers.
 
     Raises:
         StoreError: a run has no predictions, or not one probability a class.
     """
     wanted = sorted(set(run_keys))
-    table = predictions.filter(pc.is_in(predictions["run_key"], pa.array(wanted, pa.string())))
+    table = of_runs(predictions, wanted)
     lost = set(wanted) - set(table["run_key"].unique().to_pylist())
     if lost:
         raise StoreError(
             f"{len(lost)} of {len(wanted)} runs have a result and no predictions, the first is "
             f"{min(lost)[:8]}. Remove the data set's results folder, then run: make probe"
         )
-    if clean:
-        table = table.filter(table["clean"])
     images, labels = _codes(table["image_id"]), _integers(table["class_index"])
     predicted = _integers(table["predicted"])
+    clean = np.array(table["clean"].to_pylist(), np.bool_)
     values, starts, lengths = _lists(table["probabilities"])
     runs = _integers(pc.index_in(table["run_key"], pa.array(wanted, pa.string())))
     order = np.lexsort((labels, images, runs))
@@ -77,14 +86,14 @@ def read_answers(
     found = {}
     for number, key in enumerate(wanted):
         own = order[edges[number] : edges[number + 1]]
-        n_classes = lengths[own[0]] if len(own) else 0
+        n_classes = lengths[own[0]]
         if (lengths[own] != n_classes).any():
             raise StoreError(
                 f"The predictions of the run {key[:8]} have rows of different lengths. Run: "
                 "medfocus cache verify --repair, then: make probe"
             )
         probabilities = values[starts[own][:, None] + np.arange(n_classes)]
-        found[key] = Answers(images[own], labels[own], predicted[own], probabilities)
+        found[key] = Answers(images[own], labels[own], predicted[own], probabilities, clean[own])
     return found
 
 

@@ -117,9 +117,10 @@ def compare(
         raise ConfigError(f"There is no row {reference!r} to compare with: {', '.join(rows)}.")
     runs = {label: _by_place(label, own) for label, own in rows.items()}
     base = runs.pop(reference)
-    answers = read_answers(
-        predictions, {key for own in (base, *runs.values()) for key in own.values()}, clean=clean
-    )
+    keys = {key for own in (base, *runs.values()) for key in own.values()}
+    answers = read_answers(predictions, keys)
+    if clean:
+        answers = {key: one.on_clean() for key, one in answers.items()}
     found = []
     for label, own in runs.items():
         for budget in dict.fromkeys(budget for budget, _ in own):

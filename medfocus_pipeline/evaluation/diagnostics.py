@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.evaluation.answers import Answers
+from medfocus_pipeline.evaluation.answers import Answers, of_runs
 from medfocus_pipeline.evaluation.metrics import CALIBRATION_BINS, NAN
 from medfocus_pipeline.evaluation.statistics import (
     Interval,
@@ -66,7 +66,7 @@ def accuracy_interval(
         mean = float(np.mean([row["accuracy"] for row in rows]))
         return wilson_interval(mean, rows[0]["n_test"])
     keys = [row["run_key"] for row in rows]
-    own = predictions.filter(pc.is_in(predictions["run_key"], pa.array(keys)))
+    own = of_runs(predictions, keys)
     right = pc.cast(pc.equal(own["class_index"], own["predicted"]), pa.float64())
     table = pa.table({"image_id": own["image_id"], "right": right})
     table = table.group_by("image_id", use_threads=False).aggregate([("right", "mean")])

@@ -34,15 +34,15 @@ def scored(runs: pa.Table, predictions: pa.Table, names: Sequence[str] = ALL) ->
         ConfigError: there is no such metric.
         StoreError: a run has no predictions.
     """
-    keys = runs["run_key"].to_pylist()
-    answers = {}
     for name in names:
         find(name.removesuffix(ON_CLEAN))
-    for clean in {name.endswith(ON_CLEAN) for name in names}:
-        answers[clean] = read_answers(predictions, keys, clean=clean)
+    keys = runs["run_key"].to_pylist()
+    found = read_answers(predictions, keys)
+    whole = [found[key] for key in keys]
+    clean = [one.on_clean() for one in whole]
     for name in names:
-        own = answers[name.endswith(ON_CLEAN)]
-        values = [measure(name.removesuffix(ON_CLEAN), own[key]) for key in keys]
+        own = clean if name.endswith(ON_CLEAN) else whole
+        values = [measure(name.removesuffix(ON_CLEAN), one) for one in own]
         column = [None if math.isnan(value) else value for value in values]
         runs = runs.append_column(name, pa.array(column, pa.float64()))
     return runs

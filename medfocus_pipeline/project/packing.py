@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
@@ -16,7 +14,7 @@ from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import read_answers
+from medfocus_pipeline.evaluation.answers import of_runs, read_answers
 from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_recalls
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.scores import ALL, scored
@@ -202,10 +200,8 @@ def measured(
     """
     folder = context.folder / "results"
     keys = [row["run_key"] for row in found.rows]
-    runs = results.read(folder)
-    runs = runs.filter(pc.is_in(runs["run_key"], pa.array(keys, pa.string())))
     predictions = results.read(folder, "predictions")
-    rows = scored(runs, predictions).to_pylist()
+    rows = scored(of_runs(results.read(folder), keys), predictions).to_pylist()
     answers = read_answers(predictions, keys)
     known = any(patients.values())
     return Measured(

@@ -257,11 +257,10 @@ def records(table: ResultsTable) -> list[JSON]:
 def comma_separated(table: ResultsTable) -> str:
     """The records as CSV."""
     file = io.StringIO()
-    found = records(table)
-    if found:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    columns = ["group", "row", "budget", *_numbers(_NOTHING), "area", "method", "paper", "note"]
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records(table))
     return file.getvalue()
 
 

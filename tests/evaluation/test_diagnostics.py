@@ -45,9 +45,10 @@ def test_a_run_without_predictions_is_refused() -> None:
 
 
 def test_a_run_without_a_clean_image_has_empty_answers() -> None:
-    found = read_answers(predictions("one", [0], [0], clean=[False]), ["one"], clean=True)
-    assert len(found["one"].labels) == 0
-    assert all(one.count == 0 for one in reliability([*found.values()]))
+    [answers] = read_answers(predictions("one", [0], [0], clean=[False]), ["one"]).values()
+    found = answers.on_clean()
+    assert len(found.labels) == 0
+    assert all(one.count == 0 for one in reliability([found]))
 
 
 def test_the_confusion_matrix_counts_over_seeds() -> None:

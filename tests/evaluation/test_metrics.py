@@ -21,7 +21,8 @@ from medfocus_pipeline.evaluation.metrics import (
 def answers(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray) -> Answers:
     truth = np.array(labels, np.int64)
     predicted = probabilities.argmax(axis=1) if len(truth) else truth
-    return Answers(np.arange(len(truth)), truth, predicted, probabilities)
+    clean = np.ones(len(truth), np.bool_)
+    return Answers(np.arange(len(truth)), truth, predicted, probabilities, clean)
 
 
 def scores(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray) -> dict[str, float]:

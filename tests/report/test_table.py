@@ -101,6 +101,12 @@ def test_csv_has_every_number_in_full_and_nothing_where_there_is_none() -> None:
     assert rows[5]["note"] == "needs a dual encoder"
 
 
+def test_a_table_without_a_run_is_a_csv_with_its_header() -> None:
+    text = comma_separated(ResultsTable("t", [], [Line("linear", {}, note="none")]))
+    assert text == comma_separated(table()).splitlines(keepends=True)[0]
+    assert text.startswith("group,row,budget,mean,spread,low,high,clean_mean,clean_spread,runs,")
+
+
 def test_an_undefined_interval_is_empty_in_csv() -> None:
     one = Entry(0.5, 0.0, math.nan, math.nan, math.nan, math.nan, 1)
     rows = comma_separated(ResultsTable("t", [ALL], [Line("linear", {ALL: one})]))
