@@ -4,17 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from medfocus_pipeline.adaptation.adversarial import Adversarial
+from medfocus_pipeline.adaptation.alignment import Coral, Subspace
 from medfocus_pipeline.adaptation.alone import Alone
 from medfocus_pipeline.adaptation.protocol import Adapted, Method, Task
 from medfocus_pipeline.config import (
     AdaptationConfig,
     AugmentedDannConfig,
     CdanConfig,
+    CoralConfig,
     DannConfig,
     Frozen,
     OracleConfig,
     SourceConfig,
     SourceMlpConfig,
+    SubspaceConfig,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.heads import make_head
@@ -80,6 +83,20 @@ METHODS: Mapping[str, Entry] = {
         "hidden features and classes from which the domain cannot be told",
         "Long et al. 2018",
         seeded=True,
+    ),
+    "coral": Entry(
+        CoralConfig,
+        Coral,
+        "the source with the target's covariance",
+        "Sun et al. 2016",
+        seeded=False,
+    ),
+    "subspace": Entry(
+        SubspaceConfig,
+        Subspace,
+        "the source's principal axes turned into the target's",
+        "Fernando et al. 2013",
+        seeded=False,
     ),
     "oracle": Entry(
         OracleConfig,

@@ -83,7 +83,7 @@ class Adversarial:
                 for rows, weight, seed in zip(subsets, weights, seeds, strict=True)
             ]
             fitted = self.fit(sets, generators(seeds))
-        adapted = classified(fitted, task, seen=fitted[0].hidden)
+        adapted = classified(fitted, task, subsets, seen=fitted[0].hidden)
         return replace(adapted, choices=tuple({"weight": weight} for weight in weights))
 
     def choose(

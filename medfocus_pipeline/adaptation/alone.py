@@ -20,7 +20,8 @@ class Alone:
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One head a seed."""
         check(task)
-        return classified(fit_all(self.head, [task.train(rows) for rows in subsets], seeds), task)
+        fitted = fit_all(self.head, [task.train(rows) for rows in subsets], seeds)
+        return classified(fitted, task, subsets)
 
 
 def generators(seeds: Sequence[int]) -> list[np.random.Generator]:
@@ -41,6 +42,7 @@ def fit_all(
 def classified(
     fitted: Sequence[FittedHead],
     task: Task,
+    subsets: Sequence[IntArray],
     *,
     seen: Callable[[FloatArray], FloatArray] | None = None,
 ) -> Adapted:
@@ -49,6 +51,7 @@ def classified(
     Args:
         fitted: one a seed.
         task: whose test images they classify.
+        subsets: rows of the source that they were fitted on.
         seen: ``(m, d)`` features -> ``(m, p)``, what the first of them classifies; None is the
             features themselves.
     """
@@ -56,5 +59,5 @@ def classified(
     probabilities = np.stack([one.predict_proba(test) for one in fitted]).astype(np.float32)
     projected = None
     if seen is not None:
-        projected = seen(task.source[:, 0]), seen(task.target[:, 0])
+        projected = seen(task.source[subsets[0], 0]), seen(task.target[:, 0])
     return Adapted(probabilities, tuple(dict(one.chosen) for one in fitted), projected)

@@ -48,8 +48,9 @@ class Adapted:
     Attributes:
         probabilities: ``(S, t, K) float32``, rows sum to 1; one a seed.
         choices: S of them: what was chosen (C, weights), without any label of the target.
-        projected: of the first seed, what its classifier sees of the source ``(n, p)`` and of the
-            target ``(m, p)``, view 0, float32; None where that is the features themselves.
+        projected: what the first seed's classifier sees of its subset of the source ``(s, p)``
+            and of the target ``(m, p)``, view 0, float32; None where that is the features
+            themselves.
     """
 
     probabilities: FloatArray

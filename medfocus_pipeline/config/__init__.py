@@ -8,10 +8,12 @@ from medfocus_pipeline.config.adaptation import (
     AdaptConfig,
     AugmentedDannConfig,
     CdanConfig,
+    CoralConfig,
     DannConfig,
     OracleConfig,
     SourceConfig,
     SourceMlpConfig,
+    SubspaceConfig,
 )
 from medfocus_pipeline.config.base import (
     Frozen,
@@ -74,6 +76,7 @@ __all__ = [
     "ClipConfig",
     "CoCoOpConfig",
     "CoOpConfig",
+    "CoralConfig",
     "DannConfig",
     "EfficientNetLiteConfig",
     "EmbedConfig",
@@ -107,6 +110,7 @@ __all__ = [
     "SegmenterPluginConfig",
     "SourceConfig",
     "SourceMlpConfig",
+    "SubspaceConfig",
     "ThresholdConfig",
     "TimmConfig",
     "TipAdapterConfig",

@@ -70,8 +70,45 @@ class CdanConfig(_Adversarial):
     name: Literal["cdan"] = "cdan"
 
 
+SCALED = LinearConfig(c_grid=(0.0001, 0.001, 0.01, 0.1, 1.0, 10.0), default_c=0.01)
+"""Of features whose dimensions have a variance of 1, hence the small values of C."""
+
+
+class CoralConfig(Frozen):
+    """CORAL (Sun et al. 2016): the source with the target's covariance.
+
+    Attributes:
+        added: the multiple of the identity that is added to both covariances, the paper's is 1.
+    """
+
+    name: Literal["coral"] = "coral"
+    added: float = Field(default=1.0, gt=0)
+    head: LinearConfig = SCALED
+
+
+class SubspaceConfig(Frozen):
+    """Subspace alignment (Fernando et al. 2013).
+
+    Attributes:
+        widths: numbers of principal axes, of which cross-validation on the source chooses.
+    """
+
+    name: Literal["subspace"] = "subspace"
+    widths: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field(
+        default=(10, 20, 40, 80), min_length=1
+    )
+    head: LinearConfig = SCALED
+
+
 AdaptationConfig = Annotated[
-    SourceConfig | OracleConfig | SourceMlpConfig | DannConfig | AugmentedDannConfig | CdanConfig,
+    SourceConfig
+    | OracleConfig
+    | SourceMlpConfig
+    | DannConfig
+    | AugmentedDannConfig
+    | CdanConfig
+    | CoralConfig
+    | SubspaceConfig,
     Field(discriminator="name"),
 ]
 
@@ -93,6 +130,8 @@ class AdaptConfig(Frozen):
             DannConfig(),
             AugmentedDannConfig(),
             CdanConfig(),
+            CoralConfig(),
+            SubspaceConfig(),
             OracleConfig(),
         ),
         min_length=1,

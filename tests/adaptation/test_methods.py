@@ -61,7 +61,7 @@ def test_a_method_gives_probabilities_for_every_seed_and_the_same_again(name: st
     assert alone.choices[0] == pytest.approx(found.choices[1])
     if found.projected is not None:
         source, target = found.projected
-        assert (len(source), len(target)) == (24, 24)
+        assert (len(source), len(target)) == (18, 24)
         assert source.shape[1] == target.shape[1]
 
 

@@ -17,6 +17,7 @@ from medfocus_pipeline.datasets.manifest import Manifest, build
 from medfocus_pipeline.datasets.similarity import Fingerprints
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.datasets.splits import test_split as split_of
+from medfocus_pipeline.datasets.twins import list_files, seen_elsewhere
 from medfocus_pipeline.types import JSON, FloatArray
 
 CLASSES = ("cat", "dog")
@@ -198,3 +199,16 @@ def test_a_leak_is_one_line_with_the_command_and_no_leak_is_none() -> None:
     assert text.startswith("17 of 1,311 test images are also among the training images")
     assert "medfocus audit brain" in text
     assert leak_warning("brain", leaked=0, tested=1311) == ""
+
+
+def test_a_test_image_that_is_nearly_one_of_another_domains_training_is_seen() -> None:
+    files_ = manifest(
+        ("a", "train", 0), ("b", "test", 0), ("c", "test", 0), ("a", "test", 1), ("d", "test", 1)
+    )
+    split = Split(np.array([0]), np.arange(1, 5), official=True)
+    hashes = {"a": 0b1111, "b": 0b1110, "c": 0b1110, "d": 2**40 - 1}
+    known = {name: Fingerprints(name, bits) for name, bits in hashes.items()}
+    files = list_files(files_, split, known)
+    # b is nearly a in its own domain, c in another; the second a is the same file anywhere.
+    seen = seen_elsewhere(files, np.array([0, 0, 1, 1, 1]), distance=4)
+    assert seen.tolist() == [False, False, True, True, False]

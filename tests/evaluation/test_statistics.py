@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from medfocus_pipeline.evaluation.statistics import (
     Interval,
+    auroc_interval,
     curve_area,
     curve_areas,
     holm,
     mcnemar,
     mcnemar_by_image,
+    mean_interval,
     paired_bootstrap,
     patient_interval,
     scores_by_budget,
@@ -198,3 +200,31 @@ def test_no_mistake_has_an_interval_of_as_many_images_as_patients() -> None:
         np.ones(50), [f"P{n // 10}" for n in range(50)], np.random.default_rng(0)
     )
     assert right == wilson_interval(1.0, 5)
+
+
+def test_the_interval_of_one_share_is_wilsons_and_of_two_groups_narrower() -> None:
+    alone, wilson = mean_interval(0.8, [40]), wilson_interval(0.8, 40)
+    assert (alone.low, alone.high) == pytest.approx((wilson.low, wilson.high))
+    both = mean_interval(0.8, [40, 40])
+    assert wilson.low < both.low < 0.8 < both.high < wilson.high
+
+
+@pytest.mark.parametrize(("area", "negative", "positive"), [(0.75, 40, 60), (0.5, 30, 30)])
+def test_an_areas_limits_are_z_of_their_own_standard_errors_away(
+    area: float, negative: int, positive: int
+) -> None:
+    found = auroc_interval(area, negative, positive)
+    middle = (negative + positive) / 2 - 1
+    for end in (found.low, found.high):
+        # Hanley and McNeil 1982 with Q1 = t / (2 - t) and Q2 = 2 t^2 / (1 + t), both counts N + 1.
+        first, second = end / (2 - end), 2 * end**2 / (1 + end)
+        variance = end * (1 - end) + middle * (first - end**2) + middle * (second - end**2)
+        error = (variance / (negative * positive)) ** 0.5
+        assert abs(end - area) == pytest.approx(1.959964 * error, abs=2e-3)
+
+
+def test_an_area_of_one_leaves_something_open() -> None:
+    found = auroc_interval(1.0, 30, 30)
+    assert found.low < 0.97
+    assert found.high == 1.0
+    assert np.isnan(auroc_interval(float("nan"), 3, 3).low)
