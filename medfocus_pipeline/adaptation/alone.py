@@ -21,7 +21,7 @@ class Alone:
         """One head a seed."""
         check(task)
         fitted = fit_all(self.head, [task.train(rows) for rows in subsets], seeds)
-        return classified(fitted, task, subsets)
+        return classified(fitted, [task] * len(seeds), subsets)
 
 
 def generators(seeds: Sequence[int]) -> list[np.random.Generator]:
@@ -41,7 +41,7 @@ def fit_all(
 
 def classified(
     fitted: Sequence[FittedHead],
-    task: Task,
+    tasks: Sequence[Task],
     subsets: Sequence[IntArray],
     *,
     seen: Callable[[FloatArray], FloatArray] | None = None,
@@ -50,14 +50,14 @@ def classified(
 
     Args:
         fitted: one a seed.
-        task: whose test images they classify.
+        tasks: whose test images they classify, one each.
         subsets: rows of the source that they were fitted on.
         seen: ``(m, d)`` features -> ``(m, p)``, what the first of them classifies; None is the
             features themselves.
     """
-    test = task.test[:, None]
-    probabilities = np.stack([one.predict_proba(test) for one in fitted]).astype(np.float32)
+    said = [one.predict_proba(task.test[:, None]) for one, task in zip(fitted, tasks, strict=True)]
     projected = None
     if seen is not None:
-        projected = seen(task.source[subsets[0], 0]), seen(task.target[:, 0])
+        projected = seen(tasks[0].source[subsets[0], 0]), seen(tasks[0].target[:, 0])
+    probabilities = np.stack(said).astype(np.float32)
     return Adapted(probabilities, tuple(dict(one.chosen) for one in fitted), projected)

@@ -66,5 +66,5 @@ def _together(
     """Scaled features ``(n + m + .., 1, d)``, and the domains ``(n + m,)``."""
     features = np.concatenate([source, target, *more])[:, None]
     scaling = Scaling.of(features[: len(source) + len(target)])
-    features = (features - scaling.mean) / np.float32(scaling.deviation)
+    features = scaling.apply(features)
     return features, np.repeat(np.arange(2), [len(source), len(target)])

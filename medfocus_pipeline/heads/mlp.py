@@ -96,6 +96,11 @@ class Scaling:
         square = float(np.square(features - mean, dtype=np.float32).mean(dtype=np.float64))
         return cls(mean, max(math.sqrt(square), TINY))
 
+    def apply(self, features: FloatArray) -> FloatArray:
+        """Features ``(..., d) float32`` in this scale, the same shape and type."""
+        scaled: FloatArray = (features - self.mean) / np.float32(self.deviation)
+        return scaled
+
 
 def initial(
     rngs: Sequence[np.random.Generator], inputs: int, outputs: int
@@ -209,7 +214,7 @@ class FittedMlp:
 
     def hidden(self, rows: FloatArray) -> FloatArray:
         """The last hidden layer, ``(m, w) float32``, of ``(m, d)`` features."""
-        x: FloatArray = (rows - self.scaling.mean) / np.float32(self.scaling.deviation)
+        x: FloatArray = self.scaling.apply(rows)
         with single_threaded():
             for weight, bias in self.layers[:-1]:
                 x = np.maximum(x @ weight + bias, 0)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from medfocus_pipeline.adaptation import Task, make_method
-from medfocus_pipeline.adaptation.adversarial import (
-    Adversarial,
+from medfocus_pipeline.adaptation.adversarial import Adversarial
+from medfocus_pipeline.adaptation.domains import (
     Domains,
     domain_set,
     drawn_rows,
