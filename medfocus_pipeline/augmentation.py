@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from medfocus_pipeline.errors import ConfigError, did_you_mean
-from medfocus_pipeline.types import Image
+from medfocus_pipeline.types import Augmentation, FloatArray, Image
 
 ROTATION, SHIFT, SCALE = 10.0, 0.05, 1.1
 """Of `medical`, the most: degrees, share of the side, factor (and its inverse)."""
@@ -54,7 +54,7 @@ class Change:
         return self.move(np.repeat(cover[..., None], 3, axis=2))[..., 0]
 
 
-def draw(name: str, rng: np.random.Generator) -> Change:
+def draw(name: Augmentation, rng: np.random.Generator) -> Change:
     """Draw a change.
 
     - ``trivial_augment``: one of 14 operations at one of 31 strengths, each as likely as another
@@ -137,8 +137,8 @@ def operate(picture: Image, name: str, strength: float) -> Image:
     from torchvision.transforms.v2 import functional
 
     tensor = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
-    changed = OPERATIONS[name].apply(functional, tensor, strength).numpy().transpose(1, 2, 0)
-    return np.ascontiguousarray(changed)
+    changed: Image = OPERATIONS[name].apply(functional, tensor, strength).numpy()
+    return np.ascontiguousarray(changed.transpose(1, 2, 0))
 
 
 def _trivial_augment(rng: np.random.Generator) -> Change:
@@ -162,7 +162,7 @@ def _medical(rng: np.random.Generator) -> Change:
     )
 
 
-AUGMENTATIONS: Mapping[str, Callable[[np.random.Generator], Change]] = {
+AUGMENTATIONS: Mapping[Augmentation, Callable[[np.random.Generator], Change]] = {
     "trivial_augment": _trivial_augment,
     "medical": _medical,
 }
@@ -209,5 +209,6 @@ def shaded(picture: Image, *, gamma: float, contrast: float, noise: float, seed:
     bright = curve[picture]
     mean = bright.mean()
     grain = np.random.default_rng(seed).standard_normal(picture.shape[:2], np.float32)[..., None]
-    result = mean + np.float32(contrast) * (bright - mean) + np.float32(noise) * grain
-    return np.rint(255 * result.clip(0, 1)).astype(np.uint8)
+    result: FloatArray = mean + np.float32(contrast) * (bright - mean) + np.float32(noise) * grain
+    changed: Image = np.rint(255 * np.clip(result, 0, 1)).astype(np.uint8)
+    return changed

@@ -45,6 +45,7 @@ from medfocus_pipeline.config.probe import (
     ProbeRow,
 )
 from medfocus_pipeline.config.stage_one import (
+    FIXED_VIEWS,
     ClipConfig,
     EfficientNetLiteConfig,
     EmbedConfig,
@@ -68,6 +69,7 @@ from medfocus_pipeline.config.stage_one import (
 )
 
 __all__ = [
+    "FIXED_VIEWS",
     "AdaptConfig",
     "AdaptationConfig",
     "AugmentedDannConfig",

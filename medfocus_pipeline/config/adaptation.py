@@ -7,7 +7,7 @@ from pydantic import Field
 from medfocus_pipeline.config.base import Frozen
 from medfocus_pipeline.config.heads import LinearConfig, MlpConfig
 from medfocus_pipeline.config.probe import FeatureParts
-from medfocus_pipeline.types import FeaturePart
+from medfocus_pipeline.types import Augmentation, FeaturePart
 
 
 class SourceConfig(Frozen):
@@ -121,6 +121,9 @@ class AdaptConfig(Frozen):
         seeds: number of seeds, 0 .. seeds - 1.
         fraction: percent of the source's training images that a seed draws.
         focus: the parts of the features, such as ``original`` or ``original.levels``.
+        augment: augmented views to embed for the methods that learn from them; none is what the
+            domains were embedded with.
+        copies: how often each of these is drawn.
     """
 
     methods: tuple[AdaptationConfig, ...] = Field(
@@ -139,3 +142,5 @@ class AdaptConfig(Frozen):
     seeds: int = Field(default=5, ge=1, le=1_000)
     fraction: float = Field(default=80.0, gt=0, le=100)
     focus: FeatureParts = (FeaturePart("original"),)
+    augment: tuple[Augmentation, ...] = ()
+    copies: int = Field(default=4, ge=1, le=100)
