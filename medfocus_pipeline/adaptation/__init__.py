@@ -16,7 +16,9 @@ from medfocus_pipeline.config import (
     Frozen,
     OracleConfig,
     SourceConfig,
+    SourceContrastiveConfig,
     SourceMlpConfig,
+    SourceSupConConfig,
     SubspaceConfig,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
@@ -60,6 +62,20 @@ METHODS: Mapping[str, Entry] = {
         lambda config: Alone(make_head(config.head)),
         "three layers on the source alone",
         "a baseline",
+        seeded=True,
+    ),
+    "contrastive": Entry(
+        SourceContrastiveConfig,
+        lambda config: Alone(make_head(config.head)),
+        "a projection learned from pairs of the source's images",
+        "Hadsell et al. 2006",
+        seeded=True,
+    ),
+    "supcon": Entry(
+        SourceSupConConfig,
+        lambda config: Alone(make_head(config.head)),
+        "the same with the supervised contrastive loss",
+        "Khosla et al. 2020",
         seeded=True,
     ),
     "dann": Entry(

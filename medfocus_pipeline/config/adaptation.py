@@ -5,7 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medfocus_pipeline.config.base import Frozen
-from medfocus_pipeline.config.heads import LinearConfig, MlpConfig
+from medfocus_pipeline.config.heads import (
+    ContrastiveConfig,
+    LinearConfig,
+    MlpConfig,
+    SupConConfig,
+)
 from medfocus_pipeline.config.probe import FeatureParts
 from medfocus_pipeline.types import Augmentation, FeaturePart
 
@@ -29,6 +34,20 @@ class SourceMlpConfig(Frozen):
 
     name: Literal["mlp"] = "mlp"
     head: MlpConfig = MlpConfig()
+
+
+class SourceContrastiveConfig(Frozen):
+    """A projection learned from pairs of the source's images, nothing adapted."""
+
+    name: Literal["contrastive"] = "contrastive"
+    head: ContrastiveConfig = ContrastiveConfig()
+
+
+class SourceSupConConfig(Frozen):
+    """The same with the supervised contrastive loss."""
+
+    name: Literal["supcon"] = "supcon"
+    head: SupConConfig = SupConConfig()
 
 
 class _Adversarial(Frozen):
@@ -104,6 +123,8 @@ AdaptationConfig = Annotated[
     SourceConfig
     | OracleConfig
     | SourceMlpConfig
+    | SourceContrastiveConfig
+    | SourceSupConConfig
     | DannConfig
     | AugmentedDannConfig
     | CdanConfig
@@ -130,6 +151,8 @@ class AdaptConfig(Frozen):
         default=(
             SourceConfig(),
             SourceMlpConfig(),
+            SourceContrastiveConfig(),
+            SourceSupConConfig(),
             DannConfig(),
             AugmentedDannConfig(),
             CdanConfig(),
