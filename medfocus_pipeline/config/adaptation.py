@@ -50,6 +50,13 @@ class SourceSupConConfig(Frozen):
     head: SupConConfig = SupConConfig()
 
 
+class LabelShiftConfig(Frozen):
+    """Source-only for the target's class shares, estimated by EM (Saerens et al. 2002)."""
+
+    name: Literal["label-shift"] = "label-shift"
+    head: LinearConfig = LinearConfig()
+
+
 class _Adversarial(Frozen):
     """What DANN and CDAN have in common.
 
@@ -129,7 +136,8 @@ AdaptationConfig = Annotated[
     | AugmentedDannConfig
     | CdanConfig
     | CoralConfig
-    | SubspaceConfig,
+    | SubspaceConfig
+    | LabelShiftConfig,
     Field(discriminator="name"),
 ]
 
@@ -158,6 +166,7 @@ class AdaptConfig(Frozen):
             CdanConfig(),
             CoralConfig(),
             SubspaceConfig(),
+            LabelShiftConfig(),
             OracleConfig(),
         ),
         min_length=1,
