@@ -60,7 +60,8 @@ reproduce audit status figure train-adapter: $(INSTALLED)
 
 adapt: $(INSTALLED)
 	@$(VENV)/bin/python -m stages.adapt "$(STUDY)" --cache "$(CACHE)" $(if $(PROFILE),--profile "$(PROFILE)") \
-		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") \
+		$(if $(AUGMENT),--augment "$(AUGMENT)") $(ARGS)
 
 export: $(INSTALLED)
 	@$(MEDFOCUS) $(call RUN,$@) $(if $(HEAD),--head "$(HEAD)") $(if $(FOCUS),--focus "$(FOCUS)") \

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from medfocus_pipeline.augmentation import Change, draw
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.similarity import pixel_sha256
 from medfocus_pipeline.encoders.fit import cover, fitted, share_seen
@@ -16,6 +17,7 @@ from medfocus_pipeline.encoders.pooling import roi_pool, token_weights
 from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder, TextEncoder
 from medfocus_pipeline.masks.focus import focus, focus_mask, view
 from medfocus_pipeline.masks.roi import choose_roi
+from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.store import ArraySpec, Store
@@ -27,6 +29,7 @@ from medfocus_pipeline.types import (
     Mask,
     ModelIdentity,
     Roi,
+    View,
 )
 
 STAGE = "embeddings"
@@ -76,6 +79,8 @@ def recipe(
         mode="json", exclude={"encoder": {"model", "checkpoint", "revision", "file", "ids"}}
     )
     described["roi_parts"] = needs_masks(config)
+    if not config.augmented:
+        del described["augmentation_seed"]
     if not needs_masks(config):
         masks, described["roi"] = None, None
     elif config.roi == "text":
@@ -86,8 +91,8 @@ def recipe(
 def array_specs(config: EmbedConfig, encoder: Encoder) -> list[ArraySpec]:
     """Arrays of an embedding store: what one pass over its pictures gives.
 
-    Levels are kept as their mean over the views, a third of the bytes: on the sample sets that
-    classifies as well as one of each view.
+    Levels are kept as their mean over the fixed views, a third of the bytes: on the sample sets
+    that classifies as well as one of each view.
     """
     widths = {"pooled": encoder.dim}
     levels = sum(encoder.level_dims) if isinstance(encoder, LevelEncoder) else 0
@@ -100,7 +105,7 @@ def array_specs(config: EmbedConfig, encoder: Encoder) -> list[ArraySpec]:
         ArraySpec(
             name,
             "float16",
-            (1 if name in _LEVELS else len(config.views), width),
+            (1 if name in _LEVELS and not config.augmented else len(config.views), width),
             ("view", "feature"),
         )
         for name, width in widths.items()
@@ -126,15 +131,36 @@ def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder
         roi: None where the focus mode needs none.
     """
     whole = roi or Roi(np.ones(image.shape[:2], np.bool_), fallback=False)
-    focused = focus(image, whole, config.focus)
-    pictures = np.stack([fitted(view(focused, name), encoder, config.fit) for name in config.views])
+    focused, digest = focus(image, whole, config.focus), pixel_sha256(image)
+    views = renditions(config, digest)
+    pictures = np.stack(
+        [one.picture(fitted(view(focused, name), encoder, config.fit)) for name, one in views]
+    )
     covers, seen = None, 1.0
     if needs_masks(config):
         mask = focus_mask(whole, config.focus)
-        covers = np.stack([cover(view(mask, name), encoder, config.fit) for name in config.views])
+        covers = np.stack(
+            [one.cover(cover(view(mask, name), encoder, config.fit)) for name, one in views]
+        )
         seen = roi_seen(whole, config, encoder)
-    area = float(whole.mask.mean())
-    return Prepared(pictures, covers, seen, whole.fallback, area, pixel_sha256(image))
+    return Prepared(pictures, covers, seen, whole.fallback, float(whole.mask.mean()), digest)
+
+
+def renditions(config: EmbedConfig, digest: str) -> list[tuple[View, Change]]:
+    """Each view as a fixed one, and what then changes of the encoder's square.
+
+    Args:
+        digest: of the image's pixels: each image has changes of its own, in any data set.
+    """
+    seed, found = config.augmentation_seed, list[tuple[View, Change]]()
+    for place, name in enumerate(config.views):
+        if name == "trivial_augment" or name == "medical":
+            number = config.views[:place].count(name)
+            drawn = draw(name, generator("augmentation", seed, digest, name, number))
+            found.append(("identity", drawn))
+        else:
+            found.append((name, Change()))
+    return found
 
 
 _LEVELS = ("levels", "roi_levels")
@@ -146,7 +172,8 @@ LEAST_SEEN = 0.5
 def roi_seen(roi: Roi, config: EmbedConfig, encoder: Encoder) -> float:
     """Share of an ROI, in [0, 1], that the encoder sees in the view that shows most of it."""
     mask = focus_mask(roi, config.focus)
-    return max(_share_seen(mask, view(mask, name), encoder, config) for name in config.views)
+    names = {name for name, _ in renditions(config, "")}
+    return max(_share_seen(mask, view(mask, name), encoder, config) for name in names)
 
 
 def _share_seen(mask: Mask, part: Mask, encoder: Encoder, config: EmbedConfig) -> float:
@@ -192,7 +219,7 @@ def job(
         return prepare(image, roi, config, encoder)
 
     def compute(batch: Sequence[Prepared]) -> Block:
-        return encode(batch, encoder)
+        return encode(batch, encoder, levels_of_each=config.augmented)
 
     images = max(1, encoder.batch_size // len(config.views))
     return Job(load, compute, batch_size or images, workers, calls)
@@ -227,10 +254,10 @@ def looked_up_job(
     return Job(load, compute, SHARD_ROWS, workers)
 
 
-def encode(batch: Sequence[Prepared], encoder: Encoder) -> Block:
+def encode(batch: Sequence[Prepared], encoder: Encoder, *, levels_of_each: bool = False) -> Block:
     """Embed prepared images: ``(n, v, d) float16``, as a store keeps them.
 
-    Of the levels, ``(n, 1, d)``: the mean over the views.
+    Of the levels, ``(n, 1, d)``: the mean over the views, unless those of each are asked for.
     """
     n, v = len(batch), len(batch[0].pictures)
     covers = [one.covers for one in batch if one.covers is not None]
@@ -240,7 +267,9 @@ def encode(batch: Sequence[Prepared], encoder: Encoder) -> Block:
         np.concatenate(covers) if covers else None,
     )
     by_view = {name: rows.reshape(n, v, -1) for name, rows in arrays.items()}
-    by_view |= {name: by_view[name].mean(1, keepdims=True) for name in _LEVELS if name in by_view}
+    if not levels_of_each:
+        levels = [name for name in _LEVELS if name in by_view]
+        by_view |= {name: by_view[name].mean(1, keepdims=True) for name in levels}
     with np.errstate(over="ignore"):  # an infinity is refused by the store, with its place
         halves = {name: rows.astype(np.float16) for name, rows in by_view.items()}
     columns = {

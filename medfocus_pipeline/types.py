@@ -24,6 +24,8 @@ JSON: TypeAlias = dict[str, Any]
 
 FocusMode: TypeAlias = Literal["original", "segmented", "overlay", "mask", "crop", "dimmed"]
 View: TypeAlias = Literal["identity", "hflip", "centre_crop"]
+Augmentation: TypeAlias = Literal["trivial_augment", "medical"]
+Rendition: TypeAlias = Literal[View, Augmentation]
 Fit: TypeAlias = Literal["squeeze", "pad", "crop"]
 """How a picture becomes the square that an encoder takes: resized without keeping its aspect ratio,
 made square with black first, or resized and cropped as the model was published."""

@@ -189,6 +189,20 @@ def test_a_focus_mode_that_stands_twice_is_one_store() -> None:
     ]
 
 
+def test_augmented_views_are_stores_of_their_own_behind_the_others() -> None:
+    plan = profiles.EmbedPlan(
+        focus=("original", "crop"), views=("medical", "hflip", "identity"), copies=2
+    )
+    assert [(one.focus, one.views) for one in plan.configs(auto="best")] == [
+        ("original", ("hflip", "identity")),
+        ("crop", ("hflip", "identity")),
+        ("original", ("medical", "medical")),
+        ("crop", ("medical", "medical")),
+    ]
+    with pytest.raises(ValidationError, match="at least one of identity, hflip, centre_crop"):
+        profiles.EmbedPlan(views=("medical",))
+
+
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
     known = r"Known profiles: imagenet, medsam, offline, paper\."
     told = rf"no profile 'papr'\. Did you mean paper\? {known}"

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from medfocus_pipeline.augmentation import draw
 from medfocus_pipeline.config import ClipConfig, EmbedConfig, TimmConfig
+from medfocus_pipeline.datasets.similarity import pixel_sha256
 from medfocus_pipeline.embedding import (
     Similarity,
     array_specs,
@@ -31,9 +33,11 @@ from medfocus_pipeline.errors import ConfigError, ImageError, StoreError
 from medfocus_pipeline.features import normalise
 from medfocus_pipeline.masks.focus import focus, view
 from medfocus_pipeline.masks.roi import choose_roi
+from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.store import Store, create
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity, Roi
+from tests.classifier.packs import DeepMeanEncoder
 from tests.fakes import SIDE, FakeDualEncoder, FakeEncoder, FakeSegmenter, candidates, picture
 
 IDENTITY = ModelIdentity("fake", None, {"weights": "abc"})
@@ -107,6 +111,47 @@ def test_the_store_holds_what_the_encoder_says_of_each_view_in_order(
         expected = encoded_directly(picture(image_id), roi, config)
         assert row.dtype == np.float16
         np.testing.assert_allclose(row, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_drawn_views_are_those_of_the_seed_and_the_images_pixels(tmp_path: Path) -> None:
+    config = EmbedConfig(focus="original", views=("medical", "trivial_augment", "medical"))
+    stored = rows(fill_store(tmp_path / "one", config, found=None))
+    again = rows(fill_store(tmp_path / "two", config, found=None))
+    other = config.model_copy(update={"augmentation_seed": 1})
+    changed = rows(fill_store(tmp_path / "three", other, found=None))
+    encoder = FakeEncoder()
+    for image_id, row in stored.items():
+        shown, digest = picture(image_id), pixel_sha256(picture(image_id))
+        expected = [
+            draw(name, generator("augmentation", 0, digest, name, number)).picture(
+                fitted(shown, encoder, config.fit)
+            )
+            for name, number in (("medical", 0), ("trivial_augment", 0), ("medical", 1))
+        ]
+        wanted = encoder.encode(np.stack(expected)).pooled
+        np.testing.assert_allclose(row, wanted, rtol=1e-3, atol=1e-6)
+        np.testing.assert_array_equal(row, again[image_id])
+        assert (row[0] != row[2]).any()
+        assert (row != changed[image_id]).any()
+
+
+def test_the_roi_moves_with_a_drawn_view() -> None:
+    config = EmbedConfig(focus="segmented", views=("medical",) * 3)
+    image, roi = square_picture(IDS[0]), choose_roi(half(IDS[0]), "best", size=(SIDE, SIDE))
+    made = prepare(image, roi, config, FakeEncoder())
+    assert made.covers is not None
+    digest = pixel_sha256(image)
+    for number, cover in enumerate(made.covers):
+        change = draw("medical", generator("augmentation", 0, digest, "medical", number))
+        np.testing.assert_array_equal(cover, change.cover(np.uint8(255) * roi.mask))
+    assert made.seen == 1
+
+
+def test_drawn_views_have_levels_of_their_own(tmp_path: Path) -> None:
+    config = EmbedConfig(focus="original", views=("medical", "medical"))
+    levels = rows(fill_store(tmp_path, config, encoder=DeepMeanEncoder(), found=None), "levels")
+    assert {row.shape[0] for row in levels.values()} == {2}
+    assert any((row[0] != row[1]).any() for row in levels.values())
 
 
 def test_roi_pooled_weighs_the_tokens_by_the_roi_of_each_view(tmp_path: Path) -> None:
@@ -260,13 +305,26 @@ CHANGES = {
 
 
 def test_every_option_and_the_masks_are_in_the_key() -> None:
-    # Whether `original` has parts of the region changes nothing for the focus modes that need it.
-    assert set(CHANGES) == set(EmbedConfig.model_fields) - {"roi_parts"}
+    # Whether `original` has parts of the region changes nothing for the focus modes that need it,
+    # and the seed of augmentations nothing where there are none.
+    assert set(CHANGES) == set(EmbedConfig.model_fields) - {"roi_parts", "augmentation_seed"}
+    assert key(augmentation_seed=1) == key()
     assert key(roi_parts=True) == key()
     assert key(focus="original", roi_parts=True) != key(focus="original")
     keys = {key(), key(masks="n"), *(key(**{name: value}) for name, value in CHANGES.items())}
     keys |= {key(encoder=ClipConfig(precision="bf16")), key(views=("hflip", "identity"))}
     assert len(keys) == 9
+
+
+def test_the_seed_and_number_of_drawn_views_are_in_their_key() -> None:
+    drawn = ("medical", "medical")
+    keys = {
+        key(views=drawn),
+        key(views=drawn, augmentation_seed=1),
+        key(views=drawn[:1]),
+        key(views=("trivial_augment", "medical")),
+    }
+    assert len(keys) == 4
 
 
 def test_the_weights_are_in_the_key() -> None:

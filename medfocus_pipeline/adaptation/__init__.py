@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from medfocus_pipeline.adaptation.adversarial import Adversarial
 from medfocus_pipeline.adaptation.alignment import Coral, Subspace
 from medfocus_pipeline.adaptation.alone import Alone
+from medfocus_pipeline.adaptation.label_shift import LabelShift
 from medfocus_pipeline.adaptation.protocol import Adapted, Method, Task
 from medfocus_pipeline.config import (
     AdaptationConfig,
@@ -14,9 +15,12 @@ from medfocus_pipeline.config import (
     CoralConfig,
     DannConfig,
     Frozen,
+    LabelShiftConfig,
     OracleConfig,
     SourceConfig,
+    SourceContrastiveConfig,
     SourceMlpConfig,
+    SourceSupConConfig,
     SubspaceConfig,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
@@ -62,6 +66,20 @@ METHODS: Mapping[str, Entry] = {
         "a baseline",
         seeded=True,
     ),
+    "contrastive": Entry(
+        SourceContrastiveConfig,
+        lambda config: Alone(make_head(config.head)),
+        "a projection learned from pairs of the source's images",
+        "Hadsell et al. 2006",
+        seeded=True,
+    ),
+    "supcon": Entry(
+        SourceSupConConfig,
+        lambda config: Alone(make_head(config.head)),
+        "the same with the supervised contrastive loss",
+        "Khosla et al. 2020",
+        seeded=True,
+    ),
     "dann": Entry(
         DannConfig,
         Adversarial,
@@ -96,6 +114,13 @@ METHODS: Mapping[str, Entry] = {
         Subspace,
         "the source's principal axes turned into the target's",
         "Fernando et al. 2013",
+        seeded=False,
+    ),
+    "label-shift": Entry(
+        LabelShiftConfig,
+        LabelShift,
+        "source-only for the target's class shares, which EM estimates",
+        "Saerens et al. 2002",
         seeded=False,
     ),
     "oracle": Entry(

@@ -310,7 +310,7 @@ def _look(stage_one: StageOne, config: EmbedConfig, image: Image, roi: Roi) -> _
         covered / encoder.side,
         [
             Geometry.of(roi, encoder, mode=config.focus, view_name=name, fit=config.fit)
-            for name in config.views
+            for name, _ in embedding.renditions(config, "")
         ],
     )
 

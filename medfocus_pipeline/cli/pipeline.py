@@ -124,7 +124,10 @@ def embed_command(
         typer.Option(help="squeeze, pad or crop: how an image becomes the encoder's square."),
     ] = None,
     views: Annotated[
-        str | None, typer.Option(help="identity,hflip,centre_crop: one or more.")
+        str | None,
+        typer.Option(
+            help="identity,hflip,centre_crop: one or more; trivial_augment,medical beside them."
+        ),
     ] = None,
     set_: Assignments = None,
     device: DeviceName = "auto",
@@ -221,6 +224,7 @@ Examples:
   medfocus adapt phantom-pneumonia --profile offline
   medfocus adapt pneumonia --source kermany --target rsna,covid
   medfocus adapt pneumonia --source others,rsna+kermany --methods source,coral,oracle
+  medfocus adapt pneumonia --augment medical --methods dann,dann+augmentation
   medfocus adapt mine.yaml --seeds 10 --set fraction=50""",
 )
 def adapt_command(
@@ -236,6 +240,12 @@ def adapt_command(
     target: Annotated[str | None, typer.Option(help="Domains. [default: every one]")] = None,
     methods: Annotated[str | None, typer.Option(help="Some methods only, by name.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds.")] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="trivial_augment,medical: one or both; embeds such views for dann+augmentation."
+        ),
+    ] = None,
     set_: Assignments = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = None,
@@ -257,7 +267,9 @@ def adapt_command(
     options = {"methods": None if names is None else [named(name) for name in names]}
     adapt.run(
         study,
-        changed(AdaptConfig(), {**options, "seeds": seeds}, set_),
+        changed(
+            AdaptConfig(), {**options, "seeds": seeds, "augment": comma_separated(augment)}, set_
+        ),
         cache=cache_,
         profile=profile,
         sources=comma_separated(source),

@@ -60,7 +60,12 @@ def run(
         done.transfers,
         runs=results.read(study.results_folder, "adaptation"),
         predictions=results.read(study.results_folder, "predictions"),
-        notes=[*_read_so(config), *left_out(study), *_shared(study, done)],
+        notes=[
+            *_read_so(config),
+            *left_out(study),
+            *_shared(study, done),
+            *_without_views(study, config, done),
+        ],
     )
     show(matrix)
     page, *_ = write_matrix(matrix, study.folder / "report")
@@ -109,6 +114,18 @@ def _shared(study: Study, done: Adapted) -> list[str]:
             "not tested."
         )
     return notes
+
+
+def _without_views(study: Study, config: AdaptConfig, done: Adapted) -> list[str]:
+    """Methods that have no row for want of augmented views, and how to get it."""
+    fitted = {one.method.name for one in done.transfers}
+    return [
+        f"{method.name} is left out: the domains have no augmented views. To embed some and fit "
+        f"it, with an encoder of images: make adapt STUDY={study.name} "
+        "AUGMENT=trivial_augment,medical"
+        for method in config.methods
+        if method.name not in fitted
+    ]
 
 
 def _read_so(config: AdaptConfig) -> list[str]:

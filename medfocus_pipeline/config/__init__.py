@@ -10,9 +10,12 @@ from medfocus_pipeline.config.adaptation import (
     CdanConfig,
     CoralConfig,
     DannConfig,
+    LabelShiftConfig,
     OracleConfig,
     SourceConfig,
+    SourceContrastiveConfig,
     SourceMlpConfig,
+    SourceSupConConfig,
     SubspaceConfig,
 )
 from medfocus_pipeline.config.base import (
@@ -23,12 +26,14 @@ from medfocus_pipeline.config.base import (
 from medfocus_pipeline.config.heads import (
     ClipAdapterConfig,
     CoCoOpConfig,
+    ContrastiveConfig,
     CoOpConfig,
     FusionConfig,
     HeadConfig,
     LinearConfig,
     LpPlusPlusConfig,
     MlpConfig,
+    SupConConfig,
     TipAdapterConfig,
     TipAdapterFConfig,
     ZeroShotConfig,
@@ -45,6 +50,7 @@ from medfocus_pipeline.config.probe import (
     ProbeRow,
 )
 from medfocus_pipeline.config.stage_one import (
+    FIXED_VIEWS,
     ClipConfig,
     EfficientNetLiteConfig,
     EmbedConfig,
@@ -68,6 +74,7 @@ from medfocus_pipeline.config.stage_one import (
 )
 
 __all__ = [
+    "FIXED_VIEWS",
     "AdaptConfig",
     "AdaptationConfig",
     "AugmentedDannConfig",
@@ -76,6 +83,7 @@ __all__ = [
     "ClipConfig",
     "CoCoOpConfig",
     "CoOpConfig",
+    "ContrastiveConfig",
     "CoralConfig",
     "DannConfig",
     "EfficientNetLiteConfig",
@@ -87,6 +95,7 @@ __all__ = [
     "FusionConfig",
     "HeadConfig",
     "HeadPluginConfig",
+    "LabelShiftConfig",
     "LinearConfig",
     "LiteClipConfig",
     "LpPlusPlusConfig",
@@ -109,8 +118,11 @@ __all__ = [
     "SegmenterConfig",
     "SegmenterPluginConfig",
     "SourceConfig",
+    "SourceContrastiveConfig",
     "SourceMlpConfig",
+    "SourceSupConConfig",
     "SubspaceConfig",
+    "SupConConfig",
     "ThresholdConfig",
     "TimmConfig",
     "TipAdapterConfig",

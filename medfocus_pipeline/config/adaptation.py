@@ -5,9 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medfocus_pipeline.config.base import Frozen
-from medfocus_pipeline.config.heads import LinearConfig, MlpConfig
+from medfocus_pipeline.config.heads import (
+    ContrastiveConfig,
+    LinearConfig,
+    MlpConfig,
+    SupConConfig,
+)
 from medfocus_pipeline.config.probe import FeatureParts
-from medfocus_pipeline.types import FeaturePart
+from medfocus_pipeline.types import Augmentation, FeaturePart
 
 
 class SourceConfig(Frozen):
@@ -29,6 +34,27 @@ class SourceMlpConfig(Frozen):
 
     name: Literal["mlp"] = "mlp"
     head: MlpConfig = MlpConfig()
+
+
+class SourceContrastiveConfig(Frozen):
+    """A projection learned from pairs of the source's images, nothing adapted."""
+
+    name: Literal["contrastive"] = "contrastive"
+    head: ContrastiveConfig = ContrastiveConfig()
+
+
+class SourceSupConConfig(Frozen):
+    """The same with the supervised contrastive loss."""
+
+    name: Literal["supcon"] = "supcon"
+    head: SupConConfig = SupConConfig()
+
+
+class LabelShiftConfig(Frozen):
+    """Source-only for the target's class shares, estimated by EM (Saerens et al. 2002)."""
+
+    name: Literal["label-shift"] = "label-shift"
+    head: LinearConfig = LinearConfig()
 
 
 class _Adversarial(Frozen):
@@ -104,11 +130,14 @@ AdaptationConfig = Annotated[
     SourceConfig
     | OracleConfig
     | SourceMlpConfig
+    | SourceContrastiveConfig
+    | SourceSupConConfig
     | DannConfig
     | AugmentedDannConfig
     | CdanConfig
     | CoralConfig
-    | SubspaceConfig,
+    | SubspaceConfig
+    | LabelShiftConfig,
     Field(discriminator="name"),
 ]
 
@@ -121,17 +150,23 @@ class AdaptConfig(Frozen):
         seeds: number of seeds, 0 .. seeds - 1.
         fraction: percent of the source's training images that a seed draws.
         focus: the parts of the features, such as ``original`` or ``original.levels``.
+        augment: augmented views to embed for the methods that learn from them; none is what the
+            domains were embedded with.
+        copies: how often each of these is drawn.
     """
 
     methods: tuple[AdaptationConfig, ...] = Field(
         default=(
             SourceConfig(),
             SourceMlpConfig(),
+            SourceContrastiveConfig(),
+            SourceSupConConfig(),
             DannConfig(),
             AugmentedDannConfig(),
             CdanConfig(),
             CoralConfig(),
             SubspaceConfig(),
+            LabelShiftConfig(),
             OracleConfig(),
         ),
         min_length=1,
@@ -139,3 +174,5 @@ class AdaptConfig(Frozen):
     seeds: int = Field(default=5, ge=1, le=1_000)
     fraction: float = Field(default=80.0, gt=0, le=100)
     focus: FeatureParts = (FeaturePart("original"),)
+    augment: tuple[Augmentation, ...] = ()
+    copies: int = Field(default=4, ge=1, le=100)

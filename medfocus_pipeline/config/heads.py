@@ -225,6 +225,38 @@ class MlpConfig(Frozen):
     batch_size: int = Field(default=128, ge=1, le=65_536)
 
 
+class ContrastiveConfig(Frozen):
+    """A projection trained on pairs (Hadsell et al. 2006), then logistic regression on it.
+
+    Attributes:
+        network: its hidden layers, and how long they train; an epoch shows each view once.
+        width: of the projection, which has unit length.
+        margin: distance beyond which two classes are far enough from each other.
+        classifier: its C is not chosen, unless there are several.
+    """
+
+    name: Literal["contrastive"] = "contrastive"
+    network: MlpConfig = MlpConfig()
+    width: Width = 64
+    margin: float = Field(default=1.0, gt=0, le=2)
+    classifier: LinearConfig = LinearConfig(c_grid=(1.0,), default_c=1.0)
+
+
+class SupConConfig(Frozen):
+    """The same with the supervised contrastive loss (Khosla et al. 2020).
+
+    Attributes:
+        network, width, classifier: see `ContrastiveConfig`.
+        temperature: of the loss, the paper's is 0.1.
+    """
+
+    name: Literal["supcon"] = "supcon"
+    network: MlpConfig = MlpConfig()
+    width: Width = 64
+    temperature: float = Field(default=0.1, gt=0)
+    classifier: LinearConfig = LinearConfig(c_grid=(1.0,), default_c=1.0)
+
+
 _OwnHead = Annotated[
     LinearConfig
     | FusionConfig
@@ -235,7 +267,9 @@ _OwnHead = Annotated[
     | TipAdapterFConfig
     | ClipAdapterConfig
     | LpPlusPlusConfig
-    | MlpConfig,
+    | MlpConfig
+    | ContrastiveConfig
+    | SupConConfig,
     Field(discriminator="name"),
 ]
 HeadConfig = Annotated[

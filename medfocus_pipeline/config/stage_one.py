@@ -1,7 +1,7 @@
 """Stage one: segmenters and masks, encoders and embeddings."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, Tag
 
@@ -13,7 +13,15 @@ from medfocus_pipeline.config.plugin import (
     SegmenterPluginConfig,
     own_or_plugin,
 )
-from medfocus_pipeline.types import Fit, FocusMode, Precision, RoiRule, View
+from medfocus_pipeline.types import (
+    Augmentation,
+    Fit,
+    FocusMode,
+    Precision,
+    Rendition,
+    RoiRule,
+    View,
+)
 
 Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large", "medsam2"]
 
@@ -334,6 +342,9 @@ EncoderConfig = Annotated[
 ]
 
 
+FIXED_VIEWS: tuple[View, ...] = ("identity", "hflip", "centre_crop")
+
+
 class EmbedConfig(Frozen):
     """Stage one, second half: one embedding store (encoder x ROI rule x focus mode).
 
@@ -343,7 +354,9 @@ class EmbedConfig(Frozen):
             over the ROI. The other focus modes need the ROI anyway.
         fit: how a picture becomes the square that the encoder takes; `crop` is the model's
             published way, which may cut the region off.
-        views: fixed renditions of each focused image, embedded one by one.
+        views: renditions of each focused image, embedded one by one; an augmentation is drawn
+            anew as often as it is named.
+        augmentation_seed: what augmentations are drawn from, with the image's pixels.
     """
 
     encoder: EncoderConfig = ClipConfig()
@@ -351,4 +364,10 @@ class EmbedConfig(Frozen):
     focus: FocusMode = "segmented"
     roi_parts: bool = False
     fit: Fit = "squeeze"
-    views: tuple[View, ...] = Field(default=("identity", "hflip", "centre_crop"), min_length=1)
+    views: tuple[Rendition, ...] = Field(default=FIXED_VIEWS, min_length=1)
+    augmentation_seed: int = Field(default=0, ge=0)
+
+    @property
+    def augmented(self) -> bool:
+        """Whether any view is drawn."""
+        return any(name in get_args(Augmentation) for name in self.views)

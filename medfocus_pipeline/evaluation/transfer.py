@@ -41,7 +41,8 @@ class DomainTable:
         domains: ``(n,) int64``, index into `names`.
         synthetic: ``(n,) bool``, images that somebody made: they train as a source only.
         plain: number of views that are not augmented; the others stand behind them.
-        keys: of each domain's embedding stores, those of the augmented views last.
+        keys: of each domain's embedding stores.
+        augmented_keys: those of the augmented views; empty if there are none.
     """
 
     table: FeatureTable
@@ -50,6 +51,7 @@ class DomainTable:
     synthetic: NDArray[np.bool_]
     plain: int
     keys: tuple[tuple[str, ...], ...]
+    augmented_keys: tuple[tuple[str, ...], ...] = ()
 
     def train(self, names: Sequence[str]) -> IntArray:
         """Rows of the training images of some domains."""
@@ -153,10 +155,11 @@ def _transfer(
     subsets = tuple(one["fraction", config.fraction] for one in drawn)
     subset_keys = tuple(known.part(subset).key for subset in subsets)
     involved = [*names, data.names.index(target)]
+    stores = [data.keys] if views == data.plain else [data.keys, data.augmented_keys]
     common = {
         "version": VERSION,
         "method": method.model_dump(mode="json"),
-        "embeddings": [data.keys[place] for place in involved],
+        "embeddings": [keys[place] for keys in stores for place in involved],
         "views": views,
         "source": [known.key, digest([sources, domains.tolist()])],
         # Without labels: no label of the target's training images is in the key, or in the fit.

@@ -7,6 +7,7 @@ from medfocus_pipeline import plugins
 from medfocus_pipeline.config import (
     ClipAdapterConfig,
     CoCoOpConfig,
+    ContrastiveConfig,
     CoOpConfig,
     Frozen,
     FusionConfig,
@@ -15,12 +16,14 @@ from medfocus_pipeline.config import (
     LinearConfig,
     LpPlusPlusConfig,
     MlpConfig,
+    SupConConfig,
     TipAdapterConfig,
     TipAdapterFConfig,
     ZeroShotConfig,
 )
 from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead
 from medfocus_pipeline.heads.cocoop import CoCoOpHead
+from medfocus_pipeline.heads.contrastive import ContrastiveHead
 from medfocus_pipeline.heads.coop import CoOpHead
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.linear import LinearHead
@@ -88,6 +91,20 @@ HEADS: dict[type[Frozen], Entry] = {
         LpPlusPlusHead, "texts", True, "linear probe blended with texts", "Huang et al. 2024"
     ),
     MlpConfig: Entry(MlpHead, "nothing", True, "three fully connected layers", "a baseline"),
+    ContrastiveConfig: Entry(
+        ContrastiveHead,
+        "nothing",
+        True,
+        "projection learned from pairs, then logistic regression",
+        "Hadsell et al. 2006",
+    ),
+    SupConConfig: Entry(
+        ContrastiveHead,
+        "nothing",
+        True,
+        "the same with the supervised contrastive loss",
+        "Khosla et al. 2020",
+    ),
 }
 """By the type of their configuration."""
 

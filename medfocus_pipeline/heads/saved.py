@@ -16,6 +16,7 @@ from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.heads.clip_adapter import FittedClipAdapter
 from medfocus_pipeline.heads.cocoop import FittedCoCoOp
+from medfocus_pipeline.heads.contrastive import FittedContrastive
 from medfocus_pipeline.heads.coop import FittedCoOp
 from medfocus_pipeline.heads.fusion import FittedFusion, Fusion
 from medfocus_pipeline.heads.linear import FittedLinear
@@ -166,6 +167,16 @@ def _read_mlp(arrays: Arrays, settings: JSON, _: PromptSource | None) -> FittedM
     return FittedMlp(Scaling(arrays["mean"], settings["deviation"]), layers)
 
 
+def _contrastive(head: FittedContrastive) -> tuple[Arrays, JSON]:
+    arrays, settings = _mlp(head.network)
+    return {**arrays, **_linear(head.classifier)[0]}, settings
+
+
+def _read_contrastive(arrays: Arrays, settings: JSON, _: PromptSource | None) -> FittedContrastive:
+    linear = FittedLinear(arrays["coef"], arrays["intercept"], settings["chosen"])
+    return FittedContrastive(_read_mlp(arrays, settings, None), linear)
+
+
 FORMS: dict[str, _Form] = {
     "zeroshot": _Form(
         FittedZeroShot,
@@ -198,5 +209,6 @@ FORMS: dict[str, _Form] = {
         ),
     ),
     "mlp": _Form(FittedMlp, _mlp, _read_mlp),
+    "contrastive": _Form(FittedContrastive, _contrastive, _read_contrastive),
 }
-"""By what was fitted; Tip-Adapter and Tip-Adapter-F end in the same."""
+"""By what was fitted; Tip-Adapter and Tip-Adapter-F end in the same, and so do the contrastive."""

@@ -3,13 +3,14 @@
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from medfocus_pipeline import plain_yaml
 from medfocus_pipeline.config import (
+    FIXED_VIEWS,
     ClipConfig,
     EmbedConfig,
     EncoderConfig,
@@ -19,7 +20,7 @@ from medfocus_pipeline.config import (
     problems,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
-from medfocus_pipeline.types import Fit, FocusMode, RoiRule, View
+from medfocus_pipeline.types import Augmentation, Fit, FocusMode, Rendition, RoiRule, View
 
 DEFAULT = "paper"
 
@@ -27,6 +28,7 @@ DEFAULT = "paper"
 class EmbedPlan(Frozen):
     """The embedding stores of a profile: one for each focus mode.
 
+    Augmented views have stores of their own, behind these: heads see the fixed views alone.
     Features of a file are of whole images, so that one store of one view is all there is.
 
     Attributes:
@@ -34,6 +36,9 @@ class EmbedPlan(Frozen):
         roi_parts: whether the focus `original`, too, is pooled over the ROI; None is where another
             focus mode needs the masks anyway.
         fit: see `EmbedConfig`.
+        views: fixed ones, at least one, and augmentations.
+        copies: how often each augmentation is drawn.
+        augmentation_seed: see `EmbedConfig`.
     """
 
     encoder: EncoderConfig = ClipConfig()
@@ -41,7 +46,9 @@ class EmbedPlan(Frozen):
     focus: tuple[FocusMode, ...] = Field(default=("original", "segmented"), min_length=1)
     roi_parts: bool | None = None
     fit: Fit = EmbedConfig().fit
-    views: tuple[View, ...] = Field(default=EmbedConfig().views, min_length=1)
+    views: tuple[Rendition, ...] = FIXED_VIEWS
+    copies: int = Field(default=4, ge=1, le=100)
+    augmentation_seed: int = EmbedConfig().augmentation_seed
 
     @model_validator(mode="before")
     @classmethod
@@ -52,27 +59,53 @@ class EmbedPlan(Frozen):
             return values
         return {**values, "focus": ("original",), "views": ("identity",), "roi_parts": False}
 
+    @field_validator("views")
+    @classmethod
+    def _one_is_fixed(cls, views: tuple[Rendition, ...]) -> tuple[Rendition, ...]:
+        if not set(views) & set(get_args(View)):
+            raise ValueError(f"expected at least one of {', '.join(get_args(View))}")
+        return views
+
     @property
     def needs_masks(self) -> bool:
         """Whether any store depends on the ROI."""
         return bool(self.roi_parts) or set(self.focus) != {"original"}
 
+    @property
+    def in_region(self) -> bool:
+        """Whether every store pools over the ROI."""
+        return self.needs_masks if self.roi_parts is None else self.roi_parts
+
+    @property
+    def fixed_views(self) -> tuple[View, ...]:
+        """Views that are not drawn."""
+        fixed = tuple(name for name in self.views if name in get_args(View))
+        return cast("tuple[View, ...]", fixed)
+
+    @property
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """Views that are drawn, each once."""
+        return tuple(name for name in get_args(Augmentation) if name in self.views)
+
     def configs(self, *, auto: RoiRule) -> list[EmbedConfig]:
-        """One configuration for each focus mode, in order.
+        """One configuration for each focus mode, in order, then those of the augmented views.
 
         Args:
             auto: the rule that `auto` stands for.
         """
-        roi = auto if self.roi == "auto" else self.roi
+        drawn = tuple(name for name in self.augmentations for _ in range(self.copies))
         return [
             EmbedConfig(
                 encoder=self.encoder,
-                roi=roi,
+                roi=auto if self.roi == "auto" else self.roi,
                 focus=focus,
-                roi_parts=self.needs_masks if self.roi_parts is None else self.roi_parts,
+                roi_parts=self.in_region,
                 fit=self.fit,
-                views=self.views,
+                views=views,
+                augmentation_seed=self.augmentation_seed,
             )
+            for views in (self.fixed_views, drawn)
+            if views
             for focus in dict.fromkeys(self.focus)
         ]
 

@@ -58,7 +58,11 @@ class Embeddings:
         return locate_stores(project.context, project.dataset, self.configs, download=download)
 
     def fill(
-        self, runtime: Runtime | None = None, *, progress: Progress | None = None
+        self,
+        runtime: Runtime | None = None,
+        *,
+        progress: Progress | None = None,
+        remember: bool = True,
     ) -> list[Filled]:
         """Embed what is missing, images and class prompts, as ``make embed`` does.
 
@@ -67,6 +71,7 @@ class Embeddings:
         Args:
             runtime: device, batch size and workers.
             progress: instead of the project's.
+            remember: the plan is what later commands of the data set begin from.
 
         Returns:
             What was computed, a line a store; empty if nothing was missing.
@@ -84,7 +89,8 @@ class Embeddings:
             )
         project, stores = self.project, self.locate()
         check_masks(project.context, stores)
-        project.context.remember(card=project.dataset.card_path, embed=self.plan)
+        if remember:
+            project.context.remember(card=project.dataset.card_path, embed=self.plan)
         if not any(place.incomplete for place in _own(stores)):
             return []
         project.need_images()

@@ -145,7 +145,7 @@ def pack(
         fit=embed.fit,
         parts=row.focus,
         familiar_parts=tuple(map(FeaturePart.parse, looks.keys.focus)),
-        views=embed.views,
+        views=found.plan.context.embed.fixed_views,
         encoder=anchored(embed.encoder),
         segmenter=_model(masks.store) if masked and masks else None,
         encoder_model=_model(found.plan.places[0].store),

@@ -190,6 +190,8 @@ def _locate_embeddings(
     masks: Located | None,
 ) -> Located:
     parts = [encoder_label(config.encoder), config.focus]
+    if config.augmented:
+        parts.append("augmented")
     if config.fit != EmbedConfig.model_fields["fit"].default:
         parts.append(config.fit)
     if embedding.needs_masks(config):

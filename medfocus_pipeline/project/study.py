@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.config import AdaptConfig, ProbeConfig, ProbeRow, Runtime
+from medfocus_pipeline.adaptation import METHODS
+from medfocus_pipeline.config import AdaptConfig, FeaturesConfig, ProbeConfig, ProbeRow, Runtime
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table
 from medfocus_pipeline.datasets.manifest import SYNTHETIC, Manifest
@@ -184,7 +185,10 @@ class Study:
             if embed.needs_masks and project.embeddings_of(embed).locate().masks:
                 done = project.masks.fill(runtime, progress=self.progress)
                 filled += [done] if done else []
-            filled += project.embeddings_of(embed).fill(runtime, progress=self.progress)
+            # Augmented views are the study's: other commands go on without them.
+            filled += project.embeddings_of(embed).fill(
+                runtime, progress=self.progress, remember=not embed.augmentations
+            )
         return filled
 
     def adapt(
@@ -264,7 +268,16 @@ class Study:
             StoreError: some embeddings are missing.
         """
         self._check_encoders()
-        tables = [_features(one, config) for one in self.domains]
+        joins = [_features(one, config) for one in self.domains]
+        tables, drawn = [one[0] for one in joins], [one[1] for one in joins if len(one) > 1]
+        features = np.concatenate([one.features for one in tables])
+        plain = features.shape[1]
+        if len(drawn) < len(tables) or len({one.features.shape[1] for one in drawn}) > 1:
+            drawn = []
+        else:
+            features = np.concatenate(
+                [features, np.concatenate([one.features for one in drawn])], axis=1
+            )
         manifest, files = (
             joined.manifest,
             list_files(joined.manifest, joined.split, joined.fingerprints),
@@ -279,7 +292,7 @@ class Study:
             paths=tuple(manifest.paths),
             labels=manifest.labels,
             classes=self.classes,
-            features=np.concatenate([one.features for one in tables]),
+            features=features,
             text=None,
             train=joined.split.train,
             test=test,
@@ -288,8 +301,8 @@ class Study:
         )
         made = np.array([split == SYNTHETIC for split in manifest.strings("split")], np.bool_)
         names = tuple(one.name for one in self.domains)
-        keys = tuple(one.keys.embed_keys for one in tables)
-        data = DomainTable(table, names, joined.domains, made, table.features.shape[1], keys)
+        keys, drawn_keys = (tuple(one.keys.embed_keys for one in some) for some in (tables, drawn))
+        data = DomainTable(table, names, joined.domains, made, plain, keys, drawn_keys)
         _check_tested(data)
         return data
 
@@ -316,16 +329,38 @@ def _embed(context: Context) -> EmbedPlan:
 
 
 def _embed_plan(project: Project, config: AdaptConfig) -> EmbedPlan:
-    """The project's own where it was embedded so; else of the focus modes of the study alone."""
+    """The project's own where it was embedded so; else of the focus modes of the study alone.
+
+    Augmented views are of these focus modes alone anyway, and only where a method takes them.
+
+    Raises:
+        ConfigError: augmented views are asked for of features of a file.
+    """
     own = _embed(project.context)
-    if not any(place.incomplete for place in project.embeddings_of(own).locate().embeddings):
-        return own
+    plan = own.model_copy(update={"views": own.fixed_views})
     needed = tuple(focus_modes(config.focus))
-    in_region = any(part.in_region for part in config.focus)
-    return own.model_copy(update={"focus": needed, "roi_parts": in_region or None})
+    if any(place.incomplete for place in project.embeddings_of(plan).locate().embeddings):
+        in_region = any(part.in_region for part in config.focus)
+        plan = plan.model_copy(update={"focus": needed, "roi_parts": in_region or None})
+    drawn = config.augment or own.augmentations
+    if not drawn or not any(METHODS[method.name].augmented for method in config.methods):
+        return plan
+    if isinstance(own.encoder, FeaturesConfig):
+        raise ConfigError(
+            f"The features of {project.name} are of a file, so there are no augmented views of "
+            "its images. Leave --augment out, or name an encoder: --profile offline"
+        )
+    changes = {
+        "focus": needed,
+        "roi_parts": plan.in_region,
+        "views": (*plan.fixed_views, *dict.fromkeys(drawn)),
+        "copies": config.copies if config.augment else own.copies,
+    }
+    return plan.model_copy(update=changes)
 
 
-def _features(domain: Domain, config: AdaptConfig) -> FeatureTable:
+def _features(domain: Domain, config: AdaptConfig) -> list[FeatureTable]:
+    """Of the fixed views, then of the augmented ones if there are any."""
     project = domain.project
     embed = _embed_plan(project, config)
     context = replace(
@@ -336,12 +371,16 @@ def _features(domain: Domain, config: AdaptConfig) -> FeatureTable:
     stores = project.embeddings_of(embed).locate()
     row = ProbeConfig(rows=(ProbeRow(focus=config.focus),), fractions=(100.0,), seeds=1)
     dataset = replace(project.dataset, manifest=domain.manifest)
-    [one] = plan(context, dataset, stores, domain.split, row)
-    if one.note:
-        raise ConfigError(f"The domain {domain.name}: {one.label} {one.note}.")
-    check_embedded(context, one.places)
-    filled = [place.store for place in one.places if place.store]
-    return join(domain.manifest, domain.split, filled, text=None, keys=one.keys)
+    found, modes = [], len(set(embed.focus))
+    for first in range(0, len(stores.embeddings), modes):
+        some = replace(stores, embeddings=stores.embeddings[first : first + modes])
+        [one] = plan(context, dataset, some, domain.split, row)
+        if one.note:
+            raise ConfigError(f"The domain {domain.name}: {one.label} {one.note}.")
+        check_embedded(context, one.places)
+        filled = [place.store for place in one.places if place.store]
+        found.append(join(domain.manifest, domain.split, filled, text=None, keys=one.keys))
+    return found
 
 
 def _check_distinct(card: StudyCard, contexts: Mapping[str, Context]) -> None:

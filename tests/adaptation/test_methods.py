@@ -10,9 +10,13 @@ from medfocus_pipeline.config import (
     AdaptConfig,
     AugmentedDannConfig,
     CdanConfig,
+    ContrastiveConfig,
     DannConfig,
     MlpConfig,
+    SourceContrastiveConfig,
     SourceMlpConfig,
+    SourceSupConConfig,
+    SupConConfig,
 )
 from medfocus_pipeline.errors import ConfigError, DataError
 from tests.adaptation.tasks import quarters, shifted
@@ -20,6 +24,8 @@ from tests.adaptation.tasks import quarters, shifted
 FEW_STEPS = MlpConfig(widths=(8, 4), epochs=2, least_steps=4)
 QUICK: dict[str, AdaptationConfig] = {
     "mlp": SourceMlpConfig(head=FEW_STEPS),
+    "contrastive": SourceContrastiveConfig(head=ContrastiveConfig(network=FEW_STEPS, width=4)),
+    "supcon": SourceSupConConfig(head=SupConConfig(network=FEW_STEPS, width=4)),
     "dann": DannConfig(network=FEW_STEPS),
     "dann+augmentation": AugmentedDannConfig(network=FEW_STEPS),
     "cdan": CdanConfig(network=FEW_STEPS),

@@ -7,14 +7,17 @@ import pytest
 
 from medfocus_pipeline.config import (
     ClipAdapterConfig,
+    ContrastiveConfig,
     LpPlusPlusConfig,
     MlpConfig,
+    SupConConfig,
     TipAdapterConfig,
     TipAdapterFConfig,
     ZeroShotConfig,
 )
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead
+from medfocus_pipeline.heads.contrastive import ContrastiveHead
 from medfocus_pipeline.heads.lp_plus_plus import LpPlusPlusHead
 from medfocus_pipeline.heads.mlp import MlpHead
 from medfocus_pipeline.heads.protocol import Head, ManyHead
@@ -23,6 +26,7 @@ from medfocus_pipeline.heads.zeroshot import ZeroShotHead
 from tests.heads.sets import accuracy, clip_like, made_up, separable, take
 
 GRID = {"alphas": (0.1, 1.0, 10.0), "betas": (1.0, 5.5)}
+NETWORK = MlpConfig(widths=(16, 8), batch_size=16, epochs=20, least_steps=60, learning_rate=0.01)
 HEADS: dict[str, Head] = {
     "zeroshot": ZeroShotHead(ZeroShotConfig()),
     "tip_adapter": TipAdapterHead(TipAdapterConfig(**GRID)),
@@ -31,13 +35,14 @@ HEADS: dict[str, Head] = {
         ClipAdapterConfig(batch_size=16, epochs=(30, 30, 30), learning_rate=0.1, ratio=0.5)
     ),
     "lp_plus_plus": LpPlusPlusHead(LpPlusPlusConfig(iterations=60)),
-    "mlp": MlpHead(
-        MlpConfig(widths=(16, 8), batch_size=16, epochs=20, least_steps=60, learning_rate=0.01)
-    ),
+    "mlp": MlpHead(NETWORK),
+    "contrastive": ContrastiveHead(ContrastiveConfig(network=NETWORK, width=8)),
+    "supcon": ContrastiveHead(SupConConfig(network=NETWORK, width=8)),
 }
 LEARNING = {name: head for name, head in HEADS.items() if name != "zeroshot"}
 MANY = {name: head for name, head in HEADS.items() if isinstance(head, ManyHead)}
-READS_TEXT = {name: head for name, head in HEADS.items() if name != "mlp"}
+IMAGES_ALONE = ("mlp", "contrastive", "supcon")
+READS_TEXT = {name: head for name, head in HEADS.items() if name not in IMAGES_ALONE}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -129,7 +134,9 @@ def test_joined_focus_modes_meet_the_texts_in_each_part(name: str) -> None:
 
 
 def test_heads_that_train_train_side_by_side() -> None:
-    assert sorted(MANY) == ["clip_adapter", "lp_plus_plus", "mlp", "tip_adapter_f"]
+    assert sorted(MANY) == [
+        *("clip_adapter", "contrastive", "lp_plus_plus", "mlp", "supcon", "tip_adapter_f")
+    ]
 
 
 @pytest.mark.parametrize("name", MANY)

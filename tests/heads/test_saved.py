@@ -8,12 +8,14 @@ from safetensors.numpy import save as write_tensors
 from medfocus_pipeline.config import (
     ClipAdapterConfig,
     CoCoOpConfig,
+    ContrastiveConfig,
     CoOpConfig,
     FusionConfig,
     HeadConfig,
     LinearConfig,
     LpPlusPlusConfig,
     MlpConfig,
+    SupConConfig,
     TipAdapterConfig,
     TipAdapterFConfig,
     ZeroShotConfig,
@@ -35,6 +37,8 @@ PLAIN = (
     ClipAdapterConfig(epochs=(2, 2, 2)),
     LpPlusPlusConfig(iterations=5),
     MlpConfig(epochs=2),
+    ContrastiveConfig(network=MlpConfig(epochs=2)),
+    SupConConfig(network=MlpConfig(epochs=2)),
 )
 
 

@@ -228,3 +228,32 @@ def test_domains_of_other_encoders_are_refused_by_name(
     answer = medfocus("adapt", hospitals / "mine.yaml", "--methods", "source", *FAST)
     assert answer.code == 2
     assert "The domain south is embedded with" in answer.err
+
+
+def test_methods_of_augmented_views_get_them_or_say_what_to_type(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    root = write_hospitals(tmp_path / "data")
+    text = (root / "images.csv").read_text().splitlines()
+    few = [line for line in text[1:] if re.match(r"(north|south)/[2-5]?[0-5]\.png", line)]
+    (root / "images.csv").write_text("\n".join([text[0], *few]) + "\n")
+    (root / "mine.yaml").write_text(re.sub("  west:.*", "", STUDY))
+    (root / "small.yaml").write_text(
+        "embed: { encoder: { name: efficientnet-lite0 }, focus: [original], views: [identity] }"
+    )
+    study = ("adapt", root / "mine.yaml", "--profile", root / "small.yaml", *FAST)
+    study += ("--source", "north", "--target", "south", *quick("source", "dann+augmentation"))
+    without = medfocus(*study)
+    assert without.code == 0, without.err
+    assert "dann+augmentation is left out" in without.out
+    assert "AUGMENT=trivial_augment,medical" in " ".join(without.out.split())
+    answer = medfocus(*study, "--augment", "medical", "--set", "copies=2")
+    assert answer.code == 0, answer.err
+    assert "left out: the domains" not in answer.out
+    # Source-only has its results already: augmented views are not in what it was fitted on.
+    assert "adapt: 2 runs fitted" in answer.out
+    [store] = Path("cache/hospitals/embeddings").glob("*augmented*")
+    config = json.loads((store / "store.json").read_text())["recipe"]["config"]
+    assert config["views"] == ["medical", "medical"]
+    again = medfocus(*study, "--augment", "medical", "--set", "copies=2")
+    assert "all 4 runs are done, nothing to do" in again.out

@@ -41,7 +41,8 @@ def embedding_maps(
         "between its groups mean nothing)."
     )
     found = []
-    places = dict(zip(dict.fromkeys(context.embed.focus), stores.embeddings, strict=True))
+    modes_of_all = dict.fromkeys(context.embed.focus)
+    places = dict(zip(modes_of_all, stores.embeddings[: len(modes_of_all)], strict=True))
     modes = _shown(list(places))
     with bar("laying out embeddings", len(modes)) as advance:
         for mode in modes:
