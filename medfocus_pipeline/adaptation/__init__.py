@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from medfocus_pipeline.adaptation.adversarial import Adversarial
-from medfocus_pipeline.adaptation.alignment import Coral, Subspace
+from medfocus_pipeline.adaptation.alignment import Coral, Standardised, Subspace
 from medfocus_pipeline.adaptation.alone import Alone
 from medfocus_pipeline.adaptation.label_shift import LabelShift
 from medfocus_pipeline.adaptation.protocol import Adapted, Method, Task
@@ -21,6 +21,7 @@ from medfocus_pipeline.config import (
     SourceContrastiveConfig,
     SourceMlpConfig,
     SourceSupConConfig,
+    StandardisedConfig,
     SubspaceConfig,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
@@ -101,6 +102,13 @@ METHODS: Mapping[str, Entry] = {
         "hidden features and classes from which the domain cannot be told",
         "Long et al. 2018",
         seeded=True,
+    ),
+    "standardised": Entry(
+        StandardisedConfig,
+        Standardised,
+        "source-only, each domain standardised by itself",
+        "a baseline",
+        seeded=False,
     ),
     "coral": Entry(
         CoralConfig,

@@ -17,14 +17,14 @@ target's, X_t: the source becomes S X_s X_s^T X_t, the target T X_t. p is chosen
 cross-validation on the source's labels, as there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from medfocus_pipeline.adaptation.alone import generators
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
-from medfocus_pipeline.config import CoralConfig, SubspaceConfig
+from medfocus_pipeline.config import CoralConfig, LinearConfig, StandardisedConfig, SubspaceConfig
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.linear import (
@@ -64,6 +64,17 @@ Run = tuple[Aligned, FittedLinear, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
+class Standardised:
+    """Each domain by its own mean and deviations, and no more: what the others here begin with."""
+
+    config: StandardisedConfig
+
+    def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
+        """One logistic regression a seed."""
+        return regressions(task, subsets, seeds, self.config.head, lambda domains, _: domains)
+
+
+@dataclass(frozen=True, slots=True)
 class Coral:
     """Correlation alignment; see the module."""
 
@@ -71,18 +82,11 @@ class Coral:
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One closed form and one logistic regression a seed."""
-        check(task)
-        found = []
-        for rows, rng in zip(subsets, generators(seeds), strict=True):
-            train = task.train(rows)
-            check_train(train)
-            with single_threaded():
-                aligned = recoloured(
-                    standardised(task, rows), task.domains[rows], added=self.config.added
-                )
-            fitted = LinearHead(self.config.head).fit(replace(train, features=aligned.source), rng)
-            found.append((aligned, fitted, {"C": fitted.chosen["C"]}))
-        return together(found)
+
+        def align(domains: Aligned, rows: IntArray) -> Aligned:
+            return recoloured(domains, task.domains[rows], added=self.config.added)
+
+        return regressions(task, subsets, seeds, self.config.head, align)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,32 @@ class Subspace:
             losses.append(held_out_loss(space.rows, told.labels, splits, c=c) if splits else 0)
             runs.append((aligned, fit_rows(space, told, c=c), {"C": c, "width": width}))
         return runs[int(np.argmin(losses))]
+
+
+def regressions(
+    task: Task,
+    subsets: Sequence[IntArray],
+    seeds: Sequence[int],
+    head: LinearConfig,
+    align: Callable[[Aligned, IntArray], Aligned],
+) -> Adapted:
+    """A logistic regression a seed on domains that are standardised, then aligned.
+
+    Args:
+        task, subsets, seeds: as a method gets them.
+        head: the regression.
+        align: of the domains and the rows of the source that they hold.
+    """
+    check(task)
+    found = []
+    for rows, rng in zip(subsets, generators(seeds), strict=True):
+        train = task.train(rows)
+        check_train(train)
+        with single_threaded():
+            aligned = align(standardised(task, rows), rows)
+        fitted = LinearHead(head).fit(replace(train, features=aligned.source), rng)
+        found.append((aligned, fitted, {"C": fitted.chosen["C"]}))
+    return together(found)
 
 
 def together(found: Sequence[Run]) -> Adapted:

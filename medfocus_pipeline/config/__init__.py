@@ -16,6 +16,7 @@ from medfocus_pipeline.config.adaptation import (
     SourceContrastiveConfig,
     SourceMlpConfig,
     SourceSupConConfig,
+    StandardisedConfig,
     SubspaceConfig,
 )
 from medfocus_pipeline.config.base import (
@@ -121,6 +122,7 @@ __all__ = [
     "SourceContrastiveConfig",
     "SourceMlpConfig",
     "SourceSupConConfig",
+    "StandardisedConfig",
     "SubspaceConfig",
     "SupConConfig",
     "ThresholdConfig",

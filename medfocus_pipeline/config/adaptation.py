@@ -100,6 +100,13 @@ SCALED = LinearConfig(c_grid=(0.0001, 0.001, 0.01, 0.1, 1.0, 10.0), default_c=0.
 """Of features whose dimensions have a variance of 1, hence the small values of C."""
 
 
+class StandardisedConfig(Frozen):
+    """Source-only, each domain standardised by itself: what of an alignment that already gives."""
+
+    name: Literal["standardised"] = "standardised"
+    head: LinearConfig = SCALED
+
+
 class CoralConfig(Frozen):
     """CORAL (Sun et al. 2016): the source with the target's covariance.
 
@@ -135,6 +142,7 @@ AdaptationConfig = Annotated[
     | DannConfig
     | AugmentedDannConfig
     | CdanConfig
+    | StandardisedConfig
     | CoralConfig
     | SubspaceConfig
     | LabelShiftConfig,
@@ -164,6 +172,7 @@ class AdaptConfig(Frozen):
             DannConfig(),
             AugmentedDannConfig(),
             CdanConfig(),
+            StandardisedConfig(),
             CoralConfig(),
             SubspaceConfig(),
             LabelShiftConfig(),
