@@ -64,7 +64,13 @@ def reproduce_command(
     raise typer.Exit(code)
 
 
-@app.command("audit", epilog="Example: medfocus audit brain --strict")
+@app.command(
+    "audit",
+    epilog="""\b
+Examples:
+  medfocus audit brain --strict
+  medfocus audit pneumonia        (a study: across its domains too)""",
+)
 def audit_command(
     dataset: DatasetName = None,
     data: DataFolder = None,
@@ -86,10 +92,16 @@ def audit_command(
 ) -> None:
     """Look for duplicates, across the split and across labels, and count what there is."""
     from medfocus_pipeline.commands import audit
+    from medfocus_pipeline.commands.progress import bar
     from medfocus_pipeline.datasets.audit import AuditConfig
+    from medfocus_pipeline.datasets.study import names_study
+    from medfocus_pipeline.project.study import Study
 
-    context = open_(dataset, data, cache_, profile)
     config = validated(AuditConfig, {"distance": distance, "cosine": cosine})
+    if dataset is not None and names_study(dataset):
+        study = Study.open(dataset, profile=profile, cache=cache_, progress=bar)
+        raise typer.Exit(audit.run_study(study, config, strict=strict, as_json=as_json))
+    context = open_(dataset, data, cache_, profile)
     raise typer.Exit(audit.run(context, config, strict=strict, as_json=as_json))
 
 

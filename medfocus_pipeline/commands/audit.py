@@ -30,6 +30,7 @@ from medfocus_pipeline.project.fingerprints import known_fingerprints
 from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import locate_stores
+from medfocus_pipeline.project.study import Study
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.sealed import present, read_json, read_table, write_json, write_table
 from medfocus_pipeline.types import JSON, FloatArray
@@ -87,6 +88,26 @@ def run(context: Context, config: AuditConfig, *, strict: bool, as_json: bool = 
         say(unknown)
     say_problems(dataset.problems)
     say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
+    return int(strict and bool(found.leaked or found.patients))
+
+
+def run_study(study: Study, config: AuditConfig, *, strict: bool, as_json: bool = False) -> int:
+    """Compare all images of all domains of a study; what is written is the study's.
+
+    Returns:
+        1 if `strict` and the sides share bytes, pixels or a patient, else 0.
+
+    Raises:
+        StoreError: the disk is full.
+    """
+    found, pairs = study.audit(study.joined(), config)
+    write(study.folder, Measured(study.domains[0].project.dataset, found, pairs, "", []))
+    if as_json:
+        say_json(summary(found, pairs))
+    _print(found, pairs)
+    say("embedding: not compared between domains")
+    _print_rest(found)
+    say(f"pairs: {study.folder / PAIRS}, counts: {study.folder / COUNTS}")
     return int(strict and bool(found.leaked or found.patients))
 
 

@@ -26,6 +26,7 @@ from medfocus_pipeline.errors import (
     StoreError,
     did_you_mean,
 )
+from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.processes import remove_left_over
 from medfocus_pipeline.files import leftovers
 from medfocus_pipeline.project.settings import open_context
@@ -44,9 +45,10 @@ def list_command(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the stores of one data set, or of all."""
+    """List the stores of one data set, or of all, and the results of studies."""
     del data  # every command takes it; what is cached does not depend on it
-    rows = [row for name in _names(dataset, cache_) for row in _listed(name, cache_, profile)]
+    names = _names(dataset, cache_, studies=True)
+    rows = [row for name in names for row in _listed(name, cache_, profile)]
     if as_json:
         say_json(rows)
         return
@@ -60,6 +62,11 @@ def list_command(
 
 
 def _listed(name: str, cache: Path, profile: str | None) -> Iterator[JSON]:
+    if name in catalog.studies(cache):
+        folder = cache / name / "results"
+        facts = {"dataset": name, "stage": "adapt", "store": folder.name}
+        yield {**facts, "rows": _runs(folder), "bytes": catalog.size_of(folder), "in_use": "yes"}
+        return
     used = _keys_in_use(name, cache, profile)
     for path in catalog.store_folders(cache / name):
         rows, use = _rows_and_use(path, used)
@@ -77,6 +84,14 @@ def _rows_and_use(path: Path, used: set[str]) -> tuple[int | None, str]:
     return len(store.index().done), "yes" if store.key in used else "no"
 
 
+def _runs(folder: Path) -> int | None:
+    """Of a study; None where its results are damaged."""
+    try:
+        return len(results.read(folder, "adaptation"))
+    except StoreError:
+        return None
+
+
 @app.command("verify", epilog="Example: medfocus cache verify brain --repair")
 def verify_command(
     dataset: DatasetName = None,
@@ -90,7 +105,7 @@ def verify_command(
     """Read every file and compare it with its seal; exit with 1 if one is wrong."""
     del data, profile  # every command takes them; the stores are all in the cache
     wrong = 0
-    for name in _names(dataset, cache_):
+    for name in _names(dataset, cache_, studies=True):
         wrong += verify(cache_ / name, repair=repair)
     say("everything is as it was written" if not wrong else f"{wrong} problems")
     if wrong:
@@ -150,8 +165,8 @@ def _keys_in_use(name: str, cache: Path, profile: str | None) -> set[str]:
         return {store.key for some in stores for store in some}
 
 
-def _names(dataset: str | None, cache: Path) -> Iterator[str]:
-    names = catalog.datasets(cache)
+def _names(dataset: str | None, cache: Path, *, studies: bool = False) -> Iterator[str]:
+    names = catalog.datasets(cache) + (catalog.studies(cache) if studies else [])
     if dataset is not None and dataset not in names:
         known = ", ".join(names) or "none"
         near = did_you_mean(dataset, names)

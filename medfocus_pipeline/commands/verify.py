@@ -58,9 +58,10 @@ def _files(folder: Path) -> Iterator[tuple[Path, Check, str]]:
     """Every sealed file beside the stores, how it is checked, and what makes it again."""
     path = folder / _MANIFEST
     yield path, partial(manifests.read, path), "medfocus scan"
+    place = folder / "results"
+    again = "medfocus adapt" if present(place / "adaptation.parquet") else "medfocus probe"
     for name in results.FILES:
-        place = folder / "results"
-        yield place / f"{name}.parquet", partial(results.read, place, name), "medfocus probe"
+        yield place / f"{name}.parquet", partial(results.read, place, name), again
     path = folder / "fingerprints.parquet"
     yield path, partial(check_fingerprints, path), "medfocus audit"
     path = folder / SETTINGS

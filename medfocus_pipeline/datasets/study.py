@@ -137,6 +137,13 @@ def find_study(name: str) -> tuple[str, Path, StudyCard]:
     return name, path, card
 
 
+def names_study(name: str) -> bool:
+    """Whether a name, or a file, is a study's."""
+    if name.endswith((".yaml", ".yml")):
+        return True
+    return name in known_studies()
+
+
 def known_studies() -> list[str]:
     """Names of the studies in ``data/`` and of those that come with MedFocus, sorted."""
     paths = (path for folder in _folders() for path in folder.glob("*.yaml"))

@@ -34,6 +34,12 @@ def datasets(cache: Path) -> list[str]:
     return sorted(path.parent.name for path in cache.glob("*/manifest.parquet"))
 
 
+def studies(cache: Path) -> list[str]:
+    """Names of the studies whose results a cache holds; their embeddings are the data sets'."""
+    found = {path.parent.parent.name for path in cache.glob("*/results/adaptation.parquet")}
+    return sorted(found - set(datasets(cache)))
+
+
 def store_folders(dataset: Path, *, stages: Iterable[str] = STAGES) -> Iterator[Path]:
     """Folders of a data set's stores, in stage and name order, usable or not."""
     for stage in stages:

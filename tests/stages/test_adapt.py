@@ -130,6 +130,25 @@ def test_the_matrix_is_printed_written_and_not_fitted_again(
     assert [(row["first_path"], row["second_path"]) for row in shared] == [
         ("north/north/1.png", f"west/west/{2 * TRAIN + 1}.png")
     ]
+    told = medfocus("cache", "ls", "--json")
+    rows = [row for row in json.loads(told.out) if row["dataset"] == "mine"]
+    assert [(row["stage"], row["rows"]) for row in rows] == [("adapt", 30)]
+    assert medfocus("cache", "verify").code == 0
+    place = Path("cache/mine/results/adaptation.parquet")
+    place.write_bytes(bytes([place.read_bytes()[0] ^ 1]) + place.read_bytes()[1:])
+    damaged = medfocus("cache", "verify", "mine")
+    assert damaged.code == 1
+    assert "Run: medfocus adapt" in " ".join((damaged.out + damaged.err).split())
+
+
+def test_a_study_is_audited_alone_across_its_domains(medfocus: Medfocus, hospitals: Path) -> None:
+    answer = medfocus("audit", hospitals / "mine.yaml", "--json", "--strict")
+    assert answer.code == 1  # west tests on what north trains on
+    assert json.loads(answer.out)["leaked_test_images"] == 1
+    shared = pq.read_table("cache/mine/audit.parquet").to_pylist()
+    assert [(row["first_path"], row["second_path"]) for row in shared] == [
+        ("north/north/1.png", f"west/west/{2 * TRAIN + 1}.png")
+    ]
 
 
 def test_no_label_of_the_target_moves_a_number_but_the_oracles(
