@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segmentation", "embedding"),
     ("features",),
     ("heads",),
+    ("gate",),
     ("evaluation",),
     ("report", "training", "reproduction"),
     ("classifier",),

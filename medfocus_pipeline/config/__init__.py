@@ -8,6 +8,14 @@ from medfocus_pipeline.config.base import (
     Runtime,
     problems,
 )
+from medfocus_pipeline.config.gate import (
+    DeepSvddConfig,
+    MahalanobisConfig,
+    NeighboursConfig,
+    OcNnConfig,
+    OneClassConfig,
+    OneClassSvmConfig,
+)
 from medfocus_pipeline.config.heads import (
     ClipAdapterConfig,
     CoCoOpConfig,
@@ -60,6 +68,7 @@ __all__ = [
     "ClipConfig",
     "CoCoOpConfig",
     "CoOpConfig",
+    "DeepSvddConfig",
     "EfficientNetLiteConfig",
     "EmbedConfig",
     "EncoderConfig",
@@ -72,10 +81,15 @@ __all__ = [
     "LinearConfig",
     "LiteClipConfig",
     "LpPlusPlusConfig",
+    "MahalanobisConfig",
     "MasksConfig",
     "MedClipConfig",
     "MedSamConfig",
     "MlpConfig",
+    "NeighboursConfig",
+    "OcNnConfig",
+    "OneClassConfig",
+    "OneClassSvmConfig",
     "OpenClipConfig",
     "PluginConfig",
     "ProbeConfig",
