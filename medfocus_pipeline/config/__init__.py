@@ -20,6 +20,14 @@ from medfocus_pipeline.config.base import (
     Runtime,
     problems,
 )
+from medfocus_pipeline.config.gate import (
+    DeepSvddConfig,
+    MahalanobisConfig,
+    NeighboursConfig,
+    OcNnConfig,
+    OneClassConfig,
+    OneClassSvmConfig,
+)
 from medfocus_pipeline.config.heads import (
     ClipAdapterConfig,
     CoCoOpConfig,
@@ -78,6 +86,7 @@ __all__ = [
     "CoOpConfig",
     "CoralConfig",
     "DannConfig",
+    "DeepSvddConfig",
     "EfficientNetLiteConfig",
     "EmbedConfig",
     "EncoderConfig",
@@ -90,10 +99,15 @@ __all__ = [
     "LinearConfig",
     "LiteClipConfig",
     "LpPlusPlusConfig",
+    "MahalanobisConfig",
     "MasksConfig",
     "MedClipConfig",
     "MedSamConfig",
     "MlpConfig",
+    "NeighboursConfig",
+    "OcNnConfig",
+    "OneClassConfig",
+    "OneClassSvmConfig",
     "OpenClipConfig",
     "OracleConfig",
     "PluginConfig",
