@@ -13,7 +13,7 @@
 #   make export HEAD=fusion         one fitted run in a folder (of FOCUS, FRACTION, SEED; to OUT)
 #   make predict IMAGES=scan.png MODEL=folder     classes of new images; make explain: and why
 #   make train-adapter              teach a SAM what the annotations outline (SAM-Adapter)
-#   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs, chest or pictures
+#   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs, chest, pictures, mixed
 #   make torture                    kills, flipped bits, hostile files and command lines, counted
 #   make rehearse                   the paper's profile at full size, random weights, a hub of this machine
 #   make profiles                   what PROFILE can be; make doctor says which run here

@@ -22,11 +22,13 @@ from medfocus_pipeline.config.base import (
 )
 from medfocus_pipeline.config.gate import (
     DeepSvddConfig,
+    GatePrompts,
     MahalanobisConfig,
     NeighboursConfig,
     OcNnConfig,
     OneClassConfig,
     OneClassSvmConfig,
+    Pooling,
 )
 from medfocus_pipeline.config.heads import (
     ClipAdapterConfig,
@@ -94,6 +96,7 @@ __all__ = [
     "FeaturesConfig",
     "Frozen",
     "FusionConfig",
+    "GatePrompts",
     "HeadConfig",
     "HeadPluginConfig",
     "LinearConfig",
@@ -111,6 +114,7 @@ __all__ = [
     "OpenClipConfig",
     "OracleConfig",
     "PluginConfig",
+    "Pooling",
     "ProbeConfig",
     "ProbeRow",
     "Runtime",

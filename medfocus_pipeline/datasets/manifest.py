@@ -38,7 +38,8 @@ COLUMNS = pa.schema(
 
 ``image_id`` is the SHA-256 of the file's bytes in hex, empty where the file could not be
 opened. ``path`` is relative to the data folder, with forward slashes. ``split`` is ``train`` or
-``test``, empty without an official split; `SYNTHETIC` of images that train whatever the split.
+``test``, empty without an official split; `SYNTHETIC` of images that train whatever the split,
+`VALIDATION` of those that choose a gate's threshold and do neither.
 ``class_index`` is -1 and ``class_name`` empty where no class is known. ``group`` is the patient, or
 empty; ``domain`` the hospital or machine by the CSV's column of that name, or empty; ``patient`` a
 digest of what the file's own header says of it (DICOM's PatientID, else StudyInstanceUID).
@@ -48,6 +49,9 @@ why the row is not usable, else empty.
 
 SYNTHETIC = "synthetic"
 """The split of images that somebody made: they train and never test."""
+
+VALIDATION = "validation"
+"""The split of images that neither train nor test, where the card keeps it."""
 
 _VERSION, _DATASET, _CLASSES, _CARD, _SOURCE = (
     b"medfocus.schema_version",
