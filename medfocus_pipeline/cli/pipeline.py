@@ -1,4 +1,4 @@
-"""The pipeline's commands: scan, masks, embed, probe, results, adapt, status."""
+"""The pipeline's commands: scan, masks, embed, probe, results, adapt, gate, status."""
 
 from pathlib import Path
 from typing import Annotated
@@ -265,6 +265,52 @@ def adapt_command(
         runtime=runtime_of(device, batch_size, 2, compile_=False),
         workers=workers or cores(),
     )
+
+
+@app.command(
+    "gate",
+    epilog="""\b
+Examples:
+  medfocus gate phantom-mixed
+  medfocus gate mediclip --data ~/mediclip --profile paper
+  medfocus gate mine --medical scans --methods mahalanobis,neighbours""",
+)
+def gate_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    medical: Annotated[
+        str | None, typer.Option(help="The medical class. [default: the one called medical]")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Some one-class methods only, by name.")
+    ] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Of the features, e.g. original.levels.")
+    ] = None,
+    set_: Assignments = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = 2,
+) -> None:
+    """Medical or not: every method of telling, on a data set of both, in one table."""
+    from medfocus_pipeline.commands import gate
+    from medfocus_pipeline.config import GateConfig
+    from medfocus_pipeline.gate import default_config
+
+    names = comma_separated(methods)
+    options = {
+        "one_class": None if names is None else [default_config(name) for name in names],
+        "focus": None if parts is None else parts.split("+"),
+    }
+    config = changed(GateConfig(), options, set_)
+    name = dataset or ""
+    if name == gate.DRAWN and profile is None and not (cache_ / name).exists():
+        profile = "offline"  # drawings need no hub
+    context = open_(dataset, data, cache_, profile)
+    runtime = runtime_of(device, batch_size, workers, compile_=False)
+    raise typer.Exit(gate.run(context, config, runtime, medical=medical, workers=cores()))
 
 
 @app.command("status", epilog="Example: medfocus status brain")

@@ -22,6 +22,7 @@ from medfocus_pipeline.config.base import (
 )
 from medfocus_pipeline.config.gate import (
     DeepSvddConfig,
+    GateConfig,
     GatePrompts,
     MahalanobisConfig,
     NeighboursConfig,
@@ -96,6 +97,7 @@ __all__ = [
     "FeaturesConfig",
     "Frozen",
     "FusionConfig",
+    "GateConfig",
     "GatePrompts",
     "HeadConfig",
     "HeadPluginConfig",

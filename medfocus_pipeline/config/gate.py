@@ -5,6 +5,9 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, field_validator
 
 from medfocus_pipeline.config.base import Frozen
+from medfocus_pipeline.config.heads import LinearConfig
+from medfocus_pipeline.config.probe import FeatureParts
+from medfocus_pipeline.types import FeaturePart
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
@@ -167,3 +170,27 @@ class GatePrompts(Frozen):
     def medical_phrases(self) -> int:
         """How many of the phrases are medical."""
         return sum(map(len, self.medical.values()))
+
+
+class GateConfig(Frozen):
+    """The table of ``medfocus gate``.
+
+    Attributes:
+        pooling: of zero-shot, a line each; the card's own comes first.
+        one_class: methods that learn from medical images alone.
+        linear: on both sides.
+        focus: the parts of the features that all methods but zero-shot see.
+        seed: of every draw.
+    """
+
+    pooling: tuple[Pooling, ...] = ("best", "mean", "sum")
+    one_class: tuple[OneClassConfig, ...] = (
+        OneClassSvmConfig(),
+        DeepSvddConfig(),
+        OcNnConfig(),
+        MahalanobisConfig(),
+        NeighboursConfig(),
+    )
+    linear: LinearConfig | None = LinearConfig()
+    focus: FeatureParts = (FeaturePart("original"),)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
