@@ -26,25 +26,13 @@ from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
 from medfocus_pipeline.heads.saved import Saved
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
-from medfocus_pipeline.types import JSON, Fit, FloatArray, ModelIdentity, RoiRule, View
+from medfocus_pipeline.types import JSON, Fit, FloatArray, RoiRule, View
+from medfocus_pipeline.weights import Model
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 
 _HEAD = "head."
 _OWNER = "classifier"
-
-
-class Model(Frozen):
-    """A `ModelIdentity`, for JSON."""
-
-    id: str
-    revision: str | None = None
-    files: dict[str, str] = Field(default_factory=dict)
-
-    @classmethod
-    def of(cls, identity: ModelIdentity) -> "Model":
-        """From a model's identity."""
-        return cls(id=identity.id, revision=identity.revision, files=dict(identity.files))
 
 
 class TrainedOn(Frozen):

@@ -40,6 +40,14 @@ def scan_command(
     columns: Columns = None,
     images: ImagesFolder = None,
     keep_masks: KeepMasks = None,
+    gate: Annotated[
+        bool | None,
+        typer.Option("--gate/--no-gate", help="Leave out what is no medical image."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="NAME", help="A file that the gate must not leave out."),
+    ] = None,
     problems: Annotated[bool, typer.Option("--problems", help="Name every file left out.")] = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -48,7 +56,7 @@ def scan_command(
     from medfocus_pipeline.commands import scan
 
     reading = reading_of(columns, images, keep_masks)
-    context = open_(dataset, data, cache_, profile, reading=reading)
+    context = open_(dataset, data, cache_, profile, reading=reading).gated(gate, keep or ())
     raise typer.Exit(scan.run(context, all_problems=problems, strict=strict, as_json=as_json))
 
 

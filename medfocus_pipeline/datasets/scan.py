@@ -249,7 +249,7 @@ def _folders_below(path: str, card: Card) -> tuple[str, ...]:
 
 
 def _row(entry: Entry, content: Content, classes: Sequence[str]) -> tuple[object, ...]:
-    """One row, in the order of `COLUMNS`."""
+    """One row, in the order of `ROW`."""
     split, index = entry.place or ("", -1)
     return (
         content.image_id,

@@ -248,13 +248,16 @@ def split_report(
     predicted = scores > threshold
     both = [True, False]
     table = precision_recall_fscore_support(medical, predicted, labels=both, zero_division=0)
-    sides = [ClassScores(*map(float, row[:3]), int(row[3])) for row in zip(*table, strict=True)]
+    sides = [
+        ClassScores(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(*table, strict=True)
+    ]
     averages = []
     for average in ("macro", "weighted"):
         found = precision_recall_fscore_support(
             medical, predicted, labels=both, average=average, zero_division=0
         )
-        averages.append(ClassScores(*map(float, found[:3]), len(medical)))
+        share, recalled, f1 = map(float, found[:3])
+        averages.append(ClassScores(share, recalled, f1, len(medical)))
     precision, recall, _ = precision_recall_curve(medical, scores)
     return SplitReport(
         accuracy=float((predicted == medical).mean()),

@@ -10,7 +10,7 @@ from medfocus_pipeline import __version__
 from medfocus_pipeline.classifier.card import Measured, Origin, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
@@ -29,6 +29,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, ModelIdentity
+from medfocus_pipeline.weights import Model
 
 TOLERANCE = 1e-5
 """Of the probabilities that the exported head gives, against those that the run stored."""
