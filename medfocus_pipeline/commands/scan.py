@@ -11,7 +11,7 @@ from medfocus_pipeline.datasets.tree import other_kinds
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.project import dataset as datasets
 from medfocus_pipeline.project.dataset import MANIFEST, Dataset
-from medfocus_pipeline.project.gating import other_modality, refused
+from medfocus_pipeline.project.gating import other_modality
 from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
@@ -83,7 +83,7 @@ def _facts(context: Context, dataset: Dataset, counts: Mapping[tuple[str, str], 
         "left_out": dict(dataset.problems),
         "gate": {
             "looked_at": len(dataset.manifest.gate_scores),
-            "not_medical": refused(dataset.manifest),
+            "not_medical": dataset.manifest.refused,
             "other_modality": other_modality(dataset.manifest, dataset.card),
         }
         if dataset.manifest.gate
@@ -96,7 +96,7 @@ def _say_gate(context: Context, dataset: Dataset) -> None:
     manifest = dataset.manifest
     if not manifest.gate:
         return
-    found = refused(manifest)
+    found = manifest.refused
     left_out = [path for path in found if path in dataset.problems]
     kept = f", {len(found) - len(left_out):,} of them kept" if len(found) > len(left_out) else ""
     say(

@@ -23,7 +23,6 @@ from medfocus_pipeline.config.base import (
 from medfocus_pipeline.config.gate import (
     DeepSvddConfig,
     GateConfig,
-    GatePrompts,
     MahalanobisConfig,
     NeighboursConfig,
     OcNnConfig,
@@ -98,7 +97,6 @@ __all__ = [
     "Frozen",
     "FusionConfig",
     "GateConfig",
-    "GatePrompts",
     "HeadConfig",
     "HeadPluginConfig",
     "LinearConfig",

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from medfocus_pipeline.config import Frozen, GatePrompts
+from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.checked_yaml import load_checked
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.reading import Column
 from medfocus_pipeline.errors import ConfigError

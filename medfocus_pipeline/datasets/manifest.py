@@ -125,6 +125,13 @@ class Manifest:
         return {name: (score, like) for name, score, like in rows if score is not None}
 
     @property
+    def refused(self) -> dict[str, float]:
+        """Path -> score of what the gate takes for no medical images, the lowest first."""
+        pairs = zip(self.paths, self.table["gate_score"].to_pylist(), strict=True)
+        found = {path: score for path, score in pairs if score is not None and score < 0}
+        return dict(sorted(found.items(), key=lambda pair: pair[1]))
+
+    @property
     def image_ids(self) -> list[str]:
         """SHA-256 of each file; files of equal bytes share it."""
         return self.strings("image_id")
@@ -201,7 +208,7 @@ class Manifest:
         """
         old = self.strings("problem")
         ids = self.image_ids
-        changes = {
+        changes: dict[str, Sequence[object]] = {
             "problem": [old[row] or problems.get(row, "") for row in range(len(self))],
             "gate_score": [found[name][0] if name in found else None for name in ids],
             "looks_like": [found[name][1] if name in found else "" for name in ids],
@@ -213,8 +220,12 @@ class Manifest:
         if not self.gate:
             return self
         problems = ["" if one.startswith(NOT_MEDICAL) else one for one in self.strings("problem")]
-        nothing = {"gate_score": [None] * len(self), "looks_like": [""] * len(self)}
-        return self._with("", {"problem": problems, **nothing})
+        changes: dict[str, Sequence[object]] = {
+            "problem": problems,
+            "gate_score": [None] * len(self),
+            "looks_like": [""] * len(self),
+        }
+        return self._with("", changes)
 
     def _with(self, gate: str, columns: Mapping[str, Sequence[object]]) -> "Manifest":
         table, metadata = self.table, dict(self.table.schema.metadata)

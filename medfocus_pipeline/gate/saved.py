@@ -125,9 +125,10 @@ def fitted_of(described: GateDescription, arrays: Mapping[str, NDArray[Any]]) ->
         WeightsError: an array is missing, not finite, or of another shape than described.
     """
     settings = described.settings
-    own = isinstance(settings, OwnSettings)
-    rows = arrays.get("rows" if own else "texts")
-    least = settings.neighbour if own else len(settings.groups)
+    if isinstance(settings, OwnSettings):
+        rows, least = arrays.get("rows"), settings.neighbour
+    else:
+        rows, least = arrays.get("texts"), len(settings.groups)
     if rows is None or rows.ndim != 2 or len(rows) < least or not np.isfinite(rows).all():
         raise WeightsError(
             "The arrays of the gate are missing, not finite, or of another shape than described. "

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.config import GatePrompts, Pooling
+from medfocus_pipeline.config import Pooling
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.threads import single_threaded

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medfocus_pipeline.config import EfficientNetLiteConfig, EncoderConfig, GatePrompts, Runtime
+from medfocus_pipeline.config import EfficientNetLiteConfig, EncoderConfig, Runtime
 from medfocus_pipeline.datasets.card import Card
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.manifest import NOT_MEDICAL, Manifest
 from medfocus_pipeline.datasets.readers import decode, picture_place
 from medfocus_pipeline.encoders import find_weights, has_text, load_encoder, model_id
@@ -31,7 +32,7 @@ from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
-from medfocus_pipeline.types import FeatureKind, FloatArray, Image
+from medfocus_pipeline.types import FeatureKind, Fit, FloatArray, Image
 from medfocus_pipeline.weights import Model, Weights
 
 _log = logging.getLogger(__name__)
@@ -71,12 +72,18 @@ class Looker:
             encoder, prompts = EfficientNetLiteConfig(), None
         weights = find_weights(encoder, context.hashes(), download=False)
         if weights is None:
+            model = model_id(encoder)
             raise WeightsError(
-                f"The gate needs the weights of {model_id(encoder)}, which are not on this "
-                f"machine. Run: medfocus models pull {model_id(encoder)}; or take a gate that needs no "
-                "words: --profile offline"
+                f"The gate needs the weights of {model}, which are not on this machine. Run: "
+                f"medfocus models pull {model}; or take a gate that needs no words: --profile "
+                "offline"
             )
         return cls(encoder, weights, "levels" if prompts is None else "pooled", prompts)
+
+    @property
+    def fit(self) -> Fit:
+        """How an image becomes the encoder's square; of words as the model was published."""
+        return "squeeze" if self.prompts is None else "crop"
 
     def fits(self, saved: SavedGate, images: int) -> bool:
         """Whether a gate is the one that would be made now, of so many images."""
@@ -94,7 +101,7 @@ class Looker:
             encoder=self.encoder,
             model=Model.of(self.weights.identity),
             feature=self.feature,
-            fit="squeeze" if self.prompts is None else "crop",
+            fit=self.fit,
             settings=settings_of(fitted, images=images, prompts=prompts),
         )
 
@@ -152,13 +159,6 @@ def saved_gate(context: Context) -> SavedGate | None:
     return read_gate(gate_folder(context)) if context.gate else None
 
 
-def refused(manifest: Manifest) -> dict[str, float]:
-    """Path -> score of the images that the gate takes for no medical ones, the lowest first."""
-    pairs = zip(manifest.paths, manifest.table["gate_score"].to_pylist(), strict=True)
-    found = {path: score for path, score in pairs if score is not None and score < 0}
-    return dict(sorted(found.items(), key=lambda pair: pair[1]))
-
-
 def other_modality(manifest: Manifest, card: Card) -> dict[str, str]:
     """Path -> modality, of usable images that look like another one than the card's.
 
@@ -203,7 +203,6 @@ def _features(
     """Image id -> ``(d,) float32``; images that cannot be read are left to the later stages."""
     found: dict[str, FloatArray] = {}
     names = list(files)
-    fit = "squeeze" if looker.prompts is None else "crop"
     with progress("looking at new images", len(names)) as advance:
         for start in range(0, len(names), _AT_ONCE):
             some = names[start : start + _AT_ONCE]
@@ -215,7 +214,7 @@ def _features(
                     _log.warning("%r is not looked at by the gate: %s", files[name], error)
             if images:
                 rows = whole_features(
-                    encoder, list(images.values()), feature=looker.feature, fit=fit
+                    encoder, list(images.values()), feature=looker.feature, fit=looker.fit
                 )
                 found |= zip(images, rows, strict=True)
             advance(len(some))

@@ -23,6 +23,7 @@ from medfocus_pipeline.evaluation.sweep import Run, fit, predict, to_fit
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.gating import saved_gate
 from medfocus_pipeline.project.plans import Plan, has_region
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
@@ -135,6 +136,7 @@ def pack(
     masked = has_region(row.focus)
     images = looks.features[looks.train[run.subset]]
     familiar = Familiar.of(images, generator("familiar", run.subset_key))
+    gate = saved_gate(found.plan.context)
     config = PackConfig(
         medfocus=__version__,
         dataset=table.dataset,
@@ -157,8 +159,9 @@ def pack(
         neighbour=familiar.neighbour,
         threshold=familiar.threshold,
         run=_trained_on(table, run),
+        gate=gate.described if gate else None,
     )
-    return Pack(config, saved, table.text, familiar)
+    return Pack(config, saved, table.text, familiar, gate)
 
 
 def _masks(config: MasksConfig) -> MasksConfig:

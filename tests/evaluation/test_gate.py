@@ -8,11 +8,11 @@ import pytest
 from medfocus_pipeline.config import (
     DeepSvddConfig,
     GateConfig,
-    GatePrompts,
     LinearConfig,
     MahalanobisConfig,
     OcNnConfig,
 )
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.evaluation.gate import (
     SIDES,

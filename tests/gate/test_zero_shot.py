@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfocus_pipeline.config import GatePrompts
 from medfocus_pipeline.datasets.card import card_folders, find_card
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.gate.threshold import balanced_threshold
 from medfocus_pipeline.gate.zero_shot import ZeroShot
