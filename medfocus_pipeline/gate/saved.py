@@ -4,6 +4,7 @@ The arrays are ``rows`` ``(n, d) float16`` of an `OwnGate`, or ``texts`` ``(P, d
 `ZeroShot`. The models are not in it: their files are named by SHA-256, and others are refused.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from medfocus_pipeline.config import EncoderConfig, Frozen, Pooling
-from medfocus_pipeline.errors import StoreError, WeightsError
+from medfocus_pipeline.errors import DamagedError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256
 from medfocus_pipeline.gate.neighbours import Neighbours
 from medfocus_pipeline.gate.own import OwnGate
 from medfocus_pipeline.gate.zero_shot import ZeroShot
-from medfocus_pipeline.sealed import SEAL, present, read_json, write_json
+from medfocus_pipeline.sealed import SEAL, present, read_bytes, read_json, write_json
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, FeatureKind, Fit
 from medfocus_pipeline.weights import Model
@@ -163,17 +164,31 @@ def write_gate(folder: Path, gate: SavedGate) -> SavedGate:
 
 def read_gate(folder: Path) -> SavedGate | None:
     """The gate of a folder; None where there is none that can be used: it is made anew."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     if not present(folder / DESCRIBED):
         return None
     try:
-        said: JSON = dict(read_json(folder / DESCRIBED, owner=_OWNER))
-        said.pop(SEAL, None)
-        described = GateDescription.model_validate(said)
-        if sha256(folder / TENSORS) != described.tensors_sha256:
-            return None
-        return SavedGate(described, fitted_of(described, load_file(folder / TENSORS)))
-    except (StoreError, WeightsError, ValidationError, OSError, SafetensorError):
+        return load_gate(folder)
+    except DamagedError:
         return None
+
+
+def load_gate(folder: Path) -> SavedGate:
+    """The gate of a folder that has one.
+
+    Raises:
+        AccessError: it cannot be read now.
+        DamagedError: it is not whole, or was changed.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    said: JSON = dict(read_json(folder / DESCRIBED, owner=_OWNER))
+    said.pop(SEAL, None)
+    content = read_bytes(folder / TENSORS)
+    try:
+        described = GateDescription.model_validate(said)
+        if hashlib.sha256(content).hexdigest() != described.tensors_sha256:
+            raise DamagedError(f"{folder / TENSORS} is not the file that {DESCRIBED} names")
+        return SavedGate(described, fitted_of(described, load(content)))
+    except (WeightsError, ValidationError, SafetensorError) as error:
+        raise DamagedError(f"{folder / DESCRIBED} is no gate: {error}") from error
