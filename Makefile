@@ -6,6 +6,7 @@
 #   make probe                      fit heads over fractions x seeds, print the table
 #   make status                     what is cached, stale, missing, and what each command would do
 #   make adapt STUDY=pneumonia      from hospital to hospital (of SOURCE, to TARGET), one matrix
+#   make gate DATASET=phantom-mixed medical image or not: every method in one table
 #   make reproduce                  the paper's table: every method, baseline and ablation
 #   make audit                      duplicates, leaks, patients on both sides, class balance
 #   make report                     one page to look at: tables, regions, mistakes, leaks, sources
@@ -13,7 +14,7 @@
 #   make export HEAD=fusion         one fitted run in a folder (of FOCUS, FRACTION, SEED; to OUT)
 #   make predict IMAGES=scan.png MODEL=folder     classes of new images; make explain: and why
 #   make train-adapter              teach a SAM what the annotations outline (SAM-Adapter)
-#   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs, chest or pictures
+#   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs, chest, pictures, mixed
 #   make torture                    kills, flipped bits, hostile files and command lines, counted
 #   make rehearse                   the paper's profile at full size, random weights, a hub of this machine
 #   make profiles                   what PROFILE can be; make doctor says which run here
@@ -36,7 +37,7 @@ RUN = $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(P
 PATHS = $(if $(shell test -e "$(1)" && echo yes),"$(1)",$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo rehearse phantom profiles heads scan masks embed probe adapt reproduce audit report status \
+.PHONY: help install demo rehearse phantom profiles heads scan masks embed probe adapt gate reproduce audit report status \
 	figure export predict explain train-adapter bench docs test torture lint doctor clean-venv
 
 help:
@@ -52,7 +53,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)
 
-scan masks embed probe report: $(INSTALLED)
+scan masks embed probe gate report: $(INSTALLED)
 	@$(VENV)/bin/python -m $(call RUN,stages.$@)
 
 reproduce audit status figure train-adapter: $(INSTALLED)

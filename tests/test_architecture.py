@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segmentation", "embedding"),
     ("features",),
     ("heads",),
-    ("adaptation",),
+    ("adaptation", "gate"),
     ("evaluation",),
     ("report", "training", "reproduction"),
     ("classifier",),

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from medfocus_pipeline import embedding
 from medfocus_pipeline.config import EmbedConfig
-from medfocus_pipeline.datasets.manifest import COLUMNS, Manifest, build
+from medfocus_pipeline.datasets.manifest import ROW, Manifest, build
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.errors import StoreError
@@ -34,7 +34,7 @@ def make_manifest(image_ids: Sequence[str], *, unusable: Sequence[str] = ()) -> 
     """Rows in the order given, of alternating classes."""
     made = []
     for number, image_id in enumerate(image_ids):
-        row = dict.fromkeys(COLUMNS.names, 0) | dict.fromkeys(
+        row = dict.fromkeys(ROW.names, 0) | dict.fromkeys(
             ("group", "domain", "patient", "mode", "split"), ""
         )
         row |= {"image_id": image_id, "path": f"{number:03d}.png", "class_index": number % 2}

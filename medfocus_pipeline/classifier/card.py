@@ -181,6 +181,16 @@ def _limits(config: PackConfig, measured: Measured) -> str:
         "A heat map shows what this model used. It is no outline of a finding.",
         "Probabilities are those of the head, not of a disease in a patient.",
     ]
+    if config.gate is not None:
+        how = (
+            "what is unlike the images of the data set"
+            if config.gate.settings.kind == "own"
+            else "what fits the phrases of other pictures better than those of medical images"
+        )
+        lines[0] = (
+            f"It knows {len(config.classes)} classes. Before it answers, a gate refuses {how}; "
+            "whatever passes is given to one of the classes."
+        )
     if worst:
         lines.insert(1, f"Of its classes it misses {plain(worst[1])} most.")
     return "\n".join(["## Limits", "", *(f"- {line}" for line in lines)])

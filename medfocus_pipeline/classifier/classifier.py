@@ -31,6 +31,7 @@ from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError, WeightsError
+from medfocus_pipeline.gate.gate import NOT_A_MEDICAL_IMAGE, Gate, Verdict
 from medfocus_pipeline.heads import entry
 from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.heads.saved import load as load_head
@@ -56,6 +57,7 @@ class Answer:
         distance: to the training images, in [0, 2], see `novelty`.
         threshold: of that distance.
         seen: share of the ROI, in [0, 1], that the encoder saw of it.
+        gate: what the gate says of the image; None where the folder has none.
     """
 
     classes: tuple[str, ...]
@@ -65,11 +67,17 @@ class Answer:
     distance: float
     threshold: float
     seen: float = 1.0
+    gate: Verdict | None = None
 
     @property
     def label(self) -> str:
-        """Name of the predicted class."""
-        return self.classes[self.predicted]
+        """Name of the predicted class, or that the gate takes it for no medical image."""
+        return NOT_A_MEDICAL_IMAGE if self.refused else self.classes[self.predicted]
+
+    @property
+    def refused(self) -> bool:
+        """Whether the gate takes it for no medical image; the probabilities mean nothing then."""
+        return self.gate is not None and not self.gate.medical
 
     @property
     def unfamiliar(self) -> bool:
@@ -128,12 +136,14 @@ class Classifier:
         stage_one: from images to features.
         head: from features to probabilities.
         familiar: what training images look like.
+        gate: says which images are none to classify; None where the folder has none.
     """
 
     config: PackConfig
     stage_one: StageOne
     head: FittedHead
     familiar: Familiar
+    gate: Gate | None = None
 
     @classmethod
     def load(
@@ -165,7 +175,9 @@ class Classifier:
         if entry(config.head).needs == "text tower":
             prompts = PromptSource(config.encoder, weights, config.phrases)
         head = load_head(pack.head, prompts=prompts)
-        return cls(config, open_stage_one(pack, weights, memo, runtime), head, pack.familiar)
+        stage_one = open_stage_one(pack, weights, memo, runtime)
+        gate = None if pack.gate is None else Gate.load(pack.gate, memo, runtime)
+        return cls(config, stage_one, head, pack.familiar, gate)
 
     def predict(self, images: Sequence[Image]) -> list[Answer]:
         """Classify images.
@@ -221,8 +233,11 @@ class Classifier:
                 distances = self.familiar.distances(features(encoded, self.config.familiar_parts))
                 if probabilities.shape != (len(some), len(self.config.classes)):
                     raise ValueError(f"it answers {probabilities.shape[1:]} classes")
-            for image, roi, row, distance in zip(some, rois, probabilities, distances, strict=True):
-                yield image, self._answer(row, roi, float(distance))
+                gates = [None] * len(some) if self.gate is None else self.gate.check(some)
+            for image, roi, row, distance, gate in zip(
+                some, rois, probabilities, distances, gates, strict=True
+            ):
+                yield image, self._answer(row, roi, float(distance), gate)
 
     @contextmanager
     def _fitting(self) -> Iterator[None]:
@@ -241,7 +256,9 @@ class Classifier:
                 f"({error}). Export it again: medfocus export"
             ) from error
 
-    def _answer(self, probabilities: NDArray[np.float64], roi: Roi, distance: float) -> Answer:
+    def _answer(
+        self, probabilities: NDArray[np.float64], roi: Roi, distance: float, gate: Verdict | None
+    ) -> Answer:
         return Answer(
             self.config.classes,
             probabilities,
@@ -250,6 +267,7 @@ class Classifier:
             distance,
             self.familiar.threshold,
             self.stage_one.seen(roi),
+            gate,
         )
 
 

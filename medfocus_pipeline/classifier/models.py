@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from medfocus_pipeline import embedding
-from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig
+from medfocus_pipeline.classifier.pack import Pack, PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig, Frozen, Runtime
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import load_encoder
-from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
 from medfocus_pipeline.segmenters import load_segmenter
-from medfocus_pipeline.weights import FileHashes, Weights, local_folder
+from medfocus_pipeline.weights import FileHashes, Weights, checked, local_folder, pinned
 
 
 def encoder_weights(config: PackConfig, hashes: FileHashes) -> Weights:
@@ -21,9 +20,9 @@ def encoder_weights(config: PackConfig, hashes: FileHashes) -> Weights:
     Raises:
         WeightsError: they are missing, or not those of the pack.
     """
-    encoder = _pinned(config.encoder, config.encoder_model)
+    encoder = pinned(config.encoder, config.encoder_model)
     found = find_encoder_weights(encoder, hashes, download=False)
-    return _checked(found, config.encoder_model)
+    return checked(found, config.encoder_model)
 
 
 def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Runtime) -> StageOne:
@@ -42,9 +41,9 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
     config = pack.config
     segmenter = None
     if config.masks is not None and config.segmenter is not None:
-        pinned = _pinned(config.masks.segmenter, config.segmenter)
-        found = find_segmenter_weights(pinned, hashes, download=False)
-        segmenter = load_segmenter(config.masks, _checked(found, config.segmenter), runtime)
+        own = pinned(config.masks.segmenter, config.segmenter)
+        found = find_segmenter_weights(own, hashes, download=False)
+        segmenter = load_segmenter(config.masks, checked(found, config.segmenter), runtime)
     loaded = load_encoder(config.encoder, encoder, runtime)
     similarity = None
     if config.roi == "text" and pack.texts is not None:
@@ -73,33 +72,3 @@ def anchored(config: Frozen) -> Any:
         elif name == "model" and value and (folder := local_folder(value)):
             changes[name] = str(folder.resolve())
     return config.model_copy(update=changes)
-
-
-def _pinned(config: Any, model: Model) -> Any:
-    """The configuration with the commit that the pack was made with, of a model of the hub."""
-    if model.revision is None or "revision" not in type(config).model_fields:
-        return config
-    return config.model_copy(update={"revision": model.revision})
-
-
-def _checked(found: Weights | None, wanted: Model) -> Weights:
-    if found is None:
-        commit = f" at the commit {wanted.revision[:12]}" if wanted.revision else ""
-        raise WeightsError(
-            f"The classifier needs the weights of {wanted.id}{commit}, which are not on this "
-            f"machine. Run: medfocus models pull {wanted.id}"
-        )
-    have = found.identity.files
-    for name in sorted(wanted.files.keys() | have.keys()):
-        if wanted.files.get(name) != have.get(name):
-            mine, theirs = (_short(files.get(name)) for files in (have, wanted.files))
-            raise WeightsError(
-                f"The classifier was exported with other weights of {wanted.id}: its {name} has "
-                f"the SHA-256 {theirs}, that on this machine {mine}. Its answers would not be "
-                "the measured ones. Put back those weights, or export the classifier again."
-            )
-    return found
-
-
-def _short(digest: str | None) -> str:
-    return "(no such file)" if digest is None else f"{digest[:12]}…"

@@ -1,12 +1,8 @@
 """Whether an image is like the training images at all: the distance to its nearest neighbours.
 
-Sun, Ming, Zhu and Li 2022, "Out-of-Distribution Detection with Deep Nearest Neighbors" (ICML),
-section 3: with z the L2-normalised feature and z_(k) the k-th nearest of the training images,
-
-    r(x) = |z(x) - z_(k)|                       unfamiliar where r(x) > threshold
-
-The feature is that of the whole image and those that the head reads, joined (`parts_of`): what a
-head sees of a region alone may look right in an image of something else.
+It is the gate's `gate.neighbours`, on the mean over the views: unfamiliar where r > threshold. The
+feature is that of the whole image and those that the head reads, joined (`parts_of`): what a head
+sees of a region alone may look right in an image of something else.
 
 It assumes nothing about how the features lie, and works with few images, where the covariance of
 a Mahalanobis distance has more entries than there are features. The threshold is the paper's
@@ -20,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.features import normalise
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.config import NeighboursConfig
+from medfocus_pipeline.gate.neighbours import Neighbours, NeighboursMethod
 from medfocus_pipeline.types import FeaturePart, FloatArray
 
 NEIGHBOUR = 5
@@ -62,34 +58,11 @@ class Familiar:
             features: of the run's subset.
             rng: draws `MOST` of the images where there are more.
         """
-        if len(features) > MOST:
-            features = features[np.sort(rng.choice(len(features), MOST, replace=False))]
-        rows = _unit(features).astype(np.float16)
-        neighbour = min(NEIGHBOUR, len(rows) - 1)
-        among = _distances(rows.astype(np.float32), rows)
-        np.fill_diagonal(among, np.inf)
-        own = np.partition(among, neighbour - 1, axis=1)[:, neighbour - 1]
-        return cls(rows, neighbour, float(np.quantile(own, QUANTILE)))
+        config = NeighboursConfig(neighbour=NEIGHBOUR, most=MOST)
+        near = NeighboursMethod(config).fit(features.mean(axis=1), rng)
+        threshold = float(np.quantile(near.own_distances(), QUANTILE))
+        return cls(near.rows, near.neighbour, threshold)
 
     def distances(self, features: FloatArray) -> NDArray[np.float64]:
         """The r of ``(m, v, D) float32`` features, ``(m,) float64`` in [0, 2]."""
-        k = self.neighbour - 1
-        found: NDArray[np.float64] = np.partition(
-            _distances(_unit(features), self.rows), k, axis=1
-        )[:, k]
-        return found
-
-
-def _unit(features: FloatArray) -> FloatArray:
-    """z, ``(n, D)``: the mean over the views, L2-normalised."""
-    return normalise(features.mean(axis=1))
-
-
-def _distances(some: FloatArray, rows: NDArray[np.float16]) -> NDArray[np.float64]:
-    """Euclidean distance of each of ``(m, D)`` to each of ``(n, D)``, ``(m, n)``."""
-    a, b = some.astype(np.float64), rows.astype(np.float64)
-    with single_threaded():
-        product = a @ b.T
-    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * product
-    distances: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0))
-    return distances
+        return Neighbours(self.rows, self.neighbour).distances(features.mean(axis=1))

@@ -6,6 +6,7 @@ SHA-256 than it names, the folder is none. Tensors are called
     head.<name>           of the fitted head, see `heads.saved`
     texts                 (K, d_text) float32, L2-normalised class texts, where there are any
     familiar              (n, D) float16, see `novelty`
+    gate.<name>           of the data set's gate, see `gate.saved`, where there is one
 
 The models of stage one are not in it. Their files are named by SHA-256, and others are refused.
 """
@@ -24,27 +25,16 @@ from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksCon
 from medfocus_pipeline.config.probe import FeatureParts
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
+from medfocus_pipeline.gate.saved import GateDescription, SavedGate, arrays_of, fitted_of
 from medfocus_pipeline.heads.saved import Saved
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
-from medfocus_pipeline.types import JSON, Fit, FloatArray, ModelIdentity, RoiRule, View
+from medfocus_pipeline.types import JSON, Fit, FloatArray, RoiRule, View
+from medfocus_pipeline.weights import Model
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 
-_HEAD = "head."
+_HEAD, _GATE = "head.", "gate."
 _OWNER = "classifier"
-
-
-class Model(Frozen):
-    """A `ModelIdentity`, for JSON."""
-
-    id: str
-    revision: str | None = None
-    files: dict[str, str] = Field(default_factory=dict)
-
-    @classmethod
-    def of(cls, identity: ModelIdentity) -> "Model":
-        """From a model's identity."""
-        return cls(id=identity.id, revision=identity.revision, files=dict(identity.files))
 
 
 class TrainedOn(Frozen):
@@ -84,6 +74,7 @@ class PackConfig(Frozen):
         head_kind, head_settings: of the fitted head, see `heads.saved`.
         temperature: of the encoder; None without a text tower.
         neighbour, threshold: see `novelty`.
+        gate: what looked at the data set's images before; None where nothing did.
         tensors_sha256: of the file of tensors.
     """
 
@@ -110,6 +101,7 @@ class PackConfig(Frozen):
     neighbour: int = Field(ge=1)
     threshold: float = Field(ge=0)
     run: TrainedOn
+    gate: GateDescription | None = None
     tensors_sha256: str = ""
 
     @model_validator(mode="after")
@@ -130,12 +122,14 @@ class Pack:
         head: the fitted head, taken apart.
         texts: ``(K, d_text) float32``; None without a text tower.
         familiar: what training images look like.
+        gate: what learned to refuse other images, described as in `config`; None without one.
     """
 
     config: PackConfig
     head: Saved
     texts: FloatArray | None
     familiar: Familiar
+    gate: SavedGate | None = None
 
 
 def write_pack(pack: Pack, card: str, folder: Path) -> None:
@@ -162,6 +156,9 @@ def write_pack(pack: Pack, card: str, folder: Path) -> None:
     arrays["familiar"] = pack.familiar.rows
     if pack.texts is not None:
         arrays["texts"] = pack.texts
+    if pack.gate is not None:
+        own = arrays_of(pack.gate.fitted)
+        arrays |= {f"{_GATE}{name}": array for name, array in own.items()}
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / TENSORS) as temporary:
@@ -199,7 +196,15 @@ def read_pack(folder: Path) -> Pack:
         Saved(config.head_kind, head, config.head_settings),
         arrays.get("texts"),
         Familiar(arrays["familiar"], config.neighbour, config.threshold),
+        _gate(arrays, config),
     )
+
+
+def _gate(arrays: Mapping[str, NDArray[Any]], config: PackConfig) -> SavedGate | None:
+    if config.gate is None:
+        return None
+    own = {name[len(_GATE) :]: array for name, array in arrays.items() if name.startswith(_GATE)}
+    return SavedGate(config.gate, fitted_of(config.gate, own))
 
 
 def _check_arrays(arrays: Mapping[str, NDArray[Any]], config: PackConfig, folder: Path) -> None:

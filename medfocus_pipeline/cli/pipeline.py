@@ -1,4 +1,4 @@
-"""The pipeline's commands: scan, masks, embed, probe, results, adapt, status."""
+"""The pipeline's commands: scan, masks, embed, probe, results, adapt, gate, status."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +40,14 @@ def scan_command(
     columns: Columns = None,
     images: ImagesFolder = None,
     keep_masks: KeepMasks = None,
+    gate: Annotated[
+        bool | None,
+        typer.Option("--gate/--no-gate", help="Leave out what is no medical image."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="NAME", help="A file that the gate must not leave out."),
+    ] = None,
     problems: Annotated[bool, typer.Option("--problems", help="Name every file left out.")] = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -48,7 +56,7 @@ def scan_command(
     from medfocus_pipeline.commands import scan
 
     reading = reading_of(columns, images, keep_masks)
-    context = open_(dataset, data, cache_, profile, reading=reading)
+    context = open_(dataset, data, cache_, profile, reading=reading).gated(gate, keep or ())
     raise typer.Exit(scan.run(context, all_problems=problems, strict=strict, as_json=as_json))
 
 
@@ -277,6 +285,52 @@ def adapt_command(
         runtime=runtime_of(device, batch_size, 2, compile_=False),
         workers=workers or cores(),
     )
+
+
+@app.command(
+    "gate",
+    epilog="""\b
+Examples:
+  medfocus gate phantom-mixed
+  medfocus gate mediclip --data ~/mediclip --profile paper
+  medfocus gate mine --medical scans --methods mahalanobis,neighbours""",
+)
+def gate_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    medical: Annotated[
+        str | None, typer.Option(help="The medical class. [default: the one called medical]")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Some one-class methods only, by name.")
+    ] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Of the features, e.g. original.levels.")
+    ] = None,
+    set_: Assignments = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = 2,
+) -> None:
+    """Medical or not: every method of telling, on a data set of both, in one table."""
+    from medfocus_pipeline.commands import gate
+    from medfocus_pipeline.config import GateConfig
+    from medfocus_pipeline.gate import default_config
+
+    names = comma_separated(methods)
+    options = {
+        "one_class": None if names is None else [default_config(name) for name in names],
+        "focus": None if parts is None else parts.split("+"),
+    }
+    config = changed(GateConfig(), options, set_)
+    name = dataset or ""
+    if name == gate.DRAWN and profile is None and not (cache_ / name).exists():
+        profile = "offline"  # drawings need no hub
+    context = open_(dataset, data, cache_, profile)
+    runtime = runtime_of(device, batch_size, workers, compile_=False)
+    raise typer.Exit(gate.run(context, config, runtime, medical=medical, workers=cores()))
 
 
 @app.command("status", epilog="Example: medfocus status brain")

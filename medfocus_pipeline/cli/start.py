@@ -28,7 +28,9 @@ Test = Annotated[int, typer.Option(min=0, help="Test images.")]
 
 @app.command("phantom", epilog="Example: medfocus phantom brain --train 1000 --test 300 --seed 1")
 def phantom_command(
-    kind: Annotated[str, typer.Argument(help="brain, breast, covid, lungs, chest or pictures.")],
+    kind: Annotated[
+        str, typer.Argument(help="brain, breast, covid, lungs, chest, pictures or mixed.")
+    ],
     train: Train = _TRAIN,
     test: Test = _TEST,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,

@@ -229,6 +229,7 @@ def _print_rest(found: Audit) -> None:
         names = ", ".join(map(repr, found.patients[:_SHOWN]))
         more = " …" if len(found.patients) > _SHOWN else ""
         say(f"{len(found.patients):,} patients are on both sides of the split: {names}{more}")
+    _print_gate(found)
     tested = sum(found.balance.get("test", {}).values())
     if found.leaked:
         say(
@@ -237,3 +238,16 @@ def _print_rest(found: Audit) -> None:
         )
     elif tested:
         say(f"no test image of {tested:,} was found in training, by bytes or pixels")
+
+
+def _print_gate(found: Audit) -> None:
+    """What of a labelled set looks like no medical image, left out or kept."""
+    if found.not_medical is None:
+        say(f"no gate looked at the images: medfocus scan {found.dataset} --gate")
+        return
+    end = ":" if found.not_medical else ""
+    say(f"{len(found.not_medical):,} labelled files look like no medical image{end}")
+    for path, score in list(found.not_medical.items())[:_SHOWN]:
+        say(f"  {path!r} score {score:.2f}")
+    if len(found.not_medical) > _SHOWN:
+        say(f"  … all of them: {COUNTS}")

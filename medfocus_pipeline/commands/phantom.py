@@ -6,11 +6,16 @@ from pathlib import Path
 
 from medfocus_pipeline.commands.progress import bar, say, say_rate
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, clear
-from medfocus_pipeline.datasets.phantoms.phantom import PICTURES
+from medfocus_pipeline.datasets.phantoms.phantom import MIXED, PICTURES
 from medfocus_pipeline.datasets.phantoms.writer import Plan, plan, prepare, write
 from medfocus_pipeline.stores.lock import writing
 
-_SPLITS = {"train": "to train", "test": "to test", "": "without an official split"}
+_SPLITS = {
+    "train": "to train",
+    "validation": "to choose on",
+    "test": "to test",
+    "": "without an official split",
+}
 
 
 def name_of(kind: str) -> str:
@@ -59,7 +64,8 @@ def say_next(kind: str, folder: Path) -> None:
     if kind == PICTURES:
         return
     place = "" if folder == default_folder(kind) else f' DATA="{folder}"'
-    say(f"next: make masks DATASET={name_of(kind)}{place} PROFILE=offline")
+    command = "gate" if kind == MIXED else "masks"
+    say(f"next: make {command} DATASET={name_of(kind)}{place} PROFILE=offline")
 
 
 def _draw(todo: Plan, *, workers: int) -> None:

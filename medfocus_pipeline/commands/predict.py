@@ -137,6 +137,8 @@ def _entry(path: Path, answer: Answer, overlay: Path | None, place: str) -> JSON
         "path": str(path),
         "seen": place or None,
         "predicted": answer.label,
+        "gate_score": answer.gate.score if answer.gate else None,
+        "looks_like": answer.gate.looks_like or None if answer.gate else None,
         "probabilities": dict(zip(answer.classes, answer.probabilities.tolist(), strict=True)),
         "roi": {"box": list(answer.box), "area": round(answer.area, 6)},
         "fallback": answer.roi.fallback,
@@ -154,13 +156,9 @@ def _show(said: Said, overlay: Path | None) -> None:
     for name in ("answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", ""):
         table.add_column(name, overflow="fold")
     for path, answer, _, place in said.answers:
-        first, second = (-answer.probabilities).argsort()[:2]
         cells = [
             str(path),
-            answer.classes[first],
-            _percent(answer.probabilities[first]),
-            answer.classes[second],
-            _percent(answer.probabilities[second]),
+            *_classes(answer),
             ", ".join(map(str, answer.box)),
             _percent(answer.area),
             "; ".join(_remarks(answer, place)),
@@ -182,8 +180,23 @@ def _show(said: Said, overlay: Path | None) -> None:
     say(NOTICE)
 
 
+def _classes(answer: Answer) -> list[str]:
+    """The two most probable classes and how probable they are, or what the gate says."""
+    if answer.refused:
+        return [answer.label, "", "", ""]
+    names = [answer.classes[n] for n in (-answer.probabilities).argsort()[:2]]
+    shares = sorted(answer.probabilities, reverse=True)[:2]
+    return [
+        cell for name, share in zip(names, shares, strict=True) for cell in (name, _percent(share))
+    ]
+
+
 def _remarks(answer: Answer, place: str) -> list[str]:
     remarks = [f"{place} alone was seen"] if place else []
+    if answer.refused and answer.gate is not None:
+        remarks.append(f"gate score {answer.gate.score:.2f} < 0")
+    if answer.gate is not None and answer.gate.looks_like and not answer.refused:
+        remarks.append(f"looks like {answer.gate.looks_like}")
     if answer.unfamiliar:
         remarks.append(f"unfamiliar ({answer.distance:.3f} > {answer.threshold:.3f})")
     if answer.roi.fallback:

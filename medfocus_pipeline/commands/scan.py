@@ -1,5 +1,6 @@
 """``medfocus scan``: bring the manifest up to date, and say what is in it."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 
@@ -10,10 +11,13 @@ from medfocus_pipeline.datasets.tree import other_kinds
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.project import dataset as datasets
 from medfocus_pipeline.project.dataset import MANIFEST, Dataset
+from medfocus_pipeline.project.gating import other_modality
 from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.types import JSON
+
+_SHOWN = 3
 
 
 def open_dataset(context: Context, *, images_needed: bool = True, rescan: bool = True) -> Dataset:
@@ -47,6 +51,7 @@ def run(context: Context, *, all_problems: bool, strict: bool, as_json: bool = F
     for (split, name), count in counts.items():
         say(f"  {split or 'no official split'}  {name}: {count:,}")
     _say_several(dataset)
+    _say_gate(context, dataset)
     _say_no_probe(context, dataset)
     _say_other_kinds(context)
     say_problems(dataset.problems, shown=None if all_problems else 5)
@@ -76,7 +81,39 @@ def _facts(context: Context, dataset: Dataset, counts: Mapping[tuple[str, str], 
             for (split, name), count in counts.items()
         ],
         "left_out": dict(dataset.problems),
+        "gate": {
+            "looked_at": len(dataset.manifest.gate_scores),
+            "not_medical": dataset.manifest.refused,
+            "other_modality": other_modality(dataset.manifest, dataset.card),
+        }
+        if dataset.manifest.gate
+        else None,
     }
+
+
+def _say_gate(context: Context, dataset: Dataset) -> None:
+    """What the gate found, and how to overrule it."""
+    manifest = dataset.manifest
+    if not manifest.gate:
+        return
+    found = manifest.refused
+    left_out = [path for path in found if path in dataset.problems]
+    kept = f", {len(found) - len(left_out):,} of them kept" if len(found) > len(left_out) else ""
+    say(
+        f"gate: {len(manifest.gate_scores):,} images looked at, {len(found):,} look like no "
+        f"medical image{kept}"
+    )
+    if left_out:
+        name = left_out[0]
+        say(f"  an image all the same: medfocus scan {context.dataset} --keep {shlex.quote(name)}")
+    others = other_modality(manifest, dataset.card)
+    if others:
+        counts = ", ".join(f"{name} {n:,}" for name, n in Counter(others.values()).most_common())
+        shown = ", ".join(map(repr, list(others)[:_SHOWN]))
+        say(
+            f"  {len(others):,} images look like another modality than the card's "
+            f"({dataset.card.modality}): {counts}; the first: {shown}"
+        )
 
 
 def _say_no_probe(context: Context, dataset: Dataset) -> None:

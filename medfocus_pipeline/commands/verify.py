@@ -6,16 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from medfocus_pipeline.commands import audit
+from medfocus_pipeline.commands import audit, gate
 from medfocus_pipeline.commands.progress import say
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.similarity import check_fingerprints
 from medfocus_pipeline.errors import AccessError, DamagedError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT
 from medfocus_pipeline.project.settings import SETTINGS, check_settings
-from medfocus_pipeline.sealed import present, read_json
+from medfocus_pipeline.sealed import present, read_json, read_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import DESCRIBED, Store, open_store
@@ -68,6 +69,10 @@ def _files(folder: Path) -> Iterator[tuple[Path, Check, str]]:
     yield path, partial(check_settings, path), "medfocus scan, which takes them as they are"
     yield folder / audit.PAIRS, partial(audit.read_pairs, folder), "medfocus audit"
     yield folder / audit.COUNTS, partial(audit.thresholds, folder), "medfocus audit"
+    place = folder / "gate"
+    yield place / gates.DESCRIBED, partial(gates.load_gate, place), "medfocus scan --gate"
+    path = place / gate.SCORES
+    yield path, partial(read_table, path, owner=gate.SCORES), "medfocus gate"
 
 
 def _problem(path: Path, check: Check) -> StoreError | None:

@@ -76,6 +76,8 @@ class Audit:
         patients: those with images on both sides.
         balance: side -> class -> number of files.
         unreadable: path -> problem.
+        not_medical: path -> score of the files that the gate takes for no medical images, the
+            lowest first; None where no gate looked.
     """
 
     dataset: str
@@ -88,6 +90,7 @@ class Audit:
     patients: tuple[str, ...]
     balance: Mapping[str, Mapping[str, int]]
     unreadable: Mapping[str, str]
+    not_medical: Mapping[str, float] | None = None
 
 
 def audit(
@@ -127,6 +130,7 @@ def audit(
         patients=_patients(manifest, files),
         balance=_balance(manifest, files),
         unreadable=dict(manifest.problems),
+        not_medical=manifest.refused if manifest.gate else None,
     )
 
 
@@ -179,6 +183,7 @@ def summary(result: Audit, pairs: pa.Table) -> JSON:
         "patients_on_both_sides": list(result.patients),
         "balance": {side: dict(classes) for side, classes in result.balance.items()},
         "unreadable": dict(result.unreadable),
+        "not_medical": None if result.not_medical is None else dict(result.not_medical),
     }
 
 

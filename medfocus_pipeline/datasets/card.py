@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.checked_yaml import load_checked
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.reading import Column
 from medfocus_pipeline.errors import ConfigError
@@ -106,12 +107,14 @@ class Card(Frozen):
         annotation: where the masks of an image are, relative to its folder, with ``{stem}``.
         keep_masks: files that are called like annotation masks are images all the same.
         use_validation: what a validation split is for: `none` leaves it out, `train` makes its
-            images training images, in which choices are made by cross-validation; never test.
+            images training images, in which choices are made by cross-validation, `keep` has it
+            as a split of its own, on which the gate chooses its threshold; never test.
         columns: of a CSV, what they are called there, as ``label: Finding Labels``.
         volumes: what is seen of a file with several pictures (slices, frames, pages): the middle
             one (of pages the first), all as images of one group, or none.
         roi: the ROI rule that `auto` stands for, as one rule need not serve every modality.
         test_share: share of the test split where there is no official one.
+        gate: what zero-shot tells medical images from others by.
         paper: method -> percent of the training images -> accuracy in percent.
     """
 
@@ -132,11 +135,12 @@ class Card(Frozen):
     patient: str | None = None
     annotation: str | None = None
     keep_masks: bool = False
-    use_validation: Literal["none", "train"] = "none"
+    use_validation: Literal["none", "train", "keep"] = "none"
     columns: dict[Column, str] = Field(default_factory=dict)
     volumes: Volumes = "middle"
     roi: RoiRule = "salient"
     test_share: float | None = Field(default=None, gt=0, lt=1)
+    gate: GatePrompts = GatePrompts()
     paper: dict[str, dict[Percent, Percent]] = Field(default_factory=dict)
 
     @field_validator("splits")

@@ -47,7 +47,7 @@ _SEVERAL = re.compile(r"[|;,]")
 _SHOWN = 20
 _SPLITS = "train, validation, test nor synthetic"
 
-VALIDATION = (
+NOT_VALIDATED = (
     "is of the validation split, which neither trains nor tests (use_validation: train in a card)"
 )
 """Why an image of a validation split is left out."""

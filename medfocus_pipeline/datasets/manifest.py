@@ -12,11 +12,11 @@ from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.sealed import present, read_table, write_table
 from medfocus_pipeline.types import IntArray
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _OWNER = "manifest"
 
-COLUMNS = pa.schema(
+ROW = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
@@ -34,27 +34,46 @@ COLUMNS = pa.schema(
         pa.field("problem", pa.string(), nullable=False),
     ]
 )
+"""What a scan says of every row; see `COLUMNS`."""
+
+COLUMNS = pa.schema(
+    [
+        *ROW,
+        pa.field("gate_score", pa.float64()),
+        pa.field("looks_like", pa.string(), nullable=False),
+    ]
+)
 """What every row says.
 
 ``image_id`` is the SHA-256 of the file's bytes in hex, empty where the file could not be
 opened. ``path`` is relative to the data folder, with forward slashes. ``split`` is ``train`` or
-``test``, empty without an official split; `SYNTHETIC` of images that train whatever the split.
+``test``, empty without an official split; `SYNTHETIC` of images that train whatever the split,
+`VALIDATION` of those that choose a gate's threshold and do neither.
 ``class_index`` is -1 and ``class_name`` empty where no class is known. ``group`` is the patient, or
 empty; ``domain`` the hospital or machine by the CSV's column of that name, or empty; ``patient`` a
 digest of what the file's own header says of it (DICOM's PatientID, else StudyInstanceUID).
 ``width`` and ``height`` are those of the upright picture, 0 if it cannot be read. ``problem`` is
-why the row is not usable, else empty.
+why the row is not usable, else empty. ``gate_score`` is how much the gate takes the picture for a
+medical image, below 0 for none, null where it did not look; ``looks_like`` is the modality that it
+most looks like, empty where no gate says so.
 """
+
+NOT_MEDICAL = "looks like no medical image"
+"""How the problem begins that the gate gives a row."""
 
 SYNTHETIC = "synthetic"
 """The split of images that somebody made: they train and never test."""
 
-_VERSION, _DATASET, _CLASSES, _CARD, _SOURCE = (
+VALIDATION = "validation"
+"""The split of images that neither train nor test, where the card keeps it."""
+
+_VERSION, _DATASET, _CLASSES, _CARD, _SOURCE, _GATE = (
     b"medfocus.schema_version",
     b"medfocus.dataset",
     b"medfocus.classes",
     b"medfocus.from_card",
     b"medfocus.source",
+    b"medfocus.gate",
 )
 
 
@@ -91,6 +110,26 @@ class Manifest:
     def from_card(self) -> bool:
         """Whether a card named the classes, not the folders or labels."""
         return bool(json.loads(self._metadata(_CARD)))
+
+    @property
+    def gate(self) -> str:
+        """Key of the gate that gave the scores; empty without one."""
+        metadata: dict[bytes, bytes] = self.table.schema.metadata
+        return metadata.get(_GATE, b"").decode()
+
+    @property
+    def gate_scores(self) -> dict[str, tuple[float, str]]:
+        """Image id -> score of the gate and the modality, of the images that it looked at."""
+        columns = (self.image_ids, self.table["gate_score"].to_pylist(), self.strings("looks_like"))
+        rows = zip(*columns, strict=True)
+        return {name: (score, like) for name, score, like in rows if score is not None}
+
+    @property
+    def refused(self) -> dict[str, float]:
+        """Path -> score of what the gate takes for no medical images, the lowest first."""
+        pairs = zip(self.paths, self.table["gate_score"].to_pylist(), strict=True)
+        found = {path: score for path, score in pairs if score is not None and score < 0}
+        return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
     @property
     def image_ids(self) -> list[str]:
@@ -142,7 +181,7 @@ class Manifest:
         """Whether `build` would make the same manifest (which takes longer to find out)."""
         own = (self.name, self.classes, self.from_card, self.source)
         described = own == (name, tuple(classes), from_card, source)
-        columns = (column.to_pylist() for column in self.table.columns)
+        columns = (self.table[name].to_pylist() for name in ROW.names)
         return described and list(zip(*columns, strict=True)) == [tuple(row) for row in rows]
 
     def with_problems(self, problems: Mapping[str, str]) -> "Manifest":
@@ -156,6 +195,46 @@ class Manifest:
         texts = [problems.get(image_id, problem) for image_id, problem in pairs]
         column = pa.array(texts, pa.string())
         return Manifest(self.table.set_column(index, self.table.schema.field(index), column))
+
+    def gated(
+        self, gate: str, found: Mapping[str, tuple[float, str]], problems: Mapping[int, str]
+    ) -> "Manifest":
+        """The manifest with what a gate says.
+
+        Args:
+            gate: its key.
+            found: image id -> score and modality.
+            problems: row -> why the image is left out; a problem that the row has stays.
+        """
+        old = self.strings("problem")
+        ids = self.image_ids
+        changes: dict[str, Sequence[object]] = {
+            "problem": [old[row] or problems.get(row, "") for row in range(len(self))],
+            "gate_score": [found[name][0] if name in found else None for name in ids],
+            "looks_like": [found[name][1] if name in found else "" for name in ids],
+        }
+        return self._with(gate, changes)
+
+    def ungated(self) -> "Manifest":
+        """The manifest as it was before a gate looked; itself if none did."""
+        if not self.gate:
+            return self
+        problems = ["" if one.startswith(NOT_MEDICAL) else one for one in self.strings("problem")]
+        changes: dict[str, Sequence[object]] = {
+            "problem": problems,
+            "gate_score": [None] * len(self),
+            "looks_like": [""] * len(self),
+        }
+        return self._with("", changes)
+
+    def _with(self, gate: str, columns: Mapping[str, Sequence[object]]) -> "Manifest":
+        table, metadata = self.table, dict(self.table.schema.metadata)
+        for name, values in columns.items():
+            index, field = table.schema.get_field_index(name), COLUMNS.field(name)
+            table = table.set_column(index, field, pa.array(values, field.type))
+        metadata.pop(_GATE, None)
+        own = {_GATE: gate.encode()} if gate else {}
+        return Manifest(table.replace_schema_metadata({**metadata, **own}))
 
     def strings(self, column: str) -> list[str]:
         """One text column."""
@@ -175,7 +254,7 @@ def build(
     from_card: bool,
     source: str = "",
 ) -> Manifest:
-    """A manifest from its rows, each in the order of `COLUMNS`."""
+    """A manifest from its rows, each in the order of `ROW`."""
     metadata = {
         _VERSION: str(SCHEMA_VERSION).encode(),
         _DATASET: name.encode(),
@@ -183,7 +262,8 @@ def build(
         _CARD: json.dumps(from_card).encode(),
         _SOURCE: source.encode("utf-8", "surrogateescape"),
     }
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in COLUMNS]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in ROW]
+    columns += [[None] * len(rows), [""] * len(rows)]
     return Manifest(pa.table(columns, schema=COLUMNS.with_metadata(metadata)))
 
 

@@ -20,8 +20,8 @@ from medfocus_pipeline.datasets.layout import (
     is_left_out,
     place_files,
 )
-from medfocus_pipeline.datasets.listing import VALIDATION, read_listing
-from medfocus_pipeline.datasets.manifest import Manifest, build
+from medfocus_pipeline.datasets.listing import NOT_VALIDATED, read_listing
+from medfocus_pipeline.datasets.manifest import VALIDATION, Manifest, build
 from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders, without_ending
 from medfocus_pipeline.datasets.readers import EXTENSIONS, one_of_several
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
@@ -114,13 +114,13 @@ def scan(
 
 
 def _validated(entry: Entry, card: Card) -> Entry:
-    """An image of a validation split trains, if the card wants that, or is left out."""
-    if entry.place is None or entry.place.split != "validation":
+    """An image of a validation split stays there or trains, if the card says so, or is left out."""
+    if entry.place is None or entry.place.split != VALIDATION or card.use_validation == "keep":
         return entry
     if card.use_validation == "train":
         return replace(entry, place=entry.place._replace(split="train"))
     place = entry.place._replace(split="")
-    return replace(entry, place=place, file=replace(entry.file, refused=VALIDATION))
+    return replace(entry, place=place, file=replace(entry.file, refused=NOT_VALIDATED))
 
 
 def _listing(source: Path, card: Card | None) -> Path | None:
@@ -249,7 +249,7 @@ def _folders_below(path: str, card: Card) -> tuple[str, ...]:
 
 
 def _row(entry: Entry, content: Content, classes: Sequence[str]) -> tuple[object, ...]:
-    """One row, in the order of `COLUMNS`."""
+    """One row, in the order of `ROW`."""
     split, index = entry.place or ("", -1)
     return (
         content.image_id,

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.manifest import SYNTHETIC, Manifest
+from medfocus_pipeline.datasets.manifest import SYNTHETIC, VALIDATION, Manifest
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
@@ -40,7 +40,7 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
     class gives ``test_share`` of its images, rounded, at least one and never all; with groups
     it may fall short by less than its largest group. A class with a single image or patient
     goes to training. The draw does not depend on the order or the names of the files. Synthetic
-    images train.
+    images train, those of a validation split are on neither side.
 
     Args:
         manifest: of the data set.
@@ -52,7 +52,8 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
     """
     labels, every = manifest.labels, np.array(manifest.strings("split"))
     made = every[manifest.usable] == SYNTHETIC
-    rows, synthetic = manifest.usable[~made], manifest.usable[made]
+    kept = every[manifest.usable] == VALIDATION
+    rows, synthetic = manifest.usable[~made & ~kept], manifest.usable[made]
     _check_classes(manifest, labels[rows], "usable")
     sides = every[rows]
     if official := bool((sides != "").any()):

@@ -111,8 +111,13 @@ class EmbedPlan(Frozen):
 
 
 class Profile(Frozen):
-    """What each stage does unless an option says otherwise."""
+    """What each stage does unless an option says otherwise.
 
+    Attributes:
+        gate: whether a scan leaves out what is no medical image.
+    """
+
+    gate: bool = False
     masks: MasksConfig = MasksConfig()
     embed: EmbedPlan = EmbedPlan()
     probe: ProbeConfig = ProbeConfig()

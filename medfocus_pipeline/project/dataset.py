@@ -18,6 +18,7 @@ from medfocus_pipeline.datasets.readers import (
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
 from medfocus_pipeline.files import disk_errors, sha256
+from medfocus_pipeline.project.gating import gated
 from medfocus_pipeline.project.progress import Progress, silent
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.sealed import present
@@ -157,16 +158,20 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
     except DamagedError as error:
         _log.warning("%s It is written anew.", error)
         previous = None
+    ungated = previous.ungated() if previous else None
     with progress("scanning", 0) as advance:
         manifest = scan(
             context.data,
             name=context.dataset,
             card=card,
             reading=context.reading,
-            previous=previous,
+            previous=ungated,
             on_file=lambda _, total: advance(1, total),
             workers=_READERS,
         )
+    if context.gate:
+        root = data_root(context.data, context.reading.images)
+        manifest = gated(context, card, root, manifest, previous, progress)
     if manifest is not previous:
         with disk_errors(context.folder):
             manifests.write(manifest, path)

@@ -10,7 +10,7 @@ from medfocus_pipeline import __version__
 from medfocus_pipeline.classifier.card import Measured, Origin, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
@@ -23,12 +23,14 @@ from medfocus_pipeline.evaluation.sweep import Run, fit, predict, to_fit
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.gating import saved_gate
 from medfocus_pipeline.project.plans import Plan, has_region
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, ModelIdentity
+from medfocus_pipeline.weights import Model
 
 TOLERANCE = 1e-5
 """Of the probabilities that the exported head gives, against those that the run stored."""
@@ -134,6 +136,7 @@ def pack(
     masked = has_region(row.focus)
     images = looks.features[looks.train[run.subset]]
     familiar = Familiar.of(images, generator("familiar", run.subset_key))
+    gate = saved_gate(found.plan.context)
     config = PackConfig(
         medfocus=__version__,
         dataset=table.dataset,
@@ -156,8 +159,9 @@ def pack(
         neighbour=familiar.neighbour,
         threshold=familiar.threshold,
         run=_trained_on(table, run),
+        gate=gate.described if gate else None,
     )
-    return Pack(config, saved, table.text, familiar)
+    return Pack(config, saved, table.text, familiar, gate)
 
 
 def _masks(config: MasksConfig) -> MasksConfig:

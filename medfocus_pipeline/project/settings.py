@@ -1,7 +1,8 @@
 """What was asked for last, so that ``make embed`` goes on where ``make masks`` ended."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Settings(Frozen):
     Attributes:
         card: the card that was found, unless it came with MedFocus.
         columns, images, keep_masks: see `Reading`.
+        gate: whether a scan leaves out what is no medical image; None is the profile's.
+        keep: names and patterns of files that the gate does not leave out.
         masks, embed, probe: configurations of the stages that ran with this profile.
     """
 
@@ -40,6 +43,8 @@ class Settings(Frozen):
     columns: dict[Column, str] = Field(default_factory=dict)
     images: Path | None = None
     keep_masks: bool | None = None
+    gate: bool | None = None
+    keep: tuple[str, ...] = ()
     masks: MasksConfig | None = None
     embed: EmbedPlan | None = None
     probe: ProbeConfig | None = None
@@ -76,6 +81,22 @@ class Context:
         """How the source is read."""
         said = self.settings
         return Reading(columns=said.columns, images=said.images, keep_masks=said.keep_masks)
+
+    @property
+    def gate(self) -> bool:
+        """Whether a scan leaves out what is no medical image."""
+        return self.profile.gate if self.settings.gate is None else self.settings.gate
+
+    def gated(self, gate: bool | None, keep: Sequence[str]) -> "Context":
+        """The context with what is said of the gate; None leaves it as it was.
+
+        Args:
+            gate: whether a scan leaves out what is no medical image.
+            keep: names and patterns of files that it does not leave out, beside those of before.
+        """
+        kept = tuple(dict.fromkeys([*self.settings.keep, *keep]))
+        changes = {"gate": self.settings.gate if gate is None else gate, "keep": kept}
+        return replace(self, settings=self.settings.model_copy(update=changes))
 
     @property
     def masks(self) -> MasksConfig:
@@ -145,6 +166,8 @@ def open_context(
         data=where or (known.data if known else Path("data", name).resolve()),
         profile=profile_name,
         card=known.card if known else None,
+        gate=known.gate if known else None,
+        keep=known.keep if known else (),
         **_reading(known, where, reading),
     )
     if known and known.profile == profile_name:

@@ -36,6 +36,11 @@ NAMES: dict[Score, str] = {
     "auroc": "AUROC",
     "accuracy": "accuracy",
 }
+_CAPTION = (
+    "Balanced accuracy in percent, and its difference to source-only: blue better, red worse. The "
+    "same numbers are in the tables."
+)
+
 _WIDE = 6
 """Pairs of a table side by side."""
 
@@ -193,7 +198,11 @@ def write_matrix(matrix: Matrix, folder: Path) -> list[Path]:
     pictures = {"matrix.png": as_png(figure), "matrix.svg": as_svg(figure).encode()}
     texts = {
         "index.html": render_study(
-            matrix.title, list(sections(matrix)), matrix.notes, as_markup(figure, name="matrix")
+            matrix.title,
+            list(sections(matrix)),
+            matrix.notes,
+            as_markup(figure, name="matrix"),
+            caption=_CAPTION,
         ),
         "matrix.md": matrix_markdown(matrix),
         "matrix.csv": matrix_csv(matrix),

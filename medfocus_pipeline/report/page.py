@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from medfocus_pipeline.files import claim, disk_errors, write_bytes, write_text
 from medfocus_pipeline.report import views
 from medfocus_pipeline.report.colours import COLOURS
-from medfocus_pipeline.report.content import Report
+from medfocus_pipeline.report.content import Gallery, Report
 from medfocus_pipeline.report.curves import NARROW, WIDE, curves, draw_accuracy
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg
 from medfocus_pipeline.report.figures import draw, draw_reliability
@@ -77,9 +77,6 @@ def render(report: Report) -> str:
     from markupsafe import Markup
 
     environment = _environment()
-    environment.filters["heading"] = heading
-    environment.filters["breakable"] = _breakable
-    environment.globals["views"] = views
     script = _file("page.js")
     text = environment.get_template("page.html.jinja").render(
         report=report,
@@ -95,25 +92,36 @@ def render(report: Report) -> str:
     return _encodable(text)
 
 
-def render_study(title: str, tables: Sequence[object], notes: Sequence[str], picture: str) -> str:
+def render_study(
+    title: str,
+    tables: Sequence[object],
+    notes: Sequence[str],
+    picture: str,
+    *,
+    caption: str,
+    galleries: Sequence[Gallery] = (),
+) -> str:
     """The page of a study, which loads nothing either.
 
     Args:
         tables: with `title`, `header` and `rows`.
         picture: an ``<svg>`` element.
+        caption: of the picture.
+        galleries: below the tables.
     """
     from markupsafe import Markup
 
-    text = (
-        _environment()
-        .get_template("study.html.jinja")
-        .render(
-            title=title,
-            sections=tables,
-            notes=notes,
-            picture=Markup(picture),  # noqa: S704
-            colours=COLOURS,
-        )
+    environment = _environment()
+    environment.filters["breakable"] = _breakable
+    environment.globals["views"] = views
+    text = environment.get_template("study.html.jinja").render(
+        title=title,
+        sections=tables,
+        notes=notes,
+        picture=Markup(picture),  # noqa: S704
+        caption=caption,
+        galleries=galleries,
+        colours=COLOURS,
     )
     return _encodable(text)
 
@@ -121,13 +129,17 @@ def render_study(title: str, tables: Sequence[object], notes: Sequence[str], pic
 def _environment() -> "Environment":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(_file),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["heading"] = heading
+    environment.filters["breakable"] = _breakable
+    environment.globals["views"] = views
+    return environment
 
 
 def _drawings(report: Report) -> dict[str, str]:

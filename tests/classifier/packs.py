@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.classifier import Classifier
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Model, Pack, PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EfficientNetLiteConfig as SomeEncoder
 from medfocus_pipeline.config import EmbedConfig, LinearConfig, MasksConfig, ThresholdConfig
@@ -16,6 +16,7 @@ from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.heads.saved import save
 from medfocus_pipeline.types import JSON, Encoded, FeaturePart, FloatArray, Image, View
+from medfocus_pipeline.weights import Model
 from tests.fakes import FakeEncoder, FakeSegmenter, picture
 
 MASKS = MasksConfig(segmenter=ThresholdConfig(), max_candidates=4, frame=16)

@@ -161,7 +161,7 @@ def test_name_that_could_leave_the_cache_is_refused(name: str) -> None:
         find_card(name, [])
 
 
-def test_packaged_cards_are_the_papers_four_and_those_of_the_pneumonia_study() -> None:
+def test_packaged_cards_are_the_papers_four_of_the_pneumonia_study_and_of_the_gate() -> None:
     counts = {name: len(_packaged(name).classes) for name in known_cards(card_folders())}
     assert counts == {
         "brain": 4,
@@ -171,6 +171,8 @@ def test_packaged_cards_are_the_papers_four_and_those_of_the_pneumonia_study() -
         "covid-pneumonia-normal": 3,
         "kermany": 2,
         "rsna": 2,
+        "mediclip": 2,
+        "phantom-mixed": 2,
     }
 
 

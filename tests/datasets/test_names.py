@@ -10,7 +10,7 @@ from PIL import Image
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, plain_card
 from medfocus_pipeline.datasets.contents import MASK
-from medfocus_pipeline.datasets.listing import VALIDATION
+from medfocus_pipeline.datasets.listing import NOT_VALIDATED
 from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.datasets.splits import test_split as draw_split
@@ -235,12 +235,12 @@ def test_a_csvs_validation_split_is_never_test(folder: Path, word: str) -> None:
     ]
     (folder / "images.csv").write_text("\n".join(lines))
     manifest = scan(folder / "images.csv", name="pets")
-    assert manifest.problems == [("Training/cat/2.png", VALIDATION)]
+    assert manifest.problems == [("Training/cat/2.png", NOT_VALIDATED)]
     usable = [manifest.strings("split")[row] for row in manifest.usable]
     assert sorted(usable) == ["test", "train", "train"]
 
 
-@pytest.mark.parametrize("use", ["none", "train"])
+@pytest.mark.parametrize("use", ["none", "train", "keep"])
 def test_a_validation_split_trains_only_if_the_card_says_so(
     folder: Path, save_image: SaveImage, card: Card, use: str
 ) -> None:
@@ -254,10 +254,11 @@ def test_a_validation_split_trains_only_if_the_card_says_so(
         manifest = scan(source, name="pets", card=own)
         sides = dict(zip(manifest.paths, manifest.strings("split"), strict=True))
         place = "Validation/dog/9.png"
-        assert (sides[place], dict(manifest.problems).get(place)) == (
-            ("train", None) if use == "train" else ("", VALIDATION)
+        expected = {"none": ("", NOT_VALIDATED), "train": ("train", None)}
+        assert (sides.pop(place), dict(manifest.problems).get(place)) == expected.get(
+            use, ("validation", None)
         )
-        assert set(sides.values()) - {""} == {"train", "test"}
+        assert set(sides.values()) == {"train", "test"}
 
 
 def test_labels_are_compared_without_blanks_and_composed(folder: Path) -> None:

@@ -48,6 +48,8 @@ def test_every_column_says_what_it_should(folder: Path, card: Card) -> None:
         "bytes": file.stat().st_size,
         "mtime_ns": file.stat().st_mtime_ns,
         "problem": "",
+        "gate_score": None,
+        "looks_like": "",
     }
     assert manifest.paths == sorted(manifest.paths)
     assert manifest.labels.tolist() == [0, 0, 1, 1] * 2
@@ -506,7 +508,7 @@ def test_damaged_or_foreign_manifest_is_refused_and_replaced(
     older = {**manifest.table.schema.metadata, b"medfocus.schema_version": b"0"}
     faults = {
         "has no seal": lambda: path.write_bytes(b"PAR1 and no more"),
-        "version 0, expected 3": lambda: write_table(
+        "version 0, expected 4": lambda: write_table(
             path, manifest.table.replace_schema_metadata(older), owner="manifest"
         ),
         "version none": lambda: write_table(path, pa.table({"x": [1]}), owner="manifest"),

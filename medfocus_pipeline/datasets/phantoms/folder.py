@@ -9,7 +9,14 @@ from pydantic import Field, ValidationError
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.card import Card, ClassCard, card_folders, find_card
-from medfocus_pipeline.datasets.phantoms.phantom import CHEST, CLASSES, MACHINES, PICTURES
+from medfocus_pipeline.datasets.phantoms.phantom import (
+    CHEST,
+    CLASSES,
+    MACHINES,
+    MASKLESS,
+    MIXED,
+    PICTURES,
+)
 from medfocus_pipeline.errors import ConfigError, DataError
 
 SETTINGS = "phantom.json"
@@ -23,6 +30,9 @@ _OURS = re.compile(r"\d{8}(_mask)?\.png")
 FIRST_TEST = 60_000_000
 """Index of the first test phantom: a multiple of every number of classes, above all training."""
 
+FIRST_VALIDATION = FIRST_TEST // 2
+"""Index of the first phantom to choose on, likewise; only `MIXED` has some."""
+
 _SOURCE, _LICENCE = "drawn by MedFocus, not clinical", "CC0 1.0"
 _HEADER = (
     "# Written by MedFocus, whose phantoms are drawings: nothing in this folder is clinical.\n"
@@ -33,7 +43,7 @@ class PhantomSet(Frozen):
     """What decides every phantom of a set, however many there are: kept in ``phantom.json``.
 
     Attributes:
-        kind: one of `phantom.KINDS`, `phantom.CHEST` or `phantom.PICTURES`.
+        kind: one of `phantom.CLASSES`.
         machine: of `phantom.MACHINES`, that all of the set are shown by.
         difficulty: 0 (plain to see) to 1 (barely there).
         size: side of the square images, in pixels.
@@ -71,7 +81,7 @@ class Place:
 
     Attributes:
         path: of its image, relative to the folder, with forward slashes.
-        split: ``train`` or ``test``; empty where the card has no official split.
+        split: ``train``, ``validation`` or ``test``; empty without an official split.
         label: its class.
         index: what `phantom.draw` takes; the file is named after it.
     """
@@ -84,7 +94,7 @@ class Place:
 
 def files(kind: str, path: str) -> tuple[str, ...]:
     """The files of a phantom: its image and, of a medical kind, its mask."""
-    if kind == PICTURES:
+    if kind in MASKLESS:
         return (path,)
     folder, _, name = path.rpartition("/")
     return path, f"{folder}/{_MASK.format(stem=name.removesuffix('.png'))}"
@@ -93,7 +103,8 @@ def files(kind: str, path: str) -> tuple[str, ...]:
 def places(kind: str, *, train: int, test: int) -> list[Place]:
     """The phantoms of a set, classes in turn; a larger set begins with those of a smaller one.
 
-    Without an official split they are ``train + test`` in all, and the split is drawn later.
+    Without an official split they are ``train + test`` in all, and the split is drawn later. Where
+    the card keeps a validation split, it is as large as the test split.
 
     Raises:
         ConfigError: no such kind, or not a number of images.
@@ -105,10 +116,13 @@ def places(kind: str, *, train: int, test: int) -> list[Place]:
             f"{test:,} to test. For example: --train 400 --test 200"
         )
     ranges = {"train": range(train), "test": range(FIRST_TEST, FIRST_TEST + test)}
+    if card.use_validation == "keep":
+        ranges["validation"] = range(FIRST_VALIDATION, FIRST_VALIDATION + test)
     if not card.splits:
         ranges = {"": range(train + test)}
     names = CLASSES[kind]
     outer: dict[str, str] = {split: f"{folders[0]}/" for split, folders in card.splits.items()}
+    outer["validation"] = "validation/"
     return [
         Place(f"{outer.get(split, '')}{label}/{index:08d}.png", split, label, index)
         for split, indices in ranges.items()
@@ -127,6 +141,8 @@ def card_of(kind: str) -> Card:
         raise ConfigError(f"No phantoms of kind {kind!r}; choose one of: {', '.join(CLASSES)}.")
     if kind == CHEST:
         return _chest_card()
+    if kind == MIXED:
+        return _mixed_card()
     original = None if kind == PICTURES else find_card(kind, card_folders())
     if original is None:
         return Card(
@@ -147,6 +163,13 @@ def card_of(kind: str) -> Card:
         annotation=_MASK,
         roi=original.roi,
     )
+
+
+def _mixed_card() -> Card:
+    card = find_card(f"phantom-{MIXED}", card_folders())
+    if card is None:
+        raise ValueError("the card phantom-mixed comes with MedFocus")
+    return card
 
 
 def _chest_card() -> Card:

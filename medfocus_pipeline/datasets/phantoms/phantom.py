@@ -7,19 +7,35 @@ from types import MappingProxyType
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from medfocus_pipeline.datasets.phantoms import brain, breast, chest, pictures
+from medfocus_pipeline.datasets.phantoms import brain, breast, chest, mixed, pictures
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
 from medfocus_pipeline.datasets.phantoms.machines import MACHINES, seen_by
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.seeding import generator
 
-__all__ = ["CHEST", "CLASSES", "KINDS", "MACHINES", "PICTURES", "Phantom", "draw"]
+__all__ = [
+    "CHEST",
+    "CLASSES",
+    "KINDS",
+    "MACHINES",
+    "MASKLESS",
+    "MIXED",
+    "PICTURES",
+    "Phantom",
+    "draw",
+]
 
 CHEST = "chest"
 """Pneumonia or not: what `MACHINES` show, each in its manner."""
 
 PICTURES = "pictures"
 """The kind that is not medical at all."""
+
+MIXED = "mixed"
+"""Medical or not: the other kinds against `PICTURES`."""
+
+MASKLESS = frozenset({PICTURES, MIXED})
+"""Kinds whose images have no annotation."""
 
 _LARGE = 2**24
 """Bytes; glibc remembers blocks of up to 32 MiB."""
@@ -34,9 +50,10 @@ _PAINTERS: dict[str, tuple[tuple[str, ...], Painter]] = {
     "lungs": (chest.LUNGS_CLASSES, chest.paint_lungs),
     CHEST: (chest.CHEST_CLASSES, chest.paint_chest),
     PICTURES: (pictures.CLASSES, pictures.paint),
+    MIXED: (mixed.CLASSES, mixed.paint),
 }
 
-KINDS = tuple(kind for kind in _PAINTERS if kind not in (CHEST, PICTURES))
+KINDS = tuple(kind for kind in _PAINTERS if kind not in (CHEST, *MASKLESS))
 """The medical kinds, each named after the card whose classes it draws: what lite-clip learned."""
 
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -58,7 +75,7 @@ def draw(
     """One phantom, the same for the same arguments whatever was drawn before.
 
     Args:
-        kind: one of `KINDS`, `CHEST` or `PICTURES`.
+        kind: one of `KINDS`, `CHEST`, `PICTURES` or `MIXED`.
         seed: of the whole set; 0 is a valid seed.
         index: of the phantom in its set.
         size: side of the square image, in pixels, at least 32.

@@ -175,7 +175,7 @@ def _draw_packet(phantoms: PhantomSet, folder: Path, packet: Sequence[Place]) ->
         phantom = _draw(phantoms, place)
         image = phantom.image if phantoms.kind == PICTURES else phantom.image[..., 0]
         mask = np.where(phantom.lesion, np.uint8(255), np.uint8(0))
-        # Without strict: a picture has no mask file.
+        # Without strict: a picture that is not annotated has no mask file.
         for path, pixels in zip(folders.files(phantoms.kind, place.path), (image, mask)):  # noqa: B905
             _save(folder / path, pixels)
         captions.append(phantom.caption)

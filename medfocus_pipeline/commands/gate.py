@@ -1,0 +1,176 @@
+"""``medfocus gate``: medical or not, every method in one table."""
+
+import time
+from collections.abc import Sequence
+
+import pyarrow as pa
+from rich.markup import escape
+from rich.table import Table
+
+from medfocus_pipeline.commands import phantom
+from medfocus_pipeline.commands.progress import bar, out, say, say_rate
+from medfocus_pipeline.commands.scan import open_project
+from medfocus_pipeline.config import GateConfig, Runtime
+from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
+from medfocus_pipeline.datasets.phantoms.phantom import MIXED
+from medfocus_pipeline.errors import ImageError
+from medfocus_pipeline.evaluation.gate import SIDES, TEST, MethodReport, best, compare
+from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.gate_table import GateTable, fill, gate_table, methods
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.stores import encoder_label
+from medfocus_pipeline.report.content import Gallery, Tile
+from medfocus_pipeline.report.drawing import printable
+from medfocus_pipeline.report.gate import GateReport, sections, write_gate
+from medfocus_pipeline.report.pictures import encoded
+from medfocus_pipeline.sealed import write_table
+
+DRAWN = phantom.name_of(MIXED)
+SCORES = "gate.parquet"
+
+_TRAIN, _TEST = 240, 120
+"""Phantoms that are drawn where there are none; as many to choose on as to test."""
+
+_ERRORS = 24
+"""Test images that are shown."""
+
+
+def run(
+    context: Context, config: GateConfig, runtime: Runtime, *, medical: str | None, workers: int
+) -> int:
+    """Embed what is missing, fit every method, print and write the table.
+
+    Args:
+        medical: name of the medical class; None is the one that is called so.
+        workers: processes that draw.
+
+    Returns:
+        0.
+    """
+    if context.dataset == DRAWN and not context.data.exists():
+        phantoms = PhantomSet(kind=MIXED)
+        phantom.run(phantoms, context.data, train=_TRAIN, test=_TEST, workers=workers, force=False)
+    project = open_project(context)
+    context.remember(card=project.dataset.card_path)
+    asked, filled = fill(project, config, runtime)
+    for one in filled:
+        say_rate(one.what, one.computed, one.seconds, unit=one.unit)
+    table = gate_table(asked, config, medical=medical)
+    lines = methods(table, config, project.dataset.card.gate)
+    started = time.monotonic()
+    with bar("fitting", len(lines)) as advance:
+        reports = compare(table.data, lines, seed=config.seed, on_method=lambda: advance(1))
+    say(f"gate: {len(lines)} methods fitted in {time.monotonic() - started:.1f} s")
+    report = _report(context, project.dataset, table, reports)
+    _show(report)
+    folder = context.folder / "gate"
+    with disk_errors(folder):
+        write_table(folder / SCORES, score_table(table, reports), owner=SCORES)
+    page, *_ = write_gate(report, folder)
+    say(f"scores: {folder / SCORES}")
+    say(f"tables and curves: {folder}; open in a browser: {page}")
+    return 0
+
+
+def score_table(table: GateTable, reports: Sequence[MethodReport]) -> pa.Table:
+    """Every method's score and answer for every image, a row each."""
+    data, count = table.data, len(table.image_ids)
+    split = [""] * count
+    for name, rows in data.splits.items():
+        for row in rows:
+            split[row] = name
+    return pa.concat_tables(
+        pa.table(
+            {
+                "method": [one.name] * count,
+                "image_id": list(table.image_ids),
+                "split": split,
+                "medical": data.medical,
+                "score": one.scores,
+                "predicted_medical": one.predicted,
+            }
+        )
+        for one in reports
+    )
+
+
+def _report(
+    context: Context, dataset: Dataset, table: GateTable, reports: Sequence[MethodReport]
+) -> GateReport:
+    chosen = best(reports)
+    encoder = encoder_label(context.embed.encoder)
+    return GateReport(
+        title=f"{dataset.card.title}: {encoder}",
+        methods=reports,
+        best=chosen,
+        notes=_notes(context, chosen),
+        errors=_errors(dataset, table, chosen),
+    )
+
+
+def _notes(context: Context, chosen: MethodReport) -> list[str]:
+    notes = [
+        "P, R, F1: precision, recall and F1 of a class, then their averages, plain (macro) and by "
+        "support (weighted). AUROC and AP: areas under the ROC and precision-recall curves, "
+        "medical is positive.",
+        f"Thresholds are chosen on {chosen.chosen_on}: the midpoint of two scores with the "
+        "greatest balanced accuracy. No test image chooses anything.",
+        f"The pictures are errors of {chosen.name}, which errs least where thresholds are chosen.",
+    ]
+    if context.dataset.startswith("phantom-"):
+        notes.append(
+            "Both sides are drawn, so this says little of photographs: a boundary between drawings "
+            "lets most of them through (docs/gate.md)."
+        )
+    if context.embed.encoder.name == "lite-clip":
+        notes.append(
+            "lite-clip learned the words of drawn brain, breast and lung images alone: its "
+            "zero-shot lines say nothing of other modalities."
+        )
+    return notes
+
+
+def _errors(dataset: Dataset, table: GateTable, chosen: MethodReport) -> Gallery:
+    """The test images that a method takes for the other side, the farthest off first."""
+    rows = table.data.splits[TEST]
+    wrong = rows[chosen.predicted[rows] != table.data.medical[rows]].tolist()
+    wrong.sort(key=lambda row: -abs(chosen.scores[row] - chosen.threshold))
+    tiles = [_tile(dataset, table, chosen, row) for row in wrong[:_ERRORS]]
+    note = (
+        f"{len(wrong):,} of {len(rows):,} test images, the farthest from the threshold first"
+        f"{f'; {_ERRORS} are shown' if len(wrong) > _ERRORS else ''}."
+    )
+    return Gallery(f"Errors of {chosen.name}", note, tiles)
+
+
+def _tile(dataset: Dataset, table: GateTable, chosen: MethodReport, row: int) -> Tile:
+    image_id = table.image_ids[row]
+    name = dataset.files[image_id]
+    try:
+        pictures = {"image": encoded(dataset.read(image_id), alt=f"image {name}")}
+    except ImageError:
+        pictures = {}  # it was embedded elsewhere
+    facts = {"score": f"{chosen.scores[row]:.4g}", "threshold": f"{chosen.threshold:.4g}"}
+    true, predicted = (
+        SIDES[int(not medical)] for medical in (table.data.medical[row], chosen.predicted[row])
+    )
+    return Tile(name, true, pictures, facts, predicted=predicted)
+
+
+def _show(report: GateReport) -> None:
+    """Prints the tables and their notes."""
+    say(report.title)
+    for section in sections(report.methods):
+        table = Table(box=None, pad_edge=False)
+        for number, name in enumerate(section.header):
+            table.add_column(
+                escape(printable(name)), justify="right" if number else "left", no_wrap=not number
+            )
+        for row in section.rows:
+            table.add_row(*(escape(printable(cell)) for cell in row))
+        out.print(table)
+        say("")
+    for note in report.notes:
+        say(note)
+    say(f"errors of {report.best.name}: {report.errors.note}")

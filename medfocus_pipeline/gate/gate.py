@@ -1,0 +1,110 @@
+"""A gate with its encoder: images in, scores out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medfocus_pipeline import embedding
+from medfocus_pipeline.config import EmbedConfig, Runtime
+from medfocus_pipeline.encoders import find_weights, load_encoder
+from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.features import joined
+from medfocus_pipeline.gate.own import OwnGate
+from medfocus_pipeline.gate.saved import Fitted, GateDescription, SavedGate
+from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.types import FeatureKind, FeaturePart, Fit, FloatArray, Image
+from medfocus_pipeline.weights import FileHashes, checked, pinned
+
+NOT_A_MEDICAL_IMAGE = "not a medical image"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate says of one image.
+
+    Attributes:
+        score: below 0 is no medical image.
+        looks_like: modality, or empty where the gate has no words.
+    """
+
+    score: float
+    looks_like: str
+
+    @property
+    def medical(self) -> bool:
+        """Whether it passes."""
+        return self.score >= 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gate:
+    """Says of images whether they are medical.
+
+    Attributes:
+        described: what it is.
+        fitted: what it learned.
+        encoder: of whole images.
+    """
+
+    described: GateDescription
+    fitted: Fitted
+    encoder: Encoder
+
+    @classmethod
+    def load(cls, saved: SavedGate, hashes: FileHashes, runtime: Runtime) -> "Gate":
+        """A gate with the encoder that it was made with; nothing is downloaded.
+
+        Raises:
+            WeightsError: the encoder's weights are missing, corrupt, or others.
+        """
+        wanted = saved.described.model
+        config = pinned(saved.described.encoder, wanted)
+        weights = checked(find_weights(config, hashes, download=False), wanted, owner="gate")
+        return cls(saved.described, saved.fitted, load_encoder(config, weights, runtime))
+
+    def check(self, images: Sequence[Image]) -> list[Verdict]:
+        """What it says of ``(h, w, 3) uint8`` RGB images, each by itself.
+
+        Raises:
+            DataError: an embedding is not finite.
+        """
+        if not images:
+            return []
+        own = self.described
+        rows = whole_features(self.encoder, images, feature=own.feature, fit=own.fit)
+        return verdicts(self.fitted, rows)
+
+
+def verdicts(fitted: Fitted, rows: FloatArray, *, own: bool = False) -> list[Verdict]:
+    """What a gate says of ``(m, d) float32`` features.
+
+    Args:
+        own: they are those that an `OwnGate` was fitted on.
+    """
+    scores = fitted.own_scores(rows) if own and isinstance(fitted, OwnGate) else fitted.score(rows)
+    names = fitted.looks_like(rows) if isinstance(fitted, ZeroShot) else [""] * len(rows)
+    return [Verdict(float(score), name) for score, name in zip(scores, names, strict=True)]
+
+
+def whole_features(
+    encoder: Encoder, images: Sequence[Image], *, feature: FeatureKind, fit: Fit
+) -> FloatArray:
+    """Features of whole images, ``(m, d) float32``, as the stores would have them.
+
+    Raises:
+        DataError: an embedding is missing, or not finite.
+    """
+    part = FeaturePart("original", feature)
+    config = EmbedConfig(focus="original", fit=fit, views=("identity",))
+    found = []
+    for start in range(0, len(images), encoder.batch_size):
+        some = images[start : start + encoder.batch_size]
+        prepared = [embedding.prepare(image, None, config, encoder) for image in some]
+        arrays = embedding.encode(prepared, encoder).arrays
+        parts = [arrays[name] for name in part.arrays if name in arrays]
+        if len(parts) < len(part.arrays) or not all(np.isfinite(one).all() for one in parts):
+            raise DataError(f"The gate's embedding {part} is missing, or not finite.")
+        found.append(joined([parts]).mean(axis=1))
+    return np.concatenate(found)

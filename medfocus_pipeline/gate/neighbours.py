@@ -1,0 +1,83 @@
+"""Distance to the k-th nearest training image.
+
+Sun, Ming, Zhu and Li 2022, "Out-of-Distribution Detection with Deep Nearest Neighbors" (ICML),
+section 3: with z the L2-normalised feature and z_(k) the k-th nearest of the training images,
+
+    r(x) = |z(x) - z_(k)|
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.config import NeighboursConfig
+from medfocus_pipeline.features import normalise
+from medfocus_pipeline.gate.protocol import check
+from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.types import FloatArray
+
+_ROWS = 4096
+"""That are compared with the training images at once, which bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighboursMethod:
+    """Keep the training images; see the module."""
+
+    config: NeighboursConfig
+
+    def fit(self, features: FloatArray, rng: np.random.Generator) -> "Neighbours":
+        """Keep ``(n, d)`` features, or `config.most` of them that `rng` draws."""
+        check(features)
+        if len(features) > self.config.most:
+            kept = rng.choice(len(features), self.config.most, replace=False)
+            features = features[np.sort(kept)]
+        neighbour = min(self.config.neighbour, len(features) - 1)
+        return Neighbours(normalise(features).astype(np.float16), neighbour)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """Training images.
+
+    Attributes:
+        rows: ``(n, d) float16``, their z.
+        neighbour: k, from 1 to n.
+    """
+
+    rows: NDArray[np.float16]
+    neighbour: int
+
+    def score(self, features: FloatArray) -> NDArray[np.float64]:
+        """Minus r, ``(m,)`` in [-2, 0]."""
+        return -self.distances(features)
+
+    def distances(self, features: FloatArray) -> NDArray[np.float64]:
+        """The r of ``(m, d) float32`` features, ``(m,) float64`` in [0, 2]."""
+        parts = [
+            self._nearest(_distances(normalise(features[start : start + _ROWS]), self.rows))
+            for start in range(0, len(features), _ROWS)
+        ]
+        return np.concatenate([np.empty(0), *parts])
+
+    def own_distances(self) -> NDArray[np.float64]:
+        """The r of the training images, each left out of its own neighbours, ``(n,)``."""
+        among = _distances(self.rows.astype(np.float32), self.rows)
+        np.fill_diagonal(among, np.inf)
+        return self._nearest(among)
+
+    def _nearest(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        k = self.neighbour - 1
+        found: NDArray[np.float64] = np.partition(distances, k, axis=1)[:, k]
+        return found
+
+
+def _distances(some: FloatArray, rows: NDArray[np.float16]) -> NDArray[np.float64]:
+    """Euclidean distance of each of ``(m, d)`` to each of ``(n, d)``, ``(m, n)``."""
+    a, b = some.astype(np.float64), rows.astype(np.float64)
+    with single_threaded():
+        product = a @ b.T
+    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * product
+    distances: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0))
+    return distances

@@ -1,0 +1,73 @@
+"""What Deep SVDD and OC-NN share: inputs of one scale, first weights, and descent by Adam."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.features import normalise
+from medfocus_pipeline.types import FloatArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def inputs(features: FloatArray) -> FloatArray:
+    """``(n, d)`` rows brought to length sqrt(d), so that an entry has a mean square of 1.
+
+    They are not centred: a layer without a bias and with a ReLU is homogeneous, so that of
+    centred rows those nearest to the mean would have outputs near 0, far from any centre.
+    """
+    return normalise(features) * np.float32(math.sqrt(features.shape[1]))
+
+
+def first_weights(rng: np.random.Generator, fan_in: int, fan_out: int) -> "Tensor":
+    """``(fan_in, fan_out) float32``, uniform with the variance 1 / fan_in, to be trained."""
+    import torch
+
+    drawn = rng.random((fan_in, fan_out), dtype=np.float32) * 2 - 1
+    return torch.from_numpy(drawn * np.float32(math.sqrt(3 / fan_in))).requires_grad_()
+
+
+def descend(
+    weights: Sequence["Tensor"],
+    x: "Tensor",
+    loss: "Callable[[Tensor], Tensor]",
+    rng: np.random.Generator,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    after_epoch: Callable[[int], None],
+) -> None:
+    """Adam (Kingma and Ba 2015) over minibatches of all rows, each epoch in a new order.
+
+    Args:
+        weights: to be trained.
+        x: ``(n, d)``.
+        loss: of a minibatch.
+        rng: draws the orders.
+        epochs, batch_size, learning_rate: of the descent.
+        after_epoch: called with the number of epochs that are done.
+
+    Raises:
+        DataError: a weight is not finite in the end.
+    """
+    import torch
+
+    optimiser = torch.optim.Adam(weights, lr=learning_rate)
+    parts = math.ceil(len(x) / batch_size)
+    for epoch in range(epochs):
+        for rows in np.array_split(rng.permutation(len(x)), parts):
+            optimiser.zero_grad()
+            torch.autograd.backward(loss(x[torch.from_numpy(rows)]))
+            optimiser.step()
+        with torch.no_grad():
+            after_epoch(epoch + 1)
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        raise DataError(
+            "The training of the gate diverged: it has weights that are not finite. Use a "
+            f"learning_rate below {learning_rate:g}."
+        )

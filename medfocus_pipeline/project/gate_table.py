@@ -1,0 +1,164 @@
+"""Medical or not, of a project: its features, its splits and its phrases, for `evaluation.gate`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medfocus_pipeline.config import GateConfig, Pooling, ProbeRow, Runtime
+from medfocus_pipeline.datasets.card import Card, ClassCard
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
+from medfocus_pipeline.datasets.manifest import VALIDATION as KEPT
+from medfocus_pipeline.datasets.names import fold
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.evaluation.gate import (
+    SIDES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    GateData,
+    Method,
+    linear_method,
+    one_class_method,
+    zero_shot_method,
+)
+from medfocus_pipeline.features import FeatureTable, focus_modes
+from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.project.filling import Filled
+from medfocus_pipeline.project.plans import features, split_of
+
+if TYPE_CHECKING:
+    from medfocus_pipeline.project.project import Project
+
+
+def phrase_card(card: Card) -> Card:
+    """The card with the gate's phrases as its classes: so the usual text store holds them."""
+    prompts = card.gate
+    classes = tuple(ClassCard(name=one, prompt=one) for one in dict.fromkeys(prompts.phrases))
+    return card.model_copy(update={"classes": classes, "templates": prompts.templates})
+
+
+def asking(project: "Project", config: GateConfig) -> "Project":
+    """The project as the gate sees it: the parts that it asks for, and its phrases for classes.
+
+    What it embeds is not remembered as what the project was last run with.
+    """
+    from medfocus_pipeline.project.project import Project
+
+    context = project.context
+    regions = any(part.in_region for part in config.focus)
+    changes = {"focus": tuple(focus_modes(config.focus)), "roi_parts": regions}
+    settings = context.settings.model_copy(
+        update={"embed": context.embed.model_copy(update=changes)}
+    )
+    return Project(
+        replace(context, settings=settings, passing=True),
+        replace(project.dataset, card=phrase_card(project.dataset.card)),
+        progress=project.progress,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GateTable:
+    """All that the methods need.
+
+    Attributes:
+        data: features and splits.
+        image_ids: of its images.
+        zero_shot: None without a text tower.
+    """
+
+    data: GateData
+    image_ids: tuple[str, ...]
+    zero_shot: ZeroShot | None
+
+
+def fill(
+    project: "Project", config: GateConfig, runtime: Runtime
+) -> tuple["Project", list[Filled]]:
+    """Embed the images and phrases that have no embeddings yet.
+
+    Returns:
+        The project as the gate sees it, and what was computed.
+    """
+    asked = asking(project, config)
+    filled = asked.embeddings().fill(runtime)
+    return asked, filled
+
+
+def gate_table(project: "Project", config: GateConfig, *, medical: str | None) -> GateTable:
+    """The features of both sides, by split.
+
+    Args:
+        project: from `fill`.
+        config: of the table.
+        medical: name of the medical class; None is the one that is called so.
+
+    Raises:
+        ConfigError: no class is called so, or there are not two.
+        DataError: the data set cannot be split.
+        StoreError: some embeddings are missing.
+    """
+    dataset = project.dataset
+    manifest = dataset.manifest
+    index = medical_class(manifest.classes, medical)
+    split = split_of(dataset, project.context.probe)
+    every = np.array(manifest.strings("split"))
+    kept = manifest.usable[every[manifest.usable] == KEPT]
+    both = Split(split.train, np.sort(np.concatenate([split.test, kept])), split.official)
+    probe = project.context.probe.model_copy(update={"rows": (ProbeRow(focus=config.focus),)})
+    [plan] = project.plans(probe)
+    if plan.note:
+        raise ConfigError(f"{plan.label} {plan.note}.")
+    table = features(dataset, both, plan)
+    rows = np.sort(np.concatenate([both.train, both.test]))
+    parts = {TRAIN: split.train, VALIDATION: kept, TEST: split.test}
+    splits = {name: np.flatnonzero(np.isin(rows, part)) for name, part in parts.items()}
+    if not len(kept):
+        del splits[VALIDATION]
+    data = GateData(table.features, table.labels == index, splits, table.groups)
+    return GateTable(data, table.image_ids, _zero_shot(dataset.card.gate, table))
+
+
+def methods(table: GateTable, config: GateConfig, prompts: GatePrompts) -> list[Method]:
+    """The lines of the table.
+
+    Fine-tuned networks, which learn from the images themselves, have no line: they are fitted on
+    pictures and not on cached features.
+    """
+    found = []
+    if table.zero_shot is not None:
+        poolings: Sequence[Pooling] = list(dict.fromkeys([prompts.pooling, *config.pooling]))
+        found += [zero_shot_method(replace(table.zero_shot, pooling=one)) for one in poolings]
+    found += [one_class_method(one) for one in config.one_class]
+    if config.linear is not None:
+        found.append(linear_method(config.linear))
+    return found
+
+
+def medical_class(classes: Sequence[str], medical: str | None) -> int:
+    """Index of the medical class, of two.
+
+    Raises:
+        ConfigError: no class is called so, or there are not two.
+    """
+    wanted = fold(medical or SIDES[0])
+    found = [n for n, name in enumerate(classes) if fold(name) == wanted]
+    if len(classes) != 2 or len(found) != 1:
+        raise ConfigError(
+            f"The gate compares medical images with others: expected two classes, one of them "
+            f"called {medical or SIDES[0]!r}, got {', '.join(map(repr, classes))}. Name the "
+            "medical one: --medical NAME; or draw some: medfocus phantom mixed"
+        )
+    return found[0]
+
+
+def _zero_shot(prompts: GatePrompts, table: FeatureTable) -> ZeroShot | None:
+    if table.text is None or table.temperature is None:
+        return None
+    # The same phrase may be listed twice; the card has it once.
+    place = {phrase: n for n, phrase in enumerate(dict.fromkeys(prompts.phrases))}
+    texts = table.text[[place[phrase] for phrase in prompts.phrases]]
+    return ZeroShot.of(texts, table.temperature, prompts, prompts.pooling)

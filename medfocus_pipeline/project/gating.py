@@ -1,0 +1,241 @@
+"""The gate in front of a data set: each new image is looked at once, and the manifest says so."""
+
+import fnmatch
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medfocus_pipeline.config import EfficientNetLiteConfig, EncoderConfig, Runtime
+from medfocus_pipeline.datasets.card import Card
+from medfocus_pipeline.datasets.gate_prompts import GatePrompts
+from medfocus_pipeline.datasets.manifest import NOT_MEDICAL, Manifest
+from medfocus_pipeline.datasets.readers import decode, picture_place
+from medfocus_pipeline.encoders import find_weights, has_text, load_encoder, model_id
+from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
+from medfocus_pipeline.errors import ImageError, WeightsError
+from medfocus_pipeline.features import normalise
+from medfocus_pipeline.gate.gate import verdicts, whole_features
+from medfocus_pipeline.gate.own import OwnGate
+from medfocus_pipeline.gate.saved import (
+    Fitted,
+    GateDescription,
+    SavedGate,
+    read_gate,
+    settings_of,
+    write_gate,
+)
+from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.project.progress import Progress
+from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.stores.keys import digest
+from medfocus_pipeline.types import FeatureKind, Fit, FloatArray, Image
+from medfocus_pipeline.weights import Model, Weights
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 32
+_GROWN = 2
+"""A data set's own gate is fitted anew when the set has grown by this factor."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looker:
+    """Which gate a data set gets: of words where the encoder has some, else its own.
+
+    lite-clip has words, but only those of drawn images (docs/gate.md).
+
+    Attributes:
+        encoder: of whole images, `weights` its files.
+        feature: what is taken of them.
+        prompts: None is the data set's own gate.
+    """
+
+    encoder: EncoderConfig
+    weights: Weights
+    feature: FeatureKind
+    prompts: GatePrompts | None
+
+    @classmethod
+    def of(cls, context: Context, card: Card | None) -> "Looker":
+        """The gate of a profile.
+
+        Raises:
+            WeightsError: the weights of its encoder are not on this machine.
+        """
+        encoder: EncoderConfig = context.embed.encoder
+        prompts = (card.gate if card else GatePrompts()) if has_text(encoder) else None
+        if prompts is None or encoder.name == "lite-clip":
+            encoder, prompts = EfficientNetLiteConfig(), None
+        weights = find_weights(encoder, context.hashes(), download=False)
+        if weights is None:
+            model = model_id(encoder)
+            raise WeightsError(
+                f"The gate needs the weights of {model}, which are not on this machine. Run: "
+                f"medfocus models pull {model}; or take a gate that needs no words: --profile "
+                "offline"
+            )
+        return cls(encoder, weights, "levels" if prompts is None else "pooled", prompts)
+
+    @property
+    def fit(self) -> Fit:
+        """How an image becomes the encoder's square; of words as the model was published."""
+        return "squeeze" if self.prompts is None else "crop"
+
+    def fits(self, saved: SavedGate, images: int) -> bool:
+        """Whether a gate is the one that would be made now, of so many images."""
+        own = saved.described
+        if (own.model, own.feature) != (Model.of(self.weights.identity), self.feature):
+            return False
+        if own.settings.kind == "own":
+            return self.prompts is None and images < _GROWN * own.settings.images
+        return self.prompts is not None and own.settings.prompts == _digest(self.prompts)
+
+    def described(self, fitted: Fitted, images: int) -> GateDescription:
+        """What a gate is."""
+        prompts = "" if self.prompts is None else _digest(self.prompts)
+        return GateDescription(
+            encoder=self.encoder,
+            model=Model.of(self.weights.identity),
+            feature=self.feature,
+            fit=self.fit,
+            settings=settings_of(fitted, images=images, prompts=prompts),
+        )
+
+
+def gated(
+    context: Context,
+    card: Card | None,
+    root: Path,
+    manifest: Manifest,
+    previous: Manifest | None,
+    progress: Progress,
+) -> Manifest:
+    """The manifest with what the gate says of every usable image.
+
+    Args:
+        card: of the data set, if it has one.
+        root: folder that the manifest's paths are relative to.
+        manifest: of a scan, no gate looked at it.
+        previous: the one before, whose scores stand where the gate is the same.
+        progress: of the images that are looked at.
+
+    Raises:
+        DataError: the images are too few for a gate of their own.
+        WeightsError: the encoder's weights are not on this machine.
+    """
+    looker, folder = Looker.of(context, card), gate_folder(context)
+    files, saved = manifest.files, read_gate(folder)
+    known: dict[str, tuple[float, str]] = {}
+    if saved is not None and looker.fits(saved, len(files)):
+        if previous is not None and previous.gate == saved.described.key:
+            known = previous.gate_scores
+    else:
+        saved = None
+    missing = [image_id for image_id in files if image_id not in known]
+    if saved is None or missing:
+        encoder = load_encoder(looker.encoder, looker.weights, Runtime())
+        rows = _features(looker, encoder, root, {name: files[name] for name in missing}, progress)
+        fresh = saved is None
+        if saved is None:
+            fitted = _fit(looker, encoder, rows)
+            saved = write_gate(folder, SavedGate(looker.described(fitted, len(files)), fitted))
+        stacked = np.stack([*rows.values()]) if rows else np.empty((0, 1), np.float32)
+        said = verdicts(saved.fitted, stacked, own=fresh) if rows else []
+        known |= {name: (one.score, one.looks_like) for name, one in zip(rows, said, strict=True)}
+    return manifest.gated(saved.described.key, known, _problems(context, manifest, known, saved))
+
+
+def gate_folder(context: Context) -> Path:
+    """Where a data set's gate is."""
+    return context.folder / "gate"
+
+
+def saved_gate(context: Context) -> SavedGate | None:
+    """The gate that looked at a data set; None where none is asked for."""
+    return read_gate(gate_folder(context)) if context.gate else None
+
+
+def other_modality(manifest: Manifest, card: Card) -> dict[str, str]:
+    """Path -> modality, of usable images that look like another one than the card's.
+
+    Nothing where the card's `modality` names none that the gate knows.
+    """
+    rows = [(manifest.paths[row], manifest.strings("looks_like")[row]) for row in manifest.usable]
+    said = card.modality.casefold()
+    known = [name for name in card.gate.medical if name.casefold() in said]
+    if not known:
+        return {}
+    return {path: name for path, name in rows if name in card.gate.medical and name not in known}
+
+
+def is_kept(path: str, keep: Sequence[str]) -> bool:
+    """Whether somebody said that a file is an image all the same: by path, name or pattern."""
+    name = path.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(one, wanted) for wanted in keep for one in (path, name)) or any(
+        one in keep for one in (path, name)
+    )
+
+
+def _problems(
+    context: Context,
+    manifest: Manifest,
+    known: Mapping[str, tuple[float, str]],
+    saved: SavedGate,
+) -> dict[int, str]:
+    """Row -> why it is left out."""
+    why = "is unlike the rest of the data set" if saved.described.settings.kind == "own" else ""
+    found = {}
+    for row, (image_id, path) in enumerate(zip(manifest.image_ids, manifest.paths, strict=True)):
+        score, _ = known.get(image_id, (0.0, ""))
+        if score < 0 and not is_kept(path, context.settings.keep):
+            told = f"{why}, " if why else ""
+            found[row] = f"{NOT_MEDICAL}: {told}score {score:.2f} (--keep NAME: an image)"
+    return found
+
+
+def _features(
+    looker: Looker, encoder: Encoder, root: Path, files: Mapping[str, str], progress: Progress
+) -> dict[str, FloatArray]:
+    """Image id -> ``(d,) float32``; images that cannot be read are left to the later stages."""
+    found: dict[str, FloatArray] = {}
+    names = list(files)
+    with progress("looking at new images", len(names)) as advance:
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            images: dict[str, Image] = {}
+            for name in some:
+                try:
+                    images[name] = decode(*picture_place(root / files[name])).pixels
+                except (OSError, ImageError) as error:
+                    _log.warning("%r is not looked at by the gate: %s", files[name], error)
+            if images:
+                rows = whole_features(
+                    encoder, list(images.values()), feature=looker.feature, fit=looker.fit
+                )
+                found |= zip(images, rows, strict=True)
+            advance(len(some))
+    return found
+
+
+def _fit(looker: Looker, encoder: Encoder, rows: Mapping[str, FloatArray]) -> Fitted:
+    if looker.prompts is None:
+        # By their ids: the order in which files lie must not matter.
+        ordered = [rows[name] for name in sorted(rows)]
+        return OwnGate.of(
+            np.stack(ordered) if ordered else np.empty((0, 1), np.float32), generator("own gate")
+        )
+    if not isinstance(encoder, TextEncoder):
+        raise ValueError("a gate of words has an encoder of words")
+    texts = np.stack(
+        [normalise(encoder.encode_text(some)).mean(axis=0) for some in looker.prompts.texts]
+    )
+    pooling = looker.prompts.pooling
+    return ZeroShot.of(normalise(texts), encoder.temperature, looker.prompts, pooling)
+
+
+def _digest(prompts: GatePrompts) -> str:
+    return digest(prompts.model_dump(mode="json"))

@@ -1,0 +1,71 @@
+"""MediCLIP's own model, CLIP ViT-B/32, whole through a hub: its architecture, random weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from tests.encoders.models import save_clip
+from tests.hub.repositories import as_pytorch, complete
+from tests.hub.server import Hub
+from tests.stages.conftest import Medfocus, medfocus
+
+__all__ = ["medfocus"]
+
+REPO = "openai/clip-vit-base-patch32"
+PROFILE = f"""
+masks: {{ segmenter: {{ name: threshold }} }}
+embed:
+  encoder: {{ name: clip, model: {REPO} }}
+  focus: [original]
+"""
+
+
+def make_images(root: Path) -> None:
+    """The folders of MediCLIP's data set, as its code reads them."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 4), ("test", 4)):
+        for side, name in enumerate(("Medical", "Non-Medical")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 120, (40, 40, 3)) + 130 * side
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
+
+
+def test_the_gate_and_its_table_run_on_clip_b_32(
+    hub: Hub, tmp_path: Path, medfocus: Medfocus
+) -> None:
+    as_pytorch(save_clip(tmp_path / "served" / REPO, length=77))
+    hub.repositories[REPO] = complete(tmp_path / "served" / REPO, REPO)
+    make_images(tmp_path / "images")
+    Path("mine.yaml").write_text(PROFILE)
+    asked = ("mediclip", "--data", "images", "--profile", "mine.yaml")
+    absent = medfocus("scan", *asked, "--gate")
+    assert absent.code == 1
+    assert f"medfocus models pull {REPO}" in absent.err
+    answer = medfocus("gate", *asked, "--methods", "mahalanobis")
+    assert answer.code == 0, answer
+    table = pq.read_table("cache/mediclip/gate/gate.parquet").to_pandas()
+    assert list(dict.fromkeys(table["method"])) == [
+        "zero-shot, sum over phrases",  # the card's own, MediCLIP's, is first
+        "zero-shot, best phrase",
+        "zero-shot, mean of phrases",
+        "Mahalanobis",
+        "linear probe",
+    ]
+    assert (table.groupby("method").size() == 28).all()
+    assert table["score"].notna().all()
+    keeps = ("--keep", "*.jpg")
+    told = json.loads(medfocus("scan", *asked, "--gate", *keeps, "--json").out)
+    assert told["gate"]["looked_at"] == 28
+    rows = pq.read_table("cache/mediclip/manifest.parquet").to_pylist()
+    known = {"X-ray", "MRI", "CT", "ultrasound", "histology", "any"}
+    assert {row["looks_like"] for row in rows} <= known
+    # The image of a scan and that of the table are one: so are their scores, but for rounding.
+    scores = table[table["method"] == "zero-shot, sum over phrases"]
+    scores = scores.set_index("image_id")["score"]
+    assert all(abs(row["gate_score"]) < 50 for row in rows)
+    assert set(scores.index) == {row["image_id"] for row in rows}
