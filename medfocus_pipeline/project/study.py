@@ -246,7 +246,7 @@ class Study:
         domains = np.repeat(np.arange(len(tables)), lengths)
         sides = np.concatenate([np.isin(d.manifest.usable, d.split.test) for d in self.domains])
         split = Split(np.flatnonzero(~sides), np.flatnonzero(sides), official=True)
-        rows = [list(row.values()) for table in tables for row in table]
+        rows = [[row[name] for name in manifests.ROW.names] for table in tables for row in table]
         manifest = manifests.build(rows, name=self.name, classes=self.classes, from_card=True)
         return Joined(manifest, domains, split, known)
 
@@ -458,8 +458,8 @@ def _domain(name: str, project: Project, card: StudyCard) -> Domain:
             left_out[row["class_name"]] += 1
         problem = row["problem"] or (_ELSEWHERE if not own else _UNNAMED if index < 0 else "")
         shared = classes[index] if index >= 0 else ""
-        changed = {"class_index": index, "class_name": shared, "problem": problem}
-        rows.append(list({**row, **changed}.values()))
+        row |= {"class_index": index, "class_name": shared, "problem": problem}
+        rows.append([row[name] for name in manifests.ROW.names])
     own_manifest = manifests.build(rows, name=name, classes=classes, from_card=True)
     dataset = replace(project.dataset, manifest=own_manifest)
     split = split_of(dataset, project.context.probe)

@@ -129,7 +129,7 @@ def drawn_digest(seed: int) -> str:
     Args:
         seed: of the set.
     """
-    first = [(kind, index) for kind, classes in CLASSES.items() for index in range(len(classes))]
+    first = [(kind, index) for kind in (*KINDS, PICTURES) for index in range(len(CLASSES[kind]))]
     phantoms = [_draw(kind, index, seed=seed) for kind, index in first]
     return digest([[sha256(one.image.tobytes()).hexdigest(), one.caption] for one in phantoms])
 

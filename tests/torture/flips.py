@@ -25,6 +25,8 @@ from tests.torture.trial import HARMLESS, REFUSED, SILENT, TRACEBACK, Counts
 
 Reader = Callable[[], object]
 
+_TABLES: tuple[results.Kind, ...] = ("results", "predictions", "subsets")
+
 _VERIFIED = 50
 """Of so many flips one is also looked for by ``cache verify``, which reads everything."""
 
@@ -101,7 +103,7 @@ def files(root: Path) -> list[File]:
         File("pack", root / "pack" / "config.json", lambda: _pack(root), verified=False),
         File("pack's tensors", root / "pack" / "model.safetensors", lambda: _pack(root), False),
     ]
-    for name in results.FILES:
+    for name in _TABLES:
         path = folder / "results" / f"{name}.parquet"
         found.append(File(name, path, lambda name=name: _table(folder, name)))  # type: ignore[misc]
     for described in sorted(folder.glob("*/*/store.json")):
