@@ -51,6 +51,7 @@ def run(
     if context.dataset == DRAWN and not context.data.exists():
         phantoms = PhantomSet(kind=MIXED)
         phantom.run(phantoms, context.data, train=_TRAIN, test=_TEST, workers=workers, force=False)
+    context = context.gated(False, ())  # which would leave one of the sides out
     project = open_project(context)
     context.remember(card=project.dataset.card_path)
     asked, filled = fill(project, config, runtime)

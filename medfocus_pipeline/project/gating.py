@@ -76,7 +76,7 @@ class Looker:
             raise WeightsError(
                 f"The gate needs the weights of {model}, which are not on this machine. Run: "
                 f"medfocus models pull {model}; or take a gate that needs no words: --profile "
-                "offline"
+                "offline; or none: medfocus scan --no-gate"
             )
         return cls(encoder, weights, "levels" if prompts is None else "pooled", prompts)
 
