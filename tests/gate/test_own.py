@@ -34,14 +34,14 @@ def test_an_image_is_out_at_a_modified_z_score_of_three_and_a_half() -> None:
     unit = train / np.linalg.norm(train, axis=1, keepdims=True)
     distances = np.sort(cdist(unit, unit), axis=1)[:, 8]  # itself is the first
     z = 0.6745 * (distances - np.median(distances)) / median_abs_deviation(distances)
-    found = OwnGate.of(train, rng()).own_scores(train)
+    found = OwnGate.of(train, rng()).score(train)
     np.testing.assert_allclose(found, 1 - z / 3.5, atol=0.02)
 
 
 def test_strangers_among_the_images_do_not_make_themselves_usual() -> None:
     usual, strangers = cloud(40, seed=0, centre=4), cloud(6, seed=1, centre=-4)
     both = np.concatenate([usual, strangers])
-    scores = OwnGate.of(both, rng()).own_scores(both)
+    scores = OwnGate.of(both, rng()).score(both)
     assert (scores[40:] < 0).all()
     assert (scores[:40] >= 0).mean() > 0.9
 
@@ -63,7 +63,7 @@ def test_fewer_images_than_can_say_what_is_usual_are_refused() -> None:
 def test_a_set_of_copies_has_a_gate_that_lets_them_in() -> None:
     copies = np.repeat(cloud(1, seed=0), 20, axis=0)
     gate = OwnGate.of(copies, rng())
-    assert (gate.own_scores(copies) >= 0).all()
+    assert (gate.score(copies) >= 0).all()
     assert (gate.score(-copies[:1]) < 0).all()
 
 
