@@ -186,7 +186,7 @@ def _problems(
     saved: SavedGate,
 ) -> dict[int, str]:
     """Row -> why it is left out."""
-    why = "is unlike the rest of the data set" if saved.described.settings.kind == "own" else ""
+    why = "it is unlike the rest of the data set" if saved.described.settings.kind == "own" else ""
     found = {}
     for row, (image_id, path) in enumerate(zip(manifest.image_ids, manifest.paths, strict=True)):
         score, _ = known.get(image_id, (0.0, ""))
