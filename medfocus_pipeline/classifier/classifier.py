@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from medfocus_pipeline.classifier.explanation import HeatMethod, heat_of, settled_method
 from medfocus_pipeline.classifier.models import encoder_weights, open_stage_one
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import PackConfig, read_pack
+from medfocus_pipeline.classifier.pack import Pack, PackConfig, read_pack
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
@@ -176,8 +176,7 @@ class Classifier:
             prompts = PromptSource(config.encoder, weights, config.phrases)
         head = load_head(pack.head, prompts=prompts)
         stage_one = open_stage_one(pack, weights, memo, runtime)
-        gate = None if pack.gate is None else Gate.load(pack.gate, memo, runtime)
-        return cls(config, stage_one, head, pack.familiar, gate)
+        return cls(config, stage_one, head, pack.familiar, _gate(pack, stage_one, memo, runtime))
 
     def predict(self, images: Sequence[Image]) -> list[Answer]:
         """Classify images.
@@ -269,6 +268,16 @@ class Classifier:
             self.stage_one.seen(roi),
             gate,
         )
+
+
+def _gate(pack: Pack, stage_one: StageOne, hashes: FileHashes, runtime: Runtime) -> Gate | None:
+    """The gate of a pack, with the pack's own encoder where that is the gate's too."""
+    if pack.gate is None:
+        return None
+    described, config = pack.gate.described, pack.config
+    if (described.encoder, described.model) == (config.encoder, config.encoder_model):
+        return Gate(described, pack.gate.fitted, stage_one.encoder)
+    return Gate.load(pack.gate, hashes, runtime)
 
 
 def check(images: Sequence[Image]) -> None:

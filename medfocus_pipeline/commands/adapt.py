@@ -4,19 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
 from medfocus_pipeline.commands import phantom
 from medfocus_pipeline.commands.audit import Measured, write
-from medfocus_pipeline.commands.progress import bar, out, say, say_rate
+from medfocus_pipeline.commands.progress import bar, say, say_rate, say_table
 from medfocus_pipeline.config import AdaptConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
 from medfocus_pipeline.datasets.study import chosen_pairs, find_study
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.matrix import Matrix, build_matrix
 from medfocus_pipeline.project.study import Adapted, Study
-from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.matrix import sections, write_matrix
 
 _TRAIN, _TEST = 320, 160
@@ -147,14 +143,7 @@ def show(matrix: Matrix) -> None:
     """Prints the tables and their notes."""
     say(matrix.title)
     for section in sections(matrix):
-        table = Table(box=None, pad_edge=False)
-        for number, name in enumerate(section.header):
-            table.add_column(
-                escape(printable(name)), justify="right" if number else "left", no_wrap=not number
-            )
-        for row in section.rows:
-            table.add_row(*(escape(printable(cell)) for cell in row))
-        out.print(table)
+        say_table(section.header, section.rows)
         say("")
     for note in matrix.notes:
         say(note)

@@ -4,11 +4,9 @@ import time
 from collections.abc import Sequence
 
 import pyarrow as pa
-from rich.markup import escape
-from rich.table import Table
 
 from medfocus_pipeline.commands import phantom
-from medfocus_pipeline.commands.progress import bar, out, say, say_rate
+from medfocus_pipeline.commands.progress import bar, say, say_rate, say_table
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import GateConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
@@ -21,7 +19,6 @@ from medfocus_pipeline.project.gate_table import GateTable, fill, gate_table, me
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
 from medfocus_pipeline.report.content import Gallery, Tile
-from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.gate import GateReport, sections, write_gate
 from medfocus_pipeline.report.pictures import encoded
 from medfocus_pipeline.sealed import write_table
@@ -51,6 +48,7 @@ def run(
     if context.dataset == DRAWN and not context.data.exists():
         phantoms = PhantomSet(kind=MIXED)
         phantom.run(phantoms, context.data, train=_TRAIN, test=_TEST, workers=workers, force=False)
+    context = context.gated(False, ())  # which would leave one of the sides out
     project = open_project(context)
     context.remember(card=project.dataset.card_path)
     asked, filled = fill(project, config, runtime)
@@ -162,14 +160,7 @@ def _show(report: GateReport) -> None:
     """Prints the tables and their notes."""
     say(report.title)
     for section in sections(report.methods):
-        table = Table(box=None, pad_edge=False)
-        for number, name in enumerate(section.header):
-            table.add_column(
-                escape(printable(name)), justify="right" if number else "left", no_wrap=not number
-            )
-        for row in section.rows:
-            table.add_row(*(escape(printable(cell)) for cell in row))
-        out.print(table)
+        say_table(section.header, section.rows)
         say("")
     for note in report.notes:
         say(note)

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from medfocus_pipeline.project.progress import Advance, silent
@@ -150,3 +151,15 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, its first column on the left and whole; names may be anything."""
+    table = Table(box=None, pad_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(
+            escape(printable(name)), justify="right" if number else "left", no_wrap=not number
+        )
+    for row in rows:
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    out.print(table)

@@ -196,20 +196,43 @@ def compare(
 
 def _report(data: GateData, method: Method, seed: int) -> MethodReport:
     rng = generator("gate", method.name, seed)
-    fitted_on, chosen_on, where = _choice(data, rng)
+    fitted_on, chosen_on, where = images_to_choose_on(data, rng)
     groups = None if data.groups is None else data.groups[fitted_on]
     scorer = method.fit(data.features[fitted_on], data.medical[fitted_on], groups, rng)
-    scores = scorer(data.features)
+    found = (method.name, method.learns_from, scorer(data.features))
+    return report_scores(data, *found, chosen_on=chosen_on, where=where)
+
+
+def report_scores(
+    data: GateData,
+    name: str,
+    learns_from: str,
+    scores: NDArray[np.float64],
+    *,
+    chosen_on: IntArray,
+    where: str,
+) -> MethodReport:
+    """The line of a method by its scores, also of one that is fitted on pictures elsewhere.
+
+    Args:
+        scores: ``(n,)`` of all images.
+        chosen_on: positions of the images that choose the threshold, and `where` they are from;
+            of `images_to_choose_on`.
+    """
     threshold = balanced_threshold(scores[chosen_on], data.medical[chosen_on])
     splits = {
-        name: split_report(scores[rows], data.medical[rows], threshold)
-        for name, rows in data.splits.items()
+        split: split_report(scores[rows], data.medical[rows], threshold)
+        for split, rows in data.splits.items()
     }
-    return MethodReport(method.name, method.learns_from, threshold, where, scores, splits)
+    return MethodReport(name, learns_from, threshold, where, scores, splits)
 
 
-def _choice(data: GateData, rng: np.random.Generator) -> tuple[IntArray, IntArray, str]:
-    """The images that a method is fitted on, those that its threshold is chosen on, in words."""
+def images_to_choose_on(data: GateData, rng: np.random.Generator) -> tuple[IntArray, IntArray, str]:
+    """The images that a method is fitted on, those that its threshold is chosen on, in words.
+
+    Raises:
+        DataError: there is no validation split, and too few training images to hold some out.
+    """
     train = data.splits[TRAIN]
     if VALIDATION in data.splits:
         return train, data.splits[VALIDATION], "the validation split"

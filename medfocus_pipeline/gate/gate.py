@@ -11,7 +11,6 @@ from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import joined
-from medfocus_pipeline.gate.own import OwnGate
 from medfocus_pipeline.gate.saved import Fitted, GateDescription, SavedGate
 from medfocus_pipeline.gate.zero_shot import ZeroShot
 from medfocus_pipeline.types import FeatureKind, FeaturePart, Fit, FloatArray, Image
@@ -77,13 +76,9 @@ class Gate:
         return verdicts(self.fitted, rows)
 
 
-def verdicts(fitted: Fitted, rows: FloatArray, *, own: bool = False) -> list[Verdict]:
-    """What a gate says of ``(m, d) float32`` features.
-
-    Args:
-        own: they are those that an `OwnGate` was fitted on.
-    """
-    scores = fitted.own_scores(rows) if own and isinstance(fitted, OwnGate) else fitted.score(rows)
+def verdicts(fitted: Fitted, rows: FloatArray) -> list[Verdict]:
+    """What a gate says of ``(m, d) float32`` features."""
+    scores = fitted.score(rows)
     names = fitted.looks_like(rows) if isinstance(fitted, ZeroShot) else [""] * len(rows)
     return [Verdict(float(score), name) for score, name in zip(scores, names, strict=True)]
 

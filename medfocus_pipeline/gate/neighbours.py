@@ -55,29 +55,48 @@ class Neighbours:
 
     def distances(self, features: FloatArray) -> NDArray[np.float64]:
         """The r of ``(m, d) float32`` features, ``(m,) float64`` in [0, 2]."""
+        return self.ranked(features, self.neighbour)[:, 0]
+
+    def ranked(self, features: FloatArray, *places: int) -> NDArray[np.float64]:
+        """Distances of ``(m, d) float32`` features to some of the training images.
+
+        Args:
+            places: 1 is the nearest, n the farthest.
+
+        Returns:
+            ``(m, number of places) float64`` in [0, 2].
+        """
         parts = [
-            self._nearest(_distances(normalise(features[start : start + _ROWS]), self.rows))
+            _kth(_squares(normalise(features[start : start + _ROWS]), self.rows), *places)
             for start in range(0, len(features), _ROWS)
         ]
-        return np.concatenate([np.empty(0), *parts])
+        return np.concatenate([np.empty((0, len(places))), *parts])
 
     def own_distances(self) -> NDArray[np.float64]:
         """The r of the training images, each left out of its own neighbours, ``(n,)``."""
-        among = _distances(self.rows.astype(np.float32), self.rows)
+        among = _squares(self.rows.astype(np.float32), self.rows)
         np.fill_diagonal(among, np.inf)
-        return self._nearest(among)
-
-    def _nearest(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        k = self.neighbour - 1
-        found: NDArray[np.float64] = np.partition(distances, k, axis=1)[:, k]
-        return found
+        return _kth(among, self.neighbour)[:, 0]
 
 
-def _distances(some: FloatArray, rows: NDArray[np.float16]) -> NDArray[np.float64]:
-    """Euclidean distance of each of ``(m, d)`` to each of ``(n, d)``, ``(m, n)``."""
-    a, b = some.astype(np.float64), rows.astype(np.float64)
+def _kth(squares: FloatArray, *places: int) -> NDArray[np.float64]:
+    """Square roots of the k-th smallest of each row, ``(m, number of places)``."""
+    ranks = [place - 1 for place in places]
+    kth = np.partition(squares, ranks, axis=1)[:, ranks].astype(np.float64)
+    found: NDArray[np.float64] = np.sqrt(np.maximum(kth, 0))
+    return found
+
+
+def _squares(some: FloatArray, rows: NDArray[np.float16]) -> FloatArray:
+    """Squared distance of each of ``(m, d)`` to each of ``(n, d)``, ``(m, n) float32``.
+
+    Its rounding is some 1e-7, far below that of rows in float16.
+    """
+    b = rows.astype(np.float32)
     with single_threaded():
-        product = a @ b.T
-    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * product
-    distances: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0))
-    return distances
+        squares = some @ b.T
+    squares *= -2
+    squares += np.square(b).sum(axis=1)
+    squares += np.square(some).sum(axis=1)[:, None]
+    found: FloatArray = squares
+    return found

@@ -58,7 +58,7 @@ class OwnGate:
         if len(features) < LEAST:
             raise DataError(
                 f"{len(features)} images are too few to say which are unlike the rest: expected "
-                f"{LEAST} or more. Add images, or scan without --gate."
+                f"{LEAST} or more. Add images, or let all in: medfocus scan --no-gate"
             )
         neighbour = max(_FEWEST, min(len(features), MOST) // _SHARE)
         config = NeighboursConfig(neighbour=neighbour, most=MOST)
@@ -69,23 +69,16 @@ class OwnGate:
         return cls(near, median, median + _CUT * spread / _NORMAL)
 
     def score(self, features: FloatArray) -> NDArray[np.float64]:
-        """Of ``(m, d) float32`` images that it was not fitted on, ``(m,) float64``."""
-        return self._scores(self.near.distances(features))
+        """Of ``(m, d) float32`` images, ``(m,) float64``.
 
-    def own_scores(self, features: FloatArray) -> NDArray[np.float64]:
-        """Of images that it was fitted on: one that is among the kept ones is no neighbour of it.
-
-        Args:
-            features: ``(m, d) float32``.
+        An image that is kept is no neighbour of itself, so that it has the score of an image that
+        was left out.
         """
-        # An image that is kept is its own nearest, at distance 0: one neighbour more.
-        further = Neighbours(self.near.rows, min(self.near.neighbour + 1, len(self.near.rows)))
-        distances = self.near.distances(features)
-        # float16 keeps three digits, so a kept image's distance to itself is near 0, not 0.
-        kept = Neighbours(self.near.rows, 1).distances(features) < _SAME
-        return self._scores(np.where(kept, further.distances(features), distances))
-
-    def _scores(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        k = self.near.neighbour
+        nearest, usual, further = self.near.ranked(
+            features, 1, k, min(k + 1, len(self.near.rows))
+        ).T
+        distances = np.where(nearest < _SAME, further, usual)
         scores: NDArray[np.float64] = 1 - (distances - self.median) / (self.reach - self.median)
         return scores
 

@@ -125,8 +125,8 @@ def gate_table(project: "Project", config: GateConfig, *, medical: str | None) -
 def methods(table: GateTable, config: GateConfig, prompts: GatePrompts) -> list[Method]:
     """The lines of the table.
 
-    Fine-tuned networks, which learn from the images themselves, have no line: they are fitted on
-    pictures and not on cached features.
+    Fine-tuned networks learn from pictures, not from cached features: they have no line yet, and
+    would bring their scores to `evaluation.gate.report_scores`.
     """
     found = []
     if table.zero_shot is not None:

@@ -76,7 +76,7 @@ class Looker:
             raise WeightsError(
                 f"The gate needs the weights of {model}, which are not on this machine. Run: "
                 f"medfocus models pull {model}; or take a gate that needs no words: --profile "
-                "offline"
+                "offline; or none: medfocus scan --no-gate"
             )
         return cls(encoder, weights, "levels" if prompts is None else "pooled", prompts)
 
@@ -139,12 +139,10 @@ def gated(
     if saved is None or missing:
         encoder = load_encoder(looker.encoder, looker.weights, Runtime())
         rows = _features(looker, encoder, root, {name: files[name] for name in missing}, progress)
-        fresh = saved is None
         if saved is None:
             fitted = _fit(looker, encoder, rows)
             saved = write_gate(folder, SavedGate(looker.described(fitted, len(files)), fitted))
-        stacked = np.stack([*rows.values()]) if rows else np.empty((0, 1), np.float32)
-        said = verdicts(saved.fitted, stacked, own=fresh) if rows else []
+        said = verdicts(saved.fitted, np.stack([*rows.values()])) if rows else []
         known |= {name: (one.score, one.looks_like) for name, one in zip(rows, said, strict=True)}
     return manifest.gated(saved.described.key, known, _problems(context, manifest, known, saved))
 
@@ -164,19 +162,20 @@ def other_modality(manifest: Manifest, card: Card) -> dict[str, str]:
 
     Nothing where the card's `modality` names none that the gate knows.
     """
-    rows = [(manifest.paths[row], manifest.strings("looks_like")[row]) for row in manifest.usable]
+    paths, names = manifest.paths, manifest.strings("looks_like")
     said = card.modality.casefold()
     known = [name for name in card.gate.medical if name.casefold() in said]
     if not known:
         return {}
-    return {path: name for path, name in rows if name in card.gate.medical and name not in known}
+    others = card.gate.medical.keys() - set(known)
+    return {paths[row]: names[row] for row in manifest.usable if names[row] in others}
 
 
 def is_kept(path: str, keep: Sequence[str]) -> bool:
     """Whether somebody said that a file is an image all the same: by path, name or pattern."""
-    name = path.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(one, wanted) for wanted in keep for one in (path, name)) or any(
-        one in keep for one in (path, name)
+    names = (path, path.rpartition("/")[2])
+    return any(
+        one == wanted or fnmatch.fnmatchcase(one, wanted) for wanted in keep for one in names
     )
 
 
@@ -187,7 +186,7 @@ def _problems(
     saved: SavedGate,
 ) -> dict[int, str]:
     """Row -> why it is left out."""
-    why = "is unlike the rest of the data set" if saved.described.settings.kind == "own" else ""
+    why = "it is unlike the rest of the data set" if saved.described.settings.kind == "own" else ""
     found = {}
     for row, (image_id, path) in enumerate(zip(manifest.image_ids, manifest.paths, strict=True)):
         score, _ = known.get(image_id, (0.0, ""))

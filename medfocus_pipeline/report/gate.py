@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline.evaluation.gate import SIDES, TEST, ClassScores, MethodReport
-from medfocus_pipeline.files import disk_errors, write_bytes, write_text
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.content import Gallery
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg, new_figure, shown, styled
-from medfocus_pipeline.report.page import render_study
+from medfocus_pipeline.report.matrix import Section
+from medfocus_pipeline.report.page import render_study, write_study
 from medfocus_pipeline.report.table import pipes
 
 if TYPE_CHECKING:
@@ -40,15 +40,6 @@ class GateReport:
     best: MethodReport
     notes: Sequence[str]
     errors: Gallery
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A table: a heading, columns and lines."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
 
 
 def sections(methods: Sequence[MethodReport]) -> list[Section]:
@@ -175,9 +166,4 @@ def write_gate(report: GateReport, folder: Path) -> list[Path]:
         galleries=[report.errors],
     )
     texts = {"index.html": page, "gate.md": gate_markdown(report), "gate.csv": gate_csv(report)}
-    with disk_errors(folder):
-        for name, text in texts.items():
-            write_text(folder / name, text)
-        for name, content in pictures.items():
-            write_bytes(folder / name, content)
-    return [folder / name for name in (*texts, *pictures)]
+    return write_study(folder, texts, pictures)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.evaluation.matrix import SCORES, Cell, Matrix, Measure, Pair, Score
-from medfocus_pipeline.files import disk_errors, write_bytes, write_text
 from medfocus_pipeline.report.colours import HEAT
 from medfocus_pipeline.report.drawing import (
     ACCENT,
@@ -24,7 +23,7 @@ from medfocus_pipeline.report.drawing import (
     shown,
     styled,
 )
-from medfocus_pipeline.report.page import render_study
+from medfocus_pipeline.report.page import render_study, write_study
 from medfocus_pipeline.report.table import ampersands, pipes, tex
 
 if TYPE_CHECKING:
@@ -208,9 +207,4 @@ def write_matrix(matrix: Matrix, folder: Path) -> list[Path]:
         "matrix.csv": matrix_csv(matrix),
         "matrix.tex": matrix_latex(matrix),
     }
-    with disk_errors(folder):
-        for name, text in texts.items():
-            write_text(folder / name, text)
-        for name, content in pictures.items():
-            write_bytes(folder / name, content)
-    return [folder / name for name in (*texts, *pictures)]
+    return write_study(folder, texts, pictures)

@@ -126,6 +126,25 @@ def render_study(
     return _encodable(text)
 
 
+def write_study(
+    folder: Path, texts: Mapping[str, str], pictures: Mapping[str, bytes]
+) -> list[Path]:
+    """Writes the files of a study, each whole or absent.
+
+    Returns:
+        The files, in order, the texts first.
+
+    Raises:
+        StoreError: the disk is full or read-only.
+    """
+    with disk_errors(folder):
+        for name, text in texts.items():
+            write_text(folder / name, text)
+        for name, content in pictures.items():
+            write_bytes(folder / name, content)
+    return [folder / name for name in (*texts, *pictures)]
+
+
 def _environment() -> "Environment":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 

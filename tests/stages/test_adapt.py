@@ -211,6 +211,12 @@ def test_no_label_of_the_target_moves_a_number_but_the_oracles(
         ),
         (("x", "x"), ("--source", "nroth"), "no domain 'nroth'. Did you mean north"),
         (("x", "x"), ("--methods", "danm"), "no method 'danm'. Did you mean dann"),
+        (
+            ("x", "x"),
+            ("--methods", "dann+augmentation", "--augment", "medical"),
+            "features of hospitals are of a file",
+        ),
+        (("x", "x"), ("--augment", "medicl"), "'trivial_augment' or 'medical'"),
     ],
 )
 def test_bad_input_is_one_sentence_with_the_fix(

@@ -11,6 +11,7 @@ from medfocus_pipeline.commands.report.rows import Rows, Standing
 from medfocus_pipeline.commands.report.tiles import percent
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import Audit, patients_warning
+from medfocus_pipeline.datasets.manifest import NOT_MEDICAL
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.project.dataset import Dataset
@@ -164,7 +165,14 @@ def _warnings(facts: Facts) -> Iterator[str]:
     unknown = patients_warning(facts.dataset.manifest)
     if unknown:
         yield f"{unknown[0].upper()}{unknown[1:]}."
-    problems = dict(facts.dataset.problems) | dict(facts.unread)
+    every = dict(facts.dataset.problems) | dict(facts.unread)
+    refused = {path: why for path, why in every.items() if why.startswith(NOT_MEDICAL)}
+    problems = {path: why for path, why in every.items() if path not in refused}
+    if refused:
+        yield (
+            f"{len(refused):,} files look like no medical image to the gate and are left out: "
+            f"{_some(refused)}."
+        )
     if problems:
         yield f"{len(problems):,} files cannot be read and are left out: {_some(problems)}."
     yield from _rows(facts)
