@@ -101,6 +101,11 @@ def _lines(what: str, expected: int) -> Advance:
 class LogHandler(logging.Handler):
     """The library's log on stderr, above a progress bar that may be there."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # The hub's library writes its lines to stderr itself.
+        self.addFilter(lambda record: not record.name.startswith("huggingface_hub"))
+
     def emit(self, record: logging.LogRecord) -> None:
         """One line a record."""
         err.print(f"{record.levelname.lower()}: {printable(record.getMessage())}", markup=False)
