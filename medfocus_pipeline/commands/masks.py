@@ -1,10 +1,21 @@
 """``medfocus masks``: segment every image, cache its candidate masks."""
 
+from collections import Counter
+
 from medfocus_pipeline.commands.progress import bar, say, say_problems, say_rate
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import MasksConfig, Runtime
+from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.project.agreement import measure_agreement
 from medfocus_pipeline.project.settings import Context
+
+
+def _counts(manifest: Manifest) -> str:
+    """Usable images of each class, such as ``glioma 15, notumor 15``."""
+    names = manifest.table["class_name"].take(manifest.usable).to_pylist()
+    return ", ".join(
+        f"{name or 'none'} {count:,}" for name, count in sorted(Counter(names).items())
+    )
 
 
 def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool) -> int:
@@ -16,6 +27,7 @@ def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool
     project = open_project(context)
     masks = project.masks_of(config)
     problems = project.dataset.problems
+    say(f"classes: {_counts(project.dataset.manifest)}")
     filled = masks.fill(runtime)
     if filled is None:
         say(f"masks: all {len(project.dataset.files):,} images are done, nothing to do")

@@ -2,7 +2,7 @@
 
 import time
 
-from medfocus_pipeline.commands.progress import bar, say, say_json
+from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
 from medfocus_pipeline.commands.results_table import Shown, build, show
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets.audit import patients_warning
@@ -49,6 +49,7 @@ def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = 
     unknown = patients_warning(manifest)
     if unknown:
         say(unknown)
+    say_problems(project.dataset.problems)
     say(f"results: {folder / 'results.parquet'}")
     say(f"next: make report DATASET={context.dataset}, then make export DATASET={context.dataset}")
     return 0

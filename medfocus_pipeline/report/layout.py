@@ -39,6 +39,17 @@ def perplexity(count: int) -> float:
     return min(_PERPLEXITY, (count - 1) / 3)
 
 
+def explained(features: FloatArray, points: FloatArray) -> float:
+    """Share of the features' variance that is along the axes of a PCA, in [0, 1].
+
+    Args:
+        features: ``(n, d) float32``.
+        points: ``(n, 2) float32``, their PCA.
+    """
+    whole = float(features.var(axis=0, dtype=np.float64).sum())
+    return float(points.var(axis=0, dtype=np.float64).sum()) / whole if whole else 1.0
+
+
 def _pca(features: FloatArray) -> FloatArray:
     from sklearn.decomposition import PCA
 

@@ -1,9 +1,10 @@
 """Embeddings in the plane: the same every time, groups together."""
 
 import numpy as np
+import pytest
 
 from medfocus_pipeline.features import normalise
-from medfocus_pipeline.report.layout import layouts, perplexity
+from medfocus_pipeline.report.layout import explained, layouts, perplexity
 from medfocus_pipeline.seeding import generator
 
 
@@ -50,3 +51,12 @@ def test_features_of_one_number_lie_on_a_line() -> None:
 def test_perplexity_fits_the_number_of_images() -> None:
     assert perplexity(600) == 30
     assert perplexity(7) == 2
+
+
+def test_two_axes_of_three_show_their_share_of_the_variance() -> None:
+    features = (
+        np.diag([3, 2, 1]).astype(np.float32).repeat(4, axis=0) * np.tile([1, -1], 6)[:, None]
+    )
+    points = layouts(features)["PCA"]
+    assert explained(features, points) == pytest.approx(13 / 14, abs=1e-6)
+    assert explained(features[:1], points[:1]) == 1

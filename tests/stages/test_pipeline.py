@@ -26,6 +26,7 @@ def stores(cache: Path = Path("cache/shapes")) -> set[str]:
 def test_three_commands_lead_from_a_folder_to_a_table(medfocus: Medfocus, images: Path) -> None:
     first = medfocus("masks", "shapes", "--data", images, "--profile", "imagenet")
     assert "masks with threshold: 40 images" in first.out
+    assert "classes: disc 20, square 20" in first.out
     second = medfocus(*EMBED)
     assert "shapes: profile imagenet" in second.out  # the data set used last, and it is printed
     assert second.out.count("40 images in") == 2
@@ -142,7 +143,9 @@ def test_an_image_that_breaks_after_the_scan_is_left_out_for_good(done: Medfocus
     assert answer.code == 0
     assert "1 files were left out" in answer.out
     assert "nothing to do" in done(*EMBED).out
-    assert done(*PROBE).code == 0
+    probed = done(*PROBE)
+    assert probed.code == 0
+    assert "'train/disc/late.png'" in probed.out
 
 
 def test_lost_predictions_are_made_again(done: Medfocus) -> None:

@@ -13,7 +13,7 @@ from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores
 from medfocus_pipeline.report.content import EmbeddingMap, Picture
-from medfocus_pipeline.report.layout import layouts, perplexity
+from medfocus_pipeline.report.layout import explained, layouts, perplexity
 from medfocus_pipeline.report.pictures import THUMBNAIL, encoded
 from medfocus_pipeline.report.sampling import stratified
 from medfocus_pipeline.types import FocusMode
@@ -49,11 +49,14 @@ def embedding_maps(
             store = places[mode].store
             if store is not None:
                 rows = plain_rows(store)
+                features = np.stack([rows[id_] for id_ in chosen])
+                laid = layouts(features)
+                share = explained(features, laid["PCA"])
                 found.append(
                     EmbeddingMap(
                         title=places[mode].label,
-                        note=f"Focus {mode}. {note}",
-                        layouts=layouts(np.stack([rows[id_] for id_ in chosen])),
+                        note=f"Focus {mode}. {note} PCA shows {share:.0%} of the variance.",
+                        layouts=laid,
                         labels=np.array([labels[id_] for id_ in chosen], np.int64),
                         names=[dataset.files[id_] for id_ in chosen],
                         sides=[sides[id_] for id_ in chosen],
