@@ -98,7 +98,7 @@ def audit_command(
     from medfocus_pipeline.project.study import Study
 
     config = validated(AuditConfig, {"distance": distance, "cosine": cosine})
-    if dataset is not None and names_study(dataset):
+    if dataset is not None and data is None and names_study(dataset, cache=cache_):
         study = Study.open(dataset, profile=profile, cache=cache_, progress=bar)
         raise typer.Exit(audit.run_study(study, config, strict=strict, as_json=as_json))
     context = open_(dataset, data, cache_, profile)

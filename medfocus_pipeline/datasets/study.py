@@ -137,11 +137,12 @@ def find_study(name: str) -> tuple[str, Path, StudyCard]:
     return name, path, card
 
 
-def names_study(name: str) -> bool:
-    """Whether a name, or a file, is a study's."""
+def names_study(name: str, *, cache: Path) -> bool:
+    """Whether a name, or a file, is a study's, and not that of a data set which is here too."""
     if name.endswith((".yaml", ".yml")):
         return True
-    return name in known_studies()
+    here = (cache / name / "manifest.parquet").exists() or Path("data", name).exists()
+    return not here and name in known_studies()
 
 
 def known_studies() -> list[str]:

@@ -185,9 +185,10 @@ class Study:
             if embed.needs_masks and project.embeddings_of(embed).locate().masks:
                 done = project.masks.fill(runtime, progress=self.progress)
                 filled += [done] if done else []
-            # Augmented views are the study's: other commands go on without them.
+            # Augmented views are the study's alone, and what the domain has of them stays known.
+            drawn = {*embed.augmentations, *_embed(project.context).augmentations}
             filled += project.embeddings_of(embed).fill(
-                runtime, progress=self.progress, remember=not embed.augmentations
+                runtime, progress=self.progress, remember=not drawn
             )
         return filled
 
@@ -337,14 +338,14 @@ def _embed_plan(project: Project, config: AdaptConfig) -> EmbedPlan:
         ConfigError: augmented views are asked for of features of a file.
     """
     own = _embed(project.context)
-    plan = own.model_copy(update={"views": own.fixed_views})
+    chosen = own.model_copy(update={"views": own.fixed_views})
     needed = tuple(focus_modes(config.focus))
-    if any(place.incomplete for place in project.embeddings_of(plan).locate().embeddings):
+    if any(place.incomplete for place in project.embeddings_of(chosen).locate().embeddings):
         in_region = any(part.in_region for part in config.focus)
-        plan = plan.model_copy(update={"focus": needed, "roi_parts": in_region or None})
+        chosen = chosen.model_copy(update={"focus": needed, "roi_parts": in_region or None})
     drawn = config.augment or own.augmentations
     if not drawn or not any(METHODS[method.name].augmented for method in config.methods):
-        return plan
+        return chosen
     if isinstance(own.encoder, FeaturesConfig):
         raise ConfigError(
             f"The features of {project.name} are of a file, so there are no augmented views of "
@@ -352,11 +353,11 @@ def _embed_plan(project: Project, config: AdaptConfig) -> EmbedPlan:
         )
     changes = {
         "focus": needed,
-        "roi_parts": plan.in_region,
-        "views": (*plan.fixed_views, *dict.fromkeys(drawn)),
+        "roi_parts": chosen.in_region,
+        "views": (*chosen.fixed_views, *dict.fromkeys(drawn)),
         "copies": config.copies if config.augment else own.copies,
     }
-    return plan.model_copy(update=changes)
+    return chosen.model_copy(update=changes)
 
 
 def _features(domain: Domain, config: AdaptConfig) -> list[FeatureTable]:

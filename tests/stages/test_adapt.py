@@ -282,3 +282,10 @@ def test_methods_of_augmented_views_get_them_or_say_what_to_type(
     assert config["views"] == ["medical", "medical"]
     again = medfocus(*study, "--augment", "medical", "--set", "copies=2")
     assert "all 4 runs are done, nothing to do" in again.out
+    # What a domain was embedded with is taken, and is still known after a study without.
+    embedded = medfocus("embed", "hospitals", "--views", "identity,medical", "--set", "copies=2")
+    assert "images are done, nothing to do" in embedded.out
+    own = [part for part in study if part not in ("--profile", root / "small.yaml")]
+    for some in (quick("source"), quick("source", "dann+augmentation")):
+        last = medfocus(*own, *some)
+    assert "all 4 runs are done, nothing to do" in last.out
