@@ -33,6 +33,7 @@ from medfocus_pipeline.project.transfers import fit_transfers
 from medfocus_pipeline.types import IntArray
 
 _ELSEWHERE, _UNNAMED = "is of another domain", "is of a class that the study does not name"
+_CHOOSES = "is of the validation split, in which a study has no use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,8 @@ class Study:
         domains = np.repeat(np.arange(len(tables)), lengths)
         sides = np.concatenate([np.isin(d.manifest.usable, d.split.test) for d in self.domains])
         split = Split(np.flatnonzero(~sides), np.flatnonzero(sides), official=True)
-        rows = [list(row.values()) for table in tables for row in table]
+        columns = manifests.ROW.names
+        rows = [[row[column] for column in columns] for table in tables for row in table]
         manifest = manifests.build(rows, name=self.name, classes=self.classes, from_card=True)
         return Joined(manifest, domains, split, known)
 
@@ -418,9 +420,12 @@ def _domain(name: str, project: Project, card: StudyCard) -> Domain:
         if own and index < 0 and not row["problem"]:
             left_out[row["class_name"]] += 1
         problem = row["problem"] or (_ELSEWHERE if not own else _UNNAMED if index < 0 else "")
+        if not problem and row["split"] == manifests.VALIDATION:
+            problem = _CHOOSES
         shared = classes[index] if index >= 0 else ""
         changed = {"class_index": index, "class_name": shared, "problem": problem}
-        rows.append(list({**row, **changed}.values()))
+        own_row = {**row, **changed}
+        rows.append([own_row[column] for column in manifests.ROW.names])
     own_manifest = manifests.build(rows, name=name, classes=classes, from_card=True)
     dataset = replace(project.dataset, manifest=own_manifest)
     split = split_of(dataset, project.context.probe)
