@@ -19,6 +19,8 @@ from medfocus_pipeline.evaluation.gate import (
     TRAIN,
     VALIDATION,
     GateData,
+)
+from medfocus_pipeline.evaluation.gate_methods import (
     Method,
     linear_method,
     one_class_method,

@@ -34,6 +34,7 @@ from medfocus_pipeline.project.transfers import fit_transfers
 from medfocus_pipeline.types import IntArray
 
 _ELSEWHERE, _UNNAMED = "is of another domain", "is of a class that the study does not name"
+_CHOOSES = "is of the validation split, in which a study has no use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,6 +459,8 @@ def _domain(name: str, project: Project, card: StudyCard) -> Domain:
         if own and index < 0 and not row["problem"]:
             left_out[row["class_name"]] += 1
         problem = row["problem"] or (_ELSEWHERE if not own else _UNNAMED if index < 0 else "")
+        if not problem and row["split"] == manifests.VALIDATION:
+            problem = _CHOOSES
         shared = classes[index] if index >= 0 else ""
         row |= {"class_index": index, "class_name": shared, "problem": problem}
         rows.append([row[name] for name in manifests.ROW.names])

@@ -17,12 +17,14 @@ from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.evaluation.gate import (
     SIDES,
     GateData,
-    Method,
     best,
     compare,
+    split_report,
+)
+from medfocus_pipeline.evaluation.gate_methods import (
+    Method,
     linear_method,
     one_class_method,
-    split_report,
     zero_shot_method,
 )
 from medfocus_pipeline.gate.zero_shot import ZeroShot
