@@ -135,10 +135,10 @@ def test_the_weight_with_the_least_risk_is_chosen_for_each_seed(
         "medfocus_pipeline.adaptation.adversarial.risk", lambda *_, **__: next(judged)
     )
     found = Adversarial(config).adapt(task, quarters(task), [0, 1])
-    assert found.choices == ({"weight": 0.3}, {"weight": 1.0})
+    assert found.choices == ({"weight": 0.01}, {"weight": 0.03})
 
 
 def test_too_few_images_to_hold_any_out_take_the_middle_weight() -> None:
     task, _ = shifted(images=6)
     config = DannConfig(network=MlpConfig(widths=(4, 4), epochs=1, least_steps=1), width=4)
-    assert make_method(config).adapt(task, [np.arange(6)], [0]).choices == ({"weight": 0.3},)
+    assert make_method(config).adapt(task, [np.arange(6)], [0]).choices == ({"weight": 0.01},)
