@@ -64,8 +64,8 @@ class _Adversarial(Frozen):
         network: its layers and how long they train; the last hidden layer is what the domain
             classifier sees.
         width: of the hidden layer of the domain classifier.
-        weights: of the reversed gradient in the end; what is tried. The paper's is 1, for SGD; AdamW
-            scales each weight's gradient, and at 1 the networks collapse.
+        weights: of the reversed gradient in the end; what is tried. The paper's is 1, for SGD;
+            AdamW scales each weight's gradient, and at 1 the networks collapse.
         criterion: what the trials are judged by, see `adaptation.selection`.
         folds: one of so many parts of the source's images is held out to judge by.
     """
