@@ -1,0 +1,218 @@
+"""Fine-tuned runs: which there are, and what one of them comes to."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.config.tuning import FinetuneConfig, TuningConfig
+from medfocus_pipeline.datasets.splits import Budget, nested_subsets
+from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.evaluation.sweep import Labelled, Outcome
+from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.heads.folds import smallest_class
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.stores.keys import digest
+from medfocus_pipeline.tuning.course import COLUMNS, Epoch, Learned, learn
+from medfocus_pipeline.tuning.network import build
+from medfocus_pipeline.tuning.sources import Pictures, Source
+from medfocus_pipeline.tuning.training import Subset, Trainer
+from medfocus_pipeline.tuning.validation import LEAST_OF_A_CLASS
+from medfocus_pipeline.types import JSON, IntArray
+from medfocus_pipeline.weights import write_tensors
+
+VERSION = 1
+"""Of the protocol: raise it when equal keys would no longer mean equal results."""
+
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "trained.safetensors"
+"""Files of a run's folder: to go on from, and what was trained in the end."""
+
+_DIGITS = 4
+"""Of the curves that are kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TunedRun:
+    """One network to be fine-tuned on one subset, see `PlannedRun`.
+
+    Attributes:
+        head: how it is trained.
+    """
+
+    key: str
+    head: FinetuneConfig
+    focus: tuple[str, ...]
+    budget: Budget
+    seed: int
+    subset: IntArray
+    subset_key: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What all runs of one encoder share.
+
+    Attributes:
+        table: labels, split and keys, without features.
+        pictures: of the table's images.
+        load: the encoder with the weights that it comes with; each run trains one of its own.
+        label: of the encoder.
+        folder: of the runs' checkpoints and weights.
+        at_once: images in memory at most; None lets the batch size say so.
+    """
+
+    table: FeatureTable
+    pictures: Pictures
+    load: Callable[[], Encoder]
+    label: str
+    folder: Path
+    at_once: int | None = None
+
+
+def plan_tuned(
+    config: TuningConfig, pictures_key: str, *, model: JSON, train: Labelled, test: Labelled
+) -> list[TunedRun]:
+    """Every run, by budget and seed; reads no picture.
+
+    Args:
+        config: fractions, shots, seeds, and how each is trained.
+        pictures_key: of their store.
+        model: encoder and its files.
+        train: all training images, in the table's order.
+        test: all test images.
+    """
+    common = {
+        "version": VERSION,
+        "head": config.run.model_dump(mode="json"),
+        "pictures": pictures_key,
+        "model": model,
+        "test": test.key,
+        "train": train.key,  # decides which test images are clean
+    }
+    if config.search.trials:
+        common["search"] = config.search.model_dump(mode="json")
+    runs = []
+    for seed in range(config.seeds):
+        subsets = nested_subsets(
+            train.image_ids,
+            train.labels,
+            fractions=config.fractions,
+            shots=config.shots,
+            seed=seed,
+        )
+        for budget, subset in subsets.items():
+            subset_key = train.part(subset).key
+            key = digest({**common, "subset": subset_key, "seed": seed, "budget": list(budget)})
+            focus = (config.run.focus,)
+            runs.append(TunedRun(key, config.run, focus, budget, seed, subset, subset_key))
+    return sorted(runs, key=lambda run: (run.budget, run.seed))
+
+
+def check_subsets(table: FeatureTable, runs: Sequence[TunedRun]) -> None:
+    """Refuse runs that nothing can be held out of, before anything is computed.
+
+    Raises:
+        DataError: a class has fewer than two images of a subset, or all of one patient.
+    """
+    for run in runs:
+        if run.head.validation == "none":
+            continue
+        rows = table.train[run.subset]
+        labels = table.labels[rows]
+        groups = None if table.groups is None else table.groups[rows]
+        if smallest_class(labels, groups) < LEAST_OF_A_CLASS:
+            scarce = min(np.unique(labels), key=lambda one: _units(labels, groups, one))
+            kind, amount = run.budget
+            told = f"{amount:g} %" if kind == "fraction" else f"{amount:g} shots"
+            raise DataError(
+                f"{told} of the training images of {table.dataset} (seed {run.seed}) have one "
+                f"image, or images of one patient only, of {table.classes[scarce]!r}; fine-tuning "
+                "needs two of each class, one to learn from and one to choose the epoch by. Take "
+                "larger --fractions, or --set run.validation=none"
+            )
+
+
+def _units(labels: IntArray, groups: IntArray | None, label: int) -> int:
+    own = labels == label
+    return int(own.sum()) if groups is None else len(np.unique(groups[own]))
+
+
+def tune(
+    material: Material, run: TunedRun, *, told: Callable[[Epoch], None] = lambda _: None
+) -> Outcome:
+    """Train on the run's subset, then read the test images.
+
+    Raises:
+        ConfigError: the network has not what is to be trained.
+        DataError: nothing can be held out, or the training diverged.
+    """
+    started = time.perf_counter()
+    folder = material.folder / run.key[:16]
+    table, config = material.table, run.head
+    seed = int(generator("finetune", run.key).integers(2**31))
+    network = build(
+        material.load(), config, classes=len(table.classes), label=material.label, seed=seed
+    )
+    rows = _ordered(table, table.train[run.subset])
+    source = Source(material.pictures, network, rows, config)
+    groups = None if table.groups is None else table.groups[rows]
+    names = (run.subset_key, run.seed)
+    subset = Subset(source, table.labels[rows], groups, len(table.classes), names)
+    trainer = Trainer(network, subset, config, at_once=material.at_once)
+    learned = learn(trainer, folder / CHECKPOINT, recipe=_recipe(run), told=told)
+    trainer.load(learned.tensors)
+    write_tensors(folder / WEIGHTS, dict(learned.tensors))
+    own = trainer.probabilities(np.arange(len(rows)))
+    chosen = described(config, learned, own, table.labels[rows])
+    seconds = time.perf_counter() - started
+    return Outcome(run, _read_test(material, trainer), chosen, seconds)
+
+
+def _read_test(material: Material, trainer: Trainer) -> NDArray[np.float64]:
+    """Probabilities of the test images, ``(n_test, K)``: the one reading of the test."""
+    rows = material.table.test
+    source = Source(material.pictures, trainer.network, rows, trainer.config)
+    return trainer.probabilities(np.arange(len(rows)), source=source)
+
+
+def _ordered(table: FeatureTable, rows: IntArray) -> IntArray:
+    """By id: a key does not tell the order of the files, so no training may depend on it."""
+    order = sorted(rows.tolist(), key=lambda row: (table.image_ids[row], table.labels[row]))
+    return np.array(order, np.int64)
+
+
+def _recipe(run: TunedRun) -> JSON:
+    return {"run": run.key, "head": run.head.model_dump(mode="json")}
+
+
+def described(
+    config: FinetuneConfig, learned: Learned, own: NDArray[np.float64], labels: IntArray
+) -> JSON:
+    """What was selected on training data, how it went, and how well the subset itself is told.
+
+    Args:
+        own: probabilities of the subset's images, ``(n, K)``.
+        labels: ``(n,) int64`` of them.
+    """
+    told = {
+        name: [None if np.isnan(one) else round(one, _DIGITS) for one in learned.curves[name]]
+        for name in COLUMNS
+    }
+    return {
+        "trained": config.trained,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "label_smoothing": config.label_smoothing,
+        "balance": config.balance,
+        "augmentation": config.augmentation,
+        "epochs": learned.epochs,
+        "held_out": learned.held_out,
+        "folds": learned.folds,
+        "validation_loss": None if np.isnan(learned.loss) else round(learned.loss, _DIGITS),
+        "train_accuracy": float((own.argmax(axis=1) == labels).mean()),
+        "curves": told,
+    }
