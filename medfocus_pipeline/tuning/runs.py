@@ -165,7 +165,8 @@ def tune(
     trainer = Trainer(network, subset, config, at_once=material.at_once)
     learned = learn(trainer, folder / CHECKPOINT, recipe=_recipe(run), told=told)
     trainer.load(learned.tensors)
-    write_tensors(folder / WEIGHTS, dict(learned.tensors))
+    plain = {name: one.contiguous() for name, one in learned.tensors.items()}
+    write_tensors(folder / WEIGHTS, plain)
     own = trainer.probabilities(np.arange(len(rows)))
     chosen = described(config, learned, own, table.labels[rows])
     seconds = time.perf_counter() - started
