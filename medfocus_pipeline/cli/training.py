@@ -56,6 +56,9 @@ def finetune_command(
         str | None, typer.Option(help="none, trivial_augment or medical.")
     ] = None,
     focus: Annotated[str | None, typer.Option(help="One focus mode. [default: original]")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Of a search of hyper-parameters inside each subset.")
+    ] = None,
     set_: Assignments = None,
     device: DeviceName = "auto",
     at_once: Annotated[
@@ -84,6 +87,7 @@ def finetune_command(
         "run.balance": balance,
         "run.augmentation": augmentation,
         "run.focus": focus,
+        "search.trials": trials,
     }
     config = changed(TuningConfig(), options, set_)
     encoder = encoder_named(model, checkpoint, otherwise=context.profile.embed.encoder)

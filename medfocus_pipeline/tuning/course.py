@@ -49,7 +49,8 @@ class Epoch:
 
 
 Told: TypeAlias = Callable[[Epoch], None]
-"""Is told of each epoch; what it raises ends the course, which the next call goes on with."""
+"""Is told of each epoch that judges, of those before a kill again; what it raises ends the course,
+which the next call goes on with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +88,7 @@ def learn(trainer: Trainer, path: Path, *, recipe: JSON, told: Told = lambda _: 
         DataError: nothing can be held out, see `choosing_parts`; or the training diverged.
     """
     course = _Course(trainer, path, recipe, told)
+    course.retell()
     course.choose()
     course.train_whole()
     return course.learned()
@@ -114,6 +116,11 @@ class _Course:
     @property
     def _several(self) -> bool:
         return len(self._parts) > 1
+
+    def retell(self) -> None:
+        """Tell of the epochs that the checkpoint has."""
+        for number in range(len(self._state["curves"]["train_loss"])):
+            self._tell(number)
 
     def choose(self) -> None:
         """Epochs until the held-out images get no better; all of them where none are held out."""
@@ -205,8 +212,8 @@ class _Course:
             Epoch(
                 number + 1,
                 self._trainer.config.epochs,
-                curves["train_loss"][-1],
-                curves["validation_loss"][-1],
+                curves["train_loss"][number],
+                curves["validation_loss"][number],
             )
         )
 

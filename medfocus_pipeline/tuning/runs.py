@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.config.tuning import FinetuneConfig, TuningConfig
+from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
 from medfocus_pipeline.datasets.splits import Budget, nested_subsets
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
@@ -17,8 +17,9 @@ from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.folds import smallest_class
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
-from medfocus_pipeline.tuning.course import COLUMNS, Epoch, Learned, learn
+from medfocus_pipeline.tuning.course import COLUMNS, Learned, Told, learn
 from medfocus_pipeline.tuning.network import build
+from medfocus_pipeline.tuning.search import search
 from medfocus_pipeline.tuning.sources import Pictures, Source
 from medfocus_pipeline.tuning.training import Subset, Trainer
 from medfocus_pipeline.tuning.validation import LEAST_OF_A_CLASS
@@ -40,7 +41,9 @@ class TunedRun:
     """One network to be fine-tuned on one subset, see `PlannedRun`.
 
     Attributes:
-        head: how it is trained.
+        head: how it is trained, but for what is searched.
+        search: what is searched inside the subset first.
+        search_key: SHA-256 of all that a search depends on; runs of one subset share it.
     """
 
     key: str
@@ -50,6 +53,8 @@ class TunedRun:
     seed: int
     subset: IntArray
     subset_key: str
+    search: SearchConfig
+    search_key: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,16 +90,16 @@ def plan_tuned(
         train: all training images, in the table's order.
         test: all test images.
     """
-    common = {
+    trained = {
         "version": VERSION,
         "head": config.run.model_dump(mode="json"),
         "pictures": pictures_key,
         "model": model,
-        "test": test.key,
-        "train": train.key,  # decides which test images are clean
     }
     if config.search.trials:
-        common["search"] = config.search.model_dump(mode="json")
+        trained["search"] = config.search.model_dump(mode="json")
+    # The whole training set decides which test images are clean.
+    common = {**trained, "test": test.key, "train": train.key}
     runs = []
     for seed in range(config.seeds):
         subsets = nested_subsets(
@@ -107,8 +112,20 @@ def plan_tuned(
         for budget, subset in subsets.items():
             subset_key = train.part(subset).key
             key = digest({**common, "subset": subset_key, "seed": seed, "budget": list(budget)})
-            focus = (config.run.focus,)
-            runs.append(TunedRun(key, config.run, focus, budget, seed, subset, subset_key))
+            search_key = digest({**trained, "subset": subset_key})
+            runs.append(
+                TunedRun(
+                    key,
+                    config.run,
+                    (config.run.focus,),
+                    budget,
+                    seed,
+                    subset,
+                    subset_key,
+                    config.search,
+                    search_key,
+                )
+            )
     return sorted(runs, key=lambda run: (run.budget, run.seed))
 
 
@@ -141,9 +158,7 @@ def _units(labels: IntArray, groups: IntArray | None, label: int) -> int:
     return int(own.sum()) if groups is None else len(np.unique(groups[own]))
 
 
-def tune(
-    material: Material, run: TunedRun, *, told: Callable[[Epoch], None] = lambda _: None
-) -> Outcome:
+def tune(material: Material, run: TunedRun, *, told: Told = lambda _: None) -> Outcome:
     """Train on the run's subset, then read the test images.
 
     Raises:
@@ -152,25 +167,58 @@ def tune(
     """
     started = time.perf_counter()
     folder = material.folder / run.key[:16]
-    table, config = material.table, run.head
-    seed = int(generator("finetune", run.key).integers(2**31))
+    config, more = _searched(material, run, told)
+    trainer = _trainer(material, run, config, name=run.seed)
+    learned = learn(trainer, folder / CHECKPOINT, recipe={"run": run.key}, told=told)
+    trainer.load(learned.tensors)
+    plain = {name: one.contiguous() for name, one in learned.tensors.items()}
+    write_tensors(folder / WEIGHTS, plain)
+    labels = trainer.subset.labels
+    own = trainer.probabilities(np.arange(len(labels)))
+    chosen = described(config, learned, own, labels) | more
+    seconds = time.perf_counter() - started
+    return Outcome(run, _read_test(material, trainer), chosen, seconds)
+
+
+def _searched(material: Material, run: TunedRun, told: Told) -> tuple[FinetuneConfig, JSON]:
+    """The configuration that a search chose, and what it tried; the run's own without one."""
+    if not run.search.trials:
+        return run.head, {}
+    folder = material.folder / f"search-{run.search_key[:16]}"
+
+    def attempt(config: FinetuneConfig, number: int, judged: Told) -> Learned:
+        trainer = _trainer(material, run, config, name="search")
+        recipe = {"search": run.search_key, "head": config.model_dump(mode="json")}
+        return learn(trainer, folder / f"trial-{number}.pt", recipe=recipe, told=judged)
+
+    seed = (run.search_key,)
+    found = search(folder, run.head, run.search, attempt, seed=seed, told=told)
+    for path in folder.glob("trial-*.pt"):
+        path.unlink()
+    return found.config, {"search": found.as_json()}
+
+
+def _trainer(
+    material: Material, run: TunedRun, config: FinetuneConfig, *, name: int | str
+) -> Trainer:
+    """A network of its own, and the subset that it learns from.
+
+    Args:
+        name: with the subset it names the generators.
+    """
+    table, names = material.table, (run.subset_key, name)
     network = build(
-        material.load(), config, classes=len(table.classes), label=material.label, seed=seed
+        material.load(),
+        config,
+        classes=len(table.classes),
+        label=material.label,
+        seed=int(generator("finetune", *names).integers(2**31)),
     )
     rows = _ordered(table, table.train[run.subset])
     source = Source(material.pictures, network, rows, config)
     groups = None if table.groups is None else table.groups[rows]
-    names = (run.subset_key, run.seed)
     subset = Subset(source, table.labels[rows], groups, len(table.classes), names)
-    trainer = Trainer(network, subset, config, at_once=material.at_once)
-    learned = learn(trainer, folder / CHECKPOINT, recipe=_recipe(run), told=told)
-    trainer.load(learned.tensors)
-    plain = {name: one.contiguous() for name, one in learned.tensors.items()}
-    write_tensors(folder / WEIGHTS, plain)
-    own = trainer.probabilities(np.arange(len(rows)))
-    chosen = described(config, learned, own, table.labels[rows])
-    seconds = time.perf_counter() - started
-    return Outcome(run, _read_test(material, trainer), chosen, seconds)
+    return Trainer(network, subset, config, at_once=material.at_once)
 
 
 def _read_test(material: Material, trainer: Trainer) -> NDArray[np.float64]:
@@ -184,10 +232,6 @@ def _ordered(table: FeatureTable, rows: IntArray) -> IntArray:
     """By id: a key does not tell the order of the files, so no training may depend on it."""
     order = sorted(rows.tolist(), key=lambda row: (table.image_ids[row], table.labels[row]))
     return np.array(order, np.int64)
-
-
-def _recipe(run: TunedRun) -> JSON:
-    return {"run": run.key, "head": run.head.model_dump(mode="json")}
 
 
 def described(
