@@ -4,6 +4,7 @@
 SHA-256 than it names, the folder is none. Tensors are called
 
     head.<name>           of the fitted head, see `heads.saved`
+    network.<name>        of a fine-tuned network, what was trained of it: of LoRA the adapter
     texts                 (K, d_text) float32, L2-normalised class texts, where there are any
     familiar              (n, D) float16, see `novelty`
 
@@ -11,7 +12,7 @@ The models of stage one are not in it. Their files are named by SHA-256, and oth
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,12 @@ from pydantic import Field, ValidationError, model_validator
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.config.probe import FeatureParts
+from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
 from medfocus_pipeline.heads.saved import Saved
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
+from medfocus_pipeline.tuning.network import NETWORK
 from medfocus_pipeline.types import JSON, Fit, FloatArray, ModelIdentity, RoiRule, View
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
@@ -83,6 +86,7 @@ class PackConfig(Frozen):
         head: as it was configured.
         head_kind, head_settings: of the fitted head, see `heads.saved`.
         temperature: of the encoder; None without a text tower.
+        tuned: how the encoder was fine-tuned; None if it was not.
         neighbour, threshold: see `novelty`.
         tensors_sha256: of the file of tensors.
     """
@@ -107,10 +111,16 @@ class PackConfig(Frozen):
     head_kind: str
     head_settings: JSON
     temperature: float | None
+    tuned: FinetuneConfig | None = None
     neighbour: int = Field(ge=1)
     threshold: float = Field(ge=0)
     run: TrainedOn
     tensors_sha256: str = ""
+
+    @property
+    def method(self) -> str:
+        """What was fitted, in a word or two."""
+        return f"{self.head.name} on a fine-tuned network" if self.tuned else self.head.name
 
     @model_validator(mode="after")
     def _no_code(self) -> "PackConfig":
@@ -130,12 +140,14 @@ class Pack:
         head: the fitted head, taken apart.
         texts: ``(K, d_text) float32``; None without a text tower.
         familiar: what training images look like.
+        network: tensors of a fine-tuned network by name, see `tuning.kept`; none of another.
     """
 
     config: PackConfig
     head: Saved
     texts: FloatArray | None
     familiar: Familiar
+    network: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def write_pack(pack: Pack, card: str, folder: Path) -> None:
@@ -159,6 +171,7 @@ def write_pack(pack: Pack, card: str, folder: Path) -> None:
             "Name a new or empty folder: --out FOLDER"
         )
     arrays = {f"{_HEAD}{name}": array for name, array in pack.head.arrays.items()}
+    arrays |= pack.network
     arrays["familiar"] = pack.familiar.rows
     if pack.texts is not None:
         arrays["texts"] = pack.texts
@@ -199,6 +212,7 @@ def read_pack(folder: Path) -> Pack:
         Saved(config.head_kind, head, config.head_settings),
         arrays.get("texts"),
         Familiar(arrays["familiar"], config.neighbour, config.threshold),
+        {name: array for name, array in arrays.items() if name.startswith(NETWORK)},
     )
 
 

@@ -33,7 +33,15 @@ from medfocus_pipeline.segmentation import MaskReader
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
-from medfocus_pipeline.tuning.runs import Material, TunedRun, check_subsets, plan_tuned, tune
+from medfocus_pipeline.tuning.runs import (
+    CHECKPOINT,
+    Material,
+    TunedRun,
+    check_subsets,
+    folder_of,
+    plan_tuned,
+    tune,
+)
 from medfocus_pipeline.tuning.sources import Pictures
 from medfocus_pipeline.weights import Weights
 
@@ -130,8 +138,17 @@ class Finetuning:
 
     def runs(self) -> list[TunedRun]:
         """Every run, planned; none is fitted."""
-        place = self._place(self._stores(), self.weights())
-        return self._planned(place)
+        return self._planned(self.locate()[1])
+
+    def locate(self) -> tuple[Stores, Located]:
+        """The stores upstream, and that of the pictures.
+
+        Raises:
+            StoreError: the masks are missing.
+            WeightsError: the encoder's weights cannot be had.
+        """
+        stores = self._stores()
+        return stores, self._place(stores, self.weights())
 
     def fit(self, runtime: Runtime, *, watch: Watch = lambda *_: None) -> int:
         """Train the runs that have no result yet; a killed one goes on.
@@ -147,16 +164,13 @@ class Finetuning:
             ConfigError: the network has not what is to be trained.
             DataError: a subset is too small, or a training diverged.
         """
-        weights = self.weights()
-        stores = self._stores()
-        place = self._place(stores, weights)
-        runs = self._planned(place)
+        runs = self.runs()
         folder = self.project.results_folder
         done = fitted_keys(folder)
         missing = [run for run in runs if run.key not in done]
         if not missing:
             return 0
-        with writing(folder), self._material(stores, place, weights, runtime) as material:
+        with writing(folder), self.material(runtime) as material:
             check_subsets(material.table, missing)
             for run in missing:
                 outcome = tune(material, run, told=partial(watch, run))
@@ -166,14 +180,20 @@ class Finetuning:
                     predictions=prediction_rows(material.table, outcome),
                     subsets=[subset_row(material.table, run)],
                 )
+                (folder_of(self.folder, run.key) / CHECKPOINT).unlink(missing_ok=True)
         return len(missing)
 
     @contextmanager
-    def _material(
-        self, stores: Stores, place: Located, weights: Weights, runtime: Runtime
-    ) -> Iterator[Material]:
+    def material(self, runtime: Runtime) -> Iterator[Material]:
+        """Pictures and labels, for as long as runs are trained or read again.
+
+        Raises:
+            StoreError: the store of pictures is missing, or a shard of it is corrupt.
+        """
+        stores, place = self.locate()
+        weights = place.need_weights()
         if place.store is None:
-            raise StoreError(f"There are no pictures of {self.label} yet.")
+            raise StoreError(f"There are no pictures of {self.label} yet. Run: make finetune")
         table = self._table(stores, place.store)
         array = read_pictures(place.store, table.image_ids)
         with Pictures(array, table.image_ids, self.folder / "inputs") as shared:
@@ -181,6 +201,7 @@ class Finetuning:
                 table,
                 shared,
                 lambda: encoders.load_encoder(self.encoder, weights, runtime),
+                self.encoder,
                 self.label,
                 self.folder,
                 runtime.batch_size,

@@ -132,6 +132,34 @@ def build(
     """
     import torch
 
+    network, tower = prepared(encoder, config, label=label, seed=seed)
+    wanted = _wanted(network, config, label)
+    layer = torch.nn.Linear(tower.dim, classes).to(tower.mean.device)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    if config.trained == "layer":
+        return Network(tower, layer, None, _LAYER_RATES, config.trained)
+    named = dict(network.named_parameters())
+    for name in wanted:
+        named[name].requires_grad_(True)
+    entry = _entry(tower, list(named)) if config.trained == "last_block" else None
+    kept = {name for name in _reached(tower, entry, named) if name in wanted}
+    for name in wanted.keys() - kept:
+        named[name].requires_grad_(False)
+    own = {f"{NETWORK}{name}": rate for name, rate in wanted.items() if name in kept}
+    return Network(tower, layer, entry, {**_LAYER_RATES, **own}, config.trained)
+
+
+def prepared(
+    encoder: Encoder, config: FinetuneConfig, *, label: str, seed: int = 0
+) -> "tuple[nn.Module, ImageTower]":
+    """The network of an encoder, frozen, with the adapters that `lora` adds.
+
+    Raises:
+        ConfigError: there is none, or no attention for `lora`.
+    """
+    import torch
+
     if not isinstance(encoder, ImageTower) or encoder.network is None:
         raise ConfigError(
             f"{label} shows no network that could be trained. Name another: --model "
@@ -143,21 +171,7 @@ def build(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             _add_adapters(network, config.rank, label)
-    wanted = _wanted(network, config, label)
-    layer = torch.nn.Linear(encoder.dim, classes).to(encoder.mean.device)
-    torch.nn.init.zeros_(layer.weight)
-    torch.nn.init.zeros_(layer.bias)
-    if config.trained == "layer":
-        return Network(encoder, layer, None, _LAYER_RATES, config.trained)
-    named = dict(network.named_parameters())
-    for name in wanted:
-        named[name].requires_grad_(True)
-    entry = _entry(encoder, list(named)) if config.trained == "last_block" else None
-    kept = {name for name in _reached(encoder, entry, named) if name in wanted}
-    for name in wanted.keys() - kept:
-        named[name].requires_grad_(False)
-    own = {f"{NETWORK}{name}": rate for name, rate in wanted.items() if name in kept}
-    return Network(encoder, layer, entry, {**_LAYER_RATES, **own}, config.trained)
+    return network, encoder
 
 
 def _wanted(network: "nn.Module", config: FinetuneConfig, label: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medfocus_pipeline.config import EncoderConfig
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
 from medfocus_pipeline.datasets.splits import Budget, nested_subsets
 from medfocus_pipeline.encoders.protocol import Encoder
@@ -15,22 +16,23 @@ from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.evaluation.sweep import Labelled, Outcome
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.folds import smallest_class
+from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.tuning.course import COLUMNS, Learned, Told, learn
+from medfocus_pipeline.tuning.kept import Kept, embedded, keep, layer_of
 from medfocus_pipeline.tuning.network import build
 from medfocus_pipeline.tuning.search import search
 from medfocus_pipeline.tuning.sources import Pictures, Source
 from medfocus_pipeline.tuning.training import Subset, Trainer
 from medfocus_pipeline.tuning.validation import LEAST_OF_A_CLASS
 from medfocus_pipeline.types import JSON, IntArray
-from medfocus_pipeline.weights import write_tensors
 
 VERSION = 1
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
-CHECKPOINT, WEIGHTS = "checkpoint.pt", "trained.safetensors"
-"""Files of a run's folder: to go on from, and what was trained in the end."""
+CHECKPOINT = "checkpoint.pt"
+"""File of a run's folder to go on from; what was trained in the end: `kept`."""
 
 _DIGITS = 4
 """Of the curves that are kept."""
@@ -65,7 +67,7 @@ class Material:
         table: labels, split and keys, without features.
         pictures: of the table's images.
         load: the encoder with the weights that it comes with; each run trains one of its own.
-        label: of the encoder.
+        encoder, label: its configuration and readable name.
         folder: of the runs' checkpoints and weights.
         at_once: images in memory at most; None lets the batch size say so.
     """
@@ -73,6 +75,7 @@ class Material:
     table: FeatureTable
     pictures: Pictures
     load: Callable[[], Encoder]
+    encoder: EncoderConfig
     label: str
     folder: Path
     at_once: int | None = None
@@ -166,18 +169,31 @@ def tune(material: Material, run: TunedRun, *, told: Told = lambda _: None) -> O
         DataError: nothing can be held out, or the training diverged.
     """
     started = time.perf_counter()
-    folder = material.folder / run.key[:16]
+    folder = folder_of(material.folder, run.key)
     config, more = _searched(material, run, told)
     trainer = _trainer(material, run, config, name=run.seed)
     learned = learn(trainer, folder / CHECKPOINT, recipe={"run": run.key}, told=told)
     trainer.load(learned.tensors)
-    plain = {name: one.contiguous() for name, one in learned.tensors.items()}
-    write_tensors(folder / WEIGHTS, plain)
+    kept = Kept(
+        key=run.key, encoder=material.encoder, planned=run.head, search=run.search, run=config
+    )
+    keep(folder, kept, learned.tensors)
     labels = trainer.subset.labels
     own = trainer.probabilities(np.arange(len(labels)))
     chosen = described(config, learned, own, labels) | more
-    seconds = time.perf_counter() - started
-    return Outcome(run, _read_test(material, trainer), chosen, seconds)
+    answers = _read_test(material, trainer, layer_of(learned.tensors, chosen))
+    return Outcome(run, answers, chosen, time.perf_counter() - started)
+
+
+def folder_of(tuning: Path, key: str) -> Path:
+    """Where a run's checkpoint and weights are."""
+    return tuning / key[:16]
+
+
+def _read_test(material: Material, trainer: Trainer, layer: FittedLinear) -> NDArray[np.float64]:
+    """Probabilities of the test images, ``(n_test, K)``: the one reading of the test."""
+    pictures = material.pictures.plain(material.table.test)
+    return layer.predict_proba(embedded(trainer.network.tower, pictures))
 
 
 def _searched(material: Material, run: TunedRun, told: Told) -> tuple[FinetuneConfig, JSON]:
@@ -219,13 +235,6 @@ def _trainer(
     groups = None if table.groups is None else table.groups[rows]
     subset = Subset(source, table.labels[rows], groups, len(table.classes), names)
     return Trainer(network, subset, config, at_once=material.at_once)
-
-
-def _read_test(material: Material, trainer: Trainer) -> NDArray[np.float64]:
-    """Probabilities of the test images, ``(n_test, K)``: the one reading of the test."""
-    rows = material.table.test
-    source = Source(material.pictures, trainer.network, rows, trainer.config)
-    return trainer.probabilities(np.arange(len(rows)), source=source)
 
 
 def _ordered(table: FeatureTable, rows: IntArray) -> IntArray:

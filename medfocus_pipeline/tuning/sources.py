@@ -55,6 +55,10 @@ class Pictures:
         self._kept.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def plain(self, rows: IntArray) -> NDArray[np.uint8]:
+        """Some pictures as they are."""
+        return self._pictures[rows]
+
     def inputs(
         self, network: Network, rows: IntArray, *, augmentation: str, rendition: int
     ) -> "Tensor":
@@ -93,7 +97,7 @@ class Pictures:
             array[rows], done[rows] = found.numpy(), True
 
     def _seen(self, rows: IntArray, augmentation: str, rendition: int) -> NDArray[np.uint8]:
-        pictures = self._pictures[rows]
+        pictures = self.plain(rows)
         if rendition == PLAIN:
             return pictures
         names = (self._names[row] for row in rows.tolist())

@@ -59,7 +59,8 @@ def material(
     size = load().side
     images = np.stack([draw(label, n, size=size) for n, label in enumerate(table.labels.tolist())])
     pictures = Pictures(images, table.image_ids, folder / "inputs")
-    return Material(table, pictures, load, name, folder / "tuning", at_once)
+    config = TimmConfig(model=name, checkpoint=folder / f"{name}.safetensors")
+    return Material(table, pictures, load, config, name, folder / "tuning", at_once)
 
 
 def one_run(table: FeatureTable, config: FinetuneConfig = FAST, *, seed: int = 0) -> TunedRun:

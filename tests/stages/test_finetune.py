@@ -1,0 +1,54 @@
+"""``medfocus finetune`` on the command line, and what becomes of its runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from medfocus_pipeline import Classifier
+from medfocus_pipeline.datasets.readers import read_image
+from tests.stages.conftest import Medfocus
+
+FINETUNE = (
+    *("finetune", "shapes", "--profile", "imagenet", "--model", "efficientnet-lite0"),
+    *("--fractions", "50,100", "--seeds", "1", "--epochs", "3", "--trials", "2"),
+    *("--set", "search.augmentation=[none]", "--set", "search.trained=[last_block]"),
+)
+
+
+def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
+    medfocus: Medfocus, images: Path, tmp_path: Path
+) -> None:
+    answer = medfocus(*FINETUNE, "--data", images)
+    assert answer.code == 0, answer
+    assert "2 runs trained" in answer.out
+    for label in ("finetune:efficientnet-lite0", "linear on original.levels"):
+        assert label in answer.out
+    assert "worse than linear on original.levels: McNemar's test" in answer.out
+    assert "of its own training images right" in answer.out
+    results = tmp_path / "cache" / "shapes" / "results"
+    rows = pq.read_table(results / "results.parquet").to_pylist()
+    own = next(row for row in rows if row["head"] == "finetune" and row["fraction"] == 100)
+    chosen = json.loads(own["chosen"])
+    assert [one["trial"] for one in chosen["search"]["trials"]] == [0, 1]
+    assert len(chosen["curves"]["validation_loss"]) >= chosen["epochs"] >= 1
+    assert "all 2 runs are done, nothing to do" in medfocus(*FINETUNE, "--data", images).out
+
+    answer = medfocus("export", "shapes", "--head", "finetune", "--fraction", "100", "--out", "m")
+    assert answer.code == 0, answer
+    predictions = pq.read_table(results / "predictions.parquet").to_pylist()
+    stored = {one["path"]: one for one in predictions if one["run_key"] == own["run_key"]}
+    classifier = Classifier.load(tmp_path / "m")
+    said = classifier.predict([read_image(images / path) for path in stored])
+    for answered, one in zip(said, stored.values(), strict=True):
+        np.testing.assert_allclose(answered.probabilities, one["probabilities"], atol=1e-5)
+    [explained] = classifier.explain([read_image(images / next(iter(stored)))])
+    assert explained.heat.max() > 0
+
+
+def test_a_family_without_a_network_is_one_sentence(medfocus: Medfocus, images: Path) -> None:
+    answer = medfocus("finetune", "shapes", "--data", images, "--model", "sam2")
+    assert answer.code == 2
+    assert "Error:" in answer.err
+    assert answer.err.strip().count("\n") == 0
