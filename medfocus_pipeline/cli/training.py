@@ -19,6 +19,7 @@ from medfocus_pipeline.commands.options import (
     comma_separated,
 )
 from medfocus_pipeline.devices import cores
+from medfocus_pipeline.errors import ConfigError
 
 app = typer.Typer()
 
@@ -41,6 +42,9 @@ def finetune_command(
         typer.Option(help="An encoder of: medfocus models list. [default: the profile's]"),
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="The encoder's local weights.")] = None,
+    recipe: Annotated[
+        str, typer.Option(help="How it is trained: few-shot or medclip-classification.")
+    ] = "few-shot",
     what: Annotated[
         str | None, typer.Option(help="What is trained: layer, last_block, lora or all.")
     ] = None,
@@ -74,8 +78,10 @@ def finetune_command(
     """
     from medfocus_pipeline.commands import finetune
     from medfocus_pipeline.commands.models import encoder_named
-    from medfocus_pipeline.config.tuning import TuningConfig
+    from medfocus_pipeline.config.tuning import RECIPES, TuningConfig
 
+    if recipe not in RECIPES:
+        raise ConfigError(f"There is no recipe {recipe!r}; choose one of: {', '.join(RECIPES)}.")
     context = open_(dataset, data, cache_, profile)
     options: dict[str, object] = {
         "fractions": [] if shots and fractions is None else comma_separated(fractions),
@@ -89,7 +95,7 @@ def finetune_command(
         "run.focus": focus,
         "search.trials": trials,
     }
-    config = changed(TuningConfig(), options, set_)
+    config = changed(TuningConfig(run=RECIPES[recipe]), options, set_)
     encoder = encoder_named(model, checkpoint, otherwise=context.profile.embed.encoder)
     runtime = runtime_of(device, at_once, workers, compile_=False)
     raise typer.Exit(finetune.run(context, encoder, config, runtime=runtime, workers=cores()))

@@ -2,14 +2,15 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from medfocus_pipeline import encoders
-from medfocus_pipeline.commands.progress import bar, err, say, say_rate
+from medfocus_pipeline.commands.progress import bar, err, out, say, say_rate
 from medfocus_pipeline.commands.results_table import Shown, build, show
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import EncoderConfig, ProbeConfig, ProbeRow, Runtime, ZeroShotConfig
@@ -17,19 +18,30 @@ from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.diagnostics import class_recalls
+from medfocus_pipeline.files import disk_errors, write_bytes
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.plans import Plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.report.drawing import as_png
+from medfocus_pipeline.report.learning import Lesson, draw_learning
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.runs import TunedRun
-from medfocus_pipeline.types import FeaturePart
+from medfocus_pipeline.types import JSON, FeaturePart
 
 REFERENCE = "linear on original.levels"
 """Label of the row that the fine-tuned ones are tested against."""
 
 _LOG_EVERY = 15.0
+
+_SEARCHED = (
+    *("learning_rate", "weight_decay", "label_smoothing"),
+    *("trained", "balance", "augmentation"),
+)
+
+_LONG = 600.0
+"""Seconds; what may take longer is announced."""
 
 
 def run(
@@ -58,7 +70,8 @@ def run(
     if filled:
         say_rate(filled.what, filled.computed, filled.seconds)
     beside = _beside(project, encoder, config, runtime, workers)
-    with _watching(sum(run.head.epochs for run in tuning.runs())) as watch:
+    say_estimate(tuning, runtime)
+    with watching(tuning) as watch:
         count = tuning.fit(runtime, watch=watch)
     runs = tuning.runs()
     minutes = (time.monotonic() - started) / 60
@@ -66,6 +79,16 @@ def run(
     say(f"finetune: {done if count else f'all {len(runs):,} runs are done, nothing to do'}")
     _report(project, tuning, runs, beside)
     return 0
+
+
+def say_estimate(tuning: Finetuning, runtime: Runtime) -> None:
+    """Say it before a CPU works for long."""
+    seconds = tuning.estimate(runtime)
+    if seconds > _LONG:
+        say(
+            f"{tuning.label}: on this CPU at most about {seconds / 3600:.1f} h. Less: smaller "
+            "--fractions, fewer --seeds or --trials, --what last_block; or --device cuda elsewhere"
+        )
 
 
 def _beside(
@@ -118,21 +141,55 @@ def _report(
         reference=REFERENCE,
     )
     show(table)
-    _say_training(project, label, runs)
+    rows = {row["run_key"]: row for row in results.read(folder).to_pylist()}
+    chosen = {run.key: json.loads(rows[run.key]["chosen"]) for run in runs}
+    _say_training(project, label, runs, chosen)
+    _say_search(runs, chosen)
+    place = folder / f"learning-{tuning.label.replace('/', '-')}.png"
+    lessons = [
+        Lesson(heading(run.budget), chosen[run.key]["curves"], chosen[run.key]["epochs"])
+        for run in runs
+    ]
+    with disk_errors(folder):
+        write_bytes(place, as_png(draw_learning(lessons)))
+    say(f"learning curves: {place}")
     say(f"results: {folder / 'results.parquet'}")
 
 
-def _say_training(project: Project, label: str, runs: Sequence[TunedRun]) -> None:
+def _say_search(runs: Sequence[TunedRun], chosen: Mapping[str, JSON]) -> None:
+    """Every trial of every search, and which parameters mattered."""
+    columns = ("trial", "state", "validation_loss", "epochs", *_SEARCHED)
+    told: set[str] = set()
+    for run in runs:
+        if "search" not in chosen[run.key] or run.search_key in told:
+            continue
+        told.add(run.search_key)
+        found = chosen[run.key]["search"]
+        say(f"trials, {heading(run.budget)} seed {run.seed}; the best is {found['best']}")
+        table = Table(*(name.replace("_", " ") for name in columns), box=None)
+        for row in found["trials"]:
+            table.add_row(*(_cell(row[name]) for name in columns))
+        out.print(table)
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in found["importance"].items())
+        say(f"importance: {shares or 'too few trials to say'}; diverged: {found['diverged']}")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _say_training(
+    project: Project, label: str, runs: Sequence[TunedRun], chosen: Mapping[str, JSON]
+) -> None:
     """Accuracy on the training images, and recall by class, of each budget."""
     folder = project.results_folder
-    rows = {row["run_key"]: row for row in results.read(folder).to_pylist()}
     answers = read_answers(results.read(folder, "predictions"), [run.key for run in runs])
     classes = project.classes
     for budget in dict.fromkeys(run.budget for run in runs):
         own = [run for run in runs if run.budget == budget]
-        chosen = [json.loads(rows[run.key]["chosen"]) for run in own]
-        seen = 100 * sum(one["train_accuracy"] for one in chosen) / len(own)
-        epochs = ", ".join(str(one["epochs"]) for one in chosen)
+        said = [chosen[run.key] for run in own]
+        seen = 100 * sum(one["train_accuracy"] for one in said) / len(own)
+        epochs = ", ".join(str(one["epochs"]) for one in said)
         recalls = class_recalls([answers[run.key] for run in own], n_classes=len(classes))
         told = ", ".join(
             f"{name} {100 * one.mean:.1f}" for name, one in zip(classes, recalls, strict=True)
@@ -144,11 +201,10 @@ def _say_training(project: Project, label: str, runs: Sequence[TunedRun]) -> Non
 
 
 @contextmanager
-def _watching(total: int) -> Iterator[Watch]:
+def watching(tuning: Finetuning) -> Iterator[Watch]:
     """A bar over the epochs of all runs with loss and validation; lines where there is no terminal.
 
-    Args:
-        total: epochs at most.
+    Its end is that of runs that stop at none of their epochs.
     """
     last = time.monotonic()
 
@@ -169,5 +225,6 @@ def _watching(total: int) -> Iterator[Watch]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn())
     with Progress(*columns, console=err) as progress:
+        total = sum(run.head.epochs * (1 + run.search.trials) for run in tuning.runs())
         task = progress.add_task("fine-tuning", total=total)
         yield lambda run, epoch: progress.update(task, advance=1, description=said(run, epoch))

@@ -74,6 +74,29 @@ class FinetuneConfig(Frozen):
     folds: int = Field(default=3, ge=2, le=100)
 
 
+RECIPES = {
+    "few-shot": FinetuneConfig(),
+    "medclip-classification": FinetuneConfig(
+        trained="all",
+        fit="crop",
+        start="zero",
+        optimizer="adam",
+        learning_rate=1e-4,
+        weight_decay=0,
+        block_decay=1,
+        schedule="constant",
+        epochs=5,
+        batch_size=32,
+        clip=1e6,
+        balance="sampler",
+        validation="none",
+    ),
+}
+"""By name: MedFocus's own, and that of github.com/AnushkaTyagiKIET/MedCLIP-Classification-Model: a
+weighted sampler, a linear layer with the image encoder trained, Adam at 1e-4 for 5 epochs, and
+nothing held out. There the layer is on BiomedCLIP's embedding as it is, here on its direction."""
+
+
 class SearchConfig(Frozen):
     """What a search of hyper-parameters tries; the rest is as `FinetuneConfig` has it.
 

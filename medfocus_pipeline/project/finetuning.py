@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medfocus_pipeline import encoders, pictures
 from medfocus_pipeline.config import EmbedConfig, EncoderConfig, FeaturesConfig, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
@@ -39,6 +40,7 @@ from medfocus_pipeline.tuning.runs import (
     TunedRun,
     check_subsets,
     folder_of,
+    most_seconds,
     plan_tuned,
     tune,
 )
@@ -182,6 +184,18 @@ class Finetuning:
                 )
                 (folder_of(self.folder, run.key) / CHECKPOINT).unlink(missing_ok=True)
         return len(missing)
+
+    def estimate(self, runtime: Runtime) -> float:
+        """Seconds of a CPU that the runs without a result take at most, by a few pictures tried.
+
+        0 on a GPU: it is no matter of hours there.
+        """
+        done = fitted_keys(self.project.results_folder)
+        missing = [run for run in self.runs() if run.key not in done]
+        if not missing or resolve_device(runtime.device) != "cpu":
+            return 0.0
+        with self.material(runtime) as material:
+            return most_seconds(material, missing)
 
     @contextmanager
     def material(self, runtime: Runtime) -> Iterator[Material]:

@@ -34,6 +34,9 @@ VERSION = 1
 CHECKPOINT = "checkpoint.pt"
 """File of a run's folder to go on from; what was trained in the end: `kept`."""
 
+_TRIED = 4
+"""Pictures that an estimate goes by."""
+
 _DIGITS = 4
 """Of the curves that are kept."""
 
@@ -183,6 +186,25 @@ def tune(material: Material, run: TunedRun, *, told: Told = lambda _: None) -> O
     chosen = described(config, learned, own, labels) | more
     answers = _read_test(material, trainer, layer_of(learned.tensors, chosen))
     return Outcome(run, answers, chosen, time.perf_counter() - started)
+
+
+def most_seconds(material: Material, runs: Sequence[TunedRun]) -> float:
+    """How long runs of one configuration take at most, by four pictures that are tried."""
+    config = runs[0].head
+    network = build(material.load(), config, classes=len(material.table.classes), label="")
+    pictures = material.pictures.plain(np.arange(min(_TRIED, len(material.table.labels))))
+    times = [time.perf_counter()]
+    inputs = network.inputs(pictures)
+    times.append(time.perf_counter())
+    network.logits(inputs).sum().backward()  # type: ignore[no-untyped-call]
+    times.append(time.perf_counter())
+    once, each = (np.diff(times) / len(pictures)).tolist()
+    renditions = 1 if config.augmentation == "none" else 1 + config.renditions
+    total = 0.0
+    for run in runs:
+        images = len(run.subset) * (1 + run.search.trials)
+        total += images * (once * renditions + each * config.epochs * config.folds)
+    return total
 
 
 def folder_of(tuning: Path, key: str) -> Path:
