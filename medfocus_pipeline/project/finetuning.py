@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline import encoders, pictures
 from medfocus_pipeline.config import EmbedConfig, EncoderConfig, FeaturesConfig, Runtime
-from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.config.tuning import FinetuneConfig, TuningConfig
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, StoreError
@@ -264,6 +264,16 @@ class Finetuning:
         columns = [] if index is None else [index[name].to_pylist() for name in _HASHES]
         hashes = dict(zip(*columns, strict=True))
         return unembedded(self.project.dataset.manifest, self.project.split(), hashes, keys)
+
+
+def pictures_in_use(results_folder: Path) -> set[str]:
+    """Keys of the stores of pictures that a fine-tuned result is of; none of damaged results."""
+    try:
+        table = results.read(results_folder)
+    except StoreError:
+        return set()
+    rows = table.select(["head", "embedding_keys"]).to_pylist()
+    return {row["embedding_keys"] for row in rows if row["head"] == FinetuneConfig().name}
 
 
 _HASHES = ("image_id", "pixel_sha256")
