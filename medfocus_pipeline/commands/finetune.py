@@ -69,8 +69,8 @@ def run(
     filled = tuning.fill(runtime)
     if filled:
         say_rate(filled.what, filled.computed, filled.seconds)
-    beside = _beside(project, encoder, config, runtime, workers)
     say_estimate(tuning, runtime)
+    beside = _beside(project, encoder, config, runtime, workers)
     with watching(tuning) as watch:
         count = tuning.fit(runtime, watch=watch)
     runs = tuning.runs()

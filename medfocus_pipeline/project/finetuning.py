@@ -188,14 +188,20 @@ class Finetuning:
     def estimate(self, runtime: Runtime) -> float:
         """Seconds of a CPU that the runs without a result take at most, by a few pictures tried.
 
-        0 on a GPU: it is no matter of hours there.
+        0 on a GPU: it is no matter of hours there. What cannot be trained is refused here already.
+
+        Raises:
+            ConfigError: the network has not what is to be trained.
+            DataError: a subset is too small.
         """
         done = fitted_keys(self.project.results_folder)
         missing = [run for run in self.runs() if run.key not in done]
-        if not missing or resolve_device(runtime.device) != "cpu":
+        if not missing:
             return 0.0
         with self.material(runtime) as material:
-            return most_seconds(material, missing)
+            check_subsets(material.table, missing)
+            seconds = most_seconds(material, missing)
+        return seconds if resolve_device(runtime.device) == "cpu" else 0.0
 
     @contextmanager
     def material(self, runtime: Runtime) -> Iterator[Material]:

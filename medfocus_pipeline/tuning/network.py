@@ -196,13 +196,13 @@ def _wanted(network: "nn.Module", config: FinetuneConfig, label: str) -> dict[st
 
 def _add_adapters(network: "nn.Module", rank: int, label: str) -> None:
     """Put a product of two small matrices beside each matrix of attention (Hu et al. 2022)."""
-    from peft import LoraConfig, inject_adapter_in_model
-
     layers = attention_layers(network)
     if not layers:
         raise ConfigError(
             f"{label} has no attention, which LoRA adapts. Train --what last_block, layer or all."
         )
+    from peft import LoraConfig, inject_adapter_in_model
+
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers)
     inject_adapter_in_model(settings, network)
     network.eval()

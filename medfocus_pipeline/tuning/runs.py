@@ -191,7 +191,9 @@ def tune(material: Material, run: TunedRun, *, told: Told = lambda _: None) -> O
 def most_seconds(material: Material, runs: Sequence[TunedRun]) -> float:
     """How long runs of one configuration take at most, by four pictures that are tried."""
     config = runs[0].head
-    network = build(material.load(), config, classes=len(material.table.classes), label="")
+    network = build(
+        material.load(), config, classes=len(material.table.classes), label=material.label
+    )
     pictures = material.pictures.plain(np.arange(min(_TRIED, len(material.table.labels))))
     times = [time.perf_counter()]
     inputs = network.inputs(pictures)
