@@ -22,7 +22,7 @@ from tests.evaluation.tables import make_table, side
 
 VIT, RESNET = "test_vit.r160_in1k", "test_resnet.r160_in1k"
 
-FAST = FinetuneConfig(epochs=3, batch_size=4, learning_rate=1e-3)
+FAST = FinetuneConfig(epochs=2, folds=2, batch_size=4, learning_rate=1e-3)
 
 
 def loader(name: str, folder: Path) -> Callable[[], Encoder]:
@@ -45,7 +45,7 @@ def draw(label: int, number: int, *, size: int) -> NDArray[np.uint8]:
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def table_of(*, train: int = 6, test: int = 4) -> FeatureTable:
+def table_of(*, train: int = 6, test: int = 2) -> FeatureTable:
     """Two classes, so many images of each."""
     return replace(make_table(train=train, test=test, classes=2), features=np.zeros((0, 0, 0)))
 
