@@ -42,8 +42,8 @@ class Searched:
         config: of the best trial.
         number: of that trial.
         trials: a row each: state, validation loss, epochs and parameters.
-        importance: parameter -> its share in what makes trials differ (Hutter et al. 2014,
-            fANOVA); empty of too few trials.
+        importance: parameter -> its share in what makes trials differ (Watanabe et al. 2023,
+            PED-ANOVA); empty of too few trials.
         diverged: how many trials were pruned because their loss was no number any more.
     """
 
@@ -198,12 +198,12 @@ def _summed(study: "Study", config: FinetuneConfig) -> Searched:
 
 
 def _importance(study: "Study") -> dict[str, float]:
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parameters that some trials lack: none do
         try:
-            evaluator = FanovaImportanceEvaluator(seed=0)
+            evaluator = PedAnovaImportanceEvaluator()
             found = get_param_importances(study, evaluator=evaluator)
         except (ValueError, RuntimeError):  # too few trials, or all alike
             return {}
