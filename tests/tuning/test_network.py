@@ -1,5 +1,6 @@
 """What of a network is trained, and where a frozen part is computed once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,14 @@ import timm
 import torch
 from timm.optim import param_groups_layer_decay
 
+from medfocus_pipeline.config import ClipConfig, Runtime, SamEncoderConfig
 from medfocus_pipeline.config.tuning import FinetuneConfig, Trained
+from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.tuning.blocks import depths, last_block
 from medfocus_pipeline.tuning.network import Network, build
+from medfocus_pipeline.weights import FileHashes
+from tests.encoders.models import save_clip, save_siglip
 from tests.fakes import FakeEncoder
 from tests.tuning.materials import RESNET, VIT, draw, loader
 
@@ -90,6 +95,36 @@ def test_lora_trains_small_matrices_beside_attention_and_starts_as_the_network_i
         plain / np.linalg.norm(plain, axis=1, keepdims=True),
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("save", [save_clip, save_siglip])
+@pytest.mark.parametrize("trained", ["last_block", "lora", "all"])
+def test_of_a_dual_encoder_the_image_tower_is_trained(
+    save: Callable[[Path], Path], trained: Trained, tmp_path: Path
+) -> None:
+    config = ClipConfig(model=str(save(tmp_path / "model")))
+    weights = find_weights(config, FileHashes(), download=False)
+    assert weights is not None
+    encoder = load_encoder(config, weights, Runtime(device="cpu"))
+    made = build(encoder, FinetuneConfig(trained=trained), classes=2, label="clip")
+    torch.nn.init.normal_(made.layer.weight)
+    images = pictures(made)
+    found = made.logits(made.inputs(images))
+    whole = made.layer(torch.nn.functional.normalize(made.tower.embed(torch.from_numpy(images))))
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
+    found.sum().backward()
+    assert all(one.grad is not None for one in made.parameters().values())
+    assert not any("text" in name for name in made.rates)
+
+
+def test_a_network_that_looks_back_behind_its_last_block_is_run_whole() -> None:
+    config = SamEncoderConfig()  # a SAM 2, whose neck sees the maps of every stage
+    weights = find_weights(config, FileHashes(), download=False)
+    assert weights is not None
+    encoder = load_encoder(config, weights, Runtime(device="cpu"))
+    made = build(encoder, FinetuneConfig(trained="last_block"), classes=2, label="sam")
+    assert made.entry is None
+    assert not made.computed_once
 
 
 def test_lora_of_a_network_without_attention_is_one_sentence(tmp_path: Path) -> None:
