@@ -48,6 +48,7 @@ def draw_learning(lessons: Sequence[Lesson], *, size: Size = _SIZE) -> "Figure":
         for axes in (loss, accuracy):
             axes.set_xlabel("epoch")
             axes.grid(axis="y")
+            axes.locator_params(axis="x", integer=True)
         for name, colour, style in (
             *((label, COLOURS[series(n)[0]].light, "-") for n, label in enumerate(labels)),
             ("validation", MUTED, "-"),
