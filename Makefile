@@ -5,6 +5,7 @@
 #   make embed                      embed the focused images (of the data set used last)
 #   make probe                      fit heads over fractions x seeds, print the table
 #   make status                     what is cached, stale, missing, and what each command would do
+#   make finetune DATASET=brain     train a network on each subset (of MODEL), beside linear probes
 #   make adapt STUDY=pneumonia      from hospital to hospital (of SOURCE, to TARGET), one matrix
 #   make gate DATASET=phantom-mixed medical image or not: every method in one table
 #   make reproduce                  the paper's table: every method, baseline and ablation
@@ -37,8 +38,8 @@ RUN = $(1) $(DATASET) --cache "$(CACHE)" $(if $(DATA),--data "$(DATA)") $(if $(P
 PATHS = $(if $(shell test -e "$(1)" && echo yes),"$(1)",$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo rehearse phantom profiles heads scan masks embed probe adapt gate reproduce audit report status \
-	figure export predict explain train-adapter bench docs test torture lint doctor clean-venv
+.PHONY: help install demo rehearse phantom profiles heads scan masks embed probe finetune adapt gate reproduce audit report \
+	status figure export predict explain train-adapter bench docs test torture lint doctor clean-venv
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -58,6 +59,9 @@ scan masks embed probe gate report: $(INSTALLED)
 
 reproduce audit status figure train-adapter: $(INSTALLED)
 	@$(MEDFOCUS) $(call RUN,$@)
+
+finetune: $(INSTALLED)
+	@$(VENV)/bin/python -m $(call RUN,stages.$@) $(if $(MODEL),--model "$(MODEL)")
 
 adapt: $(INSTALLED)
 	@$(VENV)/bin/python -m stages.adapt "$(STUDY)" --cache "$(CACHE)" $(if $(PROFILE),--profile "$(PROFILE)") \

@@ -1,6 +1,6 @@
 """The feature table: the only join of manifest, splits, embeddings and class texts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +107,7 @@ def join(
     """
     _check_alike(stores)
     rows = np.sort(np.concatenate([split.train, split.test]))
-    image_ids, paths, patients = manifest.image_ids, manifest.paths, manifest.strings("group")
-    ids = [image_ids[row] for row in rows]
+    ids = [manifest.image_ids[row] for row in rows]
     parts = [
         [_aligned(store, ids, name, part) for name in FeaturePart.parse(part).arrays]
         for store, part in zip(stores, keys.focus, strict=True)
@@ -120,6 +119,40 @@ def join(
                 f"Embedding stores {stores[0].path.name} and {store.path.name} saw different "
                 "pixels of the same images. Remove them, then run: make embed"
             )
+    return _table(manifest, split, rows, pixels, joined(parts), text, keys, temperature, prompts)
+
+
+def unembedded(
+    manifest: Manifest, split: Split, pixels: Mapping[str, str], keys: FeatureKeys
+) -> FeatureTable:
+    """A table without features, of runs that look at the pictures themselves.
+
+    Args:
+        pixels: image id -> SHA-256 of its decoded pixels.
+        keys: what the pictures are of.
+
+    Returns:
+        As `join`; `features` is ``(n, 0, 0)``.
+    """
+    rows = np.sort(np.concatenate([split.train, split.test]))
+    known = [pixels[manifest.image_ids[row]] for row in rows]
+    return _table(manifest, split, rows, known, np.zeros((len(rows), 0, 0), np.float32), None, keys)
+
+
+def _table(
+    manifest: Manifest,
+    split: Split,
+    rows: IntArray,
+    pixels: list[str],
+    features: FloatArray,
+    text: FloatArray | None,
+    keys: FeatureKeys,
+    temperature: float | None = None,
+    prompts: "PromptSource | None" = None,
+) -> FeatureTable:
+    """Features of some rows of the manifest with all that is known of them."""
+    image_ids, paths, patients = manifest.image_ids, manifest.paths, manifest.strings("group")
+    ids = [image_ids[row] for row in rows]
     train = np.flatnonzero(np.isin(rows, split.train))
     test = np.flatnonzero(np.isin(rows, split.test))
     seen = {ids[row] for row in train} | {pixels[row] for row in train}
@@ -129,7 +162,7 @@ def join(
         paths=tuple(paths[row] for row in rows),
         labels=manifest.labels[rows],
         classes=manifest.classes,
-        features=joined(parts),
+        features=features,
         text=text,
         train=train,
         test=test,

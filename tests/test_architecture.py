@@ -24,11 +24,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("segmenters", "encoders"),
     ("stores",),
     ("segmentation", "embedding"),
+    ("pictures",),
     ("features",),
     ("heads",),
     ("adaptation", "gate"),
     ("evaluation",),
     ("report", "training", "reproduction"),
+    ("tuning",),
     ("classifier",),
     ("project",),
     ("commands",),
@@ -50,6 +52,9 @@ HOMES = {
         "segmenters/sam3.py",
     },
     "open_clip": {"encoders/open_clip.py"},
+    "accelerate": {"tuning/training.py"},
+    "optuna": {"tuning/search.py"},
+    "peft": {"tuning/network.py"},
     "timm": {"encoders/timm.py", "efficientnet.py"},
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},
@@ -113,6 +118,9 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
             "skimage",
             "matplotlib",
             "jinja2",
+            "accelerate",
+            "optuna",
+            "peft",
         }
         assert not (top and package in heavy), f"{name} imports {package} before it is needed"
 

@@ -69,7 +69,7 @@ class Origin:
 
 def card_text(config: PackConfig, origin: Origin, measured: Measured) -> str:
     """The card, as Markdown; names from a data set are escaped."""
-    title = f"{plain(config.title)}: {config.head.name} on {join_parts(config.parts)}"
+    title = f"{plain(config.title)}: {config.method} on {join_parts(config.parts)}"
     sections = [
         _FRONT,
         f"# {title}",
@@ -112,7 +112,7 @@ def _what(config: PackConfig, origin: Origin) -> str:
         "segmenter": plain(config.segmenter.id) if config.segmenter else "none",
         "ROI rule": config.roi if config.segmenter else "none",
         "focus": join_parts(config.parts),
-        "head": f"{config.head.name}, chosen on training data: {_chosen(config.head_settings)}",
+        "head": f"{config.method}, chosen on training data: {_chosen(config.head_settings)}",
         "run": f"{run.key[:12]}, MedFocus {config.medfocus}",
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items() if value]

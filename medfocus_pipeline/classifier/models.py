@@ -11,6 +11,7 @@ from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import load_encoder
 from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
 from medfocus_pipeline.segmenters import load_segmenter
+from medfocus_pipeline.tuning.kept import restore
 from medfocus_pipeline.weights import FileHashes, Weights, checked, local_folder, pinned
 
 
@@ -45,6 +46,8 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
         found = find_segmenter_weights(own, hashes, download=False)
         segmenter = load_segmenter(config.masks, checked(found, config.segmenter), runtime)
     loaded = load_encoder(config.encoder, encoder, runtime)
+    if config.tuned is not None:
+        restore(loaded, config.tuned, pack.network, label=config.encoder_model.id)
     similarity = None
     if config.roi == "text" and pack.texts is not None:
         similarity = embedding.text_similarity(loaded, pack.texts, fit=config.fit)

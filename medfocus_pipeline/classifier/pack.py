@@ -4,6 +4,7 @@
 SHA-256 than it names, the folder is none. Tensors are called
 
     head.<name>           of the fitted head, see `heads.saved`
+    network.<name>        of a fine-tuned network, what was trained of it: of LoRA the adapter
     texts                 (K, d_text) float32, L2-normalised class texts, where there are any
     familiar              (n, D) float16, see `novelty`
     gate.<name>           of the data set's gate, see `gate.saved`, where there is one
@@ -12,7 +13,7 @@ The models of stage one are not in it. Their files are named by SHA-256, and oth
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +24,13 @@ from pydantic import Field, ValidationError, model_validator
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.config.probe import FeatureParts
+from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
 from medfocus_pipeline.gate.saved import GateDescription, SavedGate, arrays_of, fitted_of
 from medfocus_pipeline.heads.saved import Saved
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
+from medfocus_pipeline.tuning.network import NETWORK
 from medfocus_pipeline.types import JSON, Fit, FloatArray, RoiRule, View
 from medfocus_pipeline.weights import Model
 
@@ -73,6 +76,7 @@ class PackConfig(Frozen):
         head: as it was configured.
         head_kind, head_settings: of the fitted head, see `heads.saved`.
         temperature: of the encoder; None without a text tower.
+        tuned: how the encoder was fine-tuned; None if it was not.
         neighbour, threshold: see `novelty`.
         gate: what looked at the data set's images before; None where nothing did.
         tensors_sha256: of the file of tensors.
@@ -98,11 +102,17 @@ class PackConfig(Frozen):
     head_kind: str
     head_settings: JSON
     temperature: float | None
+    tuned: FinetuneConfig | None = None
     neighbour: int = Field(ge=1)
     threshold: float = Field(ge=0)
     run: TrainedOn
     gate: GateDescription | None = None
     tensors_sha256: str = ""
+
+    @property
+    def method(self) -> str:
+        """What was fitted, in a word or two."""
+        return f"{self.head.name} on a fine-tuned network" if self.tuned else self.head.name
 
     @model_validator(mode="after")
     def _no_code(self) -> "PackConfig":
@@ -123,6 +133,7 @@ class Pack:
         texts: ``(K, d_text) float32``; None without a text tower.
         familiar: what training images look like.
         gate: what learned to refuse other images, described as in `config`; None without one.
+        network: tensors of a fine-tuned network by name, see `tuning.kept`; none of another.
     """
 
     config: PackConfig
@@ -130,6 +141,7 @@ class Pack:
     texts: FloatArray | None
     familiar: Familiar
     gate: SavedGate | None = None
+    network: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def write_pack(pack: Pack, card: str, folder: Path) -> None:
@@ -153,6 +165,7 @@ def write_pack(pack: Pack, card: str, folder: Path) -> None:
             "Name a new or empty folder: --out FOLDER"
         )
     arrays = {f"{_HEAD}{name}": array for name, array in pack.head.arrays.items()}
+    arrays |= pack.network
     arrays["familiar"] = pack.familiar.rows
     if pack.texts is not None:
         arrays["texts"] = pack.texts
@@ -197,6 +210,7 @@ def read_pack(folder: Path) -> Pack:
         arrays.get("texts"),
         Familiar(arrays["familiar"], config.neighbour, config.threshold),
         _gate(arrays, config),
+        {name: array for name, array in arrays.items() if name.startswith(NETWORK)},
     )
 
 

@@ -1,11 +1,11 @@
-"""Commands that train a segmenter or an encoder."""
+"""Commands that train a network: on a subset, or a segmenter or an encoder for all."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medfocus_pipeline.cli.common import open_
+from medfocus_pipeline.cli.common import open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
     Assignments,
@@ -14,9 +14,91 @@ from medfocus_pipeline.commands.options import (
     DatasetName,
     DeviceName,
     ProfileName,
+    Workers,
+    changed,
+    comma_separated,
 )
+from medfocus_pipeline.devices import cores
+from medfocus_pipeline.errors import ConfigError
 
 app = typer.Typer()
+
+
+@app.command(
+    "finetune",
+    epilog="""\b
+Examples:
+  medfocus finetune brain --model efficientnet-lite0 --what last_block --fractions 5,20,100
+  medfocus finetune brain --model timm/resnet50.a1_in1k --what all --device cuda
+  medfocus finetune chest --balance sampler --augmentation medical --set run.epochs=40""",
+)
+def finetune_command(
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    cache_: CacheFolder = DEFAULT_CACHE,
+    profile: ProfileName = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="An encoder of: medfocus models list. [default: the profile's]"),
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The encoder's local weights.")] = None,
+    recipe: Annotated[
+        str, typer.Option(help="How it is trained: few-shot or medclip-classification.")
+    ] = "few-shot",
+    what: Annotated[
+        str | None, typer.Option(help="What is trained: layer, last_block, lora or all.")
+    ] = None,
+    fractions: Annotated[str | None, typer.Option(help="Percent of the training images.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Images a class, e.g. 4,8,16.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The greatest.")] = None,
+    balance: Annotated[
+        str | None, typer.Option(help="Unequal classes: none, sampler, weights or undersample.")
+    ] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="none, trivial_augment or medical.")
+    ] = None,
+    focus: Annotated[str | None, typer.Option(help="One focus mode. [default: original]")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Of a search of hyper-parameters inside each subset.")
+    ] = None,
+    set_: Assignments = None,
+    device: DeviceName = "auto",
+    at_once: Annotated[
+        int | None,
+        typer.Option(help="Images in memory at once; batches of more are accumulated."),
+    ] = None,
+    workers: Workers = 2,
+) -> None:
+    """Train a network on each subset, with a classification layer on its embedding.
+
+    The number of epochs is chosen inside the subset. The same command goes on where an earlier one
+    was stopped. Linear probes of the same encoder stand beside it in the table.
+    """
+    from medfocus_pipeline.commands import finetune
+    from medfocus_pipeline.commands.models import encoder_named
+    from medfocus_pipeline.config.tuning import RECIPES, TuningConfig
+
+    if recipe not in RECIPES:
+        raise ConfigError(f"There is no recipe {recipe!r}; choose one of: {', '.join(RECIPES)}.")
+    context = open_(dataset, data, cache_, profile)
+    options: dict[str, object] = {
+        "fractions": [] if shots and fractions is None else comma_separated(fractions),
+        "shots": comma_separated(shots),
+        "seeds": seeds,
+        "run.trained": what,
+        "run.epochs": epochs,
+        "run.learning_rate": learning_rate,
+        "run.balance": balance,
+        "run.augmentation": augmentation,
+        "run.focus": focus,
+        "search.trials": trials,
+    }
+    config = changed(TuningConfig(run=RECIPES[recipe]), options, set_)
+    encoder = encoder_named(model, checkpoint, otherwise=context.profile.embed.encoder)
+    runtime = runtime_of(device, at_once, workers, compile_=False)
+    raise typer.Exit(finetune.run(context, encoder, config, runtime=runtime, workers=cores()))
 
 
 @app.command(

@@ -155,10 +155,12 @@ def _keys_in_use(name: str, cache: Path, profile: str | None) -> set[str]:
     Where that cannot be told, because a store of them is damaged, it is every usable one.
     """
     from medfocus_pipeline.commands.status import used_stores
+    from medfocus_pipeline.project.finetuning import pictures_in_use
 
     context = open_context(name, data=None, cache=cache, profile=profile)
     try:
-        return used_stores(context, open_dataset(context, rescan=False)).keys()
+        used = used_stores(context, open_dataset(context, rescan=False)).keys()
+        return used | pictures_in_use(context.folder / "results")
     except MedFocusError as error:
         say(f"{name}: {error}")
         stores = (catalog.open_stores(context.folder, stage) for stage in catalog.STAGES)

@@ -14,7 +14,7 @@ from medfocus_pipeline.evaluation.diagnostics import (
     reliability,
 )
 from medfocus_pipeline.evaluation.metrics import mean_score
-from medfocus_pipeline.evaluation.sweep import Run
+from medfocus_pipeline.evaluation.sweep import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.types import JSON
@@ -22,7 +22,9 @@ from medfocus_pipeline.types import JSON
 FILE = "diagnostics.json"
 
 
-def write(folder: Path, lines: Mapping[str, Sequence[Run]], *, classes: Sequence[str]) -> Path:
+def write(
+    folder: Path, lines: Mapping[str, Sequence[PlannedRun]], *, classes: Sequence[str]
+) -> Path:
     """Measures the runs of each line and writes ``diagnostics.json``.
 
     Args:
@@ -39,7 +41,9 @@ def write(folder: Path, lines: Mapping[str, Sequence[Run]], *, classes: Sequence
     return path
 
 
-def _budgets(runs: Sequence[Run], answers: Mapping[str, Answers], classes: Sequence[str]) -> JSON:
+def _budgets(
+    runs: Sequence[PlannedRun], answers: Mapping[str, Answers], classes: Sequence[str]
+) -> JSON:
     groups: dict[Budget, list[Answers]] = {}
     for run in runs:
         groups.setdefault(run.budget, []).append(answers[run.key])

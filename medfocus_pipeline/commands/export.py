@@ -17,14 +17,16 @@ from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.evaluation.statistics import Row, budget_of
-from medfocus_pipeline.evaluation.sweep import Run, held_out_accuracy
+from medfocus_pipeline.evaluation.sweep import PlannedRun, held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.packing import Found, check_packable, fitted, measured, origin, pack
 from medfocus_pipeline.project.plans import Plan, features, plan, split_of
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded, locate_stores
+from medfocus_pipeline.project.tuned_packing import FINETUNE, pack_tuned, tuned_row
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.types import join_parts
@@ -77,6 +79,8 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     """
     dataset = open_dataset(context, images_needed=False)
     known = results.read(context.folder / "results").to_pylist()
+    if wanted.head == FINETUNE:
+        return _run_tuned(context, dataset, known, wanted, out)
     if wanted.head == OWN:
         wanted = replace(wanted, head="linear", focus=join_parts(MEDFOCUS))
     fitting = _fitting(context, known, wanted)
@@ -87,13 +91,35 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     looks = _looks(context, dataset, table, found)
     packed = pack(dataset, table, looks, found, fitted(context, table, found))
     folder = out or context.folder / "models" / _name(found.run)
-    figures = measured(context, table, found, dataset.manifest.patients)
+    figures = measured(context, table, found.own, found.rows, dataset.manifest.patients)
     write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
     say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
     accuracy = figures.scores["accuracy"].own
     say(f"accuracy on {figures.test_images:,} test images: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
     return 0
+
+
+def _run_tuned(
+    context: Context, dataset: Dataset, known: Sequence[Row], wanted: Wanted, out: Path | None
+) -> int:
+    """The same for a fine-tuned network: its weights are read, not trained again."""
+    project = Project(context, dataset, progress=bar)
+    own = tuned_row(project, [row for row in known if _is(row, wanted)])
+    found = pack_tuned(project, own, known)
+    folder = out or context.folder / "models" / _name(found.run)
+    config = found.pack.config
+    write_pack(found.pack, card_text(config, origin(dataset), found.measured), folder)
+    say(f"export: {config.method} on {wanted.focus or own['focus']}, {own['encoder']}")
+    accuracy = found.measured.scores["accuracy"].own
+    say(f"accuracy on {found.measured.test_images:,} test images: {accuracy:.3f}, as stored")
+    say(f"classifier: {folder}")
+    return 0
+
+
+def _is(row: Row, wanted: Wanted) -> bool:
+    same = (row["head"], budget_of(row), row["seed"]) == (FINETUNE, wanted.budget, wanted.seed)
+    return same and wanted.focus in {None, row["focus"]}
 
 
 def _best(context: Context, dataset: Dataset, runs: Sequence[Found]) -> Found:
@@ -236,7 +262,7 @@ def _looks(context: Context, dataset: Dataset, table: FeatureTable, found: Found
     return features(dataset, split_of(dataset, context.probe), whole)
 
 
-def _name(run: Run) -> str:
+def _name(run: PlannedRun) -> str:
     kind, amount = run.budget
     size = f"{amount:g}-shots" if kind == "shots" else f"{amount:g}-percent"
     return f"{run.head.name}-{'+'.join(run.focus)}-{size}-seed-{run.seed}"

@@ -217,6 +217,33 @@ def config_of(model: str, revision: str | None = None, *, family: str | None = N
     return _TAKE_ANY_ID[family or "clip"](model, revision)
 
 
+def encoder_named(
+    model: str | None, checkpoint: Path | None, *, otherwise: EncoderConfig
+) -> EncoderConfig:
+    """The encoder that a command names.
+
+    Args:
+        model: a family (``lite-clip``), an id of the table, or any hub id; None is `otherwise`.
+        checkpoint: local weights of it.
+
+    Raises:
+        ConfigError: there is no such encoder, or it takes no checkpoint.
+    """
+    families = {name_of(kind): kind for kind in ENCODERS if not issubclass(kind, PluginConfig)}
+    config: Any = otherwise
+    if model in families:
+        config = families[model]()
+    elif model is not None:
+        config = config_of(model)
+    if type(config) not in ENCODERS:
+        raise ConfigError(f"{model} is a segmenter. Encoders: medfocus models list")
+    if checkpoint is None:
+        return config  # type: ignore[no-any-return]
+    if "checkpoint" not in type(config).model_fields:
+        raise ConfigError(f"{model_id(config)} takes no --checkpoint; leave it out.")
+    return config.model_copy(update={"checkpoint": checkpoint})  # type: ignore[no-any-return]
+
+
 def _of_prefix(model: str, revision: str | None, entry: Entry[Any]) -> Frozen:
     if entry.hub is not None:
         return entry.hub(model, revision)

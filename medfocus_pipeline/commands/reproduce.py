@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
+from medfocus_pipeline.commands.finetune import say_estimate, watching
 from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.results_table import Shown, build, show, write
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
+from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.fits import fit_missing
 from medfocus_pipeline.project.plans import Plan, has_region, plan, split_of
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import (
     Stores,
@@ -23,7 +27,7 @@ from medfocus_pipeline.project.stores import (
     locate_masks,
     locate_stores,
 )
-from medfocus_pipeline.reproduction import Row
+from medfocus_pipeline.reproduction import Row, TunedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def run(
     started = time.monotonic()
     dataset = open_dataset(context, images_needed=False)
     known = reproduction.rows(default_adapter(context))
-    rows = reproduction.chosen(known, names)
+    heads, networks = reproduction.split_names(names)
+    rows = reproduction.chosen(known, heads)
     context.remember(card=dataset.card_path)
     config = _protocol(context, seeds)
     split = split_of(dataset, config)
@@ -77,11 +82,48 @@ def run(
         plans |= {row.name: one for row, one in zip(source.rows, made, strict=True)}
     folder = context.folder / "results"
     count = fit_missing(dataset, split, list(plans.values()), folder, workers=workers, progress=bar)
+    trained, tuned = _tuned(context, dataset, networks, config, runtime)
+    count += trained
     minutes = (time.monotonic() - started) / 60
     say(f"reproduce: {count:,} runs fitted, {minutes:.1f} min in all" if count else _DONE)
     reference = next((row.label for row in rows if row.name == reproduction.REFERENCE), None)
-    _report(context, dataset, [_shown(row, plans, notes) for row in rows], reference)
-    return int(not plans)
+    shown = [*(_shown(row, plans, notes) for row in rows), *tuned]
+    _report(context, dataset, shown, reference)
+    return int(not any(one.runs for one in shown))
+
+
+def _tuned(
+    context: Context,
+    dataset: Dataset,
+    networks: Sequence[TunedRow],
+    config: ProbeConfig,
+    runtime: Runtime,
+) -> tuple[int, list[Shown]]:
+    """How many runs were trained, and the rows of fine-tuned networks."""
+    settings = context.settings.model_copy(update={"probe": None})  # the profile's split
+    own = replace(context, settings=settings, passing=True)
+    count, shown = 0, []
+    for row in networks:
+        reason = lack(row.encoder, context.hashes())
+        if reason:
+            shown.append(
+                Shown(row.label, [], "needs weights", reason, reproduction.PAPER, row.method)
+            )
+            continue
+        tuning = Finetuning(
+            Project(own, dataset, progress=bar),
+            row.encoder,
+            TuningConfig(
+                run=row.run, fractions=config.fractions, shots=config.shots, seeds=config.seeds
+            ),
+        )
+        tuning.fill(runtime)
+        say_estimate(tuning, runtime)
+        with watching(tuning) as watch:
+            count += tuning.fit(runtime, watch=watch)
+        runs = tuning.runs()
+        shown.append(Shown(row.label, runs, group=reproduction.PAPER, method=row.method))
+    return count, shown
 
 
 _DONE = "reproduce: everything is done, nothing to do"

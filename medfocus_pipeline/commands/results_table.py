@@ -29,7 +29,7 @@ from medfocus_pipeline.evaluation.statistics import (
     scores_by_budget,
     t_interval,
 )
-from medfocus_pipeline.evaluation.sweep import Run
+from medfocus_pipeline.evaluation.sweep import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report import table as report
 from medfocus_pipeline.report.drawing import printable
@@ -49,7 +49,7 @@ class Shown:
     """
 
     label: str
-    runs: Sequence[Run]
+    runs: Sequence[PlannedRun]
     note: str = ""
     detail: str = ""
     group: str = ""

@@ -8,7 +8,9 @@ from rich.table import Table
 from medfocus_pipeline.commands.progress import human, out, say, say_json, say_problems
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.errors import MedFocusError
+from medfocus_pipeline.pictures import STAGE
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.finetuning import pictures_in_use
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.plans import plan, split_of
 from medfocus_pipeline.project.settings import Context
@@ -107,6 +109,10 @@ def _say_stale(context: Context, stores: Stores) -> None:
 def _stale(context: Context, stores: Stores) -> list[Path]:
     """Folders of stores that the settings do not use."""
     known = {place.store.path for place in stores.all() if place.store}
+    used = pictures_in_use(context.folder / "results")
+    known |= {
+        store.path for store in catalog.open_stores(context.folder, STAGE) if store.key in used
+    }
     return [path for path in catalog.store_folders(context.folder) if path not in known]
 
 

@@ -141,6 +141,7 @@ def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncode
         text_features=text_features,
         text_tower=model,
         tokenizer=tokenizer,
+        network=_image_part(model),
     )
 
 
@@ -168,6 +169,14 @@ def _tokenise(tokenizer: Any, kind: str, *, limit: int) -> Callable[[list[str]],
         )
 
     return clip if kind == "clip" else siglip
+
+
+def _image_part(model: Any) -> Any:
+    """The modules that `_image_forward` runs."""
+    from torch.nn import ModuleDict
+
+    names = ("vision_model", "visual_projection")
+    return ModuleDict({name: getattr(model, name) for name in names if hasattr(model, name)})
 
 
 def _image_forward(model: Any) -> "Forward":

@@ -158,6 +158,7 @@ def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteCl
         batch_size=tower.batch_size,
         shapes=tower.shapes,
         token_extent=tower.token_extent,
+        network=tower.network,
         temperature=temperature,
         text_features=text_features,
         text_tower=text_tower,

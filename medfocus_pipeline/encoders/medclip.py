@@ -103,19 +103,16 @@ def _build(config: MedClipConfig, weights: Weights, runtime: Runtime) -> DualTow
     swin = _swin(_part(state, "vision_model.model.")).to(device)
     bert = _bert(_part(state, "text_model.model.")).to(device)
     image_head, text_head = (
-        state[f"{tower}_model.projection_head.weight"].float().to(device)
+        _projection(state[f"{tower}_model.projection_head.weight"]).to(device)
         for tower in ("vision", "text")
     )
-    if image_head.shape[0] != text_head.shape[0]:
+    if image_head.out_features != text_head.out_features:
         raise ValueError("its two towers end in different dimensions")
     tokenizer = _tokenizer(weights)
 
     def forward(pixels: "torch.Tensor") -> Maps:
         output = swin(pixels, output_hidden_states=True)
-        pooled, tokens = (
-            torch.nn.functional.linear(found, image_head)
-            for found in (output.pooler_output, output.last_hidden_state)
-        )
+        pooled, tokens = map(image_head, (output.pooler_output, output.last_hidden_state))
         return Maps(pooled, tokens, token_maps(output.reshaped_hidden_states, prefix=0))
 
     def text_features(texts: list[str]) -> torch.Tensor:
@@ -126,7 +123,8 @@ def _build(config: MedClipConfig, weights: Weights, runtime: Runtime) -> DualTow
         tokens = tokenizer([text], truncation=True, max_length=_MAX_TOKENS, return_tensors="pt")
         states = bert(**tokens.to(device), output_hidden_states=True).hidden_states
         chosen = torch.stack([states[1], states[2], states[-1]])
-        return torch.nn.functional.linear(chosen.mean(dim=(0, 2)), text_head)
+        feature: torch.Tensor = text_head(chosen.mean(dim=(0, 2)))
+        return feature
 
     mean, std = (torch.full((3,), value * 255, device=device) for value in (_MEAN, _STD))
     shapes = dry_run(resize_and_crop, forward, mean=mean)
@@ -141,6 +139,7 @@ def _build(config: MedClipConfig, weights: Weights, runtime: Runtime) -> DualTow
         token_extent=shapes.side,
         temperature=float(torch.exp(-state["logit_scale"].float().clamp(0, _MAX_LOG_SCALE))),
         text_features=text_features,
+        network=torch.nn.ModuleDict({"swin": swin, "projection": image_head}),
     )
 
 
@@ -155,6 +154,14 @@ def resize_and_crop(image: Image) -> Image:
     square.paste(grey, (int((size - width) / 2), int((size - height) / 2)))
     small = square.resize((_SIDE, _SIDE), Pillow.Resampling.BICUBIC)
     return np.repeat(np.array(small)[..., None], 3, axis=2)
+
+
+def _projection(weight: "torch.Tensor") -> Any:
+    from torch.nn import Linear, Parameter
+
+    layer = Linear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight = Parameter(weight.float())
+    return layer
 
 
 def _part(state: "State", prefix: str) -> dict[str, Any]:

@@ -168,6 +168,7 @@ def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenCl
         token_extent=shapes.side,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,
+        network=model.visual,
     )
 
 

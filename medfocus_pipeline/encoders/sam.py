@@ -59,14 +59,22 @@ def load_sam_encoder(config: SamEncoderConfig, weights: Weights, runtime: Runtim
     if second is not None:
         model = sam2.load_model(second, weights).to(device)
         side, forward = model.image_size, _forward_of_sam2(model)
+        network = model.image_encoder
     else:
         model = load_sam(weights).to(device)
-        side, forward = image_size(model), _forward_of_sam(model.vision_encoder)
-    return _tower(forward, side, config, runtime, device=device)
+        network = model.vision_encoder
+        side, forward = image_size(model), _forward_of_sam(network)
+    return _tower(forward, network, side, config, runtime, device=device)
 
 
 def _tower(
-    forward: "Forward", side: int, config: SamEncoderConfig, runtime: Runtime, *, device: str
+    forward: "Forward",
+    network: Any,
+    side: int,
+    config: SamEncoderConfig,
+    runtime: Runtime,
+    *,
+    device: str,
 ) -> ImageTower:
     import torch
 
@@ -90,6 +98,7 @@ def _tower(
         batch_size=_BATCH_SIZE[device],
         shapes=shapes,
         token_extent=side,
+        network=network,
     )
 
 

@@ -103,6 +103,7 @@ def timm_tower(
         batch_size=_BATCH_SIZE[device],
         shapes=shapes,
         token_extent=shapes.side,
+        network=model,
     )
 
 

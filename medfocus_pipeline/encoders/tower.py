@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -53,6 +53,8 @@ class ImageTower:
         shapes: what a forward pass gives.
         token_extent: side of the square, from the top left corner of the picture, that the
             tokens (and levels) cover, in pixels.
+        network: the module that `forward` runs, with no parameter that it does not; what
+            fine-tuning changes. None of a model that cannot be trained.
     """
 
     resize_and_crop: Callable[[Image], Image]
@@ -63,6 +65,7 @@ class ImageTower:
     batch_size: int
     shapes: "Shapes"
     token_extent: int
+    network: "torch.nn.Module | None" = field(default=None, kw_only=True)
 
     @property
     def side(self) -> int:
@@ -103,6 +106,12 @@ class ImageTower:
     ) -> dict[str, FloatArray]:
         """See `LevelEncoder`."""
         return self._run(pictures, covers, self._pooled)
+
+    def embed(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """The pooled feature ``(n, d) float32`` of ``(n, s, s, 3) uint8``, with gradients."""
+        device = self.mean.device
+        with autocast(device.type, self.precision):
+            return self.forward(self._normalised(pixels.to(device))).pooled.float()
 
     def maps(self, pictures: NDArray[Any]) -> list[FloatArray]:
         """See `LevelEncoder`."""
@@ -171,9 +180,12 @@ class ImageTower:
             weights = _tensor(covers).to(device)[:, :extent, :extent].float() / 255
         with torch.inference_mode():
             with autocast(device.type, self.precision):
-                # (n, s, s, 3) seen as (n, 3, s, s) is the channels-last layout, the faster one.
-                found = self.forward(((pixels - self.mean) / self.std).permute(0, 3, 1, 2))
+                found = self.forward(self._normalised(pixels))
             return {name: _array(tensor) for name, tensor in read(found, weights).items()}
+
+    def _normalised(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        # (n, s, s, 3) seen as (n, 3, s, s) is the channels-last layout, the faster one.
+        return ((pixels - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -
         batch_size=_BATCH_SIZE[device],
         shapes=shapes,
         token_extent=shapes.side if grid is None or patch is None else grid[0] * patch,
+        network=model,
     )
 
 

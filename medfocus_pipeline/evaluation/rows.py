@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from medfocus_pipeline.evaluation.results import PREDICTIONS
-from medfocus_pipeline.evaluation.sweep import Outcome, Run
+from medfocus_pipeline.evaluation.sweep import Outcome, PlannedRun
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.types import JSON
 
@@ -36,7 +36,7 @@ def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
     }
 
 
-def subset_row(table: FeatureTable, run: Run) -> JSON:
+def subset_row(table: FeatureTable, run: PlannedRun) -> JSON:
     """The row of `results.SUBSETS`."""
     ids = [table.image_ids[row] for row in table.train[run.subset]]
     return {"subset_key": run.subset_key, "image_ids": ids}
@@ -60,7 +60,7 @@ def prediction_rows(table: FeatureTable, outcome: Outcome) -> pa.Table:
     return pa.table(columns, schema=PREDICTIONS)
 
 
-def budget_columns(run: Run) -> JSON:
+def budget_columns(run: PlannedRun) -> JSON:
     """``fraction`` or ``shots``, the other one null."""
     kind, amount = run.budget
     by_shots = kind == "shots"

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,46 @@ class Labelled:
         )
 
 
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """That a results table gives."""
+
+
+class PlannedRun(Protocol):
+    """A method on one subset, as the results have it; `Run` says what the attributes are."""
+
+    @property
+    def key(self) -> str:
+        """See `Run`."""
+
+    @property
+    def head(self) -> Named:
+        """Configuration of the method."""
+
+    @property
+    def focus(self) -> tuple[str, ...]:
+        """See `Run`."""
+
+    @property
+    def budget(self) -> Budget:
+        """See `Run`."""
+
+    @property
+    def seed(self) -> int:
+        """See `Run`."""
+
+    @property
+    def subset(self) -> IntArray:
+        """See `Run`."""
+
+    @property
+    def subset_key(self) -> str:
+        """See `Run`."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """One head to be fitted on one subset.
@@ -89,7 +130,7 @@ class Outcome:
         seconds: of the fit.
     """
 
-    run: Run
+    run: PlannedRun
     probabilities: NDArray[np.float64]
     chosen: JSON
     seconds: float

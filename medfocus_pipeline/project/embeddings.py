@@ -159,11 +159,11 @@ def _image_job(
     """How to compute the rows, and what that is called."""
     if isinstance(encoder, FeatureFile):
         return _look_up(dataset, encoder), "reading"
-    candidates = similarity = None
+    candidates = resemblance = None
     if embedding.needs_masks(config) and stores.masks and stores.masks.store:
         candidates = MaskReader(stores.masks.store)
-        similarity = _similarity(dataset, config, stores, encoder)
-    job = partial(embedding.job, encoder, config, dataset.read, candidates, similarity=similarity)
+        resemblance = similarity(dataset, config, stores, encoder)
+    job = partial(embedding.job, encoder, config, dataset.read, candidates, similarity=resemblance)
     return job, "embedding"
 
 
@@ -185,9 +185,10 @@ def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
     return job
 
 
-def _similarity(
+def similarity(
     dataset: Dataset, config: EmbedConfig, stores: Stores, encoder: Encoder
 ) -> embedding.Similarity | None:
+    """How alike a region and the class texts are, for the ROI rule `text`; None for the others."""
     if config.roi != "text":
         return None
     if stores.texts is None or stores.texts.store is None:

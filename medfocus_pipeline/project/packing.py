@@ -19,7 +19,7 @@ from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_re
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.scores import ALL, scored
 from medfocus_pipeline.evaluation.statistics import Row, t_interval
-from medfocus_pipeline.evaluation.sweep import Run, fit, predict, to_fit
+from medfocus_pipeline.evaluation.sweep import PlannedRun, Run, fit, predict, to_fit
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.project.dataset import Dataset
@@ -87,7 +87,7 @@ def fitted(context: Context, table: FeatureTable, found: Found) -> Saved:
     Raises:
         StoreError: it does not.
     """
-    stored = _stored(context, table, found.run)
+    stored = stored_answers(context, table, found.run.key)
     others = {run.key for run in found.beside} - {found.run.key}
     away = np.inf
     for together in ([found.run], to_fit(found.beside, others)):
@@ -104,9 +104,9 @@ def fitted(context: Context, table: FeatureTable, found: Found) -> Saved:
     )
 
 
-def _stored(context: Context, table: FeatureTable, run: Run) -> NDArray[np.float64]:
+def stored_answers(context: Context, table: FeatureTable, key: str) -> NDArray[np.float64]:
     """The run's probabilities of the test images, ``(n_test, K)``, in the table's order."""
-    rows = results.predictions_of(context.folder / "results", run.key)
+    rows = results.predictions_of(context.folder / "results", key)
     answers = {(row["image_id"], row["class_index"]): row["probabilities"] for row in rows}
     try:
         return np.array(
@@ -143,32 +143,36 @@ def pack(
         title=dataset.card.title,
         classes=table.classes,
         phrases=dataset.phrases,
-        masks=_masks(prompted(found.plan.context.masks, dataset.phrases)) if masked else None,
+        masks=anchored_masks(prompted(found.plan.context.masks, dataset.phrases))
+        if masked
+        else None,
         roi=embed.roi,
         fit=embed.fit,
         parts=row.focus,
         familiar_parts=tuple(map(FeaturePart.parse, looks.keys.focus)),
         views=found.plan.context.embed.fixed_views,
         encoder=anchored(embed.encoder),
-        segmenter=_model(masks.store) if masked and masks else None,
-        encoder_model=_model(found.plan.places[0].store),
+        segmenter=model_of(masks.store) if masked and masks else None,
+        encoder_model=model_of(found.plan.places[0].store),
         head=row.head,
         head_kind=saved.kind,
         head_settings=saved.settings,
         temperature=table.temperature,
         neighbour=familiar.neighbour,
         threshold=familiar.threshold,
-        run=_trained_on(table, run),
+        run=trained_on(table, run),
         gate=gate.described if gate else None,
     )
     return Pack(config, saved, table.text, familiar, gate)
 
 
-def _masks(config: MasksConfig) -> MasksConfig:
+def anchored_masks(config: MasksConfig) -> MasksConfig:
+    """The same with absolute paths."""
     return config.model_copy(update={"segmenter": anchored(config.segmenter)})
 
 
-def _trained_on(table: FeatureTable, run: Run) -> TrainedOn:
+def trained_on(table: FeatureTable, run: PlannedRun) -> TrainedOn:
+    """A run as a pack names it."""
     kind, amount = run.budget
     return TrainedOn(
         key=run.key,
@@ -180,7 +184,7 @@ def _trained_on(table: FeatureTable, run: Run) -> TrainedOn:
     )
 
 
-def _model(store: Store | None) -> Model:
+def model_of(store: Store | None) -> Model:
     """The model that a store was made with, whatever weights this machine has now."""
     if store is None:
         raise ValueError("stores are checked first")
@@ -195,24 +199,30 @@ def origin(dataset: Dataset) -> Origin:
 
 
 def measured(
-    context: Context, table: FeatureTable, found: Found, patients: Mapping[str, str]
+    context: Context,
+    table: FeatureTable,
+    own: Row,
+    runs: Sequence[Row],
+    patients: Mapping[str, str],
 ) -> Measured:
-    """What the run and those of other seeds were measured to do.
+    """What a run and those of other seeds were measured to do.
 
     Args:
+        own: the run's result.
+        runs: results of all seeds, its own too.
         patients: image id -> patient, empty where it is not known.
     """
     folder = context.folder / "results"
-    keys = [row["run_key"] for row in found.rows]
+    keys = [row["run_key"] for row in runs]
     predictions = results.read(folder, "predictions")
     rows = scored(of_runs(results.read(folder), keys), predictions).to_pylist()
     answers = read_answers(predictions, keys)
     known = any(patients.values())
     return Measured(
-        seeds=len(found.rows),
-        test_images=found.own["n_test"],
-        clean_images=found.own["n_test_clean"],
-        scores={name: _score(rows, found.run.key, name) for name in ALL},
+        seeds=len(runs),
+        test_images=own["n_test"],
+        clean_images=own["n_test_clean"],
+        scores={name: _score(rows, own["run_key"], name) for name in ALL},
         recalls=class_recalls(list(answers.values()), n_classes=len(table.classes)),
         tested=accuracy_interval(rows, predictions if known else None, patients),
         by_patient=known,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline import embedding, encoders, segmentation, segmenters
+from medfocus_pipeline import embedding, encoders, pictures, segmentation, segmenters
 from medfocus_pipeline.config import EmbedConfig, EncoderConfig, MasksConfig
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.project.dataset import Dataset
@@ -156,6 +156,31 @@ def locate_stores(
     return Stores(masks, embeddings, texts)
 
 
+def locate_pictures(
+    context: Context,
+    dataset: Dataset,
+    config: EmbedConfig,
+    weights: Weights,
+    *,
+    masks: Located | None,
+) -> Located:
+    """The store of the pictures that an encoder sees with a configuration.
+
+    Args:
+        weights: of the encoder, which says how large a picture is.
+        masks: see `Stores`.
+    """
+    place = Located(_label(context, config), list(dataset.files), weights)
+    key = masks.store.key if masks and masks.store else None
+    return _locate(
+        context.folder,
+        place,
+        lambda identity: pictures.recipe(config, identity, masks=key, prompts=dataset.prompts),
+        model=encoders.model_id(config.encoder),
+        revision=getattr(config.encoder, "revision", None),
+    )
+
+
 def check_embedded(context: Context, places: Iterable[Located]) -> None:
     """Refuse to go on without embeddings.
 
@@ -189,14 +214,7 @@ def _locate_embeddings(
     *,
     masks: Located | None,
 ) -> Located:
-    parts = [encoder_label(config.encoder), config.focus]
-    if config.augmented:
-        parts.append("augmented")
-    if config.fit != EmbedConfig.model_fields["fit"].default:
-        parts.append(config.fit)
-    if embedding.needs_masks(config):
-        parts += [config.roi, masks_label(context.masks)]
-    place = Located("-".join(parts), list(dataset.files), weights)
+    place = Located(_label(context, config), list(dataset.files), weights)
     key = masks.store.key if masks and masks.store else None
     if embedding.needs_masks(config) and key is None:
         return place
@@ -207,6 +225,18 @@ def _locate_embeddings(
         model=encoders.model_id(config.encoder),
         revision=getattr(config.encoder, "revision", None),
     )
+
+
+def _label(context: Context, config: EmbedConfig) -> str:
+    """Readable name of a store of one encoder, focus mode and, where it counts, region."""
+    parts = [encoder_label(config.encoder), config.focus]
+    if config.augmented:
+        parts.append("augmented")
+    if config.fit != EmbedConfig.model_fields["fit"].default:
+        parts.append(config.fit)
+    if embedding.needs_masks(config):
+        parts += [config.roi, masks_label(context.masks)]
+    return "-".join(parts)
 
 
 def _locate_texts(

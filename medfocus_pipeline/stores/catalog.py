@@ -11,7 +11,7 @@ from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import DESCRIBED, Store, open_store
 
-STAGES = ("masks", "embeddings", "texts")
+STAGES = ("masks", "embeddings", "texts", "pictures")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.datasets.splits import Budget, Split
 from medfocus_pipeline.errors import MedFocusError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.sweep import Run
+from medfocus_pipeline.evaluation.sweep import PlannedRun
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
@@ -47,7 +47,7 @@ class Standing:
     budget: Budget
     entry: Entry
     clean: tuple[int, int]
-    runs: Sequence[Run]
+    runs: Sequence[PlannedRun]
     embed_keys: Sequence[str]
 
 

@@ -1,0 +1,189 @@
+"""What goes into an exported folder of a fine-tuned run: its weights, read and checked."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medfocus_pipeline import __version__
+from medfocus_pipeline.classifier.card import Measured
+from medfocus_pipeline.classifier.models import anchored
+from medfocus_pipeline.classifier.novelty import Familiar
+from medfocus_pipeline.classifier.pack import Pack, PackConfig
+from medfocus_pipeline.config import LinearConfig, Runtime
+from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.embedding import needs_masks
+from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.evaluation.statistics import Row, budget_of
+from medfocus_pipeline.heads.saved import save
+from medfocus_pipeline.project.finetuning import Finetuning
+from medfocus_pipeline.project.packing import (
+    TOLERANCE,
+    anchored_masks,
+    measured,
+    model_of,
+    stored_answers,
+    trained_on,
+)
+from medfocus_pipeline.project.project import Project
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.segmenters import prompted
+from medfocus_pipeline.tuning.kept import Kept, embedded, layer_of, read_kept, restore
+from medfocus_pipeline.tuning.network import NETWORK
+from medfocus_pipeline.tuning.runs import TunedRun, folder_of
+from medfocus_pipeline.types import FeaturePart
+
+FINETUNE = "finetune"
+"""What the results call it."""
+
+_LEFT_OUT = {"curves", "search"}
+"""Of what was chosen, too long for a card."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TunedPack:
+    """A fine-tuned run, ready to be written.
+
+    Attributes:
+        run: itself.
+        measured: what it and those of other seeds were measured to do.
+    """
+
+    pack: Pack
+    run: TunedRun
+    measured: Measured
+
+
+def tuned_row(project: Project, rows: Sequence[Row]) -> Row:
+    """The one fine-tuned run among some results.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    if not rows:
+        raise ConfigError(
+            f"{project.name} has no fine-tuned run of that kind. Train one: medfocus finetune "
+            f"{project.name}; what there is: medfocus export {project.name} --list"
+        )
+    if len(rows) > 1:
+        said = "\n".join(f"  {one['encoder']}, {one['focus']}, {one['chosen']}" for one in rows)
+        raise ConfigError(
+            f"{project.name} has {len(rows)} fine-tuned runs of that kind, of different encoders "
+            f"or settings; name the focus, or another fraction or seed:\n{said}"
+        )
+    return rows[0]
+
+
+def pack_tuned(project: Project, own: Row, known: Sequence[Row]) -> TunedPack:
+    """Everything that the folder holds but its model card.
+
+    Args:
+        own: result of the run.
+        known: all results.
+
+    Raises:
+        DamagedError: the weights are missing, or were changed.
+        StoreError: the run is of other settings than now, or does not give its predictions again.
+    """
+    folder = project.context.folder / "tuning"
+    kept, tensors = read_kept(folder_of(folder, own["run_key"]))
+    tuning, run = _found(project, kept, own)
+    with tuning.material(Runtime()) as material:
+        table, pictures = material.table, material.pictures
+        encoder = material.load()
+        restore(encoder, kept.run, tensors, label=tuning.label)
+        said = json.loads(own["chosen"])
+        chosen = {name: value for name, value in said.items() if name not in _LEFT_OUT}
+        layer = layer_of(tensors, chosen)
+        again = layer.predict_proba(embedded(encoder, pictures.plain(table.test)))
+        away = float(np.abs(again - stored_answers(project.context, table, run.key)).max())
+        if away > TOLERANCE:
+            raise StoreError(
+                f"The fine-tuned run does not give the stored predictions again (probabilities "
+                f"differ by up to {away:.1e}): they were made on another machine or with other "
+                f"packages. Remove {folder} and {project.results_folder}, then run: make finetune"
+            )
+        images = embedded(encoder, pictures.plain(table.train[run.subset]))
+    familiar = Familiar.of(images, generator("familiar", run.subset_key))
+    head = save(layer)
+    config = PackConfig(
+        **_stage_one(project, tuning),
+        medfocus=__version__,
+        dataset=table.dataset,
+        title=project.dataset.card.title,
+        classes=table.classes,
+        phrases=project.dataset.phrases,
+        views=("identity",),
+        head=LinearConfig(),
+        head_kind=head.kind,
+        head_settings=head.settings,
+        temperature=None,
+        tuned=kept.run,
+        neighbour=familiar.neighbour,
+        threshold=familiar.threshold,
+        run=trained_on(table, run),
+    )
+    network = {name: array for name, array in tensors.items() if name.startswith(NETWORK)}
+    patients = project.dataset.manifest.patients
+    figures = measured(project.context, table, own, _seeds(project, kept, own, known), patients)
+    return TunedPack(Pack(config, head, None, familiar, network=network), run, figures)
+
+
+def _stage_one(project: Project, tuning: Finetuning) -> dict[str, Any]:
+    """Of a pack's configuration what the pictures and the encoder are."""
+    embed, part = tuning.embed, (FeaturePart(tuning.config.run.focus),)
+    stores, place = tuning.locate()
+    masked = needs_masks(embed)
+    masks = prompted(project.context.masks, project.dataset.phrases)
+    return {
+        "masks": anchored_masks(masks) if masked else None,
+        "roi": embed.roi,
+        "fit": embed.fit,
+        "parts": part,
+        "familiar_parts": part,
+        "encoder": anchored(tuning.encoder),
+        "segmenter": model_of(stores.masks.store) if masked and stores.masks else None,
+        "encoder_model": model_of(place.store),
+    }
+
+
+def _found(project: Project, kept: Kept, own: Row) -> tuple[Finetuning, TunedRun]:
+    """The run as it is planned with the settings of today.
+
+    Raises:
+        StoreError: images, weights or masks are others now.
+    """
+    kind, amount = budget_of(own)
+    config = TuningConfig(
+        run=kept.planned,
+        search=kept.search,
+        fractions=(amount,) if kind == "fraction" else (),
+        shots=(int(amount),) if kind == "shots" else (),
+        seeds=own["seed"] + 1,
+    )
+    tuning = Finetuning(project, kept.encoder, config)
+    for run in tuning.runs():
+        if run.key == own["run_key"]:
+            return tuning, run
+    raise StoreError(
+        f"The fine-tuned run {own['run_key'][:8]} is of other images, weights or masks than "
+        f"{project.name} has now. Run: make finetune DATASET={project.name}"
+    )
+
+
+def _seeds(project: Project, kept: Kept, own: Row, known: Sequence[Row]) -> list[Row]:
+    """Results that differ from the run's in the seed alone."""
+    found = []
+    for row in known:
+        if row["head"] != FINETUNE or budget_of(row) != budget_of(own):
+            continue
+        try:
+            other, _ = read_kept(folder_of(project.context.folder / "tuning", row["run_key"]))
+        except StoreError:
+            continue
+        same = other.model_copy(update={"key": kept.key, "run": kept.run})
+        if same == kept and row["dataset"] == own["dataset"]:
+            found.append(row)
+    return found

@@ -1,0 +1,1 @@
+"""Fine-tuning: a network trained on a subset, with a classification layer on its embedding."""

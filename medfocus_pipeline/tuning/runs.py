@@ -1,0 +1,297 @@
+"""Fine-tuned runs: which there are, and what one of them comes to."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfocus_pipeline.config import EncoderConfig
+from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
+from medfocus_pipeline.datasets.splits import Budget, nested_subsets
+from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.evaluation.sweep import Labelled, Outcome
+from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.heads.folds import smallest_class
+from medfocus_pipeline.heads.linear import FittedLinear
+from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.stores.keys import digest
+from medfocus_pipeline.tuning.course import COLUMNS, Learned, Told, learn
+from medfocus_pipeline.tuning.kept import Kept, embedded, keep, layer_of
+from medfocus_pipeline.tuning.network import build
+from medfocus_pipeline.tuning.search import search
+from medfocus_pipeline.tuning.sources import Pictures, Source
+from medfocus_pipeline.tuning.training import Subset, Trainer
+from medfocus_pipeline.tuning.validation import LEAST_OF_A_CLASS
+from medfocus_pipeline.types import JSON, IntArray
+
+VERSION = 1
+"""Of the protocol: raise it when equal keys would no longer mean equal results."""
+
+CHECKPOINT = "checkpoint.pt"
+"""File of a run's folder to go on from; what was trained in the end: `kept`."""
+
+_TRIED = 4
+"""Pictures that an estimate goes by."""
+
+_DIGITS = 4
+"""Of the curves that are kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TunedRun:
+    """One network to be fine-tuned on one subset, see `PlannedRun`.
+
+    Attributes:
+        head: how it is trained, but for what is searched.
+        search: what is searched inside the subset first.
+        search_key: SHA-256 of all that a search depends on; runs of one subset share it.
+    """
+
+    key: str
+    head: FinetuneConfig
+    focus: tuple[str, ...]
+    budget: Budget
+    seed: int
+    subset: IntArray
+    subset_key: str
+    search: SearchConfig
+    search_key: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What all runs of one encoder share.
+
+    Attributes:
+        table: labels, split and keys, without features.
+        pictures: of the table's images.
+        load: the encoder with the weights that it comes with; each run trains one of its own.
+        encoder, label: its configuration and readable name.
+        folder: of the runs' checkpoints and weights.
+        at_once: images in memory at most; None lets the batch size say so.
+    """
+
+    table: FeatureTable
+    pictures: Pictures
+    load: Callable[[], Encoder]
+    encoder: EncoderConfig
+    label: str
+    folder: Path
+    at_once: int | None = None
+
+
+def plan_tuned(
+    config: TuningConfig, pictures_key: str, *, model: JSON, train: Labelled, test: Labelled
+) -> list[TunedRun]:
+    """Every run, by budget and seed; reads no picture.
+
+    Args:
+        config: fractions, shots, seeds, and how each is trained.
+        pictures_key: of their store.
+        model: encoder and its files.
+        train: all training images, in the table's order.
+        test: all test images.
+    """
+    trained = {
+        "version": VERSION,
+        "head": config.run.model_dump(mode="json"),
+        "pictures": pictures_key,
+        "model": model,
+    }
+    if config.search.trials:
+        trained["search"] = config.search.model_dump(mode="json")
+    # The whole training set decides which test images are clean.
+    common = {**trained, "test": test.key, "train": train.key}
+    runs = []
+    for seed in range(config.seeds):
+        subsets = nested_subsets(
+            train.image_ids,
+            train.labels,
+            fractions=config.fractions,
+            shots=config.shots,
+            seed=seed,
+        )
+        for budget, subset in subsets.items():
+            subset_key = train.part(subset).key
+            key = digest({**common, "subset": subset_key, "seed": seed, "budget": list(budget)})
+            search_key = digest({**trained, "subset": subset_key})
+            runs.append(
+                TunedRun(
+                    key,
+                    config.run,
+                    (config.run.focus,),
+                    budget,
+                    seed,
+                    subset,
+                    subset_key,
+                    config.search,
+                    search_key,
+                )
+            )
+    return sorted(runs, key=lambda run: (run.budget, run.seed))
+
+
+def check_subsets(table: FeatureTable, runs: Sequence[TunedRun]) -> None:
+    """Refuse runs that nothing can be held out of, before anything is computed.
+
+    Raises:
+        DataError: a class has fewer than two images of a subset, or all of one patient.
+    """
+    for run in runs:
+        if run.head.validation == "none":
+            continue
+        rows = table.train[run.subset]
+        labels = table.labels[rows]
+        groups = None if table.groups is None else table.groups[rows]
+        if smallest_class(labels, groups) < LEAST_OF_A_CLASS:
+            scarce = min(np.unique(labels), key=lambda one: _units(labels, groups, one))
+            kind, amount = run.budget
+            told = f"{amount:g} %" if kind == "fraction" else f"{amount:g} shots"
+            raise DataError(
+                f"{told} of the training images of {table.dataset} (seed {run.seed}) have one "
+                f"image, or images of one patient only, of {table.classes[scarce]!r}; fine-tuning "
+                "needs two of each class, one to learn from and one to choose the epoch by. Take "
+                "larger --fractions, or --set run.validation=none"
+            )
+
+
+def _units(labels: IntArray, groups: IntArray | None, label: int) -> int:
+    own = labels == label
+    return int(own.sum()) if groups is None else len(np.unique(groups[own]))
+
+
+def tune(material: Material, run: TunedRun, *, told: Told = lambda _: None) -> Outcome:
+    """Train on the run's subset, then read the test images.
+
+    Raises:
+        ConfigError: the network has not what is to be trained.
+        DataError: nothing can be held out, or the training diverged.
+    """
+    started = time.perf_counter()
+    folder = folder_of(material.folder, run.key)
+    config, more = _searched(material, run, told)
+    trainer = _trainer(material, run, config, name=run.seed)
+    learned = learn(trainer, folder / CHECKPOINT, recipe={"run": run.key}, told=told)
+    trainer.load(learned.tensors)
+    kept = Kept(
+        key=run.key, encoder=material.encoder, planned=run.head, search=run.search, run=config
+    )
+    keep(folder, kept, learned.tensors)
+    labels = trainer.subset.labels
+    own = trainer.probabilities(np.arange(len(labels)))
+    chosen = described(config, learned, own, labels) | more
+    answers = _read_test(material, trainer, layer_of(learned.tensors, chosen))
+    return Outcome(run, answers, chosen, time.perf_counter() - started)
+
+
+def most_seconds(material: Material, runs: Sequence[TunedRun]) -> float:
+    """How long runs of one configuration take at most, by four pictures that are tried."""
+    config = runs[0].head
+    network = build(
+        material.load(), config, classes=len(material.table.classes), label=material.label
+    )
+    pictures = material.pictures.plain(np.arange(min(_TRIED, len(material.table.labels))))
+    for _ in range(2):  # the first time, libraries set themselves up
+        times = [time.perf_counter()]
+        inputs = network.inputs(pictures)
+        times.append(time.perf_counter())
+        network.logits(inputs).sum().backward()  # type: ignore[no-untyped-call]
+        times.append(time.perf_counter())
+    once, each = (np.diff(times) / len(pictures)).tolist()
+    renditions = 1 if config.augmentation == "none" else 1 + config.renditions
+    total = 0.0
+    for run in runs:
+        images = len(run.subset) * (1 + run.search.trials)
+        total += images * (once * renditions + each * config.epochs * config.folds)
+    return total
+
+
+def folder_of(tuning: Path, key: str) -> Path:
+    """Where a run's checkpoint and weights are."""
+    return tuning / key[:16]
+
+
+def _read_test(material: Material, trainer: Trainer, layer: FittedLinear) -> NDArray[np.float64]:
+    """Probabilities of the test images, ``(n_test, K)``: the one reading of the test."""
+    pictures = material.pictures.plain(material.table.test)
+    return layer.predict_proba(embedded(trainer.network.tower, pictures))
+
+
+def _searched(material: Material, run: TunedRun, told: Told) -> tuple[FinetuneConfig, JSON]:
+    """The configuration that a search chose, and what it tried; the run's own without one."""
+    if not run.search.trials:
+        return run.head, {}
+    folder = material.folder / f"search-{run.search_key[:16]}"
+
+    def attempt(config: FinetuneConfig, number: int, judged: Told) -> Learned:
+        trainer = _trainer(material, run, config, name="search")
+        recipe = {"search": run.search_key, "head": config.model_dump(mode="json")}
+        return learn(trainer, folder / f"trial-{number}.pt", recipe=recipe, told=judged)
+
+    seed = (run.search_key,)
+    found = search(folder, run.head, run.search, attempt, seed=seed, told=told)
+    for path in folder.glob("trial-*.pt"):
+        path.unlink()
+    return found.config, {"search": found.as_json()}
+
+
+def _trainer(
+    material: Material, run: TunedRun, config: FinetuneConfig, *, name: int | str
+) -> Trainer:
+    """A network of its own, and the subset that it learns from.
+
+    Args:
+        name: with the subset it names the generators.
+    """
+    table, names = material.table, (run.subset_key, name)
+    network = build(
+        material.load(),
+        config,
+        classes=len(table.classes),
+        label=material.label,
+        seed=int(generator("finetune", *names).integers(2**31)),
+    )
+    rows = _ordered(table, table.train[run.subset])
+    source = Source(material.pictures, network, rows, config)
+    groups = None if table.groups is None else table.groups[rows]
+    subset = Subset(source, table.labels[rows], groups, len(table.classes), names)
+    return Trainer(network, subset, config, at_once=material.at_once)
+
+
+def _ordered(table: FeatureTable, rows: IntArray) -> IntArray:
+    """By id: a key does not tell the order of the files, so no training may depend on it."""
+    order = sorted(rows.tolist(), key=lambda row: (table.image_ids[row], table.labels[row]))
+    return np.array(order, np.int64)
+
+
+def described(
+    config: FinetuneConfig, learned: Learned, own: NDArray[np.float64], labels: IntArray
+) -> JSON:
+    """What was selected on training data, how it went, and how well the subset itself is told.
+
+    Args:
+        own: probabilities of the subset's images, ``(n, K)``.
+        labels: ``(n,) int64`` of them.
+    """
+    told = {
+        name: [None if np.isnan(one) else round(one, _DIGITS) for one in learned.curves[name]]
+        for name in COLUMNS
+    }
+    return {
+        "trained": config.trained,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "label_smoothing": config.label_smoothing,
+        "balance": config.balance,
+        "augmentation": config.augmentation,
+        "epochs": learned.epochs,
+        "held_out": learned.held_out,
+        "folds": learned.folds,
+        "validation_loss": None if np.isnan(learned.loss) else round(learned.loss, _DIGITS),
+        "train_accuracy": float((own.argmax(axis=1) == labels).mean()),
+        "curves": told,
+    }
