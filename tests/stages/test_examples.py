@@ -10,6 +10,7 @@ import pytest
 from tests.stages.conftest import Medfocus
 
 MODULES = (
+    "medfocus_pipeline.augmentation",
     "medfocus_pipeline",
     "medfocus_pipeline.classifier.classifier",
     "medfocus_pipeline.datasets.readers",

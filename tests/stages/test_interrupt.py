@@ -29,10 +29,13 @@ def test_ctrl_c_keeps_what_was_finished_and_a_second_run_is_refused(tmp_path: Pa
 
     first.send_signal(signal.SIGINT)
     told, _ = first.communicate(timeout=60)
-    assert first.returncode in {0, 130}
+    # Python gives SIGINT back to the system while it ends: all was done then.
+    assert first.returncode in {0, 130, -signal.SIGINT}
     assert "Traceback" not in told
     if first.returncode == 130:
         assert "Stopped. What was finished is kept" in told
+    else:
+        assert len(list(masks.glob("*/index/*.parquet"))) == 7
 
     last = spawn(*arguments, cwd=tmp_path)
     told, _ = last.communicate(timeout=120)
