@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("masks", "sam"),
     ("segmenters", "encoders"),
     ("stores",),
+    ("engines",),
     ("segmentation", "embedding"),
     ("features",),
     ("heads",),
@@ -53,6 +54,7 @@ HOMES = {
     "timm": {"encoders/timm.py", "efficientnet.py"},
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},
+    "ray": {"engines/ray_actors.py"},
     "rich": {"commands/", "cli/"},
     "typer": {"commands/", "cli/"},
 }
@@ -113,6 +115,7 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
             "skimage",
             "matplotlib",
             "jinja2",
+            "ray",
         }
         assert not (top and package in heavy), f"{name} imports {package} before it is needed"
 
@@ -128,7 +131,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     loaded = set(run.stdout.split())
     assert not loaded & {
         *("torch", "transformers", "sam2", "timm", "open_clip", "sklearn", "zarr", "pandas"),
-        *("matplotlib", "jinja2"),
+        *("matplotlib", "jinja2", "ray"),
     }
 
 
