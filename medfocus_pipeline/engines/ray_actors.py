@@ -300,18 +300,22 @@ def _connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    where = "on this machine" if address == "auto" else f"at {address}"
+    start = "Start one here: ray start --head; or join one: ray start --address host:port"
     try:
-        if address != "auto":  # Ray itself would wait for minutes
+        if address != "auto":  # Ray itself would wait for long
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=_REACHED_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"There is no Ray cluster {where} ({error}). {start}") from error
+    try:
         with _signals_kept():
             ray.init(address=address, log_to_driver=False, logging_level=ERROR)
-    except (OSError, RuntimeError, ValueError, OverflowError) as error:
-        where = "on this machine" if address == "auto" else f"at {address}"
+    except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"There is no Ray cluster {where} that can be joined ({_first_line(error)}). Start "
-            "one here: ray start --head; or make this machine a node of one that is there: "
-            "ray start --address host:port"
+            f"The Ray cluster {where} cannot be joined, or there is none ({_first_line(error)}). "
+            f"{start}. One that asks for a token needs RAY_AUTH_MODE=token here, and every node "
+            "the same version of Ray."
         ) from error
     try:
         yield
