@@ -42,8 +42,8 @@ _PACKAGES = ("medfocus-pipeline", "numpy", "torch")
 _TRIES_AGAIN = 5
 """Of a shard whose worker died: after so many it is the shard that ends workers."""
 
-_REACHED_WITHIN, _STARTED_WITHIN = 10.0, 300.0
-"""Seconds for the head to answer, and for the first worker to start."""
+_REACHED_WITHIN, _STARTED_WITHIN = 10.0, 120.0
+"""Seconds for the head to answer, and for workers to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class _Done:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What every worker is told when it starts, for the first time or again.
+    """What a worker is told with every call: it may have started again since the last.
 
     Attributes:
         load: a reference in Ray's object store, in a list so that Ray does not resolve it.
@@ -90,12 +90,11 @@ class _Order:
 class _Worker:
     """The actor. Ray makes it anew, with the same arguments, after its process has died."""
 
-    def __init__(self, number: int, order: _Order) -> None:
+    def __init__(self, number: int) -> None:
         self._number = number
-        self._order = order
         self._job: Job[Any] | None = None
 
-    def place(self) -> _Place:
+    def place(self, order: _Order) -> _Place:
         """Where this is, if it is fit to work.
 
         Raises:
@@ -103,9 +102,9 @@ class _Worker:
         """
         node = socket.gethostname()
         wrong = [
-            f"{name} {found or 'missing'} (the driver has {self._order.versions[name]})"
+            f"{name} {found or 'missing'} (the driver has {order.versions[name]})"
             for name, found in _versions().items()
-            if found != self._order.versions[name]
+            if found != order.versions[name]
         ]
         if wrong:
             raise ConfigError(
@@ -113,35 +112,37 @@ class _Worker:
             )
         return _Place(node, os.getpid())
 
-    def fill(self, store: Store, shard: int, ids: Sequence[str]) -> _Done:
+    def fill(self, order: _Order, store: Store, shard: int, ids: Sequence[str]) -> _Done:
         """Compute and commit one shard.
 
         Raises:
             MedFocusError: the message names the node.
         """
-        place = self.place()
+        place = self.place(order)
         try:
-            job = self._job = self._job or self._loaded()
-            if holder_of(store.path) != self._order.lock:
+            job = self._job = self._job or _loaded(order)
+            if holder_of(store.path) != order.lock:
                 raise StoreError(
                     f"the folder {store.path.absolute()} here is not the one that the driver "
                     "writes in. The cache must be on a file system that every node has mounted "
                     "at the same path."
                 )
-            with calls_at_once(self._order.runtime.device):  # on a CPU: one thread, as ever
+            with calls_at_once(order.runtime.device):  # on a CPU: one thread, as ever
                 outcome = fill_shards(store, [(shard, list(ids))], job)
         except MedFocusError as error:
             raise type(error)(f"Node {place.node}: {error}") from None
         return _Done(self._number, place, shard, outcome)
 
-    def _loaded(self) -> Job[Any]:
-        import ray
 
-        if Path(self._order.folder).is_dir():
-            os.chdir(self._order.folder)
-        load: Load = ray.get(self._order.load[0])
-        runtime = self._order.runtime
-        return load()(batch_size=runtime.batch_size, workers=runtime.workers, calls=1)
+def _loaded(order: _Order) -> Job[Any]:
+    """The job with its model, in a worker."""
+    import ray
+
+    if Path(order.folder).is_dir():
+        os.chdir(order.folder)
+    load: Load = ray.get(order.load[0])
+    runtime = order.runtime
+    return load()(batch_size=runtime.batch_size, workers=runtime.workers, calls=1)
 
 
 @contextmanager
@@ -185,21 +186,24 @@ def _fill(
     if lock is None:
         raise ValueError(f"{store.path} is filled without its lock")
     plan = prepare(store, image_ids)
+    if not plan:
+        return Outcome(0, {})
     sizes = {shard: len(ids) for shard, ids in plan}
     order = _Order([ray.put(load)], runtime, _versions(), str(Path.cwd()), lock)
-    computed, problems, again = 0, {}, []
-    with _workers(config, runtime.device, order, most=len(plan)) as (workers, places):
-        pool, tasks = ActorPool(workers), iter(plan)
+    computed, problems = 0, dict[str, str]()
+    again: list[int] = []
+    with _workers(config, runtime.device, order, most=len(plan)) as started:
+        places = dict(started.values())
+        pool, tasks = ActorPool(list(started)), iter(plan)
 
-        def submit_next() -> None:
-            for task in islice(tasks, 1):
-                pool.submit(lambda actor, one: actor.fill.remote(store, *one), task)
+        def submit(number: int) -> None:
+            for task in islice(tasks, number):
+                pool.submit(lambda actor, one: actor.fill.remote(order, store, *one), task)
 
-        for _ in workers:
-            submit_next()
+        submit(len(started))
         while pool.has_next():
             done: _Done = _answer(pool.get_next_unordered)
-            submit_next()
+            submit(1)
             if done.place != places[done.worker]:  # it was with the process that is gone
                 places[done.worker] = done.place
                 again.append(done.shard)
@@ -217,8 +221,8 @@ def _fill(
 @contextmanager
 def _workers(
     config: RayConfig, device: Device, order: _Order, *, most: int
-) -> Iterator[tuple[list[Any], dict[int, _Place]]]:
-    """Actors that have started, and by the worker's number where each is."""
+) -> Iterator[dict[Any, tuple[int, _Place]]]:
+    """Actors that have started, each with its number and place."""
     import ray
 
     asked, room = _room(config, device)
@@ -228,16 +232,20 @@ def _workers(
     made = ray.remote(_Worker).options(
         **asked, max_restarts=-1, max_task_retries=_TRIES_AGAIN, max_concurrency=1
     )
-    actors = [made.remote(one, order) for one in range(number)]
+    actors = [made.remote(one) for one in range(number)]
+    calls = {actor.place.remote(order): one for one, actor in enumerate(actors)}
     try:
-        calls = {actor.place.remote(): one for one, actor in enumerate(actors)}
-        first, _ = ray.wait(list(calls), timeout=_STARTED_WITHIN) if calls else ([], [])
-        if calls and not first:
+        here, late = ray.wait(list(calls), num_returns=number, timeout=_STARTED_WITHIN)
+        if late:
+            _log.warning("Only %d of %d workers started: the cluster is taken.", len(here), number)
+        if not here:
             raise ConfigError(
-                f"No worker could start within {_STARTED_WITHIN:.0f} s: the cluster is taken. "
+                f"No worker started within {_STARTED_WITHIN:.0f} s: the cluster is taken. "
                 "See `ray status`, and run the same command again; what was finished is kept."
             )
-        yield actors, {one: _answer(partial(ray.get, call)) for call, one in calls.items()}
+        for call in late:
+            ray.kill(actors[calls[call]])
+        yield {actors[calls[call]]: (calls[call], _answer(partial(ray.get, call))) for call in here}
     finally:
         for actor in actors:
             ray.kill(actor)
