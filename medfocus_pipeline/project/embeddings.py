@@ -108,9 +108,10 @@ class Embeddings:
     def _compute(self, runtime: Runtime, progress: Progress) -> list[Filled]:
         stores = self.locate(download=True)
         weights = stores.embeddings[0].need_weights()
-        here = Runtime(batch_size=runtime.batch_size, workers=runtime.workers)
-        if isinstance(runtime.engine, ThreadsConfig):
-            here = runtime
+        here = runtime
+        if not isinstance(runtime.engine, ThreadsConfig):  # this node need not have the GPU
+            device = "cpu" if runtime.device == "cpu" else "auto"
+            here = runtime.model_copy(update={"engine": ThreadsConfig(), "device": device})
         encoder = load_encoder(self.plan.encoder, weights, here)
         if isinstance(encoder, FeatureFile):
             runtime = here  # there is nothing to distribute
@@ -182,7 +183,7 @@ class _Load:
         weights = checked(
             find_weights(own, FileHashes(self.memo), download=False), model, owner="store"
         )
-        return self.job(load_encoder(own, weights, self.runtime))
+        return self.job(load_encoder(self.config.encoder, weights, self.runtime))
 
     def job(self, encoder: Encoder) -> JobMaker:
         """How to compute the rows with an encoder that is loaded."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline import segmentation
-from medfocus_pipeline.config import MasksConfig, Runtime
+from medfocus_pipeline.config import MasksConfig, Runtime, ThreadsConfig
 from medfocus_pipeline.engines import JobMaker
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.project.dataset import Dataset
@@ -33,7 +33,8 @@ class _Load:
     runtime: Runtime
 
     def __call__(self) -> JobMaker:
-        self.dataset.need_here()
+        if not isinstance(self.runtime.engine, ThreadsConfig):
+            self.dataset.need_here()
         model = Model.of(self.identity)
         own = pinned(self.config.segmenter, model)
         weights = checked(
