@@ -36,6 +36,7 @@ def cluster() -> Iterator[None]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else it writes a token into the home folder
         ray.init(
+            "local",  # also where this machine is in a cluster
             num_cpus=2,
             include_dashboard=False,
             log_to_driver=False,
