@@ -71,12 +71,13 @@ def distributed(
         ConfigError: there is no such engine, or it takes no such option.
     """
     named = profile.model_dump() if engine in (None, profile.name) else {"name": engine}
+    options: dict[str, object] = {"address": address, "gpus_per_worker": gpus_per_worker}
+    threads = None
     if named["name"] == "threads":
-        options, threads = {}, workers
-        if address is not None or gpus_per_worker is not None:
+        if any(value is not None for value in options.values()):
             raise ConfigError("--address and --gpus-per-worker are a cluster's: use --engine ray.")
+        threads = workers
     else:
-        options, threads = {"workers": workers}, None
-    options |= {"address": address, "gpus_per_worker": gpus_per_worker}
+        options["workers"] = workers
     chosen = {name: value for name, value in options.items() if value is not None}
     return validated(Runtime, {"engine": {**named, **chosen}}).engine, threads

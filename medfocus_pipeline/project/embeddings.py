@@ -189,10 +189,8 @@ class _Load:
         """How to compute the rows with an encoder that is loaded."""
         candidates = None if self.masks is None else MaskReader(self.masks)
         similarity = self._similarity(encoder) if self.masks else None
-        return partial(
-            *(embedding.job, encoder, self.config, self.dataset.read, candidates),
-            similarity=similarity,
-        )
+        given = (encoder, self.config, self.dataset.read, candidates)
+        return partial(embedding.job, *given, similarity=similarity)
 
     def _similarity(self, encoder: Encoder) -> embedding.Similarity | None:
         if self.config.roi != "text":

@@ -17,7 +17,7 @@ masks:
   segmenter: { name: threshold }
   frame: 64
 embed:
-  encoder: { name: lite-clip }
+  encoder: { name: efficientnet-lite0 }
   roi: best
   focus: [segmented]
   views: [identity]
