@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("masks", "sam"),
     ("segmenters", "encoders"),
     ("stores",),
+    ("engines",),
     ("segmentation", "embedding"),
     ("pictures",),
     ("features",),
@@ -58,6 +59,7 @@ HOMES = {
     "timm": {"encoders/timm.py", "efficientnet.py"},
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},
+    "ray": {"engines/ray_actors.py"},
     "rich": {"commands/", "cli/"},
     "typer": {"commands/", "cli/"},
 }
@@ -121,6 +123,7 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
             "accelerate",
             "optuna",
             "peft",
+            "ray",
         }
         assert not (top and package in heavy), f"{name} imports {package} before it is needed"
 
@@ -136,7 +139,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     loaded = set(run.stdout.split())
     assert not loaded & {
         *("torch", "transformers", "sam2", "timm", "open_clip", "sklearn", "zarr", "pandas"),
-        *("matplotlib", "jinja2"),
+        *("matplotlib", "jinja2", "ray"),
     }
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from medfocus_pipeline.cli.common import base, open_, runtime_of
+from medfocus_pipeline.cli.common import base, distributed, open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    Address,
     AsJson,
     Assignments,
     BatchSize,
@@ -16,6 +17,9 @@ from medfocus_pipeline.commands.options import (
     DataFolder,
     DatasetName,
     DeviceName,
+    EngineName,
+    EngineWorkers,
+    GpusPerWorker,
     ImagesFolder,
     KeepMasks,
     ProfileName,
@@ -81,7 +85,10 @@ def masks_command(
     set_: Assignments = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = None,
-    workers: Workers = 2,
+    engine: EngineName = None,
+    address: Address = None,
+    workers: EngineWorkers = None,
+    gpus_per_worker: GpusPerWorker = None,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the encoder.")] = False,
     strict: Strict = False,
 ) -> None:
@@ -98,7 +105,9 @@ def masks_command(
         "segmenter.revision": revision,
     }
     config = changed(base(context, context.masks, context.profile.masks), options, set_)
-    runtime = runtime_of(device, batch_size, workers, compile_)
+    asked = (engine, address, workers, gpus_per_worker)
+    distributor, threads = distributed(context.profile.engine, *asked)
+    runtime = runtime_of(device, batch_size, threads, compile_, engine=distributor)
     raise typer.Exit(masks.run(context, config, runtime, strict=strict))
 
 
@@ -140,7 +149,10 @@ def embed_command(
     set_: Assignments = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = None,
-    workers: Workers = 2,
+    engine: EngineName = None,
+    address: Address = None,
+    workers: EngineWorkers = None,
+    gpus_per_worker: GpusPerWorker = None,
     strict: Strict = False,
 ) -> None:
     """Embed the focused images, and the class prompts."""
@@ -164,7 +176,9 @@ def embed_command(
         "views": comma_separated(views),
     }
     plan = changed(base(context, context.embed, context.profile.embed), options, set_)
-    runtime = runtime_of(device, batch_size, workers, compile_=False)
+    asked = (engine, address, workers, gpus_per_worker)
+    distributor, threads = distributed(context.profile.engine, *asked)
+    runtime = runtime_of(device, batch_size, threads, compile_=False, engine=distributor)
     raise typer.Exit(embed.run(context, plan, runtime, strict=strict))
 
 

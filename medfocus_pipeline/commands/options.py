@@ -41,6 +41,28 @@ BatchSize = Annotated[
     int | None, typer.Option("--batch-size", help="Images a model call. [default: the model's]")
 ]
 Workers = Annotated[int, typer.Option("--workers", help="Threads that read images.")]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", help="threads or ray. [default: the profile's, else threads]"),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="auto|HOST:PORT", help="Ray: the cluster. [default: this node's]"
+    ),
+]
+EngineWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Threads that read images [default: 2]; Ray: processes [default: all there is "
+        "room for].",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option("--gpus-per-worker", help="Ray: share of a GPU. [default: 1 if there are any]"),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any image is left out.")]
 AsJson = Annotated[
     bool,

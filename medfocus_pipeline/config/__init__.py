@@ -20,8 +20,11 @@ from medfocus_pipeline.config.adaptation import (
     SubspaceConfig,
 )
 from medfocus_pipeline.config.base import (
+    EngineConfig,
     Frozen,
+    RayConfig,
     Runtime,
+    ThreadsConfig,
     problems,
 )
 from medfocus_pipeline.config.gate import (
@@ -102,6 +105,7 @@ __all__ = [
     "EmbedConfig",
     "EncoderConfig",
     "EncoderPluginConfig",
+    "EngineConfig",
     "FeaturesConfig",
     "Frozen",
     "FusionConfig",
@@ -127,6 +131,7 @@ __all__ = [
     "Pooling",
     "ProbeConfig",
     "ProbeRow",
+    "RayConfig",
     "Runtime",
     "Sam2Config",
     "Sam2Size",
@@ -143,6 +148,7 @@ __all__ = [
     "StandardisedConfig",
     "SubspaceConfig",
     "SupConConfig",
+    "ThreadsConfig",
     "ThresholdConfig",
     "TimmConfig",
     "TipAdapterConfig",

@@ -1,7 +1,7 @@
 """What every configuration is: frozen; and how a stage runs, which changes no numbers."""
 
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,15 +15,42 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class ThreadsConfig(Frozen):
+    """Threads of this process, on one device."""
+
+    name: Literal["threads"] = "threads"
+
+
+class RayConfig(Frozen):
+    """Workers of a Ray cluster that is there already.
+
+    Attributes:
+        address: of the cluster's head, ``host:port``; `auto` is the cluster that this machine is
+            a node of.
+        workers: processes that each load the model; None is as many as the cluster has room for.
+        gpus_per_worker: share of a GPU that each takes; None is one where the cluster has any.
+    """
+
+    name: Literal["ray"] = "ray"
+    address: str = Field(default="auto", pattern=r"^(auto|[^/:\s]+:[0-9]+)$")
+    workers: int | None = Field(default=None, ge=1)
+    gpus_per_worker: float | None = Field(default=None, ge=0, le=1)
+
+
+EngineConfig = Annotated[ThreadsConfig | RayConfig, Field(discriminator="name")]
+
+
 class Runtime(Frozen):
     """How a stage runs; none of it changes what is computed.
 
     Attributes:
+        engine: what distributes the shards.
         batch_size: images a model call; None lets the model choose.
         workers: threads that read and decode images beside the model.
         compile: `torch.compile` the image encoder.
     """
 
+    engine: EngineConfig = ThreadsConfig()
     device: Device = "auto"
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
     workers: int = Field(default=2, ge=1, le=64)

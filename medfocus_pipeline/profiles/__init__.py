@@ -14,9 +14,11 @@ from medfocus_pipeline.config import (
     ClipConfig,
     EmbedConfig,
     EncoderConfig,
+    EngineConfig,
     Frozen,
     MasksConfig,
     ProbeConfig,
+    ThreadsConfig,
     problems,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
@@ -115,9 +117,11 @@ class Profile(Frozen):
 
     Attributes:
         gate: whether a scan leaves out what is no medical image.
+        engine: what distributes the work of `masks` and `embed`.
     """
 
     gate: bool = False
+    engine: EngineConfig = ThreadsConfig()
     masks: MasksConfig = MasksConfig()
     embed: EmbedPlan = EmbedPlan()
     probe: ProbeConfig = ProbeConfig()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from medfocus_pipeline.datasets import manifest as manifests
@@ -62,6 +63,24 @@ class Dataset:
         if picture_id(found, number) != image_id:
             raise ImageError(f"{CHANGED}. Run the same command again")
         return pixels
+
+    def elsewhere(self) -> "Dataset":
+        """What `read` and the prompts need, to be sent to another process."""
+        rows = self.manifest.table.schema.empty_table()
+        return replace(self, manifest=Manifest(rows))
+
+    def need_here(self) -> None:
+        """Refuse to go on where another process' images cannot be seen.
+
+        Raises:
+            DataError: none of the first few is here.
+        """
+        places = (picture_place(self.root / name)[0] for name in islice(self.files.values(), 8))
+        if not any(path.exists() for path in places):
+            raise DataError(
+                f"the images of {self.root} cannot be seen here. They must be on a file system "
+                "that every node has mounted at the same path."
+            )
 
     @property
     def phrases(self) -> tuple[str, ...]:

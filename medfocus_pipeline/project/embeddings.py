@@ -4,23 +4,28 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline import embedding
-from medfocus_pipeline.config import EmbedConfig, Runtime
-from medfocus_pipeline.encoders import has_text, load_encoder
+from medfocus_pipeline.config import EmbedConfig, Runtime, ThreadsConfig
+from medfocus_pipeline.encoders import find_weights, has_text, load_encoder
 from medfocus_pipeline.encoders.feature_file import FeatureFile, listed
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
+from medfocus_pipeline.engines import JobMaker, Load
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.features import class_texts
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.filling import Filled, JobMaker, fill_missing
+from medfocus_pipeline.project.filling import Filled, fill_missing
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Located, Stores, locate_stores
 from medfocus_pipeline.segmentation import MaskReader
 from medfocus_pipeline.stores.job import Job
+from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.types import ModelIdentity
+from medfocus_pipeline.weights import FileHashes, Model, checked, pinned
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
@@ -69,7 +74,7 @@ class Embeddings:
         An image that cannot be read any more is left out of the project.
 
         Args:
-            runtime: device, batch size and workers.
+            runtime: engine, device, batch size and workers; None is the profile's engine.
             progress: instead of the project's.
             remember: the plan is what later commands of the data set begin from.
 
@@ -94,7 +99,8 @@ class Embeddings:
         if not any(place.incomplete for place in _own(stores)):
             return []
         project.need_images()
-        filled = self._compute(runtime or Runtime(), progress or project.progress)
+        runtime = runtime or Runtime(engine=project.context.profile.engine)
+        filled = self._compute(runtime, progress or project.progress)
         for one in filled:
             project.leave_out(one.problems)
         return filled
@@ -102,29 +108,95 @@ class Embeddings:
     def _compute(self, runtime: Runtime, progress: Progress) -> list[Filled]:
         stores = self.locate(download=True)
         weights = stores.embeddings[0].need_weights()
-        encoder = load_encoder(self.plan.encoder, weights, runtime)
+        here = runtime
+        if not isinstance(runtime.engine, ThreadsConfig):  # this node need not have the GPU
+            device = "cpu" if runtime.device == "cpu" else "auto"
+            here = runtime.model_copy(update={"engine": ThreadsConfig(), "device": device})
+        encoder = load_encoder(self.plan.encoder, weights, here)
+        if isinstance(encoder, FeatureFile):
+            runtime = here  # there is nothing to distribute
         folder, dataset = self.project.context.folder, self.project.dataset
         filled = []
         if isinstance(encoder, TextEncoder) and stores.texts and stores.texts.incomplete:
             specs, rows = embedding.text_array_specs(encoder.dim), embedding.TEXT_SHARD_ROWS
             with stores.texts.writing(folder, specs, shard_rows=rows) as store:
-                job = _text_job(dataset, encoder)
+                load = _there(_text_job(dataset, encoder))
                 texts = fill_missing(
-                    *(store, stores.texts, job, runtime), what="class prompts", progress=progress
+                    *(store, stores.texts, load, here), what="class prompts", progress=progress
                 )
                 filled.append(replace(texts, unit="prompts"))
             stores = self.locate(download=True)
         for config, place in zip(self.configs, stores.embeddings, strict=True):
             if not place.incomplete:
                 continue
-            job, doing = _image_job(dataset, config, stores, encoder)
+            load, doing = self._load(config, stores, encoder, runtime)
             specs, rows = embedding.array_specs(config, encoder), embedding.SHARD_ROWS
             with place.writing(folder, specs, shard_rows=rows) as store:
                 what = f"{doing} {place.label}"
                 filled.append(
-                    fill_missing(store, place, job, runtime, what=what, progress=progress)
+                    fill_missing(store, place, load, runtime, what=what, progress=progress)
                 )
         return filled
+
+    def _load(
+        self, config: EmbedConfig, stores: Stores, encoder: Encoder, runtime: Runtime
+    ) -> tuple[Load, str]:
+        """What gets ready to compute the rows, and what computing them is called."""
+        dataset, context = self.project.dataset, self.project.context
+        if isinstance(encoder, FeatureFile):
+            return _there(_look_up(dataset, encoder)), "reading"
+        load = _Load(
+            dataset.elsewhere(),
+            config,
+            stores.embeddings[0].need_weights().identity,
+            context.weights_memo,
+            stores.masks.store if stores.masks and embedding.needs_masks(config) else None,
+            stores.texts.store if stores.texts else None,
+            runtime,
+        )
+        if isinstance(runtime.engine, ThreadsConfig):
+            return _there(load.job(encoder)), "embedding"
+        return load, "embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Loads the encoder where it is called, on another machine as a rule.
+
+    Attributes:
+        masks: None where the focus mode needs none.
+        texts: None without a text tower.
+    """
+
+    dataset: Dataset
+    config: EmbedConfig
+    identity: ModelIdentity
+    memo: Path
+    masks: Store | None
+    texts: Store | None
+    runtime: Runtime
+
+    def __call__(self) -> JobMaker:
+        self.dataset.need_here()
+        model = Model.of(self.identity)
+        own = pinned(self.config.encoder, model)
+        weights = checked(
+            find_weights(own, FileHashes(self.memo), download=False), model, owner="store"
+        )
+        return self.job(load_encoder(self.config.encoder, weights, self.runtime))
+
+    def job(self, encoder: Encoder) -> JobMaker:
+        """How to compute the rows with an encoder that is loaded."""
+        candidates = None if self.masks is None else MaskReader(self.masks)
+        given = (encoder, self.config, self.dataset.read, candidates)
+        texts = (self.dataset, self.config, self.texts, encoder)
+        alike = similarity(*texts) if self.masks else None
+        return partial(embedding.job, *given, similarity=alike)
+
+
+def _there(job: JobMaker) -> Load:
+    """Of a job that is ready, in this process."""
+    return lambda: job
 
 
 def check_masks(context: Context, stores: Stores) -> None:
@@ -153,20 +225,6 @@ def _text_job(dataset: Dataset, encoder: TextEncoder) -> JobMaker:
     return job
 
 
-def _image_job(
-    dataset: Dataset, config: EmbedConfig, stores: Stores, encoder: Encoder
-) -> tuple[JobMaker, str]:
-    """How to compute the rows, and what that is called."""
-    if isinstance(encoder, FeatureFile):
-        return _look_up(dataset, encoder), "reading"
-    candidates = resemblance = None
-    if embedding.needs_masks(config) and stores.masks and stores.masks.store:
-        candidates = MaskReader(stores.masks.store)
-        resemblance = similarity(dataset, config, stores, encoder)
-    job = partial(embedding.job, encoder, config, dataset.read, candidates, similarity=resemblance)
-    return job, "embedding"
-
-
 def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
     manifest = dataset.manifest
     usable: dict[str, list[str]] = {}
@@ -186,12 +244,12 @@ def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
 
 
 def similarity(
-    dataset: Dataset, config: EmbedConfig, stores: Stores, encoder: Encoder
+    dataset: Dataset, config: EmbedConfig, texts: Store | None, encoder: Encoder
 ) -> embedding.Similarity | None:
     """How alike a region and the class texts are, for the ROI rule `text`; None for the others."""
     if config.roi != "text":
         return None
-    if stores.texts is None or stores.texts.store is None:
+    if texts is None:
         raise ValueError("class prompts are embedded before images")
-    texts = class_texts(stores.texts.store, dataset.card.prompts())
-    return embedding.text_similarity(encoder, texts, fit=config.fit)
+    found = class_texts(texts, dataset.card.prompts())
+    return embedding.text_similarity(encoder, found, fit=config.fit)

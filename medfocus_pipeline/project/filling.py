@@ -1,20 +1,14 @@
 """Computing the missing rows of a store, and how fast it was."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 from medfocus_pipeline.config import Runtime
-from medfocus_pipeline.devices import calls_at_once
+from medfocus_pipeline.engines import ENGINES, Load
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.stores import Located
-from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.job import Job
 from medfocus_pipeline.stores.store import Store
-
-JobMaker: TypeAlias = Callable[..., Job[Any]]
-"""The keywords batch_size, workers and calls -> how to compute rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +33,27 @@ class Filled:
 def fill_missing(
     store: Store,
     place: Located,
-    job: JobMaker,
+    load: Load,
     runtime: Runtime,
     *,
     what: str,
     progress: Progress,
 ) -> Filled:
-    """Fill a store; call it with the store's lock held and the model loaded.
+    """Fill a store; call it with the store's lock held.
 
     Args:
         store: of `place`.
         place: whose rows there should be.
-        job: how to compute them.
-        runtime: device, batch size and workers.
+        load: gets ready to compute them.
+        runtime: engine, device, batch size and workers.
         what: is computed, for the bar.
         progress: of the rows.
 
     Raises:
-        StoreError: the disk is full, or a computed value is not finite.
+        MedFocusError: as the engine.
     """
-    started = time.monotonic()
-    with (
-        calls_at_once(runtime.device) as calls,
-        progress(what, len(place.missing())) as advance,
-    ):
-        computing = job(batch_size=runtime.batch_size, workers=runtime.workers, calls=calls)
-        outcome = fill(store, place.ids, computing, on_rows=advance)
+    with ENGINES[type(runtime.engine)](load, runtime) as fill:
+        started = time.monotonic()
+        with progress(what, len(place.missing())) as advance:
+            outcome = fill(store, place.ids, on_rows=advance)
     return Filled(what, outcome.computed, time.monotonic() - started, outcome.problems)

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline import encoders, pictures
-from medfocus_pipeline.config import EmbedConfig, EncoderConfig, FeaturesConfig, Runtime
+from medfocus_pipeline.config import (
+    EmbedConfig,
+    EncoderConfig,
+    FeaturesConfig,
+    Runtime,
+    ThreadsConfig,
+)
 from medfocus_pipeline.config.tuning import FinetuneConfig, TuningConfig
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.embedding import needs_masks
@@ -122,7 +128,9 @@ class Finetuning:
         candidates = resemblance = None
         if stores.masks and stores.masks.store:
             candidates = MaskReader(stores.masks.store)
-            resemblance = similarity(project.dataset, self.embed, stores, encoder)
+            resemblance = similarity(
+                project.dataset, self.embed, stores.texts.store if stores.texts else None, encoder
+            )
         job = partial(
             pictures.job,
             encoder,
@@ -134,7 +142,10 @@ class Finetuning:
         specs, rows = pictures.array_specs(encoder), pictures.SHARD_ROWS
         with place.writing(project.context.folder, specs, shard_rows=rows) as store:
             what = f"resizing {place.label}"
-            filled = fill_missing(store, place, job, runtime, what=what, progress=project.progress)
+            here = runtime.model_copy(update={"engine": ThreadsConfig()})
+            filled = fill_missing(
+                store, place, lambda: job, here, what=what, progress=project.progress
+            )
         project.leave_out(filled.problems)
         return filled
 

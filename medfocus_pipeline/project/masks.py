@@ -2,19 +2,46 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline import segmentation
-from medfocus_pipeline.config import MasksConfig, Runtime
+from medfocus_pipeline.config import MasksConfig, Runtime, ThreadsConfig
+from medfocus_pipeline.engines import JobMaker
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.stores import Located, locate_masks
-from medfocus_pipeline.segmenters import load_segmenter, prompted
+from medfocus_pipeline.segmenters import find_weights, load_segmenter, prompted
 from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.types import ModelIdentity
+from medfocus_pipeline.weights import FileHashes, Model, checked, pinned
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Loads the segmenter where it is called, in this process or on another machine."""
+
+    dataset: Dataset
+    config: MasksConfig
+    identity: ModelIdentity
+    memo: Path
+    runtime: Runtime
+
+    def __call__(self) -> JobMaker:
+        if not isinstance(self.runtime.engine, ThreadsConfig):
+            self.dataset.need_here()
+        model = Model.of(self.identity)
+        own = pinned(self.config.segmenter, model)
+        weights = checked(
+            find_weights(own, FileHashes(self.memo), download=False), model, owner="store"
+        )
+        segmenter = load_segmenter(self.config, weights, self.runtime)
+        return partial(segmentation.job, segmenter, self.config, self.dataset.read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +83,7 @@ class Masks:
         An image that cannot be read any more is left out of the project.
 
         Args:
-            runtime: device, batch size and workers.
+            runtime: engine, device, batch size and workers; None is the profile's engine.
             progress: instead of the project's.
 
         Returns:
@@ -74,14 +101,18 @@ class Masks:
             return None
         project.need_images()
         place = self._locate(download=True)
-        runtime = runtime or Runtime()
+        runtime = runtime or Runtime(engine=project.context.profile.engine)
         specs, rows = segmentation.array_specs(self.config), segmentation.SHARD_ROWS
         with place.writing(project.context.folder, specs, shard_rows=rows) as store:
-            config = prompted(self.config, project.dataset.phrases)
-            segmenter = load_segmenter(config, place.need_weights(), runtime)
-            job = partial(segmentation.job, segmenter, config, project.dataset.read)
+            load = _Load(
+                project.dataset.elsewhere(),
+                prompted(self.config, project.dataset.phrases),
+                place.need_weights().identity,
+                project.context.weights_memo,
+                runtime,
+            )
             filled = fill_missing(
-                *(store, place, job, runtime),
+                *(store, place, load, runtime),
                 what=f"masks with {place.label}",
                 progress=progress or project.progress,
             )

@@ -115,7 +115,12 @@ class Context:
 
     def hashes(self) -> FileHashes:
         """Memo of the weight files' hashes, shared by all data sets."""
-        return FileHashes(self.cache / "weights.json")
+        return FileHashes(self.weights_memo)
+
+    @property
+    def weights_memo(self) -> Path:
+        """The file of `hashes`."""
+        return self.cache / "weights.json"
 
     def remember(
         self,

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,9 @@ from medfocus_pipeline.stores.job import Block, Halving, Job, Loaded
 from medfocus_pipeline.stores.store import Store, remove_partial_files
 
 _READ_AHEAD_BATCHES = 2
+
+Plan: TypeAlias = list[tuple[int, list[str]]]
+"""Number of each shard that is to be filled, and the ids of its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,7 @@ def missing_rows(index: Index, image_ids: Iterable[str]) -> list[str]:
     return [id_ for id_ in dict.fromkeys(image_ids) if id_ not in done]
 
 
-def plan_shards(
-    index: Index, image_ids: Sequence[str], *, shard_rows: int
-) -> list[tuple[int, list[str]]]:
+def plan_shards(index: Index, image_ids: Sequence[str], *, shard_rows: int) -> Plan:
     """Missing rows, cut into shards that get the lowest free numbers.
 
     The plan depends on what is done and on the order of `image_ids` only, so a run that
@@ -73,11 +74,37 @@ def fill(
     Raises:
         StoreError: the disk is full, or a computed value is not finite.
     """
+    return fill_shards(store, prepare(store, image_ids), job, on_rows=on_rows)
+
+
+def prepare(store: Store, image_ids: Sequence[str]) -> Plan:
+    """Make room for every missing row, and say which shard it goes to.
+
+    Afterwards any process may fill any of the shards; call it with the store's lock held.
+
+    Raises:
+        StoreError: the disk is full.
+    """
     remove_partial_files(store.path)
     index = store.index()
     plan = plan_shards(index, image_ids, shard_rows=store.shard_rows)
     store.drop(index.damaged)
     store.reserve(1 + max([*index.parts, *(shard for shard, _ in plan)], default=-1))
+    return plan
+
+
+def fill_shards(
+    store: Store, plan: Plan, job: Job[Loaded], *, on_rows: Callable[[int], None] = lambda _: None
+) -> Outcome:
+    """Compute and write shards of a store that was prepared for them.
+
+    Args:
+        plan: shards that no other process fills.
+        on_rows: told the number of rows after each batch.
+
+    Raises:
+        StoreError: the disk is full, or a computed value is not finite.
+    """
     problems: dict[str, str] = {}
     computed = 0
     with ThreadPoolExecutor(1, "writer") as writer, _Batches(job, plan) as batches:
@@ -116,7 +143,7 @@ class _Batches(Generic[Loaded]):
     The next shard's batches are under way while the last of a shard are waited for.
     """
 
-    def __init__(self, job: Job[Loaded], plan: Sequence[tuple[int, list[str]]]) -> None:
+    def __init__(self, job: Job[Loaded], plan: Plan) -> None:
         self._job = job
         self._plan = plan
         self._model = Halving(job.compute, job.batch_size)

@@ -15,6 +15,8 @@ from medfocus_pipeline.files import disk_errors
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_HOLDER = "lock.json"
+
 
 @contextmanager
 def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
@@ -32,7 +34,7 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     """
     from filelock import FileLock  # 50 ms that a run with nothing to do is spared
 
-    holder = folder / "lock.json"
+    holder = folder / _HOLDER
     lock = FileLock(folder / ".lock")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +53,17 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+def holder_of(folder: Path) -> str | None:
+    """Who holds a folder's lock, as it is written there; None where nobody does.
+
+    It is the same text on every machine that sees this very folder, and no other run's.
+    """
+    try:
+        return (folder / _HOLDER).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def _acquire(lock: "BaseFileLock", folder: Path, *, wait: float) -> None:
     from filelock import Timeout
 
@@ -58,7 +71,7 @@ def _acquire(lock: "BaseFileLock", folder: Path, *, wait: float) -> None:
         lock.acquire(timeout=wait)
     except Timeout:
         raise StoreError(
-            f"{folder} is being written by {_describe(folder / 'lock.json')}. "
+            f"{folder} is being written by {_describe(folder / _HOLDER)}. "
             "Wait for it to end, or stop it, then run the same command again."
         ) from None
 
