@@ -153,6 +153,14 @@ class Store:
         folders = [Path(name).parent for name in self.zarr]
         return {folder.name: self.data / folder for folder in folders if folder.name}
 
+    def row_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one row of an array.
+
+        Raises:
+            KeyError: there is no array of that name.
+        """
+        return tuple(self.zarr[f"{name}/zarr.json"]["shape"][1:])
+
     def description_problem(self) -> str | None:
         """What is wrong with the descriptions of the arrays, if anything is.
 
