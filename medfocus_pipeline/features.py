@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.manifest import Manifest
@@ -107,11 +109,9 @@ def join(
     """
     _check_alike(stores)
     rows = np.sort(np.concatenate([split.train, split.test]))
-    ids = [manifest.image_ids[row] for row in rows]
-    parts = [
-        [_aligned(store, ids, name, part) for name in FeaturePart.parse(part).arrays]
-        for store, part in zip(stores, keys.focus, strict=True)
-    ]
+    image_ids = manifest.image_ids
+    ids = [image_ids[row] for row in rows]
+    features = _read(stores, keys.focus, ids)
     pixels = _pixel_hashes(stores[0], ids)
     for store in stores[1:]:
         if _pixel_hashes(store, ids) != pixels:
@@ -119,7 +119,7 @@ def join(
                 f"Embedding stores {stores[0].path.name} and {store.path.name} saw different "
                 "pixels of the same images. Remove them, then run: make embed"
             )
-    return _table(manifest, split, rows, pixels, joined(parts), text, keys, temperature, prompts)
+    return _table(manifest, split, rows, pixels, features, text, keys, temperature, prompts)
 
 
 def unembedded(
@@ -135,7 +135,8 @@ def unembedded(
         As `join`; `features` is ``(n, 0, 0)``.
     """
     rows = np.sort(np.concatenate([split.train, split.test]))
-    known = [pixels[manifest.image_ids[row]] for row in rows]
+    image_ids = manifest.image_ids
+    known = [pixels[image_ids[row]] for row in rows]
     return _table(manifest, split, rows, known, np.zeros((len(rows), 0, 0), np.float32), None, keys)
 
 
@@ -211,7 +212,25 @@ def joined(parts: Sequence[Sequence[NDArray[Any]]]) -> FloatArray:
     Returns:
         ``(n, v, sum of d_i) float32``.
     """
-    return np.concatenate([normalise(_stacked(arrays)) for arrays in parts], axis=2)
+    widths = [sum(array.shape[2] for array in arrays) for arrays in parts]
+    rows, views, _ = parts[0][-1].shape
+    features = np.empty((rows, views, sum(widths)), np.float32)
+    first = 0
+    for arrays, width in zip(parts, widths, strict=True):
+        _fill(features[:, :, first : first + width], arrays)
+        first += width
+    return features
+
+
+_AT_ONCE = 4096
+"""Rows whose copies are in memory while they are normalised."""
+
+
+def _fill(target: FloatArray, arrays: Sequence[NDArray[Any]]) -> None:
+    """Write one part of features, L2-normalised, where it belongs."""
+    for first in range(0, len(target), _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        target[rows] = normalise(_stacked([array[rows] for array in arrays]))
 
 
 def _stacked(arrays: Sequence[NDArray[Any]]) -> FloatArray:
@@ -223,22 +242,65 @@ def _stacked(arrays: Sequence[NDArray[Any]]) -> FloatArray:
     return np.concatenate([*beside, normalise(top)], axis=2)
 
 
-def _aligned(store: Store, image_ids: Sequence[str], name: str, part: str) -> NDArray[Any]:
-    """``(n, v, d)`` of one array, one row for each id; of levels ``(n, 1, d)``."""
+def _read(stores: Sequence[Store], focus: Sequence[str], image_ids: Sequence[str]) -> FloatArray:
+    """The features of `joined`, read part by part into one array.
+
+    Beside it stands one part at a time, in half its precision.
+    """
+    names = [FeaturePart.parse(part).arrays for part in focus]
+    widths = [
+        sum(_row_shape(store, name, part)[-1] for name in arrays)
+        for store, part, arrays in zip(stores, focus, names, strict=True)
+    ]
+    views = _row_shape(stores[0], names[0][-1], focus[0])[0]
+    features = np.empty((len(image_ids), views, sum(widths)), np.float32)
+    first = 0
+    for store, arrays, width in zip(stores, names, widths, strict=True):
+        part = [_aligned(store, image_ids, name) for name in arrays]
+        _fill(features[:, :, first : first + width], part)
+        first += width
+    return features
+
+
+def _row_shape(store: Store, name: str, part: str) -> tuple[int, ...]:
     try:
-        found = _rows(store, name)
+        return store.row_shape(name)
     except KeyError:
         raise StoreError(
             f"Embedding store {store.path.name} has no {name}, so no {part}: the encoder has no "
             "maps to pool. Leave that part out, or use another encoder: medfocus models list."
         ) from None
-    missing = sum(image_id not in found for image_id in image_ids)
-    if missing:
+
+
+def _aligned(store: Store, image_ids: Sequence[str], name: str) -> NDArray[Any]:
+    """``(n, v, d)`` of one array, one row for each id; of levels ``(n, 1, d)``.
+
+    Shards that hold none of them are not read; every other one is checked while it is.
+    """
+    index = store.index(columns=["image_id"])
+    found = pc.index_in(pa.array(image_ids, pa.string()), value_set=index.ids.combine_chunks())
+    if found.null_count:
         raise StoreError(
-            f"Embedding store {store.path.name} lacks {missing:,} of {len(image_ids):,} images. "
-            "Run: make embed"
+            f"Embedding store {store.path.name} lacks {found.null_count:,} of "
+            f"{len(image_ids):,} images. Run: make embed"
         )
-    return np.stack([found[image_id] for image_id in image_ids])
+    places = np.from_dlpack(found)
+    order = np.argsort(places, kind="stable")
+    ranked = places[order]
+    first = 0
+    rows: NDArray[Any] | None = None
+    for part in index.parts.values():
+        end = first + part.table.num_rows
+        wanted = order[slice(*np.searchsorted(ranked, (first, end)))]
+        if len(wanted):
+            values = store.read(part, names=[name])[name]
+            if rows is None:
+                rows = np.empty((len(image_ids), *values.shape[1:]), values.dtype)
+            rows[wanted] = values[places[wanted] - first]
+        first = end
+    if rows is None:
+        raise StoreError(f"No image of embedding store {store.path.name} was asked for.")
+    return rows
 
 
 def _rows(store: Store, name: str) -> dict[str, NDArray[Any]]:
@@ -250,12 +312,14 @@ def _rows(store: Store, name: str) -> dict[str, NDArray[Any]]:
 
 
 def _pixel_hashes(store: Store, image_ids: Sequence[str]) -> list[str]:
-    table = store.index().table()
+    table = store.index(columns=["image_id", "pixel_sha256"]).table()
     if table is None:
         return []
-    columns = (table["image_id"].to_pylist(), table["pixel_sha256"].to_pylist())
-    hashes = dict(zip(*columns, strict=True))
-    return [hashes[image_id] for image_id in image_ids]
+    found = pc.index_in(
+        pa.array(image_ids, pa.string()), value_set=table["image_id"].combine_chunks()
+    )
+    hashes: list[str] = table["pixel_sha256"].take(found).to_pylist()
+    return hashes
 
 
 def plain_rows(store: Store) -> dict[str, FloatArray]:

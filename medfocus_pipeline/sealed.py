@@ -7,7 +7,7 @@ nobody may take that for damage. What pyarrow and json raise on content ends her
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,11 @@ def write_table(path: Path, table: pa.Table, *, owner: str) -> None:
             file.write(_seal(content, owner))
 
 
-def read_table(path: Path, *, owner: str) -> pa.Table:
-    """A sealed Parquet file, whole, without its seal.
+def read_table(path: Path, *, owner: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A sealed Parquet file without its seal.
+
+    Args:
+        columns: to return; the seal is that of all. None is all of them.
 
     Raises:
         DamagedError: it is missing, was changed, or belongs to something else.
@@ -102,7 +105,7 @@ def read_table(path: Path, *, owner: str) -> pa.Table:
     try:
         source = pa.BufferReader(content)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)
+            table = file.read(columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise DamagedError(f"{path} is no Parquet file that can be read: {error}") from error
     metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != _SEAL}

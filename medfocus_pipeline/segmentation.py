@@ -22,7 +22,7 @@ STAGE = "masks"
 VERSION = 3
 SHARD_ROWS = 64
 
-_COLUMNS = {
+COLUMNS = {
     **dict.fromkeys(("score", "stability", "support", "contrast", "area"), pa.list_(pa.float32())),
     "boxes": pa.list_(pa.list_(pa.float32(), 4)),
 }
@@ -77,7 +77,7 @@ def _block(found: Sequence[Candidates], images: Sequence[Image], config: MasksCo
         "candidates": pa.array([len(candidates) for candidates in found], pa.int32()),
         **{
             name: pa.array([getattr(one, name).tolist() for one in found], kind)
-            for name, kind in _COLUMNS.items()
+            for name, kind in COLUMNS.items()
         },
         "width": pa.array([image.shape[1] for image in images], pa.int32()),
         "height": pa.array([image.shape[0] for image in images], pa.int32()),
@@ -90,7 +90,7 @@ def candidates_at(
 ) -> Candidates:
     """The candidates of one row of a `Block` of `job`, or of a shard and its index part."""
     count = columns["candidates"][row].as_py()
-    known = {name: np.array(columns[name][row].as_py(), np.float32) for name in _COLUMNS}
+    known = {name: np.array(columns[name][row].as_py(), np.float32) for name in COLUMNS}
     known["boxes"] = known["boxes"].reshape(count, 4)
     return Candidates(unpack(arrays["masks"][row, :count]), **known)
 

@@ -81,7 +81,7 @@ def _rows_and_use(path: Path, used: set[str]) -> tuple[int | None, str]:
         return None, "cannot be read now"
     except StoreError:
         return None, "unusable"
-    return len(store.index().done), "yes" if store.key in used else "no"
+    return len(store.index(columns=["image_id"]).done), "yes" if store.key in used else "no"
 
 
 def _runs(folder: Path) -> int | None:

@@ -99,7 +99,7 @@ def _store(path: Path, *, repair: bool) -> int:
         for problem in problems:
             say(f"{path.name}: {problem}")
         left = " left" if problems and repair else ""
-        say(f"{path.name}: {len(store.index().done):,} rows{left}")
+        say(f"{path.name}: {len(store.index(columns=['image_id']).done):,} rows{left}")
     return len(problems)
 
 
@@ -115,6 +115,7 @@ def _shards(store: Store, *, repair: bool) -> list[str]:
         return [str(error)]
     if repair:
         store.drop(wrong)
+        store.compact()
     found = [f"shard {shard}: {problem}" for shard, problem in wrong.items()]
     return [described, *found] if described else found
 

@@ -67,13 +67,14 @@ SYNTHETIC = "synthetic"
 VALIDATION = "validation"
 """The split of images that neither train nor test, where the card keeps it."""
 
-_VERSION, _DATASET, _CLASSES, _CARD, _SOURCE, _GATE = (
+_VERSION, _DATASET, _CLASSES, _CARD, _SOURCE, _GATE, _INPUTS = (
     b"medfocus.schema_version",
     b"medfocus.dataset",
     b"medfocus.classes",
     b"medfocus.from_card",
     b"medfocus.source",
     b"medfocus.gate",
+    b"medfocus.inputs",
 )
 
 
@@ -116,6 +117,21 @@ class Manifest:
         """Key of the gate that gave the scores; empty without one."""
         metadata: dict[bytes, bytes] = self.table.schema.metadata
         return metadata.get(_GATE, b"").decode()
+
+    @property
+    def inputs(self) -> str:
+        """Digest of what the scan of a folder depended on; empty where it is not known."""
+        metadata: dict[bytes, bytes] = self.table.schema.metadata
+        return metadata.get(_INPUTS, b"").decode()
+
+    def with_inputs(self, digest: str) -> "Manifest":
+        """The manifest with that digest, or without one if it is empty; itself if it has it."""
+        if digest == self.inputs:
+            return self
+        metadata = {**self.table.schema.metadata, _INPUTS: digest.encode()}
+        if not digest:
+            del metadata[_INPUTS]
+        return Manifest(self.table.replace_schema_metadata(metadata))
 
     @property
     def gate_scores(self) -> dict[str, tuple[float, str]]:

@@ -13,6 +13,7 @@ from medfocus_pipeline.datasets.contents import (
     Content,
     open_all,
 )
+from medfocus_pipeline.datasets.inputs import digest_of, is_settled
 from medfocus_pipeline.datasets.layout import (
     Entry,
     expected_layout,
@@ -70,7 +71,8 @@ def scan(
 
     Returns:
         One row for every image file, sorted by path, also for those that cannot be used;
-        `previous` itself if nothing has changed.
+        `previous` itself if nothing has changed. Of a folder whose files ``stat`` as they did,
+        nothing else is asked.
 
     Raises:
         DataError: no such source, no image in it, or none where the card looks for them.
@@ -84,11 +86,17 @@ def scan(
             f"are: DATA=path/to/images. Data sets with a card: {known}."
         )
     root = data_root(source, reading.images)
-    listed = _listing(source, card)
+    listed, inputs = _listing(source, card), ""
     if listed is None:
         keep = bool(card and (card.annotation or card.keep_masks))
         keep = keep if reading.keep_masks is None else reading.keep_masks
-        entries, used = _list_folder(source, card, keep_masks=keep)
+        files = find_images(source)
+        inputs = digest_of(
+            files, name=name, source=str(source.resolve()), card=card, reading=reading
+        )
+        if previous and previous.inputs == inputs and is_settled(previous):
+            return previous
+        entries, used = _list_folder(source, files, card, keep_masks=keep)
     else:
         keep = True  # it lists what is an image
         columns = {**(card.columns if card else {}), **reading.columns}
@@ -109,8 +117,10 @@ def scan(
     if previous and previous.says(
         rows, name=name, classes=classes, from_card=from_card, source=where
     ):
-        return previous
-    return build(rows, name=name, classes=classes, from_card=from_card, source=where)
+        return previous.with_inputs(inputs)
+    return build(rows, name=name, classes=classes, from_card=from_card, source=where).with_inputs(
+        inputs
+    )
 
 
 def _validated(entry: Entry, card: Card) -> Entry:
@@ -131,9 +141,10 @@ def _listing(source: Path, card: Card | None) -> Path | None:
     return file if file and file.is_file() else None
 
 
-def _list_folder(source: Path, card: Card | None, *, keep_masks: bool) -> tuple[list[Entry], Card]:
+def _list_folder(
+    source: Path, files: list[ImageFile], card: Card | None, *, keep_masks: bool
+) -> tuple[list[Entry], Card]:
     """The image files of a folder, with the card that gave them their places."""
-    files = find_images(source)
     if not files:
         raise DataError(
             f"No image in {source}. Expected files that end in {', '.join(sorted(EXTENSIONS))}; "

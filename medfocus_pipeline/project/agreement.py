@@ -39,7 +39,7 @@ def measure_agreement(dataset: Dataset, store: Store, progress: Progress) -> JSO
     if not annotated:
         return {}
     files = [[str(path), *_stamp(path)] for paths in annotated.values() for path in paths]
-    key = digest([sorted(annotated), files, sorted(store.index().done)])
+    key = digest([sorted(annotated), files, sorted(store.index(columns=["image_id"]).done)])
     measured = read_agreement(store)
     if measured.get("key") != key:
         images = _agreements(annotated, store, progress)

@@ -58,7 +58,7 @@ class Masks:
 
     def missing(self) -> list[str]:
         """Ids of images without masks, each once."""
-        return self._locate().missing()
+        return self.locate().missing()
 
     @property
     def store(self) -> Store:
@@ -67,7 +67,7 @@ class Masks:
         Raises:
             StoreError: nothing was computed yet.
         """
-        place = self._locate()
+        place = self.locate()
         if place.store is None:
             raise StoreError(
                 f"There are no masks of {place.label}. Run: make masks "
@@ -95,12 +95,12 @@ class Masks:
             StoreError: the disk is full, or another process writes.
         """
         project = self.project
-        place = self._locate()
+        place = self.locate()
         project.context.remember(card=project.dataset.card_path, masks=self.config)
         if not place.incomplete:
             return None
         project.need_images()
-        place = self._locate(download=True)
+        place = self.locate(download=True)
         runtime = runtime or Runtime(engine=project.context.profile.engine)
         specs, rows = segmentation.array_specs(self.config), segmentation.SHARD_ROWS
         with place.writing(project.context.folder, specs, shard_rows=rows) as store:
@@ -124,6 +124,11 @@ class Masks:
         table = self.store.index().table()
         return 0 if table is None else sum(not count for count in table["candidates"].to_pylist())
 
-    def _locate(self, *, download: bool = False) -> Located:
+    def locate(self, *, download: bool = False) -> Located:
+        """The store as far as it is known.
+
+        Args:
+            download: fetch the segmenter's weights if they are not here.
+        """
         project = self.project
         return locate_masks(project.context, project.dataset, self.config, download=download)

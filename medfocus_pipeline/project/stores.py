@@ -16,7 +16,14 @@ from medfocus_pipeline.stores.compute import missing_rows
 from medfocus_pipeline.stores.index import Index
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import DESCRIBED, ArraySpec, Store, create, open_store
+from medfocus_pipeline.stores.store import (
+    DESCRIBED,
+    ArraySpec,
+    Store,
+    create,
+    fitting_rows,
+    open_store,
+)
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import Weights
 
@@ -48,7 +55,7 @@ class Located:
 
     def missing(self) -> list[str]:
         """Ids without a row, each once."""
-        index = self.store.index() if self.store else Index({}, {})
+        index = self.store.index(columns=["image_id"]) if self.store else Index({}, {})
         return missing_rows(index, self.ids)
 
     @property
@@ -65,6 +72,9 @@ class Located:
         It must have been located with its weights. It is made under the lock too: of two
         first runs one would else empty what the other writes.
 
+        Args:
+            shard_rows: of a small collection; one that is there keeps its own.
+
         Raises:
             StoreError: another process holds the lock.
         """
@@ -72,8 +82,10 @@ class Located:
         if self.recipe is None:
             raise ValueError(f"{self.label} was located without the store upstream")
         path = dataset / self.recipe.stage / self.recipe.folder(self.label)
+        arrays = list(specs)
+        shard_rows = fitting_rows(shard_rows, rows=len(self.ids), arrays=len(arrays))
         with writing(path):
-            yield create(path, self.recipe, list(specs), shard_rows=shard_rows, revision=revision)
+            yield create(path, self.recipe, arrays, shard_rows=shard_rows, revision=revision)
 
 
 @dataclass(frozen=True, slots=True)

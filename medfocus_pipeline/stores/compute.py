@@ -12,6 +12,7 @@ from typing import Generic, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.stores.index import Index
@@ -39,8 +40,10 @@ class Outcome:
 
 def missing_rows(index: Index, image_ids: Iterable[str]) -> list[str]:
     """Ids without a row, each once, in the order given."""
-    done = index.done
-    return [id_ for id_ in dict.fromkeys(image_ids) if id_ not in done]
+    wanted = pa.array(list(dict.fromkeys(image_ids)), pa.string())
+    there = pc.is_in(wanted, value_set=index.ids.combine_chunks())
+    missing: list[str] = wanted.filter(pc.invert(there)).to_pylist()
+    return missing
 
 
 def plan_shards(index: Index, image_ids: Sequence[str], *, shard_rows: int) -> Plan:
@@ -125,6 +128,7 @@ def fill_shards(
                 computed += len(ids)
         for pending in written:
             pending.result()
+    store.compact()
     return Outcome(computed, problems)
 
 

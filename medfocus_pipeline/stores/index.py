@@ -1,59 +1,30 @@
 """The index of a store: which rows are done. Parquet only, so that asking is cheap.
 
-A part is written after its shard's data and renamed into place: a reader that trusts
-parts only never sees half a shard. A part also remembers the size of every file of its
-shard, so that a truncated or deleted one is found by ``stat`` alone, and its SHA-256. It is
-sealed with the store's key and its shard: that of another store or shard is damage.
+It is made of parts, one for a shard, and of segments, which many parts are merged into.
 """
 
-import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 
 from medfocus_pipeline.errors import DamagedError
-from medfocus_pipeline.sealed import no_access, read_table, write_table
-from medfocus_pipeline.types import JSON
+from medfocus_pipeline.sealed import no_access, present
+from medfocus_pipeline.stores import segments
+from medfocus_pipeline.stores.parts import DataFiles, Part, part_path, read_part
+from medfocus_pipeline.stores.segments import read_segment, segment_of, segment_path, write_segment
 
 log = logging.getLogger(__name__)
 
-_METADATA = b"medfocus"
 _PART = re.compile(r"part-([0-9]{6,})\.parquet")
-_CHUNK = re.compile(r"data\.zarr/[A-Za-z0-9_]+/c(/[0-9]+)+")
+_NOT_AS_WRITTEN = (DamagedError, ValueError, KeyError, TypeError)
 
-
-class Content(NamedTuple):
-    """Of a data file: its size in bytes, and the SHA-256 of its bytes."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One index part: the rows of one shard.
-
-    Attributes:
-        shard: number of the shard, its place along the arrays' first dimension.
-        table: ``image_id``, ``shard``, ``row`` (in the array) and the stage's own columns.
-        files: path in the store -> what it holds, of every data file of the shard.
-    """
-
-    shard: int
-    table: pa.Table
-    files: dict[str, Content]
-
-    @property
-    def image_ids(self) -> list[str]:
-        """Ids of the part's rows, in the order of the rows."""
-        ids: list[str] = self.table["image_id"].to_pylist()
-        return ids
+_FEW = 64
+"""Parts that are left alone: a segment is not written anew for every few rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,81 +32,143 @@ class Index:
     """The parts that can be trusted, and what is wrong with the others.
 
     Attributes:
-        parts: by shard number.
-        damaged: shard number -> what is wrong, for parts whose data is not as written.
+        parts: by shard number, ascending.
+        damaged: shard number -> what is wrong, for parts whose data is not as written; of a
+            damaged segment one number stands for all.
     """
 
     parts: dict[int, Part]
     damaged: dict[int, str]
 
     @property
+    def ids(self) -> pa.ChunkedArray:
+        """Ids of the rows that are done, in shard order, without a Python object for each."""
+        columns = [part.table["image_id"] for part in self.parts.values()]
+        chunks = [chunk for column in columns for chunk in column.chunks]
+        return pa.chunked_array(chunks, pa.string())
+
+    @property
     def done(self) -> set[str]:
         """Ids of the rows that are done."""
-        return {id_ for part in self.parts.values() for id_ in part.image_ids}
+        return set(self.ids.to_pylist())
+
+    def __len__(self) -> int:
+        """Number of rows that are done."""
+        return sum(part.table.num_rows for part in self.parts.values())
 
     def table(self) -> pa.Table | None:
         """All rows of all parts, in shard order; None when there are none."""
-        tables = [self.parts[shard].table for shard in sorted(self.parts)]
+        tables = [part.table for part in self.parts.values()]
         return pa.concat_tables(tables) if tables else None
 
 
-def part_path(store: Path, shard: int) -> Path:
-    """Where the index part of a shard is."""
-    return store / "index" / f"part-{shard:06d}.parquet"
+def read_index(store: Path, *, key: str, columns: Sequence[str] | None = None) -> Index:
+    """A store's whole index, checked against its seals and the sizes of the data files.
 
-
-def write_part(
-    store: Path,
-    shard: int,
-    *,
-    key: str,
-    image_ids: Sequence[str],
-    first_row: int,
-    columns: Mapping[str, pa.Array],
-    files: Mapping[str, Content],
-) -> None:
-    """Declare a shard done; its data must be on disk already."""
-    count = len(image_ids)
-    table = pa.table(
-        {
-            "image_id": pa.array(image_ids, pa.string()),
-            "shard": pa.array([shard] * count, pa.int32()),
-            "row": pa.array(range(first_row, first_row + count), pa.int64()),
-            **columns,
-        }
-    )
-    facts: JSON = {"shard": shard, "files": {name: list(one) for name, one in files.items()}}
-    table = table.replace_schema_metadata({_METADATA: json.dumps(facts).encode()})
-    write_table(part_path(store, shard), table, owner=_owner(key, shard))
-
-
-def read_index(store: Path, *, key: str) -> Index:
-    """Every part of a store's index, checked against its seal and the sizes of the data files.
+    Parts are looked at before segments: one that goes into a segment meanwhile is found there.
 
     Args:
         key: of the store.
+        columns: of the parts' tables; None is all of them.
 
     Raises:
         AccessError: something cannot be read now; what was computed may all be there.
     """
-    parts: dict[int, Part] = {}
-    damaged: dict[int, str] = {}
-    root = store.resolve()
-    for shard in _shards(store):
-        try:
-            part = _read_part(part_path(store, shard), key, shard)
-            _check_data(root, part)
-        except (DamagedError, ValueError, KeyError, TypeError) as error:
-            damaged[shard] = str(error)
-        else:
-            parts[shard] = part
+    reader = _Reader(store, key, columns)
+    for shard in _numbers(store, _PART):
+        reader.part(shard)
+    for number in _numbers(store, segments.NAME):
+        reader.segment(number)
+    parts = dict(sorted(reader.parts.items()))
+    damaged = {shard: why for shard, why in sorted(reader.damaged.items()) if shard not in parts}
     for shard, problem in damaged.items():
         log.warning("%s: shard %d will be computed again: %s", store.name, shard, problem)
     return Index(parts, damaged)
 
 
-def _shards(store: Path) -> list[int]:
-    """Numbers of the shards that have a part, ascending."""
+class _Reader:
+    """Collects the parts of an index; of a shard that is read twice the first good one counts."""
+
+    def __init__(self, store: Path, key: str, columns: Sequence[str] | None) -> None:
+        self.parts: dict[int, Part] = {}
+        self.damaged: dict[int, str] = {}
+        self._store, self._key, self._columns = store, key, columns
+        self._files = DataFiles(store)
+
+    def part(self, shard: int) -> None:
+        try:
+            self._take(read_part(self._store, shard, key=self._key, columns=self._columns))
+        except _NOT_AS_WRITTEN as error:
+            if present(part_path(self._store, shard)):
+                self.damaged[shard] = str(error)
+
+    def segment(self, number: int) -> None:
+        try:
+            found = read_segment(self._store, number, key=self._key, columns=self._columns)
+        except _NOT_AS_WRITTEN as error:
+            shards = range(number * segments.SHARDS, (number + 1) * segments.SHARDS)
+            free = next((shard for shard in shards if shard not in self.parts), None)
+            if free is not None:
+                why = f"segment {number}, of up to {segments.SHARDS} shards: {error}"
+                self.damaged[free] = why
+            return
+        for part in found:
+            self._take(part)
+
+    def _take(self, part: Part) -> None:
+        try:
+            self._files.check(part)
+        except DamagedError as error:
+            self.damaged.setdefault(part.shard, str(error))
+        else:
+            self.parts.setdefault(part.shard, part)
+
+
+def drop(store: Path, shards: Iterable[int], *, key: str) -> None:
+    """Forget shards, whether they have a part or are in a segment; a damaged segment goes whole.
+
+    Call it with the writer's lock held.
+    """
+    gone = set(shards)
+    for number in sorted({segment_of(shard) for shard in gone}):
+        try:
+            parts = read_segment(store, number, key=key)
+        except _NOT_AS_WRITTEN:
+            segment_path(store, number).unlink(missing_ok=True)
+        else:
+            left = [part for part in parts if part.shard not in gone]
+            if len(left) < len(parts):
+                write_segment(store, number, left, key=key)
+    for shard in sorted(gone):
+        part_path(store, shard).unlink(missing_ok=True)
+
+
+def compaction(store: Path, *, key: str) -> Iterator[Path]:
+    """Merge the parts into segments, if there are many; a kill between two steps loses nothing.
+
+    Call it with the writer's lock held. A part that is damaged, or whose data is, stays.
+
+    Yields:
+        After each step what it wrote or removed.
+    """
+    loose = _numbers(store, _PART)
+    if len(loose) <= _FEW:
+        return
+    good = read_index(store, key=key).parts
+    for number in sorted({segment_of(shard) for shard in loose}):
+        moving = [shard for shard in loose if segment_of(shard) == number and shard in good]
+        if not moving:
+            continue
+        inside = [part for shard, part in good.items() if segment_of(shard) == number]
+        write_segment(store, number, inside, key=key)
+        yield segment_path(store, number)
+        for shard in moving:
+            part_path(store, shard).unlink(missing_ok=True)
+            yield part_path(store, shard)
+
+
+def _numbers(store: Path, name: re.Pattern[str]) -> list[int]:
+    """Numbers of the index's files of a name, ascending."""
     folder = store / "index"
     try:
         names = os.listdir(folder)  # noqa: PTH208 - iterdir makes a path of each
@@ -143,35 +176,4 @@ def _shards(store: Path) -> list[int]:
         return []
     except OSError as error:
         raise no_access(folder, error) from error
-    return sorted(int(found[1]) for name in names if (found := _PART.fullmatch(name)))
-
-
-def _owner(key: str, shard: int) -> str:
-    return f"{key}/{shard}"
-
-
-def _read_part(path: Path, key: str, shard: int) -> Part:
-    table = read_table(path, owner=_owner(key, shard))
-    facts = json.loads((table.schema.metadata or {})[_METADATA])
-    files = {name: Content(*one) for name, one in facts["files"].items()}
-    return Part(facts["shard"], table.replace_schema_metadata(), files)
-
-
-def _check_data(root: Path, part: Part) -> None:
-    """The one place where paths that a store names are checked: none leaves it.
-
-    Args:
-        root: of the store, without symbolic links.
-    """
-    for name, content in part.files.items():
-        path = root / name
-        if not _CHUNK.fullmatch(name) or not path.resolve().is_relative_to(root):
-            raise DamagedError(f"its index part names {name!r}, which is outside the store's data")
-        try:
-            found = path.stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            raise DamagedError(f"its data file {name} is missing") from None
-        except OSError as error:
-            raise no_access(path, error) from error
-        if found != content.size:
-            raise DamagedError(f"its data file {name} has {found} bytes instead of {content.size}")
+    return sorted(int(found[1]) for one in names if (found := name.fullmatch(one)))

@@ -29,8 +29,9 @@ from medfocus_pipeline.sealed import (
     read_json,
     write_json,
 )
-from medfocus_pipeline.stores.index import Content, Index, Part, part_path, read_index, write_part
+from medfocus_pipeline.stores.index import Index, compaction, drop, read_index
 from medfocus_pipeline.stores.keys import Recipe, digest
+from medfocus_pipeline.stores.parts import Content, Part, part_path, write_part
 from medfocus_pipeline.types import JSON
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,14 @@ _PACKAGES = (
 )
 _ZSTD_LEVEL = 3
 
-FORMAT = 2
+FORMAT = 3
 """Of the files of every store, whatever its stage; see ``cache/README.md``."""
+
+_READ = (2, FORMAT)
+"""Formats that are read and filled on; 2 has no segments, and is not given any."""
+
+_MOST_FILES = 4096
+"""Data files that a store should have at most."""
 
 DESCRIBED = "store.json"
 _OWNER = "store"
@@ -79,6 +86,7 @@ class Store:
         shard_rows: rows of a full shard; a shard may hold fewer.
         zarr: path in the Zarr group -> its description there; arrays have no rows in it.
         revision: commit of the hub model that made it, if any.
+        format: of its files.
     """
 
     path: Path
@@ -86,6 +94,7 @@ class Store:
     shard_rows: int
     zarr: JSON
     revision: str | None = None
+    format: int = FORMAT
 
     @property
     def key(self) -> str:
@@ -101,9 +110,13 @@ class Store:
         """Where the index part of a shard is."""
         return part_path(self.path, shard)
 
-    def index(self) -> Index:
-        """What is done, read from Parquet alone."""
-        return read_index(self.path, key=self.key)
+    def index(self, *, columns: Sequence[str] | None = None) -> Index:
+        """What is done, read from Parquet alone.
+
+        Args:
+            columns: of the rows; None is all of them, which takes longer.
+        """
+        return read_index(self.path, key=self.key, columns=columns)
 
     def read(self, part: Part, *, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
         """The rows of one shard, in the order of `part.image_ids`, checked.
@@ -139,6 +152,14 @@ class Store:
         """Name -> folder of each array."""
         folders = [Path(name).parent for name in self.zarr]
         return {folder.name: self.data / folder for folder in folders if folder.name}
+
+    def row_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one row of an array.
+
+        Raises:
+            KeyError: there is no array of that name.
+        """
+        return tuple(self.zarr[f"{name}/zarr.json"]["shape"][1:])
 
     def description_problem(self) -> str | None:
         """What is wrong with the descriptions of the arrays, if anything is.
@@ -242,12 +263,18 @@ class Store:
     def drop(self, shards: Iterable[int]) -> None:
         """Forget shards: their rows count as missing from now on."""
         with disk_errors(self.path):
-            for shard in shards:
-                self.part_path(shard).unlink(missing_ok=True)
+            drop(self.path, shards, key=self.key)
+
+    def compact(self) -> None:
+        """Merge index parts into segments if there are many; call it with the lock held."""
+        if self.format >= FORMAT:
+            with disk_errors(self.path):
+                for _ in compaction(self.path, key=self.key):
+                    pass
 
     def verify(self) -> dict[int, str]:
         """Read everything; shard number -> what is wrong with it."""
-        index = self.index()
+        index = self.index(columns=["image_id"])
         wrong = dict(index.damaged)
         for shard, part in index.parts.items():
             try:
@@ -261,6 +288,19 @@ class Store:
             f"Shard {shard} of store {self.path.name} is corrupt: {why}. "
             "Run: medfocus cache verify --repair, then the stage again."
         )
+
+
+def fitting_rows(shard_rows: int, *, rows: int, arrays: int) -> int:
+    """Rows a shard, doubled until the files of a collection are not too many.
+
+    Args:
+        shard_rows: of a small collection.
+        rows: of the collection when its store is made; more may come.
+        arrays: of the store, a file each for every shard.
+    """
+    while -(-rows // shard_rows) * arrays > _MOST_FILES:
+        shard_rows *= 2
+    return shard_rows
 
 
 def create(
@@ -319,7 +359,7 @@ def describe(path: Path) -> JSON:
     """
     plain = parse_json(path / DESCRIBED) if present(path / DESCRIBED) else None
     found = plain.get("format", 1) if isinstance(plain, dict) else FORMAT
-    if isinstance(plain, dict) and "recipe" in plain and found != FORMAT:
+    if isinstance(plain, dict) and "recipe" in plain and found not in _READ:
         raise StoreError(
             f"Store {path.name} has format {found}, this MedFocus writes {FORMAT}. "
             "Run: medfocus cache prune, then the stage again."
@@ -367,7 +407,12 @@ def open_store(path: Path, *, expected: Recipe | None = None) -> Store:
 def _as_described(path: Path, described: JSON) -> Store:
     recipe = Recipe(**described["recipe"])
     return Store(
-        path, recipe, int(described["shard_rows"]), described["zarr"], described["revision"]
+        path,
+        recipe,
+        int(described["shard_rows"]),
+        described["zarr"],
+        described["revision"],
+        described["format"],
     )
 
 

@@ -62,5 +62,23 @@ def bench_phantoms_command(
     phantoms.run(count=count)
 
 
+@app.command("scale", epilog='Example: make bench-scale ARGS="--rows 10000 --rows 1000000"')
+def bench_scale_command(
+    output: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("scale.json"),
+    rows: Annotated[list[int], typer.Option(min=1000, help="Rows; may be repeated.")] = [  # noqa: B006
+        10_000,
+        100_000,
+    ],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where collections are made and left.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each command.")] = 3,
+) -> None:
+    """Measure commands that have nothing to do as a made-up collection grows."""
+    from tests.bench import scale
+
+    scale.run(output, rows=sorted(rows), folder=folder, repeats=repeats)
+
+
 if __name__ == "__main__":
     main(app)

@@ -10,12 +10,14 @@ import pytest
 
 from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets import manifest as manifests
+from medfocus_pipeline.datasets import scan as scanner
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card
 from medfocus_pipeline.datasets.contents import OUTSIDE
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import decode, read_annotation
+from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError, StoreError
 from medfocus_pipeline.sealed import write_table
@@ -257,6 +259,50 @@ def test_rescan_with_another_card_gives_files_their_new_place(folder: Path, card
     assert len(before.problems) == 4
     after = scan(folder, name="pets", card=card, previous=before)
     assert after.table.equals(scan(folder, name="pets", card=card).table)
+
+
+def test_a_second_scan_of_a_folder_asks_stat_alone(
+    folder: Path, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = scan(folder, name="pets", card=card)
+
+    def asked(*_: object) -> None:
+        raise AssertionError("where the files belong was worked out again")
+
+    monkeypatch.setattr(scanner, "place_files", asked)
+    assert scan(folder, name="pets", card=card, previous=before) is before
+    file = folder / "Testing" / "cat" / "1.png"
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(AssertionError, match="worked out again"):
+        scan(folder, name="pets", card=card, previous=before)
+
+
+def test_an_earlier_manifest_of_the_same_rows_gets_the_digest(folder: Path, card: Card) -> None:
+    first = scan(folder, name="pets", card=card)
+    earlier = first.with_inputs("")
+    assert earlier.inputs == ""
+    again = scan(folder, name="pets", card=card, previous=earlier)
+    assert again.inputs == first.inputs != ""
+    assert again.table.equals(first.table, check_metadata=True)
+
+
+@pytest.mark.parametrize("change", ["name", "reading", "card", "no card", "link", "gone"])
+def test_the_digest_differs_where_a_scan_could(folder: Path, card: Card, change: str) -> None:
+    name, reading, used = "pets", AS_FOUND, card
+    before = scan(folder, name=name, card=card, reading=reading).inputs
+    if change == "name":
+        name = "beasts"
+    elif change == "reading":
+        reading = Reading(keep_masks=True)
+    elif change == "card":
+        used = card.model_copy(update={"keep_masks": True})
+    elif change == "no card":
+        used = None  # type: ignore[assignment]
+    elif change == "link":
+        (folder / "Training" / "cat" / "out.png").symlink_to("/nowhere.png")
+    else:
+        (folder / "Testing" / "cat" / "1.png").unlink()
+    assert scan(folder, name=name, card=used, reading=reading).inputs != before
 
 
 def test_interruption_ends_the_scan(folder: Path, card: Card) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from medfocus_pipeline.errors import ImageError, StoreError
 from medfocus_pipeline.stores.compute import fill, missing_rows
-from medfocus_pipeline.stores.index import part_path
 from medfocus_pipeline.stores.job import Block, compute_all
+from medfocus_pipeline.stores.parts import part_path
 from medfocus_pipeline.stores.store import Store, create
 from tests.stores.conftest import (
     SHARD_ROWS,

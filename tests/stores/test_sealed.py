@@ -13,7 +13,7 @@ from medfocus_pipeline.errors import AccessError, DamagedError, StoreError
 from medfocus_pipeline.sealed import parse_json, read_json, read_table, write_json, write_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.index import Content, part_path, write_part
+from medfocus_pipeline.stores.parts import Content, part_path, write_part
 from medfocus_pipeline.stores.store import Store, create, open_store
 from tests.stores.conftest import SHARD_ROWS, SPECS, contents, expected, ids, job, recipe
 
@@ -156,7 +156,7 @@ def test_a_store_of_an_earlier_format_is_refused_by_name(store: Store) -> None:
     for name in ("format", "zarr", "sha256"):
         del described[name]
     path.write_text(json.dumps(described))
-    with pytest.raises(StoreError, match=r"has format 1, this MedFocus writes 2.*cache prune"):
+    with pytest.raises(StoreError, match=r"has format 1, this MedFocus writes 3.*cache prune"):
         open_store(store.path)
 
 

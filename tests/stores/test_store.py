@@ -52,7 +52,7 @@ def test_the_format_on_disk_is_pinned(store: Store) -> None:
     """What `cache/README.md` promises: change it there, here, and in the schema version."""
     fill(store, ids(3), job())
     described = json.loads((store.path / "store.json").read_text())
-    assert described["format"] == 2
+    assert described["format"] == 3
     assert set(described) == {
         *("format", "key", "recipe", "revision", "shard_rows", "zarr", "created", "packages"),
         "sha256",
