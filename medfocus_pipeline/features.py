@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -13,6 +12,7 @@ from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.splits import Split, connected
 from medfocus_pipeline.embedding import text_id
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.stores.index import id_array
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, IntArray
 
@@ -243,7 +243,7 @@ def _read_into(
         names: of the part's arrays.
     """
     index = store.index(columns=["image_id"])
-    found = pc.index_in(pa.array(image_ids, pa.string()), value_set=index.ids.combine_chunks())
+    found = pc.index_in(id_array(image_ids), value_set=index.ids.combine_chunks())
     if found.null_count:
         raise StoreError(
             f"Embedding store {store.path.name} lacks {found.null_count:,} of "
@@ -273,9 +273,7 @@ def _pixel_hashes(store: Store, image_ids: Sequence[str]) -> list[str]:
     table = store.index(columns=["image_id", "pixel_sha256"]).table()
     if table is None:
         return []
-    found = pc.index_in(
-        pa.array(image_ids, pa.string()), value_set=table["image_id"].combine_chunks()
-    )
+    found = pc.index_in(id_array(image_ids), value_set=table["image_id"].combine_chunks())
     hashes: list[str] = table["pixel_sha256"].take(found).to_pylist()
     return hashes
 
