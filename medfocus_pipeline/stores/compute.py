@@ -77,7 +77,7 @@ def fill(
         StoreError: the disk is full, or a computed value is not finite.
     """
     remove_partial_files(store.path)
-    index = store.index()
+    index = store.index(columns=["image_id"])
     plan = plan_shards(index, image_ids, shard_rows=store.shard_rows)
     store.drop(index.damaged)
     store.reserve(1 + max([*index.parts, *(shard for shard, _ in plan)], default=-1))

@@ -163,13 +163,16 @@ def compaction(store: Path, *, key: str) -> Iterator[Path]:
     loose = _numbers(store, _PART)
     if len(loose) <= _FEW:
         return
-    good = read_index(store, key=key).parts
     for number in sorted({segment_of(shard) for shard in loose}):
-        moving = [shard for shard in loose if segment_of(shard) == number and shard in good]
+        reader = _Reader(store, key, None)  # of one segment: memory does not grow with the store
+        for shard in loose:
+            if segment_of(shard) == number:
+                reader.part(shard)
+        moving = sorted(reader.parts)
+        reader.segment(number)
         if not moving:
             continue
-        inside = [part for shard, part in good.items() if segment_of(shard) == number]
-        write_segment(store, number, inside, key=key)
+        write_segment(store, number, reader.parts.values(), key=key)
         yield segment_path(store, number)
         for shard in moving:
             part_path(store, shard).unlink(missing_ok=True)

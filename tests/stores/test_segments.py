@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medfocus_pipeline import sealed
-from medfocus_pipeline.stores import catalog, index
+from medfocus_pipeline.stores import catalog, index, segments
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.index import compaction, id_array, read_index
 from medfocus_pipeline.stores.job import Block, Job
@@ -233,3 +233,17 @@ print(missing_rows(index, {names!r}), "pandas" in sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
     assert run.stdout.decode().split() == [f"['{names[-1]}']", "False"]
+
+
+def test_each_segment_has_its_own_shards(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of 32 shards: a store with several of 256 takes long to write."""
+    monkeypatch.setattr(segments, "SHARDS", 32)
+    store.compact()
+    assert files(store) == [f"segment-{number:06d}.parquet" for number in range(3)]
+    others = [segment_path(store.path, number).read_bytes() for number in (0, 2)]
+    store.drop([40])
+    assert [segment_path(store.path, number).read_bytes() for number in (0, 2)] == others
+    assert list(store.index().parts) == [shard for shard in range(COUNT) if shard != 40]
+    segment_path(store.path, 1).write_bytes(b"PAR1 no more")
+    assert list(store.index().damaged) == [32]
+    assert store.index().done == set(ids(COUNT)) - set(ids(32, start=32))
