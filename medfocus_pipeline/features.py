@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -13,6 +12,7 @@ from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.splits import Split, connected
 from medfocus_pipeline.embedding import text_id
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.stores.index import id_array
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, IntArray
 
@@ -212,25 +212,7 @@ def joined(parts: Sequence[Sequence[NDArray[Any]]]) -> FloatArray:
     Returns:
         ``(n, v, sum of d_i) float32``.
     """
-    widths = [sum(array.shape[2] for array in arrays) for arrays in parts]
-    rows, views, _ = parts[0][-1].shape
-    features = np.empty((rows, views, sum(widths)), np.float32)
-    first = 0
-    for arrays, width in zip(parts, widths, strict=True):
-        _fill(features[:, :, first : first + width], arrays)
-        first += width
-    return features
-
-
-_AT_ONCE = 4096
-"""Rows whose copies are in memory while they are normalised."""
-
-
-def _fill(target: FloatArray, arrays: Sequence[NDArray[Any]]) -> None:
-    """Write one part of features, L2-normalised, where it belongs."""
-    for first in range(0, len(target), _AT_ONCE):
-        rows = slice(first, first + _AT_ONCE)
-        target[rows] = normalise(_stacked([array[rows] for array in arrays]))
+    return np.concatenate([normalise(_stacked(arrays)) for arrays in parts], axis=2)
 
 
 def _stacked(arrays: Sequence[NDArray[Any]]) -> FloatArray:
@@ -243,23 +225,35 @@ def _stacked(arrays: Sequence[NDArray[Any]]) -> FloatArray:
 
 
 def _read(stores: Sequence[Store], focus: Sequence[str], image_ids: Sequence[str]) -> FloatArray:
-    """The features of `joined`, read part by part into one array.
+    """The features of `joined`, read into one array; beside it stands one shard at a time."""
+    views, widths = _views_and_widths(stores, focus)
+    features = np.empty((len(image_ids), views, sum(widths)), np.float32)
+    first = 0
+    for store, written, width in zip(stores, focus, widths, strict=True):
+        part = features[:, :, first : first + width]
+        _read_into(part, store, image_ids, FeaturePart.parse(written).arrays)
+        first += width
+    return features
 
-    Beside it stands one part at a time, in half its precision.
+
+def bytes_an_image(stores: Sequence[Store], focus: Sequence[str]) -> int:
+    """Bytes that one image has in the features of a table, before any is read.
+
+    Raises:
+        StoreError: a store has no such part.
     """
+    views, widths = _views_and_widths(stores, focus)
+    return views * sum(widths) * np.dtype(np.float32).itemsize
+
+
+def _views_and_widths(stores: Sequence[Store], focus: Sequence[str]) -> tuple[int, list[int]]:
+    """The views of a table, and how wide each part is."""
     names = [FeaturePart.parse(part).arrays for part in focus]
     widths = [
         sum(_row_shape(store, name, part)[-1] for name in arrays)
         for store, part, arrays in zip(stores, focus, names, strict=True)
     ]
-    views = _row_shape(stores[0], names[0][-1], focus[0])[0]
-    features = np.empty((len(image_ids), views, sum(widths)), np.float32)
-    first = 0
-    for store, arrays, width in zip(stores, names, widths, strict=True):
-        part = [_aligned(store, image_ids, name) for name in arrays]
-        _fill(features[:, :, first : first + width], part)
-        first += width
-    return features
+    return _row_shape(stores[0], names[0][-1], focus[0])[0], widths
 
 
 def _row_shape(store: Store, name: str, part: str) -> tuple[int, ...]:
@@ -272,13 +266,19 @@ def _row_shape(store: Store, name: str, part: str) -> tuple[int, ...]:
         ) from None
 
 
-def _aligned(store: Store, image_ids: Sequence[str], name: str) -> NDArray[Any]:
-    """``(n, v, d)`` of one array, one row for each id; of levels ``(n, 1, d)``.
+def _read_into(
+    target: FloatArray, store: Store, image_ids: Sequence[str], names: Sequence[str]
+) -> None:
+    """Write one part of the features of some images where it belongs, a shard at a time.
 
     Shards that hold none of them are not read; every other one is checked while it is.
+
+    Args:
+        target: ``(n, v, d) float32``, a row for each id.
+        names: of the part's arrays.
     """
     index = store.index(columns=["image_id"])
-    found = pc.index_in(pa.array(image_ids, pa.string()), value_set=index.ids.combine_chunks())
+    found = pc.index_in(id_array(image_ids), value_set=index.ids.combine_chunks())
     if found.null_count:
         raise StoreError(
             f"Embedding store {store.path.name} lacks {found.null_count:,} of "
@@ -286,21 +286,14 @@ def _aligned(store: Store, image_ids: Sequence[str], name: str) -> NDArray[Any]:
         )
     places = np.from_dlpack(found)
     order = np.argsort(places, kind="stable")
-    ranked = places[order]
-    first = 0
-    rows: NDArray[Any] | None = None
+    ranked, first = places[order], 0
     for part in index.parts.values():
         end = first + part.table.num_rows
         wanted = order[slice(*np.searchsorted(ranked, (first, end)))]
         if len(wanted):
-            values = store.read(part, names=[name])[name]
-            if rows is None:
-                rows = np.empty((len(image_ids), *values.shape[1:]), values.dtype)
-            rows[wanted] = values[places[wanted] - first]
+            shard, rows = store.read(part, names=names), places[wanted] - first
+            target[wanted] = normalise(_stacked([shard[name][rows] for name in names]))
         first = end
-    if rows is None:
-        raise StoreError(f"No image of embedding store {store.path.name} was asked for.")
-    return rows
 
 
 def _rows(store: Store, name: str) -> dict[str, NDArray[Any]]:
@@ -315,9 +308,7 @@ def _pixel_hashes(store: Store, image_ids: Sequence[str]) -> list[str]:
     table = store.index(columns=["image_id", "pixel_sha256"]).table()
     if table is None:
         return []
-    found = pc.index_in(
-        pa.array(image_ids, pa.string()), value_set=table["image_id"].combine_chunks()
-    )
+    found = pc.index_in(id_array(image_ids), value_set=table["image_id"].combine_chunks())
     hashes: list[str] = table["pixel_sha256"].take(found).to_pylist()
     return hashes
 

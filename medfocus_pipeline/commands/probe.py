@@ -1,15 +1,22 @@
 """``medfocus probe``: fit heads on the cached features, print the table."""
 
 import time
+from collections.abc import Sequence
 
-from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
+from medfocus_pipeline.commands.progress import bar, human, say, say_json, say_problems
 from medfocus_pipeline.commands.results_table import Shown, build, show
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets.audit import patients_warning
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.project.fits import fitted_keys
+from medfocus_pipeline.project.plans import Plan, bytes_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
 from medfocus_pipeline.report.table import records
+
+_MUCH = 100e6
+"""Bytes of features that are worth a line."""
 
 
 def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = False) -> int:
@@ -26,7 +33,9 @@ def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = 
     plans = project.plans(config)
     project.context.remember(card=project.dataset.card_path, probe=config)
     started = time.monotonic()
-    count = project.fit(plans, project.split(config), workers=workers)
+    split = project.split(config)
+    _say_memory(plans, split, fitted_keys(project.results_folder))
+    count = project.fit(plans, split, workers=workers)
     if count:
         say(f"probe: {count:,} runs fitted in {time.monotonic() - started:.1f} s")
     else:
@@ -53,3 +62,13 @@ def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = 
     say(f"results: {folder / 'results.parquet'}")
     say(f"next: make report DATASET={context.dataset}, then make export DATASET={context.dataset}")
     return 0
+
+
+def _say_memory(plans: Sequence[Plan], split: Split, done: set[str]) -> None:
+    """What the features take that are about to be read, if it is much."""
+    most = max((bytes_of(one, split) for one in plans if one.missing(done)), default=0)
+    if most >= _MUCH:
+        images = len(split.train) + len(split.test)
+        say(
+            f"probe: the features of {images:,} images take up to {human(most)} a line of the table"
+        )

@@ -165,7 +165,8 @@ def plan_runs(
             seed=seed,
         )
         for budget, subset in subsets.items():
-            subset_key = train.part(subset).key
+            whole = len(subset) == len(train.image_ids)  # of every seed: most of the ids
+            subset_key = train_key if whole else train.part(subset).key
             fit = {**common, "subset": subset_key, "seed": seed if entry(head).seeded else None}
             # The whole training set decides which test images are clean.
             run = {**fit, "seed": seed, "budget": list(budget), "train": train_key}

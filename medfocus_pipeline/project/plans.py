@@ -12,6 +12,7 @@ from medfocus_pipeline.evaluation.sweep import Labelled, Run, plan_runs, to_fit
 from medfocus_pipeline.features import (
     FeatureKeys,
     FeatureTable,
+    bytes_an_image,
     class_texts,
     join,
     text_temperature,
@@ -202,6 +203,13 @@ def features(dataset: Dataset, split: Split, one: Plan) -> FeatureTable:
         temperature=text_temperature(texts) if texts else None,
         prompts=_prompts(dataset, one),
     )
+
+
+def bytes_of(one: Plan, split: Split) -> int:
+    """Bytes of the features of a line, from the descriptions of its stores alone."""
+    stores = [place.store for place in one.places if place.store]
+    images = len(split.train) + len(split.test)
+    return images * bytes_an_image(stores, one.keys.focus)
 
 
 def _prompts(dataset: Dataset, one: Plan) -> PromptSource | None:

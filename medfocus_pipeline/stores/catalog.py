@@ -140,7 +140,7 @@ def prunable(dataset: Path, *, keep: Set[str], image_ids: Set[str]) -> list[Prun
 
 
 def _dead_shards(store: Store, image_ids: Set[str]) -> Iterator[Prunable]:
-    for part in store.index().parts.values():
+    for part in store.index(columns=["image_id"]).parts.values():
         if image_ids.isdisjoint(part.image_ids):
             yield Prunable(
                 store.part_path(part.shard),
@@ -171,7 +171,11 @@ def remove(item: Prunable) -> None:
 def _remove_shard(path: Path) -> None:
     store = open_store(path.parent.parent)
     with writing(store.path):
-        part = next(p for p in store.index().parts.values() if store.part_path(p.shard) == path)
+        part = next(
+            p
+            for p in store.index(columns=["image_id"]).parts.values()
+            if store.part_path(p.shard) == path
+        )
         store.drop([part.shard])
         for name in part.files:
             (store.path / name).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medfocus_pipeline.errors import ImageError
-from medfocus_pipeline.stores.index import Index
+from medfocus_pipeline.stores.index import Index, id_array
 from medfocus_pipeline.stores.job import Block, Halving, Job, Loaded
 from medfocus_pipeline.stores.store import Store, remove_partial_files
 
@@ -40,7 +40,7 @@ class Outcome:
 
 def missing_rows(index: Index, image_ids: Iterable[str]) -> list[str]:
     """Ids without a row, each once, in the order given."""
-    wanted = pa.array(list(dict.fromkeys(image_ids)), pa.string())
+    wanted = id_array(list(dict.fromkeys(image_ids)))
     there = pc.is_in(wanted, value_set=index.ids.combine_chunks())
     missing: list[str] = wanted.filter(pc.invert(there)).to_pylist()
     return missing
@@ -89,7 +89,7 @@ def prepare(store: Store, image_ids: Sequence[str]) -> Plan:
         StoreError: the disk is full.
     """
     remove_partial_files(store.path)
-    index = store.index()
+    index = store.index(columns=["image_id"])
     plan = plan_shards(index, image_ids, shard_rows=store.shard_rows)
     store.drop(index.damaged)
     store.reserve(1 + max([*index.parts, *(shard for shard, _ in plan)], default=-1))

@@ -35,6 +35,7 @@ from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.store import ArraySpec
 from medfocus_pipeline.types import JSON
 from tests.bench.pictures import CLASSES
+from tests.bench.whole import WITH_PEAK
 
 _NAME = "made-up"
 _SMALL = 100
@@ -106,7 +107,7 @@ def measure(root: Path, *, repeats: int) -> JSON:
     """Seconds of commands that have nothing to do, their peak memory, and those of the index."""
     figures: JSON = {}
     for command in ("scan", "masks", "embed", "status"):
-        arguments = ["-c", _WITH_PEAK, command, _NAME, "--cache", str(root / "cache")]
+        arguments = ["-c", WITH_PEAK, command, _NAME, "--cache", str(root / "cache")]
         runs = [_run(arguments) for _ in range(repeats)]
         figures[f"{command}_seconds"] = statistics.median(seconds for seconds, _ in runs)
         figures[f"{command}_megabytes"] = statistics.median(peak for _, peak in runs)
@@ -115,19 +116,6 @@ def measure(root: Path, *, repeats: int) -> JSON:
     store.index()
     figures["index_seconds"] = time.perf_counter() - started
     return figures
-
-
-_WITH_PEAK = """
-import sys
-from medfocus_pipeline.cli import main
-try:
-    main()
-except SystemExit as stop:
-    if stop.code:
-        raise
-from tests.bench.stage_one import peak_megabytes
-print(peak_megabytes())
-"""
 
 
 def _run(arguments: list[str]) -> tuple[float, float]:

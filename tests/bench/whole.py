@@ -32,7 +32,7 @@ def commands(folder: Path, *, images: int) -> JSON:
     figures: JSON = {"images": images}
     for command, options in _OPTIONS.items():
         arguments = [command, *common, *options]
-        figures[f"{command}_first_seconds"], peak = _run(["-c", _WITH_PEAK, *arguments])
+        figures[f"{command}_first_seconds"], peak = _run(["-c", WITH_PEAK, *arguments])
         figures[f"{command}_peak_megabytes"] = float(peak.split()[-1])
         again = [_run(["-m", "medfocus_pipeline", *arguments])[0] for _ in range(_REPEATS)]
         figures[f"{command}_again_seconds"] = statistics.median(again)
@@ -41,7 +41,7 @@ def commands(folder: Path, *, images: int) -> JSON:
 
 _REPEATS = 5
 
-_WITH_PEAK = """
+WITH_PEAK = """
 import sys
 from medfocus_pipeline.cli import main
 try:
@@ -52,6 +52,7 @@ except SystemExit as stop:
 from tests.bench.stage_one import peak_megabytes
 print(peak_megabytes())
 """
+"""Runs a command line, then prints its peak memory in megabytes."""
 
 
 def _run(arguments: list[str]) -> tuple[float, str]:

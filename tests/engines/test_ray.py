@@ -2,19 +2,23 @@
 
 import logging
 import os
+import re
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.resources import files as files_of
 from pathlib import Path
 
 import pytest
 
 from medfocus_pipeline import Project
-from medfocus_pipeline.config import RayConfig, Runtime
+from medfocus_pipeline.config import LiteClipConfig, RayConfig, Runtime
 from medfocus_pipeline.engines import ray_actors
-from medfocus_pipeline.errors import ConfigError, DataError, StoreError
-from medfocus_pipeline.project.progress import Advance, Progress
+from medfocus_pipeline.errors import ConfigError, DataError, StoreError, WeightsError
+from medfocus_pipeline.profiles import EmbedPlan
+from medfocus_pipeline.project.progress import Advance, Progress, silent
 from medfocus_pipeline.sealed import parse_json
 from medfocus_pipeline.stores.store import Store
 from tests.engines.conftest import IMAGES, SHARD_ROWS, Open
@@ -212,3 +216,22 @@ def test_the_profile_may_name_the_engine(cluster: None, opened: Open, tmp_path: 
     )
     with pytest.raises(ConfigError, match="0 GPUs"):
         project.masks.fill()
+
+
+def test_weights_that_are_not_on_a_node_are_named(
+    cluster: None, opened: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(files_of("medfocus_pipeline") / "encoders" / "lite_clip_weights", folder)
+    encoder = LiteClipConfig(checkpoint=folder)
+    plan = EmbedPlan(encoder=encoder, focus=("original",), views=("identity",))
+
+    @contextmanager
+    def progress(what: str, total: int, /) -> Iterator[Advance]:
+        if what.startswith("embedding"):  # as on a node that never had them
+            shutil.rmtree(folder)
+        with silent(what, total) as advance:
+            yield advance
+
+    with pytest.raises(WeightsError, match=rf"Node \S+: .*{re.escape(str(folder))}"):
+        opened("ray").embeddings_of(plan).fill(ON_RAY, progress=progress)
