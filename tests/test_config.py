@@ -116,7 +116,8 @@ def test_a_value_out_of_range_is_refused_by_name(
 
 
 def test_the_profiles_are_the_ones_that_the_readme_names() -> None:
-    assert profiles.names() == ["imagenet", "medsam", "offline", "paper"]
+    known = ["biomedclip", "imagenet", "medclip", "medsam", "offline", "paper"]
+    assert profiles.names() == known
     assert profiles.DEFAULT in profiles.names()
 
 
@@ -204,7 +205,7 @@ def test_augmented_views_are_stores_of_their_own_behind_the_others() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    known = r"Known profiles: imagenet, medsam, offline, paper\."
+    known = r"Known profiles: biomedclip, imagenet, medclip, medsam, offline, paper\."
     told = rf"no profile 'papr'\. Did you mean paper\? {known}"
     with pytest.raises(ConfigError, match=told):
         profiles.load_profile("papr")

@@ -375,9 +375,8 @@ def test_an_unknown_choice_names_the_known_ones(medfocus: Medfocus, images: Path
     common = ("shapes", "--data", images, "--profile", "imagenet")
     assert "'sam2', 'threshold'" in medfocus("masks", *common, "--segmenter", "sam9").err
     assert "'original', 'segmented'" in medfocus("embed", *common, "--focus", "blur").err
-    assert (
-        "imagenet, medsam, offline, paper" in medfocus("scan", "shapes", "--profile", "online").err
-    )
+    refused = medfocus("scan", "shapes", "--profile", "online").err
+    assert "imagenet, medclip, medsam, offline, paper" in refused
 
 
 def test_one_class_only_is_one_sentence(medfocus: Medfocus, tmp_path: Path) -> None:
