@@ -215,6 +215,7 @@ def _fill(
             "Workers died, and were started again: shards %s were computed once more.",
             ", ".join(map(str, sorted(again))),
         )
+    store.compact()
     return Outcome(computed, problems)
 
 

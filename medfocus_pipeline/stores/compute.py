@@ -77,7 +77,9 @@ def fill(
     Raises:
         StoreError: the disk is full, or a computed value is not finite.
     """
-    return fill_shards(store, prepare(store, image_ids), job, on_rows=on_rows)
+    outcome = fill_shards(store, prepare(store, image_ids), job, on_rows=on_rows)
+    store.compact()
+    return outcome
 
 
 def prepare(store: Store, image_ids: Sequence[str]) -> Plan:
@@ -128,7 +130,6 @@ def fill_shards(
                 computed += len(ids)
         for pending in written:
             pending.result()
-    store.compact()
     return Outcome(computed, problems)
 
 
