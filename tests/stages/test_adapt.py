@@ -255,6 +255,30 @@ def test_domains_of_other_encoders_are_refused_by_name(
     assert "The domain south is embedded with" in answer.err
 
 
+def test_domains_in_other_views_are_refused_by_name(medfocus: Medfocus, tmp_path: Path) -> None:
+    root = write_hospitals(tmp_path / "data")
+    header, *lines = (root / "images.csv").read_text().splitlines()
+    text = STUDY.replace("west:", "# west:")
+    for name, views in (("north", "identity"), ("south", "identity,hflip")):
+        few = [line for line in lines if re.match(rf"{name}/[2-3]?[0-5]\.png", line)]
+        (root / f"{name}.csv").write_text("\n".join([header, *few]) + "\n")
+        answer = medfocus(
+            *("embed", name, "--data", root / f"{name}.csv", "--profile", "offline"),
+            *("--encoder", "efficientnet-lite0", "--focus", "original", "--views", views),
+        )
+        assert answer.code == 0, answer.err
+        text = text.replace(
+            f"dataset: hospitals, data: images.csv, domain: {name}",
+            f"dataset: {name}, data: {name}.csv",
+        )
+    (root / "mine.yaml").write_text(text)
+    answer = medfocus("adapt", root / "mine.yaml", *quick("source"), *FAST)
+    assert answer.code == 2
+    said = " ".join(answer.err.split())
+    assert "different views: north in identity; south in identity, hflip" in said
+    assert "make adapt STUDY=mine PROFILE=offline" in said
+
+
 def test_methods_of_augmented_views_get_them_or_say_what_to_type(
     medfocus: Medfocus, tmp_path: Path
 ) -> None:
