@@ -44,7 +44,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Generic[Loaded]):
+class ModelEntry(Generic[Loaded]):
     """One family: an implementation, and the models that it runs.
 
     Attributes:

@@ -27,10 +27,10 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.heads import make_head
 
-__all__ = ["METHODS", "Adapted", "Entry", "Method", "Task", "make_method", "named"]
+__all__ = ["METHODS", "Adapted", "Method", "MethodEntry", "Task", "make_method", "named"]
 
 
-class Entry(NamedTuple):
+class MethodEntry(NamedTuple):
     """One method.
 
     Attributes:
@@ -52,43 +52,43 @@ class Entry(NamedTuple):
     augmented: bool = False
 
 
-METHODS: Mapping[str, Entry] = {
-    "source": Entry(
+METHODS: Mapping[str, MethodEntry] = {
+    "source": MethodEntry(
         SourceConfig,
         lambda config: Alone(make_head(config.head)),
         "logistic regression on the source alone",
         "a baseline",
         seeded=False,
     ),
-    "mlp": Entry(
+    "mlp": MethodEntry(
         SourceMlpConfig,
         lambda config: Alone(make_head(config.head)),
         "three layers on the source alone",
         "a baseline",
         seeded=True,
     ),
-    "contrastive": Entry(
+    "contrastive": MethodEntry(
         SourceContrastiveConfig,
         lambda config: Alone(make_head(config.head)),
         "a projection learned from pairs of the source's images",
         "Hadsell et al. 2006",
         seeded=True,
     ),
-    "supcon": Entry(
+    "supcon": MethodEntry(
         SourceSupConConfig,
         lambda config: Alone(make_head(config.head)),
         "the same with the supervised contrastive loss",
         "Khosla et al. 2020",
         seeded=True,
     ),
-    "dann": Entry(
+    "dann": MethodEntry(
         DannConfig,
         Adversarial,
         "hidden features from which the domain cannot be told",
         "Ganin et al. 2016",
         seeded=True,
     ),
-    "dann+augmentation": Entry(
+    "dann+augmentation": MethodEntry(
         AugmentedDannConfig,
         Adversarial,
         "the same with augmented views",
@@ -96,42 +96,42 @@ METHODS: Mapping[str, Entry] = {
         seeded=True,
         augmented=True,
     ),
-    "cdan": Entry(
+    "cdan": MethodEntry(
         CdanConfig,
         Adversarial,
         "hidden features and classes from which the domain cannot be told",
         "Long et al. 2018",
         seeded=True,
     ),
-    "standardised": Entry(
+    "standardised": MethodEntry(
         StandardisedConfig,
         Standardised,
         "source-only, each domain standardised by itself",
         "a baseline",
         seeded=False,
     ),
-    "coral": Entry(
+    "coral": MethodEntry(
         CoralConfig,
         Coral,
         "the source with the target's covariance",
         "Sun et al. 2016",
         seeded=False,
     ),
-    "subspace": Entry(
+    "subspace": MethodEntry(
         SubspaceConfig,
         Subspace,
         "the source's principal axes turned into the target's",
         "Fernando et al. 2013",
         seeded=False,
     ),
-    "label-shift": Entry(
+    "label-shift": MethodEntry(
         LabelShiftConfig,
         LabelShift,
         "source-only for the target's class shares, which EM estimates",
         "Saerens et al. 2002",
         seeded=False,
     ),
-    "oracle": Entry(
+    "oracle": MethodEntry(
         OracleConfig,
         lambda config: Alone(make_head(config.head)),
         "logistic regression on the target's own labels: an upper bound",

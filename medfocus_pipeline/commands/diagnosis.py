@@ -7,13 +7,13 @@ from pathlib import Path
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import Answers, read_answers
 from medfocus_pipeline.evaluation.diagnostics import (
     class_recalls,
     confusion_matrix,
     reliability,
 )
 from medfocus_pipeline.evaluation.metrics import mean_score
+from medfocus_pipeline.evaluation.predictions import Predictions, read_predictions
 from medfocus_pipeline.evaluation.sweep import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report.table import heading
@@ -33,7 +33,7 @@ def write(
         classes: names of the K classes.
     """
     keys = {run.key for runs in lines.values() for run in runs}
-    answers = read_answers(results.read(folder, "predictions"), keys)
+    answers = read_predictions(results.read(folder, "predictions"), keys)
     found = {label: _budgets(runs, answers, classes) for label, runs in lines.items() if runs}
     path = folder / FILE
     with disk_errors(folder):
@@ -42,15 +42,15 @@ def write(
 
 
 def _budgets(
-    runs: Sequence[PlannedRun], answers: Mapping[str, Answers], classes: Sequence[str]
+    runs: Sequence[PlannedRun], answers: Mapping[str, Predictions], classes: Sequence[str]
 ) -> JSON:
-    groups: dict[Budget, list[Answers]] = {}
+    groups: dict[Budget, list[Predictions]] = {}
     for run in runs:
         groups.setdefault(run.budget, []).append(answers[run.key])
     return {heading(budget): _cell(own, classes) for budget, own in groups.items()}
 
 
-def _cell(answers: Sequence[Answers], classes: Sequence[str]) -> JSON:
+def _cell(answers: Sequence[Predictions], classes: Sequence[str]) -> JSON:
     recalls = class_recalls(answers, n_classes=len(classes))
     return {
         **{name: _number(mean_score(name, answers)) for name in ("auroc", "ece", "macro_f1")},

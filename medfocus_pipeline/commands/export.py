@@ -16,12 +16,19 @@ from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.scores import read_scored
-from medfocus_pipeline.evaluation.statistics import Row, budget_of
+from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.evaluation.sweep import PlannedRun, held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.packing import Found, check_packable, fitted, measured, origin, pack
+from medfocus_pipeline.project.packing import (
+    FittedRun,
+    check_packable,
+    fitted,
+    measured,
+    origin,
+    pack,
+)
 from medfocus_pipeline.project.plans import Plan, features, plan, split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
@@ -101,7 +108,7 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
 
 
 def _run_tuned(
-    context: Context, dataset: Dataset, known: Sequence[Row], wanted: Wanted, out: Path | None
+    context: Context, dataset: Dataset, known: Sequence[Result], wanted: Wanted, out: Path | None
 ) -> int:
     """The same for a fine-tuned network: its weights are read, not trained again."""
     project = Project(context, dataset, progress=bar)
@@ -117,12 +124,12 @@ def _run_tuned(
     return 0
 
 
-def _is(row: Row, wanted: Wanted) -> bool:
+def _is(row: Result, wanted: Wanted) -> bool:
     same = (row["head"], budget_of(row), row["seed"]) == (FINETUNE, wanted.budget, wanted.seed)
     return same and wanted.focus in {None, row["focus"]}
 
 
-def _best(context: Context, dataset: Dataset, runs: Sequence[Found]) -> Found:
+def _best(context: Context, dataset: Dataset, runs: Sequence[FittedRun]) -> FittedRun:
     """The run that cross-validation on its training images ranks first; no test image is seen."""
     if len(runs) == 1:
         return runs[0]
@@ -149,7 +156,7 @@ def _best(context: Context, dataset: Dataset, runs: Sequence[Found]) -> Found:
     return runs[order[0]]
 
 
-def _fitting(context: Context, known: Sequence[Row], wanted: Wanted) -> list[Wanted]:
+def _fitting(context: Context, known: Sequence[Result], wanted: Wanted) -> list[Wanted]:
     """The rows that fit, each with its head and focus."""
     kind, amount = wanted.budget
     rows = [row for row in known if row[kind] == amount and row["seed"] == wanted.seed]
@@ -175,8 +182,8 @@ def _fitting(context: Context, known: Sequence[Row], wanted: Wanted) -> list[Wan
 
 
 def _found(
-    context: Context, dataset: Dataset, known: Sequence[Row], wanted: Sequence[Wanted]
-) -> list[Found]:
+    context: Context, dataset: Dataset, known: Sequence[Result], wanted: Sequence[Wanted]
+) -> list[FittedRun]:
     """The runs of some rows; of several, those of other settings than now are left out."""
     found, stale = [], None
     for one in wanted:
@@ -189,7 +196,7 @@ def _found(
     return found
 
 
-def _find(context: Context, dataset: Dataset, known: Sequence[Row], wanted: Wanted) -> Found:
+def _find(context: Context, dataset: Dataset, known: Sequence[Result], wanted: Wanted) -> FittedRun:
     """The run of the row, with the settings that it was fitted with."""
     rows = {row["run_key"]: row for row in known}
     seeds = 1 + max(row["seed"] for row in known)
@@ -198,7 +205,7 @@ def _find(context: Context, dataset: Dataset, known: Sequence[Row], wanted: Want
         for candidate in one.runs:
             if candidate.seed == wanted.seed and candidate.key in rows:
                 done = [rows[run.key] for run in one.runs if run.key in rows]
-                return Found(one, candidate, one.runs, done)
+                return FittedRun(one, candidate, one.runs, done)
     raise StoreError(
         f"The results of {wanted.head} on {wanted.focus} are of other settings, images or "
         f"another version of MedFocus than {context.dataset} has now. Fit them again: "
@@ -237,7 +244,9 @@ def _planned(
     return one
 
 
-def _looks(context: Context, dataset: Dataset, table: FeatureTable, found: Found) -> FeatureTable:
+def _looks(
+    context: Context, dataset: Dataset, table: FeatureTable, found: FittedRun
+) -> FeatureTable:
     """The features by which an image is familiar: also of whole images, if they are embedded."""
     row, seeds = found.plan.row, found.run.seed + 1
     parts = parts_of(row.focus)
@@ -272,7 +281,7 @@ def _told(budget: Budget, seed: int) -> str:
     return f"{heading(budget)} and seed {seed}"
 
 
-def _budgets(known: Sequence[Row]) -> str:
+def _budgets(known: Sequence[Result]) -> str:
     """The budgets that have results, for a message."""
     budgets = {budget_of(row) for row in known}
     return ", ".join(heading(budget) for budget in sorted(budgets)) or "none"

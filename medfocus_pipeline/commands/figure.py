@@ -21,7 +21,7 @@ _NOTHING = "no answers yet: make probe"
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class _Answers:
     """What one run said about its test images.
 
     Attributes:
@@ -90,14 +90,14 @@ def choose_images(dataset: Dataset, *, count: int, tested: Collection[str]) -> d
     return {id_: label_of[id_] for id_ in in_turn(label_of, count)}
 
 
-def _answers(context: Context, dataset: Dataset, place: Located) -> Answers:
+def _answers(context: Context, dataset: Dataset, place: Located) -> _Answers:
     """Those of the run with the most labels, the first seed and, among such, the last head."""
     folder = context.folder / "results"
     key = place.store.key if place.store else ""
     rows = results.read(folder).to_pylist()
     runs = [row for row in rows if key in row["embedding_keys"].split(",")]
     if not runs:
-        return Answers(_NOTHING, {})
+        return _Answers(_NOTHING, {})
     row = max(reversed(runs), key=lambda one: (one["n_train"], -one["seed"]))
     classes = dataset.manifest.classes
     found = {
@@ -106,7 +106,7 @@ def _answers(context: Context, dataset: Dataset, place: Located) -> Answers:
         if len(one["probabilities"]) == len(classes)  # a class may have come since
     }
     learned = f"{row['n_train']:,} training images, seed {row['seed']}"
-    return Answers(f"answers: {row['head']} on {row['focus']}, {learned}", found)
+    return _Answers(f"answers: {row['head']} on {row['focus']}, {learned}", found)
 
 
 def _example(region: Region, label: str, answer: Answer | None) -> Example:

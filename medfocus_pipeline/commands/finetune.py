@@ -11,13 +11,13 @@ from rich.table import Table
 
 from medfocus_pipeline import encoders
 from medfocus_pipeline.commands.progress import bar, err, out, say, say_rate
-from medfocus_pipeline.commands.results_table import Shown, build, show
+from medfocus_pipeline.commands.results_table import build, show
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import EncoderConfig, ProbeConfig, ProbeRow, Runtime, ZeroShotConfig
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.diagnostics import class_recalls
+from medfocus_pipeline.evaluation.predictions import read_predictions
 from medfocus_pipeline.files import disk_errors, write_bytes
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.plans import Plan
@@ -25,7 +25,7 @@ from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.report.drawing import as_png
 from medfocus_pipeline.report.learning import Lesson, draw_learning
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.table import TableRow, heading
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.runs import TunedRun
 from medfocus_pipeline.types import JSON, FeaturePart
@@ -130,7 +130,10 @@ def _report(
 ) -> None:
     manifest, folder = project.dataset.manifest, project.results_folder
     label = f"finetune:{tuning.label}"
-    shown = [Shown(label, runs), *(Shown(one.label, one.runs, one.note) for one in beside)]
+    shown = [
+        TableRow(label, runs=runs),
+        *(TableRow(one.label, runs=one.runs, note=one.note) for one in beside),
+    ]
     table = build(
         f"{project.name}, {tuning.label}: {tuning.config.run.trained} trained",
         shown,
@@ -183,7 +186,7 @@ def _say_training(
 ) -> None:
     """Accuracy on the training images, and recall by class, of each budget."""
     folder = project.results_folder
-    answers = read_answers(results.read(folder, "predictions"), [run.key for run in runs])
+    answers = read_predictions(results.read(folder, "predictions"), [run.key for run in runs])
     classes = project.classes
     for budget in dict.fromkeys(run.budget for run in runs):
         own = [run for run in runs if run.budget == budget]

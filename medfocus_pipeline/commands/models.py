@@ -24,7 +24,7 @@ from medfocus_pipeline.project.settings import open_context
 from medfocus_pipeline.segmenters import SEGMENTERS
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import FileHashes, Weights
-from medfocus_pipeline.zoo import Entry, Model, name_of
+from medfocus_pipeline.zoo import Model, ModelEntry, name_of
 
 app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ _INDENT = " " * 6
 
 ModelConfig = SegmenterConfig | EncoderConfig
 
-FAMILIES: dict[type[Frozen], Entry[Any]] = {**SEGMENTERS, **ENCODERS}
+FAMILIES: dict[type[Frozen], ModelEntry[Any]] = {**SEGMENTERS, **ENCODERS}
 """Every segmenter and encoder, by the type of its configuration."""
 
 _TAKE_ANY_ID = {name_of(kind): entry.hub for kind, entry in FAMILIES.items() if entry.hub}
@@ -75,13 +75,13 @@ def list_command(
     say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(_TAKE_ANY_ID)}")
 
 
-def _every_model() -> Iterator[tuple[str, Model, Entry[Any]]]:
+def _every_model() -> Iterator[tuple[str, Model, ModelEntry[Any]]]:
     for kind, families in (("segmenter", SEGMENTERS), ("encoder", ENCODERS)):
         for entry in families.values():
             yield from ((kind, model, entry) for model in entry.models)
 
 
-def _facts(kind: str, model: Model, entry: Entry[Any], hashes: FileHashes) -> JSON:
+def _facts(kind: str, model: Model, entry: ModelEntry[Any], hashes: FileHashes) -> JSON:
     """What `_say_model` says, for programs."""
     try:
         here = find_weights(model.config, hashes, download=False) is not None
@@ -110,7 +110,7 @@ def _say_used(configs: Iterable[ModelConfig], hashes: FileHashes) -> None:
         _say_indented(_state(config, hashes))
 
 
-def _say_model(model: Model, entry: Entry[Any], hashes: FileHashes) -> None:
+def _say_model(model: Model, entry: ModelEntry[Any], hashes: FileHashes) -> None:
     """Its id, and in a second line what it is and whether it is here."""
     revision = getattr(model.config, "revision", None)
     say(f"  {entry.identify(model.config)}{f' at {revision}' if revision else ''}")
@@ -244,7 +244,7 @@ def encoder_named(
     return config.model_copy(update={"checkpoint": checkpoint})  # type: ignore[no-any-return]
 
 
-def _of_prefix(model: str, revision: str | None, entry: Entry[Any]) -> Frozen:
+def _of_prefix(model: str, revision: str | None, entry: ModelEntry[Any]) -> Frozen:
     if entry.hub is not None:
         return entry.hub(model, revision)
     ids = (model_id(one.config) for one in entry.models)

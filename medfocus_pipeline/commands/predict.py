@@ -25,7 +25,7 @@ _AT_ONCE = 16
 
 
 @dataclass(slots=True)
-class Said:
+class Classified:
     """What came of the files, in their order.
 
     Attributes:
@@ -67,7 +67,7 @@ def run(
             [f"{one.name}.png" for one in sources],
             inputs=[one.path for one in sources],
         )
-    said = Said()
+    said = Classified()
     with bar("classifying", len(sources)) as advance:
         for count, some in read(sources, said.problems, at_once=_AT_ONCE):
             if some:
@@ -83,7 +83,7 @@ def run(
 def _classify(
     classifier: Classifier,
     some: Sequence[tuple[Source, Decoded]],
-    said: Said,
+    said: Classified,
     *,
     overlay: Path | None,
     method: HeatMethod | None,
@@ -115,7 +115,7 @@ def _draw(folder: Path, source: Source, image: Image, explanation: Explanation) 
     return path
 
 
-def _document(classifier: Classifier, said: Said) -> JSON:
+def _document(classifier: Classifier, said: Classified) -> JSON:
     config = classifier.config
     return {
         "notice": NOTICE,
@@ -150,7 +150,7 @@ def _entry(path: Path, answer: Answer, overlay: Path | None, place: str) -> JSON
     return entry if overlay is None else {**entry, "overlay": str(overlay)}
 
 
-def _show(said: Said, overlay: Path | None) -> None:
+def _show(said: Classified, overlay: Path | None) -> None:
     table = Table(box=None)
     table.add_column("image", overflow="fold")
     for name in ("answer", "", "next", "", "ROI (x0, y0, x1, y1)", "area", ""):

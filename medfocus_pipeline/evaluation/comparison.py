@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.evaluation.answers import Answers, read_answers
 from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.predictions import Predictions, read_predictions
 from medfocus_pipeline.evaluation.statistics import (
     Interval,
-    Row,
+    Result,
     budget_of,
     holm,
     mcnemar,
@@ -84,7 +84,7 @@ class Comparison:
 
 
 def compare(
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[Result]],
     predictions: pa.Table,
     *,
     reference: str,
@@ -118,7 +118,7 @@ def compare(
     runs = {label: _by_place(label, own) for label, own in rows.items()}
     base = runs.pop(reference)
     keys = {key for own in (base, *runs.values()) for key in own.values()}
-    answers = read_answers(predictions, keys)
+    answers = read_predictions(predictions, keys)
     if clean:
         answers = {key: one.on_clean() for key, one in answers.items()}
     found = []
@@ -132,7 +132,7 @@ def compare(
     return corrected(found)
 
 
-def _by_place(label: str, rows: Sequence[Row]) -> dict[tuple[Budget, int], str]:
+def _by_place(label: str, rows: Sequence[Result]) -> dict[tuple[Budget, int], str]:
     """(budget, seed) -> run key."""
     found: dict[tuple[Budget, int], str] = {}
     for row in rows:
@@ -150,7 +150,7 @@ def _compare(
     label: str,
     reference: str,
     budget: Budget,
-    pairs: Sequence[tuple[Answers, Answers]],
+    pairs: Sequence[tuple[Predictions, Predictions]],
     rng: np.random.Generator,
 ) -> Comparison:
     first = pairs[0][0]

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.evaluation.answers import Answers, of_runs
 from medfocus_pipeline.evaluation.metrics import CALIBRATION_BINS, NAN
+from medfocus_pipeline.evaluation.predictions import Predictions, of_runs
 from medfocus_pipeline.evaluation.statistics import (
     Interval,
-    Row,
+    Result,
     patient_interval,
     wilson_interval,
 )
@@ -53,7 +53,7 @@ class Reliability:
 
 
 def accuracy_interval(
-    rows: Sequence[Row], predictions: pa.Table | None, patients: Mapping[str, str]
+    rows: Sequence[Result], predictions: pa.Table | None, patients: Mapping[str, str]
 ) -> Interval:
     """What the choice of the test images leaves open of the accuracy of one cell, 95 %.
 
@@ -75,7 +75,7 @@ def accuracy_interval(
     return patient_interval(shares, names, generator("patients", *sorted(keys)))
 
 
-def confusion_matrix(answers: Sequence[Answers], *, n_classes: int) -> IntArray:
+def confusion_matrix(answers: Sequence[Predictions], *, n_classes: int) -> IntArray:
     """How often each class was taken for each, summed over runs.
 
     Args:
@@ -100,7 +100,7 @@ def confusion_matrix(answers: Sequence[Answers], *, n_classes: int) -> IntArray:
     return total
 
 
-def class_recalls(answers: Sequence[Answers], *, n_classes: int) -> list[Recall]:
+def class_recalls(answers: Sequence[Predictions], *, n_classes: int) -> list[Recall]:
     """Recall of each class, mean and spread over the runs of a cell.
 
     Args:
@@ -123,7 +123,9 @@ def class_recalls(answers: Sequence[Answers], *, n_classes: int) -> list[Recall]
     return found
 
 
-def reliability(answers: Sequence[Answers], *, bins: int = CALIBRATION_BINS) -> list[Reliability]:
+def reliability(
+    answers: Sequence[Predictions], *, bins: int = CALIBRATION_BINS
+) -> list[Reliability]:
     """Mean confidence and accuracy in bins of equal width, over the answers of all runs.
 
     The bins are those of `metrics.calibration_error` (Guo et al., ICML 2017): bin m is

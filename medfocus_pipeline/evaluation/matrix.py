@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from medfocus_pipeline.adaptation import METHODS
-from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.comparison import Comparison, compare, corrected
 from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.predictions import read_predictions
 from medfocus_pipeline.evaluation.scores import scored
 from medfocus_pipeline.evaluation.statistics import (
     Interval,
@@ -47,7 +47,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MatrixCell:
     """One method on one pair.
 
     Attributes:
@@ -77,7 +77,7 @@ class Matrix:
     title: str
     methods: tuple[str, ...]
     pairs: tuple[Pair, ...]
-    cells: Mapping[tuple[str, Pair], Cell]
+    cells: Mapping[tuple[str, Pair], MatrixCell]
     tested: Mapping[str, int]
     seeds: int
     notes: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ def _test_labels(
 ) -> dict[str, IntArray]:
     """Target -> the classes of its test images."""
     keys = {pair[1]: own[0]["run_key"] for (_, pair), own in rows.items()}
-    answers = read_answers(predictions, set(keys.values()))
+    answers = read_predictions(predictions, set(keys.values()))
     return {target: answers[key].labels for target, key in keys.items()}
 
 
@@ -159,9 +159,9 @@ def _cell(
     reference: Sequence[Mapping[str, Any]] | None,
     labels: IntArray,
     mark: str,
-) -> Cell:
+) -> MatrixCell:
     distance = rows[0]["distance"]
-    return Cell(
+    return MatrixCell(
         {score: _measure(rows, reference, score, labels) for score in SCORES},
         mark,
         NAN if distance is None else float(distance),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medfocus_pipeline.errors import ConfigError, did_you_mean
-from medfocus_pipeline.evaluation.answers import Answers
+from medfocus_pipeline.evaluation.predictions import Predictions
 
 CALIBRATION_BINS = 15
 NAN = float("nan")
@@ -14,12 +14,12 @@ ON_CLEAN = "_clean"
 """Ends the name of a score that counts only test images which are not among the training images."""
 
 
-def accuracy(answers: Answers) -> float:
+def accuracy(answers: Predictions) -> float:
     """Share of images whose most probable class is the true one, [0, 1]."""
     return float(answers.correct.mean())
 
 
-def balanced_accuracy(answers: Answers) -> float:
+def balanced_accuracy(answers: Predictions) -> float:
     """Mean recall of the classes that the test set has, [0, 1]."""
     from sklearn.metrics import recall_score
 
@@ -27,14 +27,14 @@ def balanced_accuracy(answers: Answers) -> float:
     return float(recall_score(answers.labels, answers.predicted, labels=seen, average="macro"))
 
 
-def macro_f1(answers: Answers) -> float:
+def macro_f1(answers: Predictions) -> float:
     """Mean F1 of the classes that are in the truth or the predictions, [0, 1]."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(answers.labels, answers.predicted, average="macro"))
 
 
-def auroc(answers: Answers) -> float:
+def auroc(answers: Predictions) -> float:
     """Mean over the classes of the area under the ROC curve, one class against the rest, [0, 1].
 
     Returns:
@@ -48,7 +48,7 @@ def auroc(answers: Answers) -> float:
     return float(roc_auc_score(truth, answers.probabilities, average="macro"))
 
 
-def calibration_error(answers: Answers, *, bins: int = CALIBRATION_BINS) -> float:
+def calibration_error(answers: Predictions, *, bins: int = CALIBRATION_BINS) -> float:
     """Expected calibration error, [0, 1]: bins of equal width over the confidence.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3:
@@ -69,7 +69,7 @@ class Metric(NamedTuple):
         label: what people call it.
     """
 
-    measure: Callable[[Answers], float]
+    measure: Callable[[Predictions], float]
     label: str
 
 
@@ -107,7 +107,7 @@ def label(name: str) -> str:
     return f"{own}, clean test images" if name.endswith(ON_CLEAN) else own
 
 
-def measure(name: str, answers: Answers) -> float:
+def measure(name: str, answers: Predictions) -> float:
     """One score of a run; nan without images.
 
     Raises:
@@ -117,7 +117,7 @@ def measure(name: str, answers: Answers) -> float:
     return metric.measure(answers) if len(answers.labels) else NAN
 
 
-def mean_score(name: str, answers: Sequence[Answers]) -> float:
+def mean_score(name: str, answers: Sequence[Predictions]) -> float:
     """Mean of a score over the runs in which it is defined; nan if there is none."""
     scores = np.array([measure(name, one) for one in answers])
     known = scores[np.isfinite(scores)]

@@ -18,7 +18,7 @@ from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.workers import worker_pool
 
 Task = TypeVar("Task")
-Found = TypeVar("Found")
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Processes:
 
     def map(
         self,
-        function: Callable[[FeatureTable, Task], Found],
+        function: Callable[[FeatureTable, Task], Output],
         table: FeatureTable,
         tasks: Sequence[Task],
-    ) -> Iterator[Found]:
+    ) -> Iterator[Output]:
         """What a function finds of a table for each task, in their order.
 
         The processes begin at once, this one as the answers are asked for. The features are
@@ -110,13 +110,13 @@ def remove_left_over() -> list[Path]:
     return removed
 
 
-def _read(found: Iterator[Found], path: Path) -> Iterator[Found]:
+def _read(found: Iterator[Output], path: Path) -> Iterator[Output]:
     yield from found
     path.unlink()
 
 
 def _there(
-    function: Callable[[FeatureTable, Task], Found], rest: FeatureTable, path: Path, task: Task
-) -> Found:
+    function: Callable[[FeatureTable, Task], Output], rest: FeatureTable, path: Path, task: Task
+) -> Output:
     features = np.asarray(np.load(path, mmap_mode="r"))
     return function(replace(rest, features=features), task)

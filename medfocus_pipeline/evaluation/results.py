@@ -205,7 +205,7 @@ def _rows(
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class BudgetScore:
     """One cell of the results table: all seeds of a head at one fraction, or number of shots.
 
     Attributes:
@@ -222,7 +222,7 @@ class Cell:
     runs: int
 
 
-def summarise(runs: Iterable[Mapping[str, Any]]) -> dict[Budget, Cell]:
+def summarise(runs: Iterable[Mapping[str, Any]]) -> dict[Budget, BudgetScore]:
     """Accuracy over seeds, by budget.
 
     Args:
@@ -239,7 +239,7 @@ def summarise(runs: Iterable[Mapping[str, Any]]) -> dict[Budget, Cell]:
     return {place: _cell(np.array(scores)) for place, scores in groups.items()}
 
 
-def _cell(scores: np.ndarray[Any, np.dtype[np.float64]]) -> Cell:
+def _cell(scores: np.ndarray[Any, np.dtype[np.float64]]) -> BudgetScore:
     mean, clean = scores.mean(axis=0)
     spread, clean_spread = scores.std(axis=0, ddof=1) if len(scores) > 1 else (0.0, 0.0)
-    return Cell(float(mean), float(spread), float(clean), float(clean_spread), len(scores))
+    return BudgetScore(float(mean), float(spread), float(clean), float(clean_spread), len(scores))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.metrics import METRICS, ON_CLEAN, find, measure
+from medfocus_pipeline.evaluation.predictions import read_predictions
 
 TABLE = ("accuracy", "accuracy" + ON_CLEAN)
 """What the results table shows."""
@@ -37,7 +37,7 @@ def scored(runs: pa.Table, predictions: pa.Table, names: Sequence[str] = ALL) ->
     for name in names:
         find(name.removesuffix(ON_CLEAN))
     keys = runs["run_key"].to_pylist()
-    found = read_answers(predictions, keys)
+    found = read_predictions(predictions, keys)
     whole = [found[key] for key in keys]
     clean = [one.on_clean() for one in whole]
     for name in names:

@@ -16,7 +16,7 @@ LEVEL = 0.95
 
 RESAMPLES = 10_000
 
-Row: TypeAlias = Mapping[str, Any]
+Result: TypeAlias = Mapping[str, Any]
 """One row of `results.RESULTS`, with scores where they are read."""
 
 Scores: TypeAlias = NDArray[np.float64]
@@ -158,7 +158,7 @@ def auroc_interval(area: float, negative: int, positive: int, *, level: float = 
     return Interval(float(within.min()), float(within.max()))
 
 
-def scores_by_budget(rows: Sequence[Row], *, column: str = "accuracy") -> dict[Budget, Scores]:
+def scores_by_budget(rows: Sequence[Result], *, column: str = "accuracy") -> dict[Budget, Scores]:
     """One score of each run, by budget and in the order of the seeds; nan where undefined.
 
     Args:
@@ -313,7 +313,7 @@ def curve_area(amounts: Sequence[float], scores: Sequence[float]) -> float:
 
 
 def curve_areas(
-    rows: Sequence[Row],
+    rows: Sequence[Result],
     *,
     kind: Literal["fraction", "shots"] = "fraction",
     column: str = "accuracy",
@@ -336,7 +336,7 @@ def curve_areas(
     return np.array([curve_area(list(curve), list(curve.values())) for curve in whole])
 
 
-def budget_of(row: Row) -> Budget:
+def budget_of(row: Result) -> Budget:
     """The budget of a row of `results.RESULTS`."""
     fraction = row["fraction"]
     return ("shots", row["shots"]) if fraction is None else ("fraction", fraction)

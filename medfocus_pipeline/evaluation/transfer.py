@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from medfocus_pipeline.adaptation import METHODS, Adapted, Entry, Task, make_method
+from medfocus_pipeline.adaptation import METHODS, Adapted, MethodEntry, Task, make_method
 from medfocus_pipeline.adaptation.distance import proxy_a_distance
 from medfocus_pipeline.config import AdaptationConfig, AdaptConfig
 from medfocus_pipeline.datasets.splits import nested_subsets
@@ -183,7 +183,7 @@ Outcome = tuple[Adapted, float, float]
 def fit_transfer(table: FeatureTable, one: Transfer) -> Outcome:
     """Fit a method with all seeds, and measure how far apart it leaves the domains."""
     started = time.perf_counter()
-    entry: Entry = METHODS[one.method.name]
+    entry: MethodEntry = METHODS[one.method.name]
     source, target = table.features[one.source], table.features[one.unlabelled]
     groups = np.arange(len(table.labels)) if table.groups is None else table.groups
     task = Task(

@@ -33,12 +33,12 @@ from medfocus_pipeline.heads.protocol import Head
 from medfocus_pipeline.heads.tip_adapter import TipAdapterFHead, TipAdapterHead
 from medfocus_pipeline.heads.zeroshot import ZeroShotHead
 
-__all__ = ["HEADS", "Entry", "entry", "make_head", "names"]
+__all__ = ["HEADS", "HeadEntry", "entry", "make_head", "names"]
 
 Needs = Literal["nothing", "texts if there are any", "texts", "text tower"]
 
 
-class Entry(NamedTuple):
+class HeadEntry(NamedTuple):
     """One head.
 
     Attributes:
@@ -58,47 +58,47 @@ class Entry(NamedTuple):
     version: str = ""
 
 
-HEADS: dict[type[Frozen], Entry] = {
-    ZeroShotConfig: Entry(
+HEADS: dict[type[Frozen], HeadEntry] = {
+    ZeroShotConfig: HeadEntry(
         ZeroShotHead, "texts", False, "cosine with the class texts", "Radford et al. 2021"
     ),
-    LinearConfig: Entry(
+    LinearConfig: HeadEntry(
         LinearHead, "nothing", False, "logistic regression", "Radford et al. 2021, linear probe"
     ),
-    FusionConfig: Entry(
+    FusionConfig: HeadEntry(
         FusionHead,
         "texts if there are any",
         True,
         "fusion F(T, I), then logistic regression on M",
         "Arora and Namboodiri, MedFocusCLIP",
     ),
-    CoOpConfig: Entry(
+    CoOpConfig: HeadEntry(
         CoOpHead, "text tower", True, "learned context tokens", "Zhou et al. 2022, IJCV"
     ),
-    CoCoOpConfig: Entry(
+    CoCoOpConfig: HeadEntry(
         CoCoOpHead, "text tower", True, "context tokens shifted by the image", "Zhou et al. 2022"
     ),
-    TipAdapterConfig: Entry(
+    TipAdapterConfig: HeadEntry(
         TipAdapterHead, "texts", True, "cache of the training features", "Zhang et al. 2022"
     ),
-    TipAdapterFConfig: Entry(
+    TipAdapterFConfig: HeadEntry(
         TipAdapterFHead, "texts", True, "the same, its keys trained", "Zhang et al. 2022"
     ),
-    ClipAdapterConfig: Entry(
+    ClipAdapterConfig: HeadEntry(
         ClipAdapterHead, "texts", True, "bottleneck on the image feature", "Gao et al. 2021"
     ),
-    LpPlusPlusConfig: Entry(
+    LpPlusPlusConfig: HeadEntry(
         LpPlusPlusHead, "texts", True, "linear probe blended with texts", "Huang et al. 2024"
     ),
-    MlpConfig: Entry(MlpHead, "nothing", True, "three fully connected layers", "a baseline"),
-    ContrastiveConfig: Entry(
+    MlpConfig: HeadEntry(MlpHead, "nothing", True, "three fully connected layers", "a baseline"),
+    ContrastiveConfig: HeadEntry(
         ContrastiveHead,
         "nothing",
         True,
         "projection learned from pairs, then logistic regression",
         "Hadsell et al. 2006",
     ),
-    SupConConfig: Entry(
+    SupConConfig: HeadEntry(
         ContrastiveHead,
         "nothing",
         True,
@@ -109,7 +109,7 @@ HEADS: dict[type[Frozen], Entry] = {
 """By the type of their configuration."""
 
 
-def entry(config: HeadConfig) -> Entry:
+def entry(config: HeadConfig) -> HeadEntry:
     """The table's entry of a configuration, or what a plug-in says of itself.
 
     Raises:
@@ -123,18 +123,18 @@ def make_head(config: HeadConfig) -> Head:
     return entry(config).make(config)
 
 
-def names() -> dict[str, Entry]:
+def names() -> dict[str, HeadEntry]:
     """Entries by the name that a configuration or ``--row`` gives."""
     return {get_args(kind.model_fields["name"].annotation)[0]: HEADS[kind] for kind in HEADS}
 
 
-def _plugin(config: HeadPluginConfig) -> Entry:
+def _plugin(config: HeadPluginConfig) -> HeadEntry:
     made = plugins.factory(config)
     needs: Any = getattr(made, "needs", "nothing")
     if needs not in get_args(Needs):
         known = ", ".join(map(repr, get_args(Needs)))
         raise plugins.wrong(config, got=f"needs {needs!r}", expected=f"one of {known}")
-    return Entry(
+    return HeadEntry(
         lambda config: plugins.make(config, Head, {}),
         needs,
         bool(getattr(made, "seeded", True)),

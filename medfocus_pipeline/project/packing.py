@@ -14,11 +14,11 @@ from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import of_runs, read_answers
 from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_recalls
 from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.predictions import of_runs, read_predictions
 from medfocus_pipeline.evaluation.scores import ALL, scored
-from medfocus_pipeline.evaluation.statistics import Row, t_interval
+from medfocus_pipeline.evaluation.statistics import Result, t_interval
 from medfocus_pipeline.evaluation.sweep import PlannedRun, Run, fit, predict, to_fit
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
@@ -37,7 +37,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FittedRun:
     """A run that has a result.
 
     Attributes:
@@ -50,10 +50,10 @@ class Found:
     plan: Plan
     run: Run
     beside: Sequence[Run]
-    rows: Sequence[Row]
+    rows: Sequence[Result]
 
     @property
-    def own(self) -> Row:
+    def own(self) -> Result:
         """The run's result."""
         return next(row for row in self.rows if row["run_key"] == self.run.key)
 
@@ -78,7 +78,7 @@ def check_packable(one: Plan) -> None:
             )
 
 
-def fitted(context: Context, table: FeatureTable, found: Found) -> Saved:
+def fitted(context: Context, table: FeatureTable, found: FittedRun) -> Saved:
     """The head, taken apart; put together again it gives the stored predictions.
 
     First the run alone, then beside those that the sweep trained it with: what such a training
@@ -120,7 +120,7 @@ def stored_answers(context: Context, table: FeatureTable, key: str) -> NDArray[n
 
 
 def pack(
-    dataset: Dataset, table: FeatureTable, looks: FeatureTable, found: Found, saved: Saved
+    dataset: Dataset, table: FeatureTable, looks: FeatureTable, found: FittedRun, saved: Saved
 ) -> Pack:
     """Everything that the folder holds but its model card.
 
@@ -201,8 +201,8 @@ def origin(dataset: Dataset) -> Origin:
 def measured(
     context: Context,
     table: FeatureTable,
-    own: Row,
-    runs: Sequence[Row],
+    own: Result,
+    runs: Sequence[Result],
     patients: Mapping[str, str],
 ) -> Measured:
     """What a run and those of other seeds were measured to do.
@@ -216,7 +216,7 @@ def measured(
     keys = [row["run_key"] for row in runs]
     predictions = results.read(folder, "predictions")
     rows = scored(of_runs(results.read(folder), keys), predictions).to_pylist()
-    answers = read_answers(predictions, keys)
+    answers = read_predictions(predictions, keys)
     known = any(patients.values())
     return Measured(
         seeds=len(runs),
@@ -229,7 +229,7 @@ def measured(
     )
 
 
-def _score(rows: Sequence[Row], key: str, name: str) -> Score:
+def _score(rows: Sequence[Result], key: str, name: str) -> Score:
     values = {row["run_key"]: NAN if row[name] is None else row[name] for row in rows}
     seeds = np.array(list(values.values()))
     return Score(values[key], float(seeds.mean()), t_interval(seeds))

@@ -16,7 +16,7 @@ from medfocus_pipeline.config import LinearConfig, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, StoreError
-from medfocus_pipeline.evaluation.statistics import Row, budget_of
+from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.heads.saved import save
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.packing import (
@@ -56,7 +56,7 @@ class TunedPack:
     measured: Measured
 
 
-def tuned_row(project: Project, rows: Sequence[Row]) -> Row:
+def tuned_row(project: Project, rows: Sequence[Result]) -> Result:
     """The one fine-tuned run among some results.
 
     Raises:
@@ -76,7 +76,7 @@ def tuned_row(project: Project, rows: Sequence[Row]) -> Row:
     return rows[0]
 
 
-def pack_tuned(project: Project, own: Row, known: Sequence[Row]) -> TunedPack:
+def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedPack:
     """Everything that the folder holds but its model card.
 
     Args:
@@ -149,7 +149,7 @@ def _stage_one(project: Project, tuning: Finetuning) -> dict[str, Any]:
     }
 
 
-def _found(project: Project, kept: Kept, own: Row) -> tuple[Finetuning, TunedRun]:
+def _found(project: Project, kept: Kept, own: Result) -> tuple[Finetuning, TunedRun]:
     """The run as it is planned with the settings of today.
 
     Raises:
@@ -173,7 +173,7 @@ def _found(project: Project, kept: Kept, own: Row) -> tuple[Finetuning, TunedRun
     )
 
 
-def _seeds(project: Project, kept: Kept, own: Row, known: Sequence[Row]) -> list[Row]:
+def _seeds(project: Project, kept: Kept, own: Result, known: Sequence[Result]) -> list[Result]:
     """Results that differ from the run's in the seed alone."""
     found = []
     for row in known:

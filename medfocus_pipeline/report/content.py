@@ -64,7 +64,7 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cell:
+class RowDetail:
     """How one row errs at its largest budget.
 
     Attributes:
@@ -160,19 +160,6 @@ class Summary:
     figures: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RowTags:
-    """What the table is filtered by.
-
-    Attributes:
-        head: ``fusion``.
-        focus: ``original+segmented``.
-    """
-
-    head: str
-    focus: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
     """Everything that the page shows, in its order.
@@ -183,7 +170,6 @@ class Report:
         classes: names of the K classes.
         summary: above the fold.
         table: ours and the paper's.
-        tags: label of each line of the table -> what it is filtered by.
         cells: a few rows in detail, the best first.
         galleries: masks, class by class, then the worst ones.
         mistakes: the most confident wrong predictions.
@@ -198,8 +184,7 @@ class Report:
     classes: Sequence[str]
     summary: Summary
     table: ResultsTable
-    tags: Mapping[str, RowTags]
-    cells: Sequence[Cell]
+    cells: Sequence[RowDetail]
     galleries: Sequence[Gallery]
     mistakes: Gallery
     maps: Sequence[EmbeddingMap]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.drawing import CARD, MUTED, Size, new_figure, shown, styled
-from medfocus_pipeline.report.table import Entry, Line, ResultsTable
+from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ class Curve:
     """
 
     number: int
-    line: Line
+    row: TableRow
     colour: str
     mark: str
 
@@ -46,14 +46,14 @@ def curves(table: ResultsTable) -> list[Curve]:
     not be told apart.
     """
     percents = {amount for kind, amount in table.budgets if kind == "fraction"}
-    lines = [line for line in table.lines if line.entries or percents & set(line.paper)]
-    ranked = sorted(lines, key=lambda line: (not (line.method and line.entries), -_best(line)))
-    front = [line for line in lines if any(line is one for one in ranked[:SERIES])]
+    rows = [row for row in table.rows if row.cells or percents & set(row.paper)]
+    ranked = sorted(rows, key=lambda row: (not (row.method and row.cells), -_best(row)))
+    front = [row for row in rows if any(row is one for one in ranked[:SERIES])]
     found = []
-    for number, line in enumerate(lines):
-        places = [place for place, one in enumerate(front) if one is line]
+    for number, row in enumerate(rows):
+        places = [place for place, one in enumerate(front) if one is row]
         colour, mark = series(places[0]) if places else ("muted", "o")
-        found.append(Curve(number, line, colour, mark))
+        found.append(Curve(number, row, colour, mark))
     return found
 
 
@@ -84,7 +84,7 @@ def draw_accuracy(table: ResultsTable, *, size: Size = WIDE, legend: bool = True
 
 
 def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
-    entries = [(budget[1], curve.line.entries.get(budget)) for budget in budgets]
+    entries = [(budget[1], curve.row.cells.get(budget)) for budget in budgets]
     known = [(amount, entry) for amount, entry in entries if entry]
     colour = COLOURS[curve.colour].light
     x = [amount for amount, _ in known]
@@ -104,9 +104,7 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
         (line,) = axes.plot(x, mean, color=colour, linewidth=width, zorder=level, alpha=alpha)
         line.set(marker=curve.mark, markersize=5 if curve.strong else 2.5, gid=f"{name}-line")
     percents = [amount for kind, amount in budgets if kind == "fraction"]
-    paper = [
-        (amount, curve.line.paper[amount]) for amount in percents if amount in curve.line.paper
-    ]
+    paper = [(amount, curve.row.paper[amount]) for amount in percents if amount in curve.row.paper]
     if paper:
         (marks,) = axes.plot(*zip(*paper, strict=True), linestyle="none", marker=curve.mark)
         size = 6.5 if curve.strong else 4
@@ -114,7 +112,7 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
         marks.set(alpha=alpha, gid=f"{name}-paper")
 
 
-def _band(entry: Entry) -> tuple[float, float, float]:
+def _band(entry: TableCell) -> tuple[float, float, float]:
     """Low, mean and high: over seeds and test images, whichever reaches farther."""
     lows = [one for one in (entry.low, entry.test_low, entry.mean) if not math.isnan(one)]
     highs = [one for one in (entry.high, entry.test_high, entry.mean) if not math.isnan(one)]
@@ -139,11 +137,11 @@ def _range(table: ResultsTable) -> tuple[float, float]:
     """Limits of the accuracies; wide bands are cut off, a line never is."""
     values = [
         100 * (entry.mean + sign * entry.spread)
-        for line in table.lines
-        for entry in line.entries.values()
+        for row in table.rows
+        for entry in row.cells.values()
         for sign in (-1, 1)
     ]
-    values += [value for line in table.lines for value in line.paper.values()]
+    values += [value for row in table.rows for value in row.paper.values()]
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return 0.0, 100.0
@@ -154,7 +152,7 @@ def _legend_of_curves(figure: "Figure", drawn: Sequence[Curve]) -> None:
     from matplotlib.lines import Line2D
 
     def handle(curve: Curve) -> Line2D:
-        measured = bool(curve.line.entries)
+        measured = bool(curve.row.cells)
         return Line2D(
             [],
             [],
@@ -166,17 +164,17 @@ def _legend_of_curves(figure: "Figure", drawn: Sequence[Curve]) -> None:
         )
 
     front = [curve for curve in drawn if curve.strong]
-    handles, names = [handle(curve) for curve in front], [shown(one.line.label) for one in front]
+    handles, names = [handle(curve) for curve in front], [shown(one.row.label) for one in front]
     if len(front) < len(drawn):
         handles.append(Line2D([], [], color=MUTED, linewidth=0.8))
         names.append(f"{len(drawn) - len(front)} more rows")
-    if any(curve.line.paper for curve in drawn):
+    if any(curve.row.paper for curve in drawn):
         hollow = Line2D([], [], color=MUTED, marker="o", linestyle="none", markerfacecolor=CARD)
         handles.append(hollow)
         names.append("hollow: the paper")
     figure.legend(handles, names, loc="outside right upper")
 
 
-def _best(line: Line) -> float:
-    means = [entry.mean for entry in line.entries.values()]
+def _best(row: TableRow) -> float:
+    means = [entry.mean for entry in row.cells.values()]
     return means[-1] if means else -1.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.report.colours import COLOURS, HEAT, series
-from medfocus_pipeline.report.content import Cell, EmbeddingMap, Report
+from medfocus_pipeline.report.content import EmbeddingMap, Report, RowDetail
 from medfocus_pipeline.report.curves import draw_accuracy
 from medfocus_pipeline.report.drawing import (
     ACCENT,
@@ -39,7 +39,7 @@ def draw(report: Report) -> dict[str, "Figure"]:
     return found
 
 
-def draw_confusion(cell: Cell, classes: Sequence[str]) -> "Figure":
+def draw_confusion(cell: RowDetail, classes: Sequence[str]) -> "Figure":
     """The confusion matrix as shares of each true class, with counts."""
     names = [shown(name) for name in classes]
     side = 1.9 + 0.62 * len(names)
@@ -64,7 +64,7 @@ def draw_confusion(cell: Cell, classes: Sequence[str]) -> "Figure":
     return figure
 
 
-def draw_reliability(cell: Cell, *, size: Size = (3.0, 3.0), titled: bool = True) -> "Figure":
+def draw_reliability(cell: RowDetail, *, size: Size = (3.0, 3.0), titled: bool = True) -> "Figure":
     """Accuracy over confidence in bins; a mark's area is the bin's share of the answers."""
     bins = [one for one in cell.bins if one.count]
     total = sum(one.count for one in bins)
@@ -88,7 +88,7 @@ def draw_reliability(cell: Cell, *, size: Size = (3.0, 3.0), titled: bool = True
     return figure
 
 
-def draw_recalls(cell: Cell, classes: Sequence[str]) -> "Figure":
+def draw_recalls(cell: RowDetail, classes: Sequence[str]) -> "Figure":
     """Recall of each class in percent, with its standard deviation over runs."""
     means, spreads = (
         np.array([100 * getattr(recall, name) for recall in cell.recalls])
@@ -149,7 +149,7 @@ def _column(bins: Sequence[object], name: str) -> list[float]:
     return [getattr(one, name) for one in bins]
 
 
-def _title(figure: "Figure", cell: Cell) -> None:
+def _title(figure: "Figure", cell: RowDetail) -> None:
     text = f"{shown(cell.label)}, {cell.budget}"
     figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, wrap=True)
 

@@ -11,9 +11,9 @@ from medfocus_pipeline.evaluation.gate import SIDES, TEST, ClassScores, MethodRe
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.content import Gallery
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg, new_figure, shown, styled
+from medfocus_pipeline.report.formats import pipes
 from medfocus_pipeline.report.matrix import Section
 from medfocus_pipeline.report.page import render_study, write_study
-from medfocus_pipeline.report.table import pipes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medfocus_pipeline.evaluation.matrix import SCORES, Cell, Matrix, Measure, Pair, Score
+from medfocus_pipeline.evaluation.matrix import SCORES, Matrix, MatrixCell, Measure, Pair, Score
 from medfocus_pipeline.report.colours import HEAT
 from medfocus_pipeline.report.drawing import (
     ACCENT,
@@ -23,8 +23,8 @@ from medfocus_pipeline.report.drawing import (
     shown,
     styled,
 )
+from medfocus_pipeline.report.formats import ampersands, pipes, tex
 from medfocus_pipeline.report.page import render_study, write_study
-from medfocus_pipeline.report.table import ampersands, pipes, tex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +76,7 @@ def sections(matrix: Matrix) -> Iterator[Section]:
             yield Section("proxy A-distance", ["proxy A-distance", *columns], rows)
 
 
-def cell_text(cell: Cell, score: Score) -> str:
+def cell_text(cell: MatrixCell, score: Score) -> str:
     """``71.2 ± 1.3 [64, 78] ▲``: mean, spread over seeds, interval of the test images, mark."""
     one = cell.measures[score]
     if math.isnan(one.mean):
@@ -87,7 +87,7 @@ def cell_text(cell: Cell, score: Score) -> str:
     return f"{100 * one.mean:.1f} ± {100 * one.spread:.1f}{interval}{mark}"
 
 
-def _distance(cell: Cell) -> str:
+def _distance(cell: MatrixCell) -> str:
     return "" if math.isnan(cell.distance) else f"{cell.distance:.2f}"
 
 

@@ -16,7 +16,8 @@ from medfocus_pipeline.report.content import Gallery, Report
 from medfocus_pipeline.report.curves import NARROW, WIDE, curves, draw_accuracy
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg
 from medfocus_pipeline.report.figures import draw, draw_reliability
-from medfocus_pipeline.report.table import comma_separated, heading, latex, markdown
+from medfocus_pipeline.report.formats import comma_separated, latex, markdown
+from medfocus_pipeline.report.table import heading
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -80,7 +81,7 @@ def render(report: Report) -> str:
     script = _file("page.js")
     text = environment.get_template("page.html.jinja").render(
         report=report,
-        rows=views.table_rows(report.table, report.tags),
+        rows=views.page_rows(report.table),
         curves=curves(report.table),
         drawings={name: Markup(text) for name, text in _drawings(report).items()},  # noqa: S704
         downloads=_downloads(report),

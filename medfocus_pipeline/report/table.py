@@ -1,37 +1,16 @@
 """The results table in the paper's layout, ours and the paper's side by side, for any writer."""
 
-import csv
-import io
 import math
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medfocus_pipeline.datasets.splits import Budget
-from medfocus_pipeline.types import JSON
-
-_TEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "‡": r"$^\ddagger$",
-    "▲": r"$^\uparrow$",
-    "▼": r"$^\downarrow$",
-    "…": r"\ldots{}",
-    "λ": r"$\lambda$",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-}
+from medfocus_pipeline.evaluation.sweep import PlannedRun
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One head at one budget, over seeds; all but `runs` in [0, 1].
+class TableCell:
+    """One row at one budget, over seeds; all but `runs` in [0, 1].
 
     Attributes:
         mean, spread: of the accuracy; standard deviation (ddof 1).
@@ -77,12 +56,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One row.
+class TableRow:
+    """One row of the table, from what is planned to what was measured.
 
     Attributes:
+        cells: budget -> what was measured; none where `note` says why, in a word or two, and
+            `detail` in full.
+        runs: those of them that have a result.
         group: heading that rows of one kind stand under; may be empty.
-        note: why there are no entries, in a word or two.
+        head, focus: what the row is filtered by: ``fusion``, ``original+segmented``.
+        planned: number of its runs, with a result or without.
+        embed_keys: of the stores that its features are from.
         area: area under the learning curve, in [0, 1]; None if it is not measured.
         paper: percent of the training images -> the paper's accuracy, in percent.
         method: what the paper calls it; empty if it is not in the paper.
@@ -90,9 +74,15 @@ class Line:
     """
 
     label: str
-    entries: Mapping[Budget, Entry] = field(default_factory=dict)
-    group: str = ""
+    cells: Mapping[Budget, TableCell] = field(default_factory=dict)
+    runs: Sequence[PlannedRun] = ()
     note: str = ""
+    detail: str = ""
+    group: str = ""
+    head: str = ""
+    focus: str = ""
+    planned: int = 0
+    embed_keys: Sequence[str] = ()
     area: float | None = None
     paper: Mapping[float, float] = field(default_factory=dict)
     method: str = ""
@@ -117,9 +107,14 @@ class ResultsTable:
 
     title: str
     budgets: Sequence[Budget]
-    lines: Sequence[Line]
+    rows: Sequence[TableRow]
     notes: Sequence[str] = ()
     majority: tuple[str, float] | None = None
+
+    @property
+    def details(self) -> list[str]:
+        """Why rows have no numbers, or not all of them."""
+        return [f"{row.label}: {row.detail}" for row in self.rows if row.detail]
 
     @property
     def interval_budget(self) -> Budget | None:
@@ -127,20 +122,20 @@ class ResultsTable:
         known = [
             budget
             for budget in self.budgets
-            if any(line.entries[budget].test_text for line in self.lines if budget in line.entries)
+            if any(row.cells[budget].test_text for row in self.rows if budget in row.cells)
         ]
         return known[-1] if known else None
 
     @property
     def paper_budgets(self) -> list[Budget]:
         """Budgets that the paper has a number for in any row."""
-        known = {percent for line in self.lines for percent in line.paper}
-        return [budget for budget in self.budgets if _percent(budget) in known]
+        known = {percent for row in self.rows for percent in row.paper}
+        return [budget for budget in self.budgets if percent_of(budget) in known]
 
     @property
     def has_areas(self) -> bool:
         """Whether any row has a learning-curve area."""
-        return any(line.area is not None for line in self.lines)
+        return any(row.area is not None for row in self.rows)
 
     def header(self) -> list[str]:
         """Names of the columns."""
@@ -150,13 +145,13 @@ class ResultsTable:
         intervals = [f"{heading(last)}, 95 % interval"] if last else []
         return ["accuracy, %", *map(heading, self.budgets), *intervals, *areas, *papers]
 
-    def rows(self) -> list[tuple[str, list[str]]]:
-        """(group, cells as text) of each line, a clean one below where test images leak."""
+    def texts(self) -> list[tuple[str, list[str]]]:
+        """(group, cells as text) of each row, a clean one below where test images leak."""
         found = []
-        for line in self.lines:
-            found.append((line.group, self._row(line)))
-            if line.leaks and line.entries:
-                found.append((line.group, self._clean_row(line)))
+        for row in self.rows:
+            found.append((row.group, self._row(row)))
+            if row.leaks and row.cells:
+                found.append((row.group, self._clean_row(row)))
         if self.majority and self.budgets:
             name, share = self.majority
             group = found[-1][0] if found else ""
@@ -165,23 +160,22 @@ class ResultsTable:
             found.append((group, [f"always {name}", *cells, *rest]))
         return found
 
-    def _row(self, line: Line) -> list[str]:
-        ours = [_text(line, budget, line.note or "-") for budget in self.budgets]
-        if line.note:
-            ours = [line.note, *[""] * (len(ours) - 1)]
-        areas = [] if not self.has_areas else ["" if line.area is None else f"{line.area:.3f}"]
-        papers = [line.paper.get(_percent(budget)) for budget in self.paper_budgets]
+    def _row(self, row: TableRow) -> list[str]:
+        ours = [_text(row, budget, row.note or "-") for budget in self.budgets]
+        if row.note:
+            ours = [row.note, *[""] * (len(ours) - 1)]
+        areas = [] if not self.has_areas else ["" if row.area is None else f"{row.area:.3f}"]
+        papers = [row.paper.get(percent_of(budget)) for budget in self.paper_budgets]
         shown = ["" if value is None else f"{value:.2f}" for value in papers]
         last = self.interval_budget
-        entry = line.entries.get(last) if last else None
+        entry = row.cells.get(last) if last else None
         intervals = [entry.test_text if entry else ""] if last else []
-        return [line.label, *ours, *intervals, *areas, *shown]
+        return [row.label, *ours, *intervals, *areas, *shown]
 
-    def _clean_row(self, line: Line) -> list[str]:
-        label = f"  clean ({line.clean[0]} of {line.clean[1]} test images)"
+    def _clean_row(self, row: TableRow) -> list[str]:
+        label = f"  clean ({row.clean[0]} of {row.clean[1]} test images)"
         cells = [
-            line.entries[budget].clean_text if budget in line.entries else "-"
-            for budget in self.budgets
+            row.cells[budget].clean_text if budget in row.cells else "-" for budget in self.budgets
         ]
         return [label, *cells, *[""] * (len(self.header()) - 1 - len(cells))]
 
@@ -192,134 +186,11 @@ def heading(budget: Budget) -> str:
     return f"{amount:g} %" if kind == "fraction" else f"{amount:g} shots"
 
 
-def markdown(table: ResultsTable) -> str:
-    """The table as Markdown, one heading a group."""
-    head = table.header()
-    ruler = ["---", *["---:"] * (len(head) - 1)]
-    text, group = [f"### {table.title}", ""], None
-    for name, cells in table.rows():
-        if name != group:
-            text += [*([""] if group is not None else []), *([f"**{name}**", ""] if name else [])]
-            text += [pipes(head), pipes(ruler)]
-            group = name
-        text.append(pipes([cell.strip() for cell in cells]))
-    return "\n".join([*text, "", *(f"{note}\n" for note in table.notes)])
-
-
-def latex(table: ResultsTable) -> str:
-    r"""The table as a LaTeX ``table*`` with caption and label (packages booktabs, graphicx).
-
-    The best mean of each budget is bold; a group has its title over all columns. It compiles
-    with pdfLaTeX: what its fonts lack is spelled out.
-    """
-    head = table.header()
-    best = {
-        place: max(
-            (line.entries[one].mean for line in table.lines if one in line.entries), default=0
-        )
-        for place, one in enumerate(table.budgets, 1)
-    }
-    lines = [r"% \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering"]
-    lines += [rf"\caption{{{tex(' '.join([f'{table.title}.', *table.notes]))}}}"]
-    lines += [rf"\label{{tab:{_label(table.title)}}}", r"\resizebox{\textwidth}{!}{%"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
-    lines += [ampersands(map(tex, head)), r"\midrule"]
-    group = ""
-    for name, cells in table.rows():
-        if name and name != group:
-            lines += [r"\midrule"] if group else []
-            lines.append(rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{tex(name)}}}}} \\")
-            group = name
-        texts = [tex(cell.strip()) for cell in cells]
-        for place, mean in best.items():
-            if not cells[0].startswith(" ") and cells[place].startswith(f"{100 * mean:.1f} "):
-                texts[place] = rf"\textbf{{{texts[place]}}}"
-        lines.append(ampersands(texts))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
-
-
-def records(table: ResultsTable) -> list[JSON]:
-    """One a row and budget, for programs; accuracies in percent, None where there is no number."""
-    return [
-        {"group": line.group, "row": line.label, "budget": heading(budget)}
-        | _numbers(line.entries.get(budget, _NOTHING))
-        | {
-            "area": _rounded(line.area, 6),
-            "method": line.method,
-            "paper": line.paper.get(_percent(budget)),
-            "note": line.note,
-        }
-        for line in table.lines
-        for budget in table.budgets
-    ]
-
-
-def comma_separated(table: ResultsTable) -> str:
-    """The records as CSV."""
-    file = io.StringIO()
-    columns = ["group", "row", "budget", *_numbers(_NOTHING), "area", "method", "paper", "note"]
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records(table))
-    return file.getvalue()
-
-
-_NOTHING = Entry(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, runs=0)
-
-
-def _numbers(entry: Entry) -> JSON:
-    def percent(share: float) -> float | None:
-        return _rounded(100 * share, 4)
-
-    return {
-        "mean": percent(entry.mean),
-        "spread": percent(entry.spread),
-        "low": percent(entry.low),
-        "high": percent(entry.high),
-        "clean_mean": percent(entry.clean),
-        "clean_spread": percent(entry.clean_spread),
-        "runs": entry.runs or None,
-        "p_value": None if math.isnan(entry.p_value) else float(f"{entry.p_value:.4g}"),
-        "test_low": percent(entry.test_low),
-        "test_high": percent(entry.test_high),
-    }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, digits)
-
-
-def _percent(budget: Budget) -> float:
+def percent_of(budget: Budget) -> float:
     """Percent of the training images; -1, which no paper has, for shots."""
     kind, amount = budget
     return amount if kind == "fraction" else -1.0
 
 
-def _text(line: Line, budget: Budget, missing: str) -> str:
-    return line.entries[budget].text if budget in line.entries else missing
-
-
-def pipes(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def ampersands(cells: Iterable[str]) -> str:
-    """A row of a LaTeX table."""
-    return " & ".join(cells) + r" \\"
-
-
-def tex(text: str) -> str:
-    """A text that pdfLaTeX can set: letters its fonts lack become their base letter, or ``?``."""
-    return "".join(_TEX.get(letter) or _set(letter) for letter in " ".join(text.split()))
-
-
-def _set(letter: str) -> str:
-    base = unicodedata.normalize("NFKD", letter)[0]
-    if "\u00c0" <= letter <= "\u017f":
-        return letter
-    return base if base.isascii() and base.isprintable() else "?"
-
-
-def _label(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "results"
+def _text(row: TableRow, budget: Budget, missing: str) -> str:
+    return row.cells[budget].text if budget in row.cells else missing

@@ -2,15 +2,15 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.report.colours import HEAT, MARKS, series
-from medfocus_pipeline.report.content import EmbeddingMap, Picture, RowTags, Tile
-from medfocus_pipeline.report.table import Entry, Line, ResultsTable
+from medfocus_pipeline.report.content import EmbeddingMap, Picture, Tile
+from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
 SIDE = 1000
@@ -23,8 +23,8 @@ _BARS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """One cell of the results table.
+class PageCell:
+    """One cell of the results table, as the page lays it out.
 
     Attributes:
         order: what a column is sorted by; None stands last, whichever way it is sorted.
@@ -39,10 +39,11 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class TableRow:
-    """One row of the results table, with the row of the clean test images below it.
+class PageRow:
+    """One row of the results table as the page lays it out, that of the clean images below it.
 
     Attributes:
+        head, focus: what it is filtered by.
         note: instead of `ours`, why there are no numbers.
         ours, area, paper: the columns; area has one or none.
         clean: of the columns of `ours`; empty if no test image leaks.
@@ -52,10 +53,11 @@ class TableRow:
     label: str
     group: str
     note: str
-    tags: RowTags
-    ours: Sequence[Value]
-    area: Sequence[Value]
-    paper: Sequence[Value]
+    head: str
+    focus: str
+    ours: Sequence[PageCell]
+    area: Sequence[PageCell]
+    paper: Sequence[PageCell]
     clean: Sequence[str]
     clean_label: str
 
@@ -82,32 +84,33 @@ class Point:
     shape: int
 
 
-def table_rows(table: ResultsTable, tags: Mapping[str, RowTags]) -> list[TableRow]:
+def page_rows(table: ResultsTable) -> list[PageRow]:
     """The rows of the results table, in its order."""
     best = {budget: max(_means(table, budget), default=math.nan) for budget in table.budgets}
-    areas = [line.area for line in table.lines if line.area is not None]
+    areas = [row.area for row in table.rows if row.area is not None]
     top = max(areas, default=math.nan)
     return [
-        TableRow(
-            label=line.label,
-            group=line.group,
-            note=line.note,
-            tags=tags.get(line.label, RowTags("", "")),
-            ours=[_value(line.entries.get(budget), best[budget]) for budget in table.budgets],
-            area=[_number(line.area, top, digits=3)] if table.has_areas else [],
-            paper=_paper(table, line),
-            clean=_clean(table, line),
-            clean_label=f"clean: {line.clean[0]} of {line.clean[1]}",
+        PageRow(
+            label=row.label,
+            group=row.group,
+            note=row.note,
+            head=row.head,
+            focus=row.focus,
+            ours=[_value(row.cells.get(budget), best[budget]) for budget in table.budgets],
+            area=[_number(row.area, top, digits=3)] if table.has_areas else [],
+            paper=_paper(table, row),
+            clean=_clean(table, row),
+            clean_label=f"clean: {row.clean[0]} of {row.clean[1]}",
         )
-        for line in table.lines
+        for row in table.rows
     ]
 
 
-def choices(rows: Sequence[TableRow]) -> dict[str, list[str]]:
+def choices(rows: Sequence[PageRow]) -> dict[str, list[str]]:
     """What the table can be filtered by: ``head`` and ``focus``, in the order of the rows."""
     return {
-        "head": list(dict.fromkeys(row.tags.head for row in rows if row.tags.head)),
-        "focus": list(dict.fromkeys(row.tags.focus for row in rows if row.tags.focus)),
+        "head": list(dict.fromkeys(row.head for row in rows if row.head)),
+        "focus": list(dict.fromkeys(row.focus for row in rows if row.focus)),
     }
 
 
@@ -181,39 +184,38 @@ def address(picture: Picture) -> str:
 
 
 def _means(table: ResultsTable, budget: Budget) -> list[float]:
-    entries = (line.entries.get(budget) for line in table.lines)
+    entries = (row.cells.get(budget) for row in table.rows)
     return [entry.mean for entry in entries if entry and not math.isnan(entry.mean)]
 
 
-def _value(entry: Entry | None, best: float) -> Value:
+def _value(entry: TableCell | None, best: float) -> PageCell:
     if entry is None or math.isnan(entry.mean):
-        return Value("-")
+        return PageCell("-")
     runs = f"{entry.runs} run{'s' if entry.runs != 1 else ''}"
     parts = [f"95 % interval of the test set {entry.test_text}"] if entry.test_text else []
     if not math.isnan(entry.low):
         parts.append(f"of the mean over seeds {100 * entry.low:.1f} to {100 * entry.high:.1f}")
     hint = ", ".join([*parts, runs])
-    return Value(entry.text, entry.mean, entry.mean == best, hint)
+    return PageCell(entry.text, entry.mean, entry.mean == best, hint)
 
 
-def _number(value: float | None, best: float, *, digits: int) -> Value:
+def _number(value: float | None, best: float, *, digits: int) -> PageCell:
     if value is None:
-        return Value("")
-    return Value(f"{value:.{digits}f}", value, value == best)
+        return PageCell("")
+    return PageCell(f"{value:.{digits}f}", value, value == best)
 
 
-def _paper(table: ResultsTable, line: Line) -> list[Value]:
+def _paper(table: ResultsTable, row: TableRow) -> list[PageCell]:
     found = []
     for _, percent in table.paper_budgets:
-        known = [one.paper[percent] for one in table.lines if percent in one.paper]
-        found.append(_number(line.paper.get(percent), max(known), digits=2))
+        known = [one.paper[percent] for one in table.rows if percent in one.paper]
+        found.append(_number(row.paper.get(percent), max(known), digits=2))
     return found
 
 
-def _clean(table: ResultsTable, line: Line) -> list[str]:
-    if not (line.leaks and line.entries):
+def _clean(table: ResultsTable, row: TableRow) -> list[str]:
+    if not (row.leaks and row.cells):
         return []
     return [
-        line.entries[budget].clean_text if budget in line.entries else "-"
-        for budget in table.budgets
+        row.cells[budget].clean_text if budget in row.cells else "-" for budget in table.budgets
     ]

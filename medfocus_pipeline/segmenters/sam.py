@@ -18,7 +18,7 @@ from medfocus_pipeline.sam.sam_model import (
 )
 from medfocus_pipeline.sam.sam_pixels import Extent, in_frame, letterboxed
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.answers import Answers, candidates, joined
+from medfocus_pipeline.segmenters.predictions import MaskPredictions, candidates, joined
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 from medfocus_pipeline.weights import Weights
 
@@ -89,7 +89,7 @@ class SamSegmenter:
     def _candidates(self, embedding: "Tensor", extent: Extent, image: Image) -> Candidates:
         """The best masks of one image."""
 
-        def ask(points: IntArray, first: int) -> Answers:
+        def ask(points: IntArray, first: int) -> MaskPredictions:
             return self._ask(embedding, extent, points, first=first)
 
         return candidates(
@@ -117,7 +117,9 @@ class SamSegmenter:
         sampled: FloatArray = small[0].flatten(1).mT.cpu().numpy()
         return sampled
 
-    def _ask(self, embedding: "Tensor", extent: Extent, points: IntArray, *, first: int) -> Answers:
+    def _ask(
+        self, embedding: "Tensor", extent: Extent, points: IntArray, *, first: int
+    ) -> MaskPredictions:
         """The answers to some of the grid's points, whose prompts are numbered from `first`."""
         import torch
 
@@ -134,7 +136,7 @@ class SamSegmenter:
             good = scores >= self._limits.min_score
             drawings = in_frame(logits[good], extent, frame=self._frame).cpu().numpy()
             parts.append(
-                Answers(
+                MaskPredictions(
                     masks=drawings > 0,
                     score=scores[good].cpu().numpy(),
                     stability=stability(drawings, offset=self._config.stability_offset),

@@ -14,7 +14,7 @@ from medfocus_pipeline.masks.candidates import Limits, stability
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.answers import Answers, candidates, joined
+from medfocus_pipeline.segmenters.predictions import MaskPredictions, candidates, joined
 from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 from medfocus_pipeline.weights import Weights
@@ -149,7 +149,7 @@ class Sam2Segmenter:
         """The best masks of one image, from its feature maps."""
         tokens = self._decoder.image_tokens(levels)
 
-        def ask(points: IntArray, first: int) -> Answers:
+        def ask(points: IntArray, first: int) -> MaskPredictions:
             return self._ask(tokens, points, first=first)
 
         return candidates(
@@ -175,7 +175,7 @@ class Sam2Segmenter:
             sampled.append(small[0].flatten(1).mT.cpu().numpy())
         return sampled
 
-    def _ask(self, image: ImageTokens, points: IntArray, *, first: int) -> Answers:
+    def _ask(self, image: ImageTokens, points: IntArray, *, first: int) -> MaskPredictions:
         """The answers to some of the grid's points, whose prompts are numbered from `first`."""
         from torch.nn import functional
 
@@ -191,7 +191,7 @@ class Sam2Segmenter:
                 logits = functional.interpolate(logits[:, None], size=frame, mode="bilinear")[:, 0]
             drawings = logits.cpu().numpy()
             parts.append(
-                Answers(
+                MaskPredictions(
                     masks=drawings > 0,
                     score=sketches.score[good].cpu().numpy(),
                     stability=stability(drawings, offset=self._config.stability_offset),

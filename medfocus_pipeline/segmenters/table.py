@@ -28,7 +28,7 @@ from medfocus_pipeline.segmenters import (
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
-from medfocus_pipeline.zoo import Entry, Model
+from medfocus_pipeline.zoo import Model, ModelEntry
 
 _SAM2_PARAMETERS: dict[Sam2Size, float] = {
     "tiny": 38.9,
@@ -63,8 +63,8 @@ def _name(config: SamConfig | MedSamConfig) -> str:
     return sam_id(config.model).rpartition("/")[2]
 
 
-SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
-    Sam2Config: Entry(
+SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
+    Sam2Config: ModelEntry(
         what="SAM 2.1 or MedSAM2 on a grid of points; lite comes along",
         package="sam2",
         identify=sam2.model_id,
@@ -99,7 +99,7 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
             ),
         ),
     ),
-    SamConfig: Entry(
+    SamConfig: ModelEntry(
         what="the first SAM on a grid of points",
         package="transformers",
         identify=lambda config: sam_id(config.model),
@@ -119,7 +119,7 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
             for model, parameters in _SAM_PARAMETERS.items()
         ),
     ),
-    MedSamConfig: Entry(
+    MedSamConfig: ModelEntry(
         what="SAM taught on medical images, prompted with boxes",
         package="transformers",
         identify=lambda config: sam_id(config.model),
@@ -137,7 +137,7 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
             ),
         ),
     ),
-    Sam3Config: Entry(
+    Sam3Config: ModelEntry(
         what="SAM 3, prompted with the phrases of the card's classes",
         package="transformers",
         identify=sam3.sam3_id,
@@ -156,7 +156,7 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
             ),
         ),
     ),
-    SamAdapterConfig: Entry(
+    SamAdapterConfig: ModelEntry(
         what="SAM with an adapter that medfocus train-adapter made",
         package="transformers",
         identify=lambda _: sam_adapter.ID,
@@ -165,7 +165,7 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
         label=lambda _: sam_adapter.ID,
         settled=lambda config: config.model_copy(update={"model": None, "adapter": Path()}),
     ),
-    ThresholdConfig: Entry(
+    ThresholdConfig: ModelEntry(
         what="Otsu's threshold, learns nothing",
         identify=lambda config: config.name,
         find=_no_weights,
@@ -173,7 +173,7 @@ SEGMENTERS: dict[type[Frozen], Entry[Segmenter]] = {
         label=lambda config: config.name,
         models=(Model(config=ThresholdConfig(), licence="ours"),),
     ),
-    SegmenterPluginConfig: Entry(
+    SegmenterPluginConfig: ModelEntry(
         what="a segmenter of another package, docs/extending.md",
         identify=plugin_name,
         find=find_plugin,

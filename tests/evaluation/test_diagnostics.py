@@ -3,7 +3,6 @@ import pyarrow as pa
 import pytest
 
 from medfocus_pipeline.errors import DataError, StoreError
-from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.diagnostics import (
     Recall,
     class_recalls,
@@ -11,6 +10,7 @@ from medfocus_pipeline.evaluation.diagnostics import (
     reliability,
 )
 from medfocus_pipeline.evaluation.metrics import calibration_error
+from medfocus_pipeline.evaluation.predictions import read_predictions
 from tests.evaluation.predictions import predictions
 
 
@@ -18,7 +18,7 @@ def test_answers_are_those_of_the_run_sorted_alike() -> None:
     first = predictions("one", [1, 0, 2], [1, 1, 2], ids=["c", "a", "b"], n_classes=3)
     second = predictions("two", [0, 1, 1], [2, 1, 1], ids=["b", "c", "a"], n_classes=3)
     table = pa.concat_tables([first, predictions("no", [0], [0]), second])
-    found = read_answers(table, ["two", "one"])
+    found = read_predictions(table, ["two", "one"])
     assert set(found) == {"one", "two"}
     assert np.array_equal(found["one"].images, found["two"].images)
     assert np.array_equal(found["one"].labels, found["two"].labels)
@@ -34,18 +34,18 @@ def test_classes_may_differ_in_number_between_runs() -> None:
             predictions("five", [4, 0], [4, 0], confidence=[0.3, 0.6], n_classes=5),
         ]
     )
-    found = read_answers(table, ["two", "five"])
+    found = read_predictions(table, ["two", "five"])
     np.testing.assert_allclose(found["two"].confidence, [0.9], atol=1e-6)
     np.testing.assert_allclose(found["five"].confidence, [0.3, 0.6], atol=1e-6)
 
 
 def test_a_run_without_predictions_is_refused() -> None:
     with pytest.raises(StoreError, match=r"1 of 1 runs .* no predictions, .* run: make probe"):
-        read_answers(predictions("one", [0], [0]), ["lost"])
+        read_predictions(predictions("one", [0], [0]), ["lost"])
 
 
 def test_a_run_without_a_clean_image_has_empty_answers() -> None:
-    [answers] = read_answers(predictions("one", [0], [0], clean=[False]), ["one"]).values()
+    [answers] = read_predictions(predictions("one", [0], [0], clean=[False]), ["one"]).values()
     found = answers.on_clean()
     assert len(found.labels) == 0
     assert all(one.count == 0 for one in reliability([found]))
@@ -58,7 +58,7 @@ def test_the_confusion_matrix_counts_over_seeds() -> None:
             predictions("two", [0, 0, 1, 0], [0, 0, 1, 1]),
         ]
     )
-    answers = [*read_answers(table, ["one", "two"]).values()]
+    answers = [*read_predictions(table, ["one", "two"]).values()]
     assert confusion_matrix(answers, n_classes=2).tolist() == [[3, 1], [2, 2]]
 
 
@@ -69,7 +69,7 @@ def test_recall_is_of_each_class_with_its_spread_over_seeds() -> None:
             predictions("two", [0, 0, 1, 0], [0, 0, 1, 1]),
         ]
     )
-    answers = [*read_answers(table, ["one", "two"]).values()]
+    answers = [*read_predictions(table, ["one", "two"]).values()]
     first, second, third = class_recalls(answers, n_classes=3)
     assert (first.mean, first.spread, first.images) == (0.75, pytest.approx(0.125**0.5), 2)
     assert second == Recall(0.5, 0.0, 2)
@@ -79,7 +79,7 @@ def test_recall_is_of_each_class_with_its_spread_over_seeds() -> None:
 
 
 def test_a_class_that_is_not_known_any_more_is_refused() -> None:
-    answers = [*read_answers(predictions("one", [1], [0]), ["one"]).values()]
+    answers = [*read_predictions(predictions("one", [1], [0]), ["one"]).values()]
     with pytest.raises(DataError, match="Class indices run from 1 to 1, expected 0 to 0"):
         confusion_matrix(answers, n_classes=1)
 
@@ -92,7 +92,7 @@ def test_the_bins_are_those_of_the_calibration_error() -> None:
     column = pa.array(list(probabilities), pa.list_(pa.float32()))
     place = table.schema.get_field_index("probabilities")
     table = table.set_column(place, table.schema.field(place), column)
-    [answers] = read_answers(table, ["one"]).values()
+    [answers] = read_predictions(table, ["one"]).values()
     bins = reliability([answers])
     assert len(bins) == 15
     assert sum(one.count for one in bins) == 500
@@ -103,7 +103,7 @@ def test_the_bins_are_those_of_the_calibration_error() -> None:
 
 
 def test_an_empty_bin_has_no_means() -> None:
-    answers = [*read_answers(predictions("one", [0], [0], confidence=[0.95]), ["one"]).values()]
+    answers = [*read_predictions(predictions("one", [0], [0], confidence=[0.95]), ["one"]).values()]
     first, last = reliability(answers, bins=2)
     assert (first.count, last.count) == (0, 1)
     assert np.isnan([first.confidence, first.accuracy]).all()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.evaluation.answers import Answers
 from medfocus_pipeline.evaluation.metrics import (
     METRICS,
     auroc,
@@ -16,13 +15,14 @@ from medfocus_pipeline.evaluation.metrics import (
     calibration_error,
     measure,
 )
+from medfocus_pipeline.evaluation.predictions import Predictions
 
 
-def answers(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray) -> Answers:
+def answers(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray) -> Predictions:
     truth = np.array(labels, np.int64)
     predicted = probabilities.argmax(axis=1) if len(truth) else truth
     clean = np.ones(len(truth), np.bool_)
-    return Answers(np.arange(len(truth)), truth, predicted, probabilities, clean)
+    return Predictions(np.arange(len(truth)), truth, predicted, probabilities, clean)
 
 
 def scores(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray) -> dict[str, float]:

@@ -13,7 +13,7 @@ from medfocus_pipeline.config import LinearConfig, ProbeConfig
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import metrics, results
 from medfocus_pipeline.evaluation.metrics import METRICS, Metric
-from medfocus_pipeline.evaluation.results import Cell, summarise
+from medfocus_pipeline.evaluation.results import BudgetScore, summarise
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
 from medfocus_pipeline.evaluation.sweep import Outcome, plan_runs
@@ -298,7 +298,7 @@ def test_a_cell_is_the_mean_and_the_sample_deviation_over_seeds() -> None:
 
 def test_one_seed_has_no_spread() -> None:
     assert summarise(runs_of((5.0, None, 0.5, 0.25))) == {
-        ("fraction", 5.0): Cell(0.5, 0.0, 0.25, 0.0, 1)
+        ("fraction", 5.0): BudgetScore(0.5, 0.0, 0.25, 0.0, 1)
     }
 
 

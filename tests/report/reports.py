@@ -8,18 +8,17 @@ import PIL.Image
 
 from medfocus_pipeline.evaluation.diagnostics import Recall, Reliability
 from medfocus_pipeline.report.content import (
-    Cell,
     Duplicates,
     EmbeddingMap,
     Gallery,
     Pair,
     Picture,
     Report,
-    RowTags,
+    RowDetail,
     Summary,
     Tile,
 )
-from medfocus_pipeline.report.table import Entry, Line, ResultsTable
+from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.seeding import generator
 
 BUDGETS = [("fraction", 5.0), ("fraction", 20.0), ("fraction", 100.0)]
@@ -45,14 +44,14 @@ def picture(number: int, alt: str, *, size: int = 96) -> Picture:
     return Picture(file.getvalue(), "image/webp", size, size, alt)
 
 
-def entry(mean: float, *, mark: str = "", clean: float = NAN, runs: int = 10) -> Entry:
-    return Entry(mean, 0.012, mean - 0.02, mean + 0.02, clean, 0.015, runs, mark=mark)
+def entry(mean: float, *, mark: str = "", clean: float = NAN, runs: int = 10) -> TableCell:
+    return TableCell(mean, 0.012, mean - 0.02, mean + 0.02, clean, 0.015, runs, mark=mark)
 
 
 def table() -> ResultsTable:
     """Ours, the paper's, rows that leak, a row that cannot run."""
 
-    def measured(start: float, *, mark: str = "") -> dict[tuple[str, float], Entry]:
+    def measured(start: float, *, mark: str = "") -> dict[tuple[str, float], TableCell]:
         steps = (0.0, 0.11, 0.19)
         return {
             budget: entry(start + step, mark=mark if step else "", clean=start + step - 0.03)
@@ -60,38 +59,31 @@ def table() -> ResultsTable:
         }
 
     paper = {5.0: 68.57, 20.0: 76.88, 100.0: 85.1}
-    lines = [
-        Line("ViT-B/16, linear", group="the paper's rows", note="needs weights", method="ViT",
-             paper={5.0: 60.1, 20.0: 66.2, 100.0: 77.25}),
-        Line("linear on original", measured(0.61), "the paper's rows", area=0.71, paper=paper,
-             method="CLIP", clean=(310, 394)),
-        Line("fusion on segmented (MedFocusCLIP)", measured(0.66, mark=" ▲"), "the paper's rows",
-             area=0.76, paper={5.0: 77.9, 20.0: 83.5, 100.0: 92.0}, method="MedFocusCLIP",
-             clean=(310, 394)),
-        Line("fusion on original+segmented", measured(0.69, mark=" ▲"), "other methods",
-             area=0.79, clean=(310, 394)),
-        Line("MLP on original", {BUDGETS[2]: entry(0.64)}, "other methods", area=None),
-        Line("CoCoOp", group="other methods", note="needs a dual encoder"),
+    rows = [
+        TableRow("ViT-B/16, linear", group="the paper's rows", note="needs weights", method="ViT",
+                 head="linear", focus="original", paper={5.0: 60.1, 20.0: 66.2, 100.0: 77.25}),
+        TableRow("linear on original", measured(0.61), group="the paper's rows", area=0.71,
+                 head="linear", focus="original", paper=paper, method="CLIP", clean=(310, 394)),
+        TableRow("fusion on segmented (MedFocusCLIP)", measured(0.66, mark=" ▲"),
+                 group="the paper's rows", area=0.76, head="fusion", focus="segmented",
+                 paper={5.0: 77.9, 20.0: 83.5, 100.0: 92.0}, method="MedFocusCLIP",
+                 clean=(310, 394)),
+        TableRow("fusion on original+segmented", measured(0.69, mark=" ▲"),
+                 group="other methods", area=0.79, head="fusion", focus="original+segmented",
+                 clean=(310, 394)),
+        TableRow("MLP on original", {BUDGETS[2]: entry(0.64)}, group="other methods",
+                 head="mlp", focus="original"),
+        TableRow("CoCoOp", group="other methods", head="cocoop", focus="original",
+                 note="needs a dual encoder"),
     ]  # fmt: skip
     notes = [
         "Accuracy in percent: mean ± standard deviation over seeds.",
         "▲ better, ▼ worse than linear on original, below .05 after Holm's correction.",
     ]
-    return ResultsTable("Brain Tumor MRI: accuracy on 394 test images", BUDGETS, lines, notes)
+    return ResultsTable("Brain Tumor MRI: accuracy on 394 test images", BUDGETS, rows, notes)
 
 
-def tags() -> dict[str, RowTags]:
-    return {
-        "ViT-B/16, linear": RowTags("linear", "original"),
-        "linear on original": RowTags("linear", "original"),
-        "fusion on segmented (MedFocusCLIP)": RowTags("fusion", "segmented"),
-        "fusion on original+segmented": RowTags("fusion", "original+segmented"),
-        "MLP on original": RowTags("mlp", "original"),
-        "CoCoOp": RowTags("cocoop", "original"),
-    }
-
-
-def cell(label: str, classes: Sequence[str]) -> Cell:
+def cell(label: str, classes: Sequence[str]) -> RowDetail:
     count = len(classes)
     noise = generator("report cell", count)
     confusion = noise.integers(0, 60, (count, count)) + np.diag([700] * count)
@@ -103,7 +95,7 @@ def cell(label: str, classes: Sequence[str]) -> Cell:
         else Reliability(m / 10, (m + 1) / 10, 0, NAN, NAN)
         for m in range(10)
     ]
-    return Cell(label, "100 %", confusion.astype(np.int64), recalls, bins, 0.964, 0.071)
+    return RowDetail(label, "100 %", confusion.astype(np.int64), recalls, bins, 0.964, 0.071)
 
 
 def tile(number: int, classes: Sequence[str], *, names: Sequence[str] = ()) -> Tile:
@@ -181,7 +173,6 @@ def report(classes: Sequence[str] = CLASSES, *, names: Sequence[str] = ()) -> Re
             },
         ),
         table=table(),
-        tags=tags(),
         cells=[
             cell("fusion on original+segmented", classes),
             cell("linear on original", classes),
@@ -222,7 +213,6 @@ def bare_report() -> Report:
         classes=[],
         summary=Summary(["Nothing was run yet."]),
         table=ResultsTable("Chest", [], []),
-        tags={},
         cells=[],
         galleries=[],
         mistakes=Gallery("Mistakes", "No head was fitted.", []),

@@ -126,7 +126,7 @@ def sorting(page: Page) -> list[str]:
     ]
 
 
-ORDER = [line.label for line in reports.table().lines]
+ORDER = [row.label for row in reports.table().rows]
 
 
 @pytest.mark.parametrize("name", ["tame", "hostile", "bare"])

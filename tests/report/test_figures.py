@@ -19,7 +19,7 @@ from medfocus_pipeline.report.figures import (
     draw_recalls,
     draw_reliability,
 )
-from medfocus_pipeline.report.table import Line, ResultsTable
+from medfocus_pipeline.report.table import ResultsTable, TableRow
 from tests.report import reports
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -124,23 +124,23 @@ def test_the_curves_have_lines_bands_and_the_papers_hollow_points(report: Report
 
 
 def test_the_papers_methods_and_the_best_rows_stand_in_front() -> None:
-    def line(number: int, method: str = "") -> Line:
+    def row(number: int, method: str = "") -> TableRow:
         entries = {reports.BUDGETS[2]: reports.entry(number / 100)}
-        return Line(f"row {number}", entries, method=method)
+        return TableRow(f"row {number}", entries, method=method)
 
-    lines = [line(number, "CLIP" if number == 1 else "") for number in range(1, 13)]
-    drawn = curves(ResultsTable("t", reports.BUDGETS, lines))
-    front = [curve.line.label for curve in drawn if curve.strong]
+    rows = [row(number, "CLIP" if number == 1 else "") for number in range(1, 13)]
+    drawn = curves(ResultsTable("t", reports.BUDGETS, rows))
+    front = [curve.row.label for curve in drawn if curve.strong]
     assert front == ["row 1", *(f"row {number}" for number in range(6, 13))]
     assert len({curve.colour for curve in drawn if curve.strong}) == 8
-    table = ResultsTable("t", reports.BUDGETS, lines)
+    table = ResultsTable("t", reports.BUDGETS, rows)
     assert "4 more rows" in texts(as_svg(draw_accuracy(table)))
 
 
 def test_percents_and_shots_have_a_panel_each() -> None:
     shots = [("shots", 1.0), ("shots", 16.0)]
     entries = {budget: reports.entry(0.5) for budget in [*reports.BUDGETS, *shots]}
-    table = ResultsTable("t", [*reports.BUDGETS, *shots], [Line("row", entries)])
+    table = ResultsTable("t", [*reports.BUDGETS, *shots], [TableRow("row", entries)])
     for size in (WIDE, NARROW):
         figure = draw_accuracy(table, size=size, legend=False)
         labels = [one.get_xlabel() for one in figure.axes]
@@ -149,7 +149,9 @@ def test_percents_and_shots_have_a_panel_each() -> None:
 
 def test_an_undefined_interval_leaves_out_the_band_only() -> None:
     one = replace(reports.entry(0.5, runs=1), low=reports.NAN, high=reports.NAN)
-    table = ResultsTable("t", reports.BUDGETS, [Line("row", dict.fromkeys(reports.BUDGETS, one))])
+    table = ResultsTable(
+        "t", reports.BUDGETS, [TableRow("row", dict.fromkeys(reports.BUDGETS, one))]
+    )
     assert 'id="curve-0-line"' in as_svg(draw_accuracy(table))
 
 

@@ -183,7 +183,7 @@ def test_the_table_holds_both_sides_the_clean_rows_and_why_a_row_is_missing(page
 
 
 def test_a_row_without_numbers_has_no_order(page: Page) -> None:
-    rows = views.table_rows(reports.table(), reports.tags())
+    rows = views.page_rows(reports.table())
     assert [value.order for value in rows[0].ours] == [None] * 3
     assert rows[1].ours[2].hint == "of the mean over seeds 78.0 to 82.0, 10 runs"
     assert views.choices(rows)["focus"] == ["original", "segmented", "original+segmented"]

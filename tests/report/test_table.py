@@ -10,20 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from medfocus_pipeline.report.table import (
-    Entry,
-    Line,
-    ResultsTable,
-    comma_separated,
-    latex,
-    markdown,
-)
+from medfocus_pipeline.report.formats import comma_separated, latex, markdown
+from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 
 FIVE, ALL = ("fraction", 5.0), ("fraction", 100.0)
 
 
-def entry(mean: float, *, mark: str = "") -> Entry:
-    return Entry(
+def cell(mean: float, *, mark: str = "") -> TableCell:
+    return TableCell(
         mean=mean,
         spread=0.0123,
         low=mean - 0.01,
@@ -39,18 +33,18 @@ def table() -> ResultsTable:
     return ResultsTable(
         title="brain_set & co",
         budgets=[FIVE, ALL],
-        lines=[
-            Line(
+        rows=[
+            TableRow(
                 label="linear on original",
-                entries={FIVE: entry(0.5), ALL: entry(0.875)},
+                cells={FIVE: cell(0.5), ALL: cell(0.875)},
                 group="paper",
                 area=0.7,
                 paper={5.0: 68.57},
                 method="CLIP",
                 clean=(9, 10),
             ),
-            Line(label="fusion", entries={ALL: entry(0.9, mark=" ▲")}, group="ours", clean=(9, 9)),
-            Line(label="coop", note="needs a dual encoder", group="ours"),
+            TableRow(label="fusion", cells={ALL: cell(0.9, mark=" ▲")}, group="ours", clean=(9, 9)),
+            TableRow(label="coop", note="needs a dual encoder", group="ours"),
         ],
         notes=["about marks"],
     )
@@ -58,12 +52,12 @@ def table() -> ResultsTable:
 
 def test_ours_and_the_papers_stand_side_by_side() -> None:
     assert table().header() == ["accuracy, %", "5 %", "100 %", "area", "paper 5 %"]
-    rows = [cells for _, cells in table().rows()]
+    rows = [cells for _, cells in table().texts()]
     assert rows[0] == ["linear on original", "50.0 ± 1.2", "87.5 ± 1.2", "0.700", "68.57"]
 
 
 def test_a_clean_row_is_there_only_where_test_images_leak() -> None:
-    labels = [cells[0] for _, cells in table().rows()]
+    labels = [cells[0] for _, cells in table().texts()]
     assert labels == [
         "linear on original",
         "  clean (9 of 10 test images)",
@@ -73,15 +67,15 @@ def test_a_clean_row_is_there_only_where_test_images_leak() -> None:
 
 
 def test_a_row_that_cannot_run_says_why_in_its_cells() -> None:
-    assert table().rows()[-1][1] == ["coop", "needs a dual encoder", "", "", ""]
+    assert table().texts()[-1][1] == ["coop", "needs a dual encoder", "", "", ""]
 
 
 def test_a_missing_budget_is_a_dash_and_a_mark_stands_behind_its_cell() -> None:
-    assert table().rows()[2][1] == ["fusion", "-", "90.0 ± 1.2 ▲", "", ""]
+    assert table().texts()[2][1] == ["fusion", "-", "90.0 ± 1.2 ▲", "", ""]
 
 
 def test_every_row_has_as_many_cells_as_the_header() -> None:
-    assert {len(cells) for _, cells in table().rows()} == {len(table().header())}
+    assert {len(cells) for _, cells in table().texts()} == {len(table().header())}
 
 
 def test_markdown_has_a_table_for_each_group() -> None:
@@ -102,19 +96,19 @@ def test_csv_has_every_number_in_full_and_nothing_where_there_is_none() -> None:
 
 
 def test_a_table_without_a_run_is_a_csv_with_its_header() -> None:
-    text = comma_separated(ResultsTable("t", [], [Line("linear", {}, note="none")]))
+    text = comma_separated(ResultsTable("t", [], [TableRow("linear", {}, note="none")]))
     assert text == comma_separated(table()).splitlines(keepends=True)[0]
     assert text.startswith("group,row,budget,mean,spread,low,high,clean_mean,clean_spread,runs,")
 
 
 def test_an_undefined_interval_is_empty_in_csv() -> None:
-    one = Entry(0.5, 0.0, math.nan, math.nan, math.nan, math.nan, 1)
-    rows = comma_separated(ResultsTable("t", [ALL], [Line("linear", {ALL: one})]))
+    one = TableCell(0.5, 0.0, math.nan, math.nan, math.nan, math.nan, 1)
+    rows = comma_separated(ResultsTable("t", [ALL], [TableRow("linear", {ALL: one})]))
     assert rows.splitlines()[1].startswith(",linear,100 %,50.0,0.0,,,,,1,")
 
 
 def test_latex_escapes_what_a_name_may_hold() -> None:
-    lines = [Line("a_b & 50 % {x} \\ ~^", {ALL: entry(0.5)})]
+    lines = [TableRow("a_b & 50 % {x} \\ ~^", {ALL: cell(0.5)})]
     text = latex(ResultsTable("t", [ALL], lines))
     assert r"a\_b \& 50 \% \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}" in text
     assert r"$\pm$" in text
@@ -122,9 +116,9 @@ def test_latex_escapes_what_a_name_may_hold() -> None:
 
 
 def intervals() -> ResultsTable:
-    entry_ = replace(entry(0.875, mark=" ▲"), spread=0.0, test_low=0.753, test_high=0.941)
-    lines = [replace(line, entries={ALL: entry_}) for line in table().lines[:2]]
-    return replace(table(), lines=lines, majority=("notumor_<é漢>", 0.97))
+    entry_ = replace(cell(0.875, mark=" ▲"), spread=0.0, test_low=0.753, test_high=0.941)
+    lines = [replace(line, cells={ALL: entry_}) for line in table().rows[:2]]
+    return replace(table(), rows=lines, majority=("notumor_<é漢>", 0.97))
 
 
 def test_the_interval_of_the_test_set_and_the_majority_stand_in_every_table() -> None:
@@ -132,7 +126,7 @@ def test_the_interval_of_the_test_set_and_the_majority_stand_in_every_table() ->
     assert "100 %, 95 % interval" in text
     assert "| 87.5 ± 0.0 ▲ | 75.3 to 94.1 |" in text
     assert "| always notumor_<é漢> | 97.0 | 97.0 |" in text
-    assert {len(cells) for _, cells in intervals().rows()} == {len(intervals().header())}
+    assert {len(cells) for _, cells in intervals().texts()} == {len(intervals().header())}
     row = list(csv.DictReader(io.StringIO(comma_separated(intervals()))))[1]
     assert (row["test_low"], row["test_high"]) == ("75.3", "94.1")
 

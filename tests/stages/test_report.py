@@ -78,13 +78,13 @@ def test_a_finished_data_set_becomes_a_page(
 
 def test_everything_that_was_run_is_in_the_report(gathered: Report) -> None:
     assert gathered.classes == ("disc", "square")
-    assert [line.label for line in gathered.table.lines] == [
+    assert [row.label for row in gathered.table.rows] == [
         "medfocus",
         "linear on original",
         "linear on segmented",
         "fusion on original+segmented",
     ]
-    assert gathered.tags["fusion on original+segmented"].focus == "original+segmented"
+    assert gathered.table.rows[-1].focus == "original+segmented"
     assert gathered.cells[0].confusion.sum() == 2 * 16
     assert len({cell.label for cell in gathered.cells}) == len(gathered.cells)
     disc = galleries(gathered)["disc"]
@@ -173,18 +173,18 @@ def test_rows_that_lack_runs_say_so(done: Medfocus) -> None:
     path.write_text(json.dumps(settings))
     found = report.gather(context())
     assert "linear on original (4 of 6 runs)" in " ".join(found.summary.warnings)
-    assert "linear on original: 4 of 6 runs have a result" in found.table.notes
+    assert "linear on original: 4 of 6 runs have a result" in found.table.details
 
 
 def test_rows_of_reproduce_join_those_of_probe(done: Medfocus) -> None:
     rows = ("--rows", "clip,linear:original+segmented", "--seeds", "1", "--workers", "1")
     assert done("reproduce", *rows).code == 0
     found = report.gather(context())
-    lines = {line.label: line for line in found.table.lines}
-    assert lines["linear on original+segmented"].entries
-    assert lines["Swin-B, linear"].note == "needs weights"
-    assert lines["zero-shot on original"].note == "needs a dual encoder"
-    assert lines["fusion on original+segmented"].group
+    shown = {row.label: row for row in found.table.rows}
+    assert shown["linear on original+segmented"].cells
+    assert shown["Swin-B, linear"].note == "needs weights"
+    assert shown["zero-shot on original"].note == "needs a dual encoder"
+    assert shown["fusion on original+segmented"].group
     words = " ".join(found.summary.warnings)
     assert "for want of weights" in words
     assert "more rows of reproduce were not asked for" in words

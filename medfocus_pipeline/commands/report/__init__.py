@@ -20,7 +20,7 @@ from medfocus_pipeline.commands.report.gallery import (
 )
 from medfocus_pipeline.commands.report.maps import embedding_maps
 from medfocus_pipeline.commands.report.provenance import provenance
-from medfocus_pipeline.commands.report.rows import Rows, Standing, gather_rows
+from medfocus_pipeline.commands.report.rows import Rows, gather_rows
 from medfocus_pipeline.commands.report.summary import Facts, summarise
 from medfocus_pipeline.commands.report.tiles import LEGEND, Tiles
 from medfocus_pipeline.commands.scan import open_dataset
@@ -45,7 +45,7 @@ from medfocus_pipeline.project.stores import (
 from medfocus_pipeline.report.content import Gallery, Report, Tile
 from medfocus_pipeline.report.page import write_page
 from medfocus_pipeline.report.sampling import DEFAULT, Share, share
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.table import TableRow, heading
 from medfocus_pipeline.types import FeaturePart, FocusMode
 
 _CANDIDATES = "Candidates have a colour each, the best one orange."
@@ -70,7 +70,7 @@ def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> 
     with bar("drawing the page", 1) as advance:
         files = write_page(report, folder, cached=out is None)
         advance(1)
-    say(f"report: {len(report.table.lines):,} rows, {human(files[0].stat().st_size)}")
+    say(f"report: {len(report.table.rows):,} rows, {human(files[0].stat().st_size)}")
     say(f"page: {files[0]}")
     return 0
 
@@ -106,7 +106,6 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
         classes=dataset.manifest.classes,
         summary=summarise(facts),
         table=rows.table,
-        tags=rows.tags,
         cells=cells(context.folder / "results", rows, classes=dataset.manifest.classes),
         galleries=galleries,
         mistakes=mistakes,
@@ -201,14 +200,15 @@ def _galleries(opened: _Opened, survey: Survey, tiles: Tiles, shares: Share) -> 
 
 def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
     """The surest wrong answers of the best row's first seed."""
-    best, classes = opened.rows.standings[0], opened.dataset.manifest.classes
-    wrong, tested = surest_mistakes(opened.context.folder / "results", best)
+    best, classes = opened.rows.ranked[0], opened.dataset.manifest.classes
+    runs = opened.rows.runs(best)
+    wrong, tested = surest_mistakes(opened.context.folder / "results", runs)
     modes = _modes(opened, best)
     tried = [_mistake(tiles, one, classes, modes) for one in wrong[:count]]
     shown = [tile for tile in tried if tile is not None]
-    seed = min(run.seed for run in best.runs)
+    seed = min(run.seed for run in runs)
     notes = [
-        f"{best.label} with {heading(best.budget)}, seed {seed}: {len(wrong):,} images of "
+        f"{best.label} with {heading(opened.rows.budget)}, seed {seed}: {len(wrong):,} images of "
         f"{tested:,} tested are wrong, {len(shown):,} of them, the most confident, are shown."
     ]
     if not opened.here:
@@ -225,7 +225,7 @@ def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
     return Gallery("The most confident mistakes", " ".join(notes), shown)
 
 
-def _modes(opened: _Opened, best: Standing) -> list[FocusMode]:
+def _modes(opened: _Opened, best: TableRow) -> list[FocusMode]:
     """Focus modes of a row that its regions can be drawn for: those of the settings used last."""
     configs = opened.context.embed.configs(auto=opened.dataset.card.roi)
     keys = opened.stores.keys()

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline.commands.report.rows import Rows, Standing
+from medfocus_pipeline.commands.report.rows import Rows
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.diagnostics import (
     class_recalls,
     confusion_matrix,
     reliability,
 )
 from medfocus_pipeline.evaluation.metrics import mean_score
-from medfocus_pipeline.report.content import Cell
+from medfocus_pipeline.evaluation.predictions import read_predictions
+from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.report.content import RowDetail
 from medfocus_pipeline.report.table import heading
 
 
@@ -34,24 +35,24 @@ class Wrong:
     probabilities: Sequence[float]
 
 
-def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[Cell]:
+def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[RowDetail]:
     """The best row, the reference and the paper's method, each once.
 
     Args:
         folder: of the results.
         classes: names of the K classes.
     """
-    wanted = [rows.standings[0], rows.reference(), rows.ours()]
-    chosen = {one.label: one for one in wanted if one is not None}
-    keys = {run.key for one in chosen.values() for run in one.runs}
-    answers = read_answers(results.read(folder, "predictions"), keys)
+    wanted = [rows.ranked[0], rows.reference(), rows.ours()]
+    chosen = {row.label: row for row in wanted if row is not None}
+    keys = {run.key for row in chosen.values() for run in rows.runs(row)}
+    answers = read_predictions(results.read(folder, "predictions"), keys)
     found = []
-    for label, one in chosen.items():
-        own = [answers[run.key] for run in one.runs]
+    for label, row in chosen.items():
+        own = [answers[run.key] for run in rows.runs(row)]
         found.append(
-            Cell(
+            RowDetail(
                 label=label,
-                budget=heading(one.budget),
+                budget=heading(rows.budget),
                 confusion=confusion_matrix(own, n_classes=len(classes)),
                 recalls=class_recalls(own, n_classes=len(classes)),
                 bins=reliability(own),
@@ -62,13 +63,13 @@ def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[Cell]:
     return found
 
 
-def surest_mistakes(folder: Path, one: Standing) -> tuple[list[Wrong], int]:
-    """The wrong answers of the row's first seed, the most confident first, each picture once.
+def surest_mistakes(folder: Path, runs: Sequence[PlannedRun]) -> tuple[list[Wrong], int]:
+    """The wrong answers of a row's first seed, the most confident first, each picture once.
 
     Returns:
         The answers, and how many images were tested.
     """
-    run = min(one.runs, key=lambda run: run.seed)
+    run = min(runs, key=lambda run: run.seed)
     answers = results.predictions_of(folder, run.key)
     wrong = [
         Wrong(

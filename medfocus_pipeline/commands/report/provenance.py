@@ -54,7 +54,7 @@ def provenance(
 def _stores(context: Context, used: Sequence[Store], rows: Rows) -> list[Store]:
     """Those in use, and those that results of the table were made from."""
     keys = {store.key for store in used}
-    shown = {run.key for one in rows.standings for run in one.runs}
+    shown = {run.key for row in rows.ranked for run in rows.runs(row)}
     for row in results.read(context.folder / "results").to_pylist():
         if row["run_key"] in shown:
             parts = [*row["embedding_keys"].split(","), row["masks_key"] or ""]

@@ -1,11 +1,11 @@
 """The rows of a report: those of probe, and those of reproduce once some were fitted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands.reproduce import lacking, probe_row, sources
-from medfocus_pipeline.commands.results_table import Shown, build
+from medfocus_pipeline.commands.results_table import NEEDS_WEIGHTS, build
 from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.datasets.splits import Budget, Split
 from medfocus_pipeline.errors import MedFocusError, StoreError
@@ -15,8 +15,7 @@ from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_stores
-from medfocus_pipeline.report.content import RowTags
-from medfocus_pipeline.report.table import Entry, ResultsTable
+from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.reproduction import Row
 from medfocus_pipeline.types import join_parts
 
@@ -31,71 +30,50 @@ _PROBED = "further rows of probe"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Standing:
-    """One row at the largest budget of the table.
-
-    Attributes:
-        label: of the table's line.
-        method: what the paper calls it; may be empty.
-        runs: of the budget, all with a result.
-        embed_keys: of the stores that its features are from.
-    """
-
-    label: str
-    method: str
-    focus: str
-    budget: Budget
-    entry: Entry
-    clean: tuple[int, int]
-    runs: Sequence[PlannedRun]
-    embed_keys: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """The table, and what its lines are.
+    """The table, and how far its rows are.
 
     Attributes:
-        tags: label -> what the line is filtered by.
-        standings: rows that have the largest budget, the highest accuracy first.
+        budget: the one with the most training images.
+        ranked: rows that were measured there, the highest accuracy first.
         reproduced: whether some rows of reproduce were fitted.
-        lacking: label -> which weights are missing here.
-        unfinished: label -> how many of its runs have a result.
         left_out: rows of reproduce that nobody asked for yet.
     """
 
     table: ResultsTable
-    tags: Mapping[str, RowTags]
-    standings: Sequence[Standing]
+    budget: Budget
+    ranked: Sequence[TableRow]
     reproduced: bool
-    lacking: Mapping[str, str]
-    unfinished: Mapping[str, str]
     left_out: int
 
-    def reference(self) -> Standing | None:
-        """The row that the others are held against, if it has the largest budget."""
-        return next((one for one in self.standings if one.label == REFERENCE), None)
+    def reference(self) -> TableRow | None:
+        """The row that the others are held against, if it is among the ranked."""
+        return next((row for row in self.ranked if row.label == REFERENCE), None)
 
-    def ours(self) -> Standing | None:
+    def ours(self) -> TableRow | None:
         """The paper's method."""
-        return next((one for one in self.standings if one.method == OURS), None)
+        return next((row for row in self.ranked if row.method == OURS), None)
 
+    def cell(self, row: TableRow) -> TableCell:
+        """What a ranked row has."""
+        return row.cells[self.budget]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """A row to be shown, whether it was fitted or not.
+    def runs(self, row: TableRow) -> list[PlannedRun]:
+        """The runs of a ranked row, all with a result."""
+        return [run for run in row.runs if run.budget == self.budget]
 
-    Attributes:
-        planned: number of its runs, with a result or without.
-        lack: which weights are missing here; empty if none are.
-        embed_keys: of its stores.
-    """
+    def lacking(self) -> dict[str, str]:
+        """Label -> which weights are missing here."""
+        rows = self.table.rows
+        return {row.label: row.detail for row in rows if row.note == NEEDS_WEIGHTS and row.detail}
 
-    shown: Shown
-    tags: RowTags
-    planned: int
-    lack: str = ""
-    embed_keys: Sequence[str] = ()
+    def unfinished(self) -> dict[str, str]:
+        """Label -> how many of its runs have a result."""
+        return {
+            row.label: f"{len(row.runs):,} of {row.planned:,} runs"
+            for row in self.table.rows
+            if row.runs and len(row.runs) < row.planned
+        }
 
 
 def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split) -> Rows:
@@ -107,44 +85,35 @@ def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split
     folder = context.folder / "results"
     keys = set(results.read(folder)["run_key"].to_pylist())
     probed = [
-        _found(one.label, one, keys, method=one.paper)
+        _row(one.label, one, keys, method=one.paper)
         for one in plan(context, dataset, stores, split, context.probe)
     ]
-    known = {run.key for one in probed for run in one.shown.runs}
+    known = {run.key for row in probed for run in row.runs}
     reproduced = _reproduced(context, dataset, split, keys)
-    more = [run for one in reproduced for run in one.shown.runs if run.key not in known]
-    found, left_out = _joined(probed, reproduced) if more else (probed, 0)
-    if not any(one.shown.runs for one in found):
+    more = [run for row in reproduced for run in row.runs if run.key not in known]
+    rows, left_out = _joined(probed, reproduced) if more else (probed, 0)
+    if not any(row.runs for row in rows):
         raise StoreError(
             f"No row of {context.dataset} has a result yet. Run: make probe "
             f"DATASET={context.dataset}"
         )
     table = build(
         f"{dataset.card.title}: {encoder_label(context.embed.encoder)}",
-        [one.shown for one in found],
+        rows,
         folder,
         paper=dataset.card.paper,
         reference=REFERENCE,
         classes=dataset.manifest.classes,
         patients=dataset.manifest.patients,
     )
-    pairs = list(zip((line.label for line in table.lines), found, strict=True))
-    return Rows(
-        table,
-        {label: one.tags for label, one in pairs},
-        _standings(table, found),
-        reproduced=bool(more),
-        lacking={label: one.lack for label, one in pairs if one.lack},
-        unfinished={
-            label: f"{len(one.shown.runs):,} of {one.planned:,} runs"
-            for label, one in pairs
-            if one.shown.runs and len(one.shown.runs) < one.planned
-        },
-        left_out=left_out,
-    )
+    sizes = {run.budget: len(run.subset) for row in rows for run in row.runs}
+    largest = max(sizes, key=lambda budget: sizes[budget])
+    measured = [row for row in table.rows if largest in row.cells]
+    ranked = sorted(measured, key=lambda row: -row.cells[largest].mean)
+    return Rows(table, largest, ranked, reproduced=bool(more), left_out=left_out)
 
 
-def _found(
+def _row(
     label: str,
     one: Plan,
     keys: set[str],
@@ -152,22 +121,32 @@ def _found(
     method: str,
     group: str = "",
     lack: str = "",
-) -> _Found:
+) -> TableRow:
     runs = [run for run in one.runs if run.key in keys]
-    note = "" if runs else one.note or ("needs weights" if lack else _NOT_RUN)
-    detail = ""
-    if runs and len(runs) < len(one.runs):
+    note, detail = "", ""
+    if not runs:
+        note = one.note or (NEEDS_WEIGHTS if lack else _NOT_RUN)
+        detail = "" if one.note else lack
+    elif len(runs) < len(one.runs):
         detail = f"{len(runs):,} of {len(one.runs):,} runs have a result"
-    shown = Shown(label, runs, note, detail, group, method)
-    tags = RowTags(one.row.head.name, one.row.parts)
-    keys_of = [key.partition("/")[0] for key in one.keys.embed_keys]
-    return _Found(shown, tags, len(one.runs), "" if runs or one.note else lack, keys_of)
+    return TableRow(
+        label,
+        runs=runs,
+        note=note,
+        detail=detail,
+        group=group,
+        head=one.row.head.name,
+        focus=one.row.parts,
+        planned=len(one.runs),
+        embed_keys=[key.partition("/")[0] for key in one.keys.embed_keys],
+        method=method,
+    )
 
 
-def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]) -> list[_Found]:
+def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]) -> list[TableRow]:
     """The rows of reproduce, in the table's order."""
     rows = reproduction.rows(default_adapter(context))
-    found: dict[str, _Found] = {}
+    found: dict[str, TableRow] = {}
     for source in sources(context, rows):
         lack = lacking(source.context)
         config = context.profile.probe.model_copy(
@@ -181,48 +160,33 @@ def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]
             found |= {row.name: _without(row, lack or str(error)) for row in source.rows}
             continue
         for row, one in zip(source.rows, plans, strict=True):
-            found[row.name] = _found(
+            found[row.name] = _row(
                 row.label, one, keys, method=row.method, group=row.group, lack=lack
             )
     return [found[row.name] for row in rows]
 
 
-def _without(row: Row, lack: str) -> _Found:
-    shown = Shown(row.label, [], "needs weights", "", row.group, row.method)
-    return _Found(shown, RowTags(row.head.name, join_parts(row.focus)), 0, lack)
+def _without(row: Row, lack: str) -> TableRow:
+    return TableRow(
+        row.label,
+        note=NEEDS_WEIGHTS,
+        detail=lack,
+        group=row.group,
+        head=row.head.name,
+        focus=join_parts(row.focus),
+        method=row.method,
+    )
 
 
-def _joined(probed: Sequence[_Found], reproduced: Sequence[_Found]) -> tuple[list[_Found], int]:
+def _joined(
+    probed: Sequence[TableRow], reproduced: Sequence[TableRow]
+) -> tuple[list[TableRow], int]:
     """Both, each row once, without those that nobody asked for; and how many these are."""
-    kept = [
-        one
-        for one in reproduced
-        if one.shown.note != _NOT_RUN or one.shown.group == reproduction.PAPER
-    ]
-    known = {run.key for one in kept for run in one.shown.runs}
+    kept = [row for row in reproduced if row.note != _NOT_RUN or row.group == reproduction.PAPER]
+    known = {run.key for row in kept for run in row.runs}
     others = [
-        replace(one, shown=replace(one.shown, group=_PROBED))
-        for one in probed
-        if one.shown.runs and known.isdisjoint(run.key for run in one.shown.runs)
+        replace(row, group=_PROBED)
+        for row in probed
+        if row.runs and known.isdisjoint(run.key for run in row.runs)
     ]
     return [*kept, *others], len(reproduced) - len(kept)
-
-
-def _standings(table: ResultsTable, found: Sequence[_Found]) -> list[Standing]:
-    sizes = {run.budget: len(run.subset) for one in found for run in one.shown.runs}
-    largest = max(sizes, key=lambda budget: sizes[budget])
-    standings = [
-        Standing(
-            line.label,
-            one.shown.method,
-            one.tags.focus,
-            largest,
-            line.entries[largest],
-            line.clean,
-            [run for run in one.shown.runs if run.budget == largest],
-            one.embed_keys,
-        )
-        for line, one in zip(table.lines, found, strict=True)
-        if largest in line.entries
-    ]
-    return sorted(standings, key=lambda one: -one.entry.mean)

@@ -7,18 +7,18 @@ import numpy as np
 
 from medfocus_pipeline.commands.audit import Measured
 from medfocus_pipeline.commands.report.gallery import Survey
-from medfocus_pipeline.commands.report.rows import Rows, Standing
+from medfocus_pipeline.commands.report.rows import Rows
 from medfocus_pipeline.commands.report.tiles import percent
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import Audit, patients_warning
 from medfocus_pipeline.datasets.manifest import NOT_MEDICAL
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
-from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.datasets.splits import Budget, Split
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label, masks_label
 from medfocus_pipeline.report.content import Summary
-from medfocus_pipeline.report.table import Entry, heading
+from medfocus_pipeline.report.table import TableCell, TableRow, heading
 
 _NAMED = 3
 """Files, classes and rows that are named before the rest is counted."""
@@ -79,42 +79,43 @@ def _models(facts: Facts) -> str:
 
 
 def _results(facts: Facts) -> Iterator[str]:
-    rows, [best, *others] = facts.rows, facts.rows.standings
-    seeds = f"{best.entry.runs} seeds" if best.entry.runs > 1 else "one seed"
+    rows, [best, *others] = facts.rows, facts.rows.ranked
+    cell = rows.cell(best)
+    seeds = f"{cell.runs} seeds" if cell.runs > 1 else "one seed"
     choice = (
-        f" It is the highest of {len(rows.standings)} rows on the same test images, so it is "
+        f" It is the highest of {len(rows.ranked)} rows on the same test images, so it is "
         "flattered by the choice: expect somewhat less on new images."
         if others
         else ""
     )
     yield (
-        f"With {_amount(best)} the best row, {best.label}, is right on {_of(best.entry)} of the "
+        f"With {_amount(rows.budget)} the best row, {best.label}, is right on {_of(cell)} of the "
         f"test images (mean ± standard deviation over {seeds}; in brackets the 95 % interval "
         f"of the test set).{choice}"
     )
-    yield _clean(best)
+    yield _clean(best, cell)
     yield " ".join([*_compared(rows, best), _chance(facts)])
 
 
-def _compared(rows: Rows, best: Standing) -> Iterator[str]:
+def _compared(rows: Rows, best: TableRow) -> Iterator[str]:
     ours, reference = rows.ours(), rows.reference()
     if ours is not None and ours.label != best.label:
-        yield f"The paper's method, {ours.label}, has {_of(ours.entry)}."
+        yield f"The paper's method, {ours.label}, has {_of(rows.cell(ours))}."
     if reference is None or reference.label == best.label:
         return
-    gap = 100 * (best.entry.mean - reference.entry.mean)
+    gap = 100 * (rows.cell(best).mean - rows.cell(reference).mean)
     sure = (
         "more than chance explains"
-        if "▲" in best.entry.mark
+        if "▲" in rows.cell(best).mark
         else "which may be chance: the tests do not tell the two apart"
     )
     yield (
-        f"The reference, {reference.label}, has {_of(reference.entry)}; the best row leads by "
+        f"The reference, {reference.label}, has {_of(rows.cell(reference))}; the best row leads by "
         f"{gap:.1f} points, {sure}."
     )
 
 
-def _clean(best: Standing) -> str:
+def _clean(best: TableRow, cell: TableCell) -> str:
     clean, tested = best.clean
     if clean == tested:
         return "No test image has the bytes or pixels of a training image."
@@ -122,7 +123,7 @@ def _clean(best: Standing) -> str:
         return "Every test image is also a training image: no accuracy here means anything."
     return (
         f"Without the {tested - clean:,} test images that are also training images, the same row "
-        f"has {best.entry.clean_text} % on the {clean:,} that are left: trust this figure."
+        f"has {cell.clean_text} % on the {clean:,} that are left: trust this figure."
     )
 
 
@@ -228,49 +229,51 @@ def _leaks(found: Audit) -> Iterator[str]:
 
 def _rows(facts: Facts) -> Iterator[str]:
     rows = facts.rows
-    if rows.lacking:
+    lacking, unfinished = rows.lacking(), rows.unfinished()
+    if lacking:
         yield (
-            f"{len(rows.lacking)} rows did not run for want of weights: {_some(rows.lacking)}. "
+            f"{len(lacking)} rows did not run for want of weights: {_some(lacking)}. "
             "What to fetch: medfocus models list."
         )
-    if rows.unfinished:
-        names = _some({f"{label} ({done})": "" for label, done in rows.unfinished.items()})
-        yield f"{len(rows.unfinished)} rows are unfinished: {names}."
+    if unfinished:
+        names = _some({f"{label} ({done})": "" for label, done in unfinished.items()})
+        yield f"{len(unfinished)} rows are unfinished: {names}."
     if rows.left_out:
         yield (
             f"{rows.left_out} more rows of reproduce were not asked for: make reproduce "
             f"DATASET={facts.context.dataset}."
         )
-    if any(one.entry.runs == 1 for one in rows.standings):
+    if any(rows.cell(row).runs == 1 for row in rows.ranked):
         yield "Some rows have one seed only: their spread is not known."
 
 
 def _figures(facts: Facts) -> dict[str, str]:
-    rows, best = facts.rows, facts.rows.standings[0]
-    figures = {"best accuracy": _of(best.entry)}
+    rows, best = facts.rows, facts.rows.ranked[0]
+    cell = rows.cell(best)
+    figures = {"best accuracy": _of(cell)}
     clean, tested = best.clean
-    figures["without leaks"] = f"{best.entry.clean_text} %" if clean else "none"
+    figures["without leaks"] = f"{cell.clean_text} %" if clean else "none"
     if clean == tested:
         figures["without leaks"] = "the same"
     reference, ours = rows.reference(), rows.ours()
     if ours is not None and ours.label != best.label:
-        figures["MedFocusCLIP"] = _of(ours.entry)
+        figures["MedFocusCLIP"] = _of(rows.cell(ours))
     if reference is not None and reference.label != best.label:
-        figures["reference"] = _of(reference.entry)
+        figures["reference"] = _of(rows.cell(reference))
     figures["images"] = f"{len(facts.split.train) + len(facts.split.test):,}"
     return figures
 
 
-def _amount(one: Standing) -> str:
-    kind, amount = one.budget
+def _amount(budget: Budget) -> str:
+    kind, amount = budget
     if (kind, amount) == ("fraction", 100):
         return "all training images"
-    return f"{heading(one.budget)}{' of the training images' if kind == 'fraction' else ' a class'}"
+    return f"{heading(budget)}{' of the training images' if kind == 'fraction' else ' a class'}"
 
 
-def _of(entry: Entry) -> str:
-    interval = f" ({entry.test_text})" if entry.test_text else ""
-    return f"{100 * entry.mean:.1f} ± {100 * entry.spread:.1f} %{interval}"
+def _of(cell: TableCell) -> str:
+    interval = f" ({cell.test_text})" if cell.test_text else ""
+    return f"{100 * cell.mean:.1f} ± {100 * cell.spread:.1f} %{interval}"
 
 
 def _some(names: Mapping[str, str]) -> str:

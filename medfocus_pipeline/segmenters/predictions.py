@@ -14,7 +14,7 @@ from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class MaskPredictions:
     """The masks with a good enough score, prompt by prompt.
 
     Attributes:
@@ -30,13 +30,13 @@ class Answers:
     prompt: IntArray
 
 
-Ask = Callable[[IntArray, int], Answers]
+Ask = Callable[[IntArray, int], MaskPredictions]
 """Asks some of a grid's points; the prompts are numbered from the second argument."""
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
+def joined(parts: Sequence[MaskPredictions]) -> MaskPredictions:
     """All answers, one after the other."""
-    return Answers(
+    return MaskPredictions(
         np.concatenate([part.masks for part in parts]),
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.stability for part in parts]),
@@ -84,7 +84,7 @@ def candidates(
 
 def _ask_adaptively(
     ask: Ask, levels: Sequence[FloatArray], *, side: int, limits: Limits
-) -> tuple[IntArray, Answers]:
+) -> tuple[IntArray, MaskPredictions]:
     """Asks the quarter of a grid's points that promises most.
 
     Args:
@@ -108,7 +108,7 @@ def _ask_adaptively(
     return asked, answers
 
 
-def _confident(answers: Answers, asked: FloatArray, limits: Limits) -> NDArray[np.bool_]:
+def _confident(answers: MaskPredictions, asked: FloatArray, limits: Limits) -> NDArray[np.bool_]:
     """``(m, S, S) bool``, the masks that are good enough and that other prompts support."""
     good = np.flatnonzero(limits.met(answers.masks, answers.score, answers.stability))
     votes = Votes(asked, answers.prompt)

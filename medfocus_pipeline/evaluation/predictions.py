@@ -14,7 +14,7 @@ from medfocus_pipeline.types import IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class Predictions:
     """What one run said about its n test images, in an order that runs of one test set share.
 
     Attributes:
@@ -32,10 +32,10 @@ class Answers:
     probabilities: NDArray[np.float64]
     clean: NDArray[np.bool_]
 
-    def on_clean(self) -> "Answers":
+    def on_clean(self) -> "Predictions":
         """Those about clean images alone; there may be none."""
         kept = (getattr(self, field.name)[self.clean] for field in fields(self))
-        return Answers(*kept)
+        return Predictions(*kept)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
@@ -56,7 +56,7 @@ def of_runs(table: pa.Table, run_keys: Collection[str]) -> pa.Table:
     return table.filter(pc.is_in(table["run_key"], wanted))
 
 
-def read_answers(predictions: pa.Table, run_keys: Collection[str]) -> dict[str, Answers]:
+def read_predictions(predictions: pa.Table, run_keys: Collection[str]) -> dict[str, Predictions]:
     """The answers of some runs, each sorted by image and label, so that equal test sets align.
 
     Args:
@@ -93,7 +93,9 @@ def read_answers(predictions: pa.Table, run_keys: Collection[str]) -> dict[str, 
                 "medfocus cache verify --repair, then: make probe"
             )
         probabilities = values[starts[own][:, None] + np.arange(n_classes)]
-        found[key] = Answers(images[own], labels[own], predicted[own], probabilities, clean[own])
+        found[key] = Predictions(
+            images[own], labels[own], predicted[own], probabilities, clean[own]
+        )
     return found
 
 
