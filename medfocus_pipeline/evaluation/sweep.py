@@ -21,7 +21,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray
 
-VERSION = 5
+VERSION = 6
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 _SEEDS_A_TASK = 10
@@ -198,16 +198,18 @@ def sweep(
 ) -> Iterator[list[Outcome]]:
     """Fit runs of one head, budget by budget; the processes begin before the first is asked for.
 
-    A head computes with one thread, so that results do not depend on the number of processes.
+    The largest budget comes first, so that no process waits long for the last fit. A head
+    computes with one thread, so that results do not depend on the number of processes.
 
     Args:
         table: the features that the runs were planned for.
         within: the processes.
 
     Returns:
-        The outcomes of one budget's runs after another's, in the order of the runs.
+        The outcomes of one budget's runs after another's, the largest budget first.
     """
     budgets = [list(group) for _, group in groupby(runs, key=lambda run: run.budget)]
+    budgets.sort(key=lambda budget: -len(budget[0].subset))
     tasks = [_tasks(budget) for budget in budgets]
     fits = within.map(fit_and_predict, table, [task for budget in tasks for task in budget])
     return (_outcomes(*one, fits) for one in zip(budgets, tasks, strict=True))

@@ -23,7 +23,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray
 
-VERSION = 1
+VERSION = 2
 """Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 REFERENCE = "source"

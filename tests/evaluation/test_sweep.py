@@ -184,10 +184,11 @@ def test_seeds_share_one_fit_on_all_images_only_where_the_head_draws_nothing(
     assert len({outcome.seconds for outcome in outcomes}) == fits
 
 
-def test_outcomes_come_budget_by_budget_in_the_order_of_the_runs(table: FeatureTable) -> None:
+def test_outcomes_come_budget_by_budget_the_largest_first(table: FeatureTable) -> None:
     runs = plan(table, LinearConfig(c_grid=(1.0,)))
     found = list(sweep(table, runs[1:]))
-    assert [outcome.run for batch in found for outcome in batch] == runs[1:]
+    expected = sorted(runs[1:], key=lambda run: -len(run.subset))
+    assert [outcome.run for batch in found for outcome in batch] == expected
     assert all(len({outcome.run.budget for outcome in batch}) == 1 for batch in found)
 
 
