@@ -83,7 +83,7 @@ class PackConfig(Frozen):
     """
 
     format: Literal["medfocus-classifier"] = "medfocus-classifier"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     medfocus: str
     dataset: str
     title: str

@@ -21,17 +21,17 @@ from medfocus_pipeline.config import (
     TipAdapterFConfig,
     ZeroShotConfig,
 )
-from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead
-from medfocus_pipeline.heads.cocoop import CoCoOpHead
-from medfocus_pipeline.heads.contrastive import ContrastiveHead
-from medfocus_pipeline.heads.coop import CoOpHead
-from medfocus_pipeline.heads.fusion import FusionHead
-from medfocus_pipeline.heads.linear import LinearHead
-from medfocus_pipeline.heads.lp_plus_plus import LpPlusPlusHead
-from medfocus_pipeline.heads.mlp import MlpHead
-from medfocus_pipeline.heads.protocol import Head
-from medfocus_pipeline.heads.tip_adapter import TipAdapterFHead, TipAdapterHead
-from medfocus_pipeline.heads.zeroshot import ZeroShotHead
+from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead, FittedClipAdapter
+from medfocus_pipeline.heads.cocoop import CoCoOpHead, FittedCoCoOp
+from medfocus_pipeline.heads.contrastive import ContrastiveHead, FittedContrastive
+from medfocus_pipeline.heads.coop import CoOpHead, FittedCoOp
+from medfocus_pipeline.heads.fusion import FittedFusion, FusionHead
+from medfocus_pipeline.heads.linear import FittedLinear, LinearHead
+from medfocus_pipeline.heads.lp_plus_plus import FittedLpPlusPlus, LpPlusPlusHead
+from medfocus_pipeline.heads.mlp import FittedMlp, MlpHead
+from medfocus_pipeline.heads.protocol import FittedHead, Head
+from medfocus_pipeline.heads.tip_adapter import FittedTipAdapter, TipAdapterFHead, TipAdapterHead
+from medfocus_pipeline.heads.zeroshot import FittedZeroShot, ZeroShotHead
 
 __all__ = ["HEADS", "HeadEntry", "entry", "make_head", "names"]
 
@@ -43,6 +43,7 @@ class HeadEntry(NamedTuple):
 
     Attributes:
         make: its configuration -> the head.
+        fitted: what it is after training, a dataclass of what it predicts with.
         needs: what it reads of the encoder beside the images' features.
         seeded: whether the seed does more than draw the subset.
         what: one line about it.
@@ -51,6 +52,7 @@ class HeadEntry(NamedTuple):
     """
 
     make: Callable[[Any], Head]
+    fitted: type
     needs: Needs
     seeded: bool
     what: str
@@ -60,39 +62,78 @@ class HeadEntry(NamedTuple):
 
 HEADS: dict[type[Frozen], HeadEntry] = {
     ZeroShotConfig: HeadEntry(
-        ZeroShotHead, "texts", False, "cosine with the class texts", "Radford et al. 2021"
+        ZeroShotHead,
+        FittedZeroShot,
+        "texts",
+        False,
+        "cosine with the class texts",
+        "Radford et al. 2021",
     ),
     LinearConfig: HeadEntry(
-        LinearHead, "nothing", False, "logistic regression", "Radford et al. 2021, linear probe"
+        LinearHead,
+        FittedLinear,
+        "nothing",
+        False,
+        "logistic regression",
+        "Radford et al. 2021, linear probe",
     ),
     FusionConfig: HeadEntry(
         FusionHead,
+        FittedFusion,
         "texts if there are any",
         True,
         "fusion F(T, I), then logistic regression on M",
         "Arora and Namboodiri, MedFocusCLIP",
     ),
     CoOpConfig: HeadEntry(
-        CoOpHead, "text tower", True, "learned context tokens", "Zhou et al. 2022, IJCV"
+        CoOpHead, FittedCoOp, "text tower", True, "learned context tokens", "Zhou et al. 2022, IJCV"
     ),
     CoCoOpConfig: HeadEntry(
-        CoCoOpHead, "text tower", True, "context tokens shifted by the image", "Zhou et al. 2022"
+        CoCoOpHead,
+        FittedCoCoOp,
+        "text tower",
+        True,
+        "context tokens shifted by the image",
+        "Zhou et al. 2022",
     ),
     TipAdapterConfig: HeadEntry(
-        TipAdapterHead, "texts", True, "cache of the training features", "Zhang et al. 2022"
+        TipAdapterHead,
+        FittedTipAdapter,
+        "texts",
+        True,
+        "cache of the training features",
+        "Zhang et al. 2022",
     ),
     TipAdapterFConfig: HeadEntry(
-        TipAdapterFHead, "texts", True, "the same, its keys trained", "Zhang et al. 2022"
+        TipAdapterFHead,
+        FittedTipAdapter,
+        "texts",
+        True,
+        "the same, its keys trained",
+        "Zhang et al. 2022",
     ),
     ClipAdapterConfig: HeadEntry(
-        ClipAdapterHead, "texts", True, "bottleneck on the image feature", "Gao et al. 2021"
+        ClipAdapterHead,
+        FittedClipAdapter,
+        "texts",
+        True,
+        "bottleneck on the image feature",
+        "Gao et al. 2021",
     ),
     LpPlusPlusConfig: HeadEntry(
-        LpPlusPlusHead, "texts", True, "linear probe blended with texts", "Huang et al. 2024"
+        LpPlusPlusHead,
+        FittedLpPlusPlus,
+        "texts",
+        True,
+        "linear probe blended with texts",
+        "Huang et al. 2024",
     ),
-    MlpConfig: HeadEntry(MlpHead, "nothing", True, "three fully connected layers", "a baseline"),
+    MlpConfig: HeadEntry(
+        MlpHead, FittedMlp, "nothing", True, "three fully connected layers", "a baseline"
+    ),
     ContrastiveConfig: HeadEntry(
         ContrastiveHead,
+        FittedContrastive,
         "nothing",
         True,
         "projection learned from pairs, then logistic regression",
@@ -100,6 +141,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
     ),
     SupConConfig: HeadEntry(
         ContrastiveHead,
+        FittedContrastive,
         "nothing",
         True,
         "the same with the supervised contrastive loss",
@@ -136,6 +178,7 @@ def _plugin(config: HeadPluginConfig) -> HeadEntry:
         raise plugins.wrong(config, got=f"needs {needs!r}", expected=f"one of {known}")
     return HeadEntry(
         lambda config: plugins.make(config, Head, {}),
+        FittedHead,
         needs,
         bool(getattr(made, "seeded", True)),
         "a head of another package",
