@@ -27,6 +27,18 @@ from medfocus_pipeline.config.base import (
     ThreadsConfig,
     problems,
 )
+from medfocus_pipeline.config.encoders import (
+    ClipConfig,
+    EfficientNetLiteConfig,
+    EncoderConfig,
+    FeaturesConfig,
+    LiteClipConfig,
+    MedClipConfig,
+    OpenClipConfig,
+    SamEncoderConfig,
+    TimmConfig,
+    VisionConfig,
+)
 from medfocus_pipeline.config.gate import (
     DeepSvddConfig,
     GateConfig,
@@ -63,28 +75,20 @@ from medfocus_pipeline.config.probe import (
     ProbeConfig,
     ProbeRow,
 )
-from medfocus_pipeline.config.stage_one import (
-    FIXED_VIEWS,
-    ClipConfig,
-    EfficientNetLiteConfig,
-    EmbedConfig,
-    EncoderConfig,
-    FeaturesConfig,
-    LiteClipConfig,
-    MasksConfig,
-    MedClipConfig,
+from medfocus_pipeline.config.segmenters import (
     MedSamConfig,
-    OpenClipConfig,
     Sam2Config,
     Sam2Size,
     Sam3Config,
     SamAdapterConfig,
     SamConfig,
-    SamEncoderConfig,
     SegmenterConfig,
     ThresholdConfig,
-    TimmConfig,
-    VisionConfig,
+)
+from medfocus_pipeline.config.stage_one import (
+    FIXED_VIEWS,
+    EmbedConfig,
+    MasksConfig,
 )
 
 __all__ = [
