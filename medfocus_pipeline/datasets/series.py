@@ -91,4 +91,5 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
 def _bits(hashes: Mapping[str, int], names: Sequence[str], apart: int) -> NDArray[np.int64]:
     """How many bits differ between each file and the one so many places behind it."""
     values = np.array([hashes[name] for name in names], np.uint64)
-    return np.bitwise_count(values[:-apart] ^ values[apart:]).astype(np.int64)
+    found: NDArray[np.int64] = np.bitwise_count(values[:-apart] ^ values[apart:]).astype(np.int64)
+    return found

@@ -378,7 +378,10 @@ def _features(domain: Domain, config: AdaptConfig) -> list[FeatureTable]:
         some = replace(stores, embeddings=stores.embeddings[first : first + modes])
         [one] = plan(context, dataset, some, domain.split, row)
         if one.note:
-            raise ConfigError(f"The domain {domain.name}: {one.label} {one.note}.")
+            raise ConfigError(
+                f"The domain {domain.name}: {one.label} {one.note}. Name another --profile, or "
+                "other features: --set focus=[original]"
+            )
         check_embedded(context, one.places)
         filled = [place.store for place in one.places if place.store]
         found.append(join(domain.manifest, domain.split, filled, text=None, keys=one.keys))
@@ -412,7 +415,7 @@ def _counts(projects: Mapping[str, Project], card: StudyCard, name: str) -> Coun
         known = ", ".join(sorted({*values} - {""})) or "nothing: is it a CSV with that column?"
         raise ConfigError(
             f"The domain {name} is to be {domain!r} in the column domain of {manifest.name}, which "
-            f"has {known}."
+            f"has {known}. Name one of its values in the study, or leave domain out."
         )
     names = manifest.strings("class_name")
     return Counter(names[row] for row in manifest.usable if domain in (None, values[row]))
