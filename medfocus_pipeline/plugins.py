@@ -42,7 +42,7 @@ def factory(config: PluginConfig) -> Any:
         public = [name for name, one in vars(found).items() if callable(one) and name[0] != "_"]
         raise ConfigError(
             f"Plug-in {config.name}: {module} has no callable {attribute}. It has: "
-            f"{', '.join(sorted(public)) or 'none'}."
+            f"{', '.join(sorted(public)) or 'none'}. Name one of these."
         )
     version = getattr(made, "version", None)
     if not isinstance(version, str) or not version:

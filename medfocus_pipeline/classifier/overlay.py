@@ -24,9 +24,15 @@ _COVER = 0.65
 """How much the hottest place covers the image."""
 
 _LEGEND = (
-    "right: the brighter, the more a place spoke for the answer; "
+    "right: how much a place spoke for the answer, the one that did most is 1; "
     "research use only, not a medical device"
 )
+
+_BAR, _TICKS = 14, (0, 0.25, 0.5, 0.75, 1)
+"""Height of the scale in pixels, and its numbers."""
+
+_GREY = 128
+"""Of the picture that the scale lies over."""
 
 
 def draw(image: Image, explanation: Explanation, *, name: str) -> Image:
@@ -47,7 +53,8 @@ def draw(image: Image, explanation: Explanation, *, name: str) -> Image:
     hot = heated(picture, explanation.heat)
     lines = _lines(explanation, name)
     top = _GAP + len(lines) * _LINE + _GAP
-    sheet = PIL.Image.new("RGB", (2 * _PANEL + 3 * _GAP, top + height + _GAP), _PAPER)
+    below = _GAP + _BAR + _LINE
+    sheet = PIL.Image.new("RGB", (2 * _PANEL + 3 * _GAP, top + height + below + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(16)
     for number, (text, colour) in enumerate(lines):
@@ -55,7 +62,19 @@ def draw(image: Image, explanation: Explanation, *, name: str) -> Image:
     for column, panel in enumerate((picture, hot)):
         left = _GAP + column * (_PANEL + _GAP) + (_PANEL - width) // 2
         sheet.paste(PIL.Image.fromarray(outlined(panel, roi, width=3)), (left, top))
+    left = 2 * _GAP + _PANEL
+    sheet.paste(PIL.Image.fromarray(scale(_PANEL)), (left, top + height + _GAP))
+    for tick in _TICKS:
+        text = f"{tick:g}"
+        place = left + tick * (_PANEL - font.getlength(text))
+        pen.text((place, top + height + _GAP + _BAR), text, fill=_INK, font=font)
     return np.asarray(sheet)
+
+
+def scale(width: int) -> Image:
+    """The colours of heat from 0 to 1 over a grey picture, ``(14, width, 3) uint8``."""
+    ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (_BAR, 1))
+    return heated(np.full((_BAR, width, 3), _GREY, np.uint8), ramp)
 
 
 def heated(picture: Image, heat: FloatArray) -> Image:

@@ -133,7 +133,10 @@ def features(encoded: Encoded, parts: Sequence[FeaturePart]) -> FloatArray:
         arrays = [encoded[part.focus].get(name) for name in part.arrays]
         found = [rows for rows in arrays if rows is not None and np.isfinite(rows).all()]
         if len(found) < len(arrays):
-            raise DataError(f"The embedding of {part} is missing, or not finite.")
+            raise DataError(
+                f"The embedding of {part} is missing, or not finite. Export the classifier again: "
+                "medfocus export"
+            )
         halves.append(found)
     return joined(halves)
 

@@ -18,9 +18,8 @@ from medfocus_pipeline.datasets.audit import (
     patients_warning,
     summary,
 )
-from medfocus_pipeline.datasets.similarity import (
-    HASH_BITS,
-)
+from medfocus_pipeline.datasets.series import series_warning
+from medfocus_pipeline.datasets.similarity import HASH_BITS
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import DamagedError, DataError, MedFocusError
 from medfocus_pipeline.features import plain_rows
@@ -83,9 +82,9 @@ def run(context: Context, config: AuditConfig, *, strict: bool, as_json: bool = 
     if measured.lacking:
         say(f"embedding: not compared, {measured.lacking}")
     _print_rest(found)
-    unknown = patients_warning(dataset.manifest)
-    if unknown:
-        say(unknown)
+    for warning in (patients_warning(dataset.manifest), series_warning(found.series)):
+        if warning:
+            say(warning)
     say_problems(dataset.problems)
     say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
     return int(strict and bool(found.leaked or found.patients))

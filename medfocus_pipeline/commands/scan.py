@@ -50,6 +50,7 @@ def run(context: Context, *, all_problems: bool, strict: bool, as_json: bool = F
     counts = _counts(manifest)
     for (split, name), count in counts.items():
         say(f"  {split or 'no official split'}  {name}: {count:,}")
+    _say_patients(dataset)
     _say_several(dataset)
     _say_gate(context, dataset)
     _say_no_probe(context, dataset)
@@ -122,6 +123,23 @@ def _say_no_probe(context: Context, dataset: Dataset) -> None:
         split_of(dataset, context.probe)
     except MedFocusError as error:
         say(f"make probe will refuse this: {error}")
+
+
+def _say_patients(dataset: Dataset) -> None:
+    """How many patients are known, and from where."""
+    manifest, groups = dataset.manifest, dataset.manifest.strings("group")
+    headers = manifest.strings("patient")
+    known = [row for row in manifest.usable if groups[row]]
+    if not known:
+        return
+    told = "the card or the CSV"
+    if all(groups[row] == headers[row] for row in known):
+        told = "the headers of the files"
+    elif all(f"/{groups[row]}/" in f"/{manifest.paths[row]}" for row in known):
+        told = "the folders or files that they lie in"
+    count, rest = len({groups[row] for row in known}), len(manifest.usable) - len(known)
+    more = f"; of {rest:,} images it is not known" if rest else ""
+    say(f"{count:,} patients, by {told}: those of one stay on one side of the split{more}")
 
 
 def _say_several(dataset: Dataset) -> None:

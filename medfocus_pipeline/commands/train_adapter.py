@@ -107,7 +107,9 @@ def _examples(context: Context, dataset: Dataset) -> list[Example]:
 def _weights(context: Context, config: SamAdapterTraining) -> Weights:
     weights = find_sam(config.model, config.revision, context.hashes(), download=True)
     if weights is None:
-        raise WeightsError(f"The weights of {config.model} cannot be found.")
+        raise WeightsError(
+            f"The weights of {config.model} cannot be found. Name a SAM: --model ID or FOLDER."
+        )
     return weights
 
 

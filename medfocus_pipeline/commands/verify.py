@@ -20,6 +20,7 @@ from medfocus_pipeline.sealed import present, read_json, read_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import DESCRIBED, Store, open_store
+from medfocus_pipeline.tuning import kept
 
 Check: TypeAlias = Callable[[], object]
 
@@ -73,6 +74,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, Check, str]]:
     yield place / gates.DESCRIBED, partial(gates.load_gate, place), "medfocus scan --gate"
     path = place / gate.SCORES
     yield path, partial(read_table, path, owner=gate.SCORES), "medfocus gate"
+    for path in sorted(folder.glob(f"tuning/*/{kept.RUN}")):
+        yield path, partial(kept.read_kept, path.parent), "medfocus finetune"
 
 
 def _problem(path: Path, check: Check) -> StoreError | None:

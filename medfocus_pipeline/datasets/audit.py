@@ -10,6 +10,7 @@ from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.series import Series, find_series
 from medfocus_pipeline.datasets.similarity import (
     HASH_BITS,
     Fingerprints,
@@ -78,6 +79,7 @@ class Audit:
         unreadable: path -> problem.
         not_medical: path -> score of the files that the gate takes for no medical images, the
             lowest first; None where no gate looked.
+        series: neighbours by name that look alike, among the files whose patient is not known.
     """
 
     dataset: str
@@ -91,6 +93,7 @@ class Audit:
     balance: Mapping[str, Mapping[str, int]]
     unreadable: Mapping[str, str]
     not_medical: Mapping[str, float] | None = None
+    series: Series | None = None
 
 
 def audit(
@@ -131,6 +134,7 @@ def audit(
         balance=_balance(manifest, files),
         unreadable=dict(manifest.problems),
         not_medical=manifest.refused if manifest.gate else None,
+        series=_series(manifest, files),
     )
 
 
@@ -183,6 +187,7 @@ def summary(result: Audit, pairs: pa.Table) -> JSON:
         "patients_on_both_sides": list(result.patients),
         "balance": {side: dict(classes) for side, classes in result.balance.items()},
         "unreadable": dict(result.unreadable),
+        "series": [list(run) for run in result.series.runs] if result.series else [],
         "not_medical": None if result.not_medical is None else dict(result.not_medical),
     }
 
@@ -236,6 +241,18 @@ def _findings(
         features = np.stack([embeddings[files.ids[n]] for n in embedded])
         near = cosine_blocks(features, limit=config.cosine)
         yield collect("embedding", files, np.array(embedded), near, known=files.pixels)
+
+
+def _series(manifest: Manifest, files: Files) -> Series | None:
+    patients, paths = manifest.strings("group"), manifest.paths
+    hashes: dict[str, int] = {}
+    seen = set()
+    for row, pixels, one in zip(files.rows.tolist(), files.pixels, files.hashes, strict=True):
+        known = patients[row] or pixels in seen
+        if one and one.perceptual is not None and not known:
+            hashes[paths[row]] = one.perceptual
+        seen.add(pixels)
+    return find_series(hashes)
 
 
 def _patients(manifest: Manifest, files: Files) -> tuple[str, ...]:

@@ -31,14 +31,22 @@ def load_checked(path: Path, model: type[M], *, kind: str) -> M:
         data = plain_yaml.load(text)
         tree = yaml.compose(text, Loader=plain_yaml.LOADER)
     except OSError as error:
-        raise ConfigError(f"{kind} {path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"{kind} {path} cannot be read: {error.strerror}. See to the right to read it, or "
+            "name another."
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{kind} {path} is not UTF-8 text (byte {error.start}).") from error
+        raise ConfigError(
+            f"{kind} {path} is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{kind} {path} is not YAML: line {line}: {error.problem}.") from error
+        raise ConfigError(
+            f"{kind} {path} is not YAML: line {line}: {error.problem}. Mend that line."
+        ) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{kind} {path} is not YAML: {' '.join(str(error).split())}.") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{kind} {path} is not YAML: {reason}. Mend it.") from error
     lines: dict[_Keys, int] = {(): 1}
     problems = [] if tree is None else _index(tree, (), lines)
     try:

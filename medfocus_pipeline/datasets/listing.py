@@ -187,11 +187,18 @@ def _read_rows(
                 for row in reader
             ]
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}. See to the right to read it, or name "
+            "another: DATA=images.csv"
+        ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+        raise DataError(
+            f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from error
     except csv.Error as error:
-        raise DataError(f"{path} is no CSV: {error}.") from error
+        raise DataError(
+            f"{path} is no CSV: {error}. Expected a header and a line an image (docs/own-data.md)."
+        ) from error
     if not rows:
         raise DataError(f"{path} lists no image. Add lines below {','.join(there)}.")
     return rows
@@ -248,7 +255,10 @@ def _card_of_labels(path: Path, labels: Sequence[str]) -> Card:
     """A card whose classes are the labels that occur, without regard to case."""
     names = check_class_names(labels)
     if not names:
-        raise DataError(f"{path} labels no image: its column label is empty throughout.")
+        raise DataError(
+            f"{path} labels no image: its column label is empty throughout. Name the column that "
+            'has the classes: --columns "label=…"'
+        )
     return plain_card(path.stem, names)
 
 

@@ -109,7 +109,8 @@ def nested_subsets(
     wrong += [f"{s} shots" for s in shots if s < 1]
     if wrong:
         raise ConfigError(
-            f"No subset of {', '.join(wrong)}: fractions are in (0, 100], shots >= 1."
+            f"No subset of {', '.join(wrong)}: expected fractions in (0, 100] and shots of 1 or "
+            "more, e.g. --fractions 5,20,100 or --shots 1,4,16."
         )
     by_id = np.array(sorted(range(len(image_ids)), key=lambda n: image_ids[n]), dtype=np.int64)
     orders = []

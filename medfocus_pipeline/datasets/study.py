@@ -179,8 +179,8 @@ def chosen_pairs(
     for part in [*named, *aims]:
         if part not in card.domains:
             raise ConfigError(
-                f"The study has no domain {part!r}.{did_you_mean(part, card.domains)} Its domains: "
-                f"{', '.join(card.domains)}; as a source also {OTHERS}."
+                f"The study has no domain {part!r}.{did_you_mean(part, card.domains)} Choose "
+                f"of its domains: {', '.join(card.domains)}; as a source also {OTHERS}."
             )
     found = []
     for text, parts in alone:

@@ -158,7 +158,7 @@ def load_features(config: FeaturesConfig, weights: Weights, runtime: Runtime) ->
         return _checked(path.name, [_plain(key) for key in keys], np.asarray(rows))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise WeightsError(
-            f"{path.name} has no features to read: {error}. docs/extending.md says how it looks."
+            f"{path.name} has no features to read: {error}. Write it as docs/extending.md says."
         ) from error
 
 

@@ -68,7 +68,9 @@ def _open(
     with torch.inference_mode(False):  # else no gradient could ever flow through what is kept
         encoder = load_encoder(config, weights, Runtime(device="cpu"))
         if not isinstance(encoder, ClipEncoder):
-            raise ConfigError(f"{weights.identity.id} has no text tower.")
+            raise ConfigError(
+                f"{weights.identity.id} has no text tower. Use --encoder clip or lite-clip."
+            )
         return open_tower(encoder)
 
 

@@ -124,8 +124,8 @@ class _Worker:
             if holder_of(store.path) != order.lock:
                 raise StoreError(
                     f"the folder {store.path.absolute()} here is not the one that the driver "
-                    "writes in. The cache must be on a file system that every node has mounted "
-                    "at the same path."
+                    "writes in. Put the cache on a file system that every node has mounted at "
+                    "the same path."
                 )
             with calls_at_once(order.runtime.device):  # on a CPU: one thread, as ever
                 outcome = fill_shards(store, [(shard, list(ids))], job)

@@ -114,7 +114,9 @@ def compare(
         StoreError: a run has no predictions.
     """
     if reference not in rows:
-        raise ConfigError(f"There is no row {reference!r} to compare with: {', '.join(rows)}.")
+        raise ConfigError(
+            f"There is no row {reference!r} to compare with: choose one of {', '.join(rows)}."
+        )
     runs = {label: _by_place(label, own) for label, own in rows.items()}
     base = runs.pop(reference)
     keys = {key for own in (base, *runs.values()) for key in own.values()}

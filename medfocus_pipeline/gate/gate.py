@@ -100,6 +100,9 @@ def whole_features(
         arrays = embedding.encode(prepared, encoder).arrays
         parts = [arrays[name] for name in part.arrays if name in arrays]
         if len(parts) < len(part.arrays) or not all(np.isfinite(one).all() for one in parts):
-            raise DataError(f"The gate's embedding {part} is missing, or not finite.")
+            raise DataError(
+                f"The gate's embedding {part} is missing, or not finite. Scan without it: "
+                "medfocus scan --no-gate"
+            )
         found.append(joined([parts]).mean(axis=1))
     return np.concatenate(found)

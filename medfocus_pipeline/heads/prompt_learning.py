@@ -53,8 +53,8 @@ def prompt_source(trains: Sequence[TrainingSet], *, head: str) -> PromptSource:
         check(train)
         if train.prompts != source or train.n_classes != classes:
             raise DataError(
-                f"Training sets that {head} trains side by side are of {classes} classes and "
-                "one encoder, got others."
+                f"Training sets that {head} trains side by side are expected to be of {classes} "
+                "classes and one encoder, got others. Fit them one by one."
             )
         if train.features.shape[2] % dim:
             raise DataError(

@@ -156,7 +156,9 @@ def load_profile(name: str) -> Profile:
             "All settings: medfocus profiles paper"
         ) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"Profile {name!r} is not YAML: {_one_line(error)}") from error
+        raise ConfigError(
+            f"Profile {name!r} is not YAML: {_one_line(error)}. See one: medfocus profiles paper"
+        ) from error
 
 
 def profile_text(name: str) -> str:

@@ -79,8 +79,8 @@ class Dataset:
         places = (picture_place(self.root / name)[0] for name in islice(self.files.values(), 8))
         if not any(path.exists() for path in places):
             raise DataError(
-                f"the images of {self.root} cannot be seen here. They must be on a file system "
-                "that every node has mounted at the same path."
+                f"the images of {self.root} cannot be seen here. Put them on a file system that "
+                "every node has mounted at the same path."
             )
 
     @property

@@ -75,7 +75,10 @@ def _features(domain: Domain, config: AdaptConfig) -> list[FeatureTable]:
         some = replace(stores, embeddings=stores.embeddings[first : first + modes])
         [one] = plan(context, dataset, some, domain.split, row)
         if one.note:
-            raise ConfigError(f"The domain {domain.name}: {one.label} {one.note}.")
+            raise ConfigError(
+                f"The domain {domain.name}: {one.label} {one.note}. Name another --profile, or "
+                "other features: --set focus=[original]"
+            )
         check_embedded(context, one.places)
         filled = [place.store for place in one.places if place.store]
         found.append(join(domain.manifest, domain.split, filled, text=None, keys=one.keys))

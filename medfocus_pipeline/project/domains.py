@@ -150,7 +150,7 @@ def class_counts(projects: Mapping[str, Project], card: StudyCard, name: str) ->
         known = ", ".join(sorted({*values} - {""})) or "nothing: is it a CSV with that column?"
         raise ConfigError(
             f"The domain {name} is to be {domain!r} in the column domain of {manifest.name}, which "
-            f"has {known}."
+            f"has {known}. Name one of its values in the study, or leave domain out."
         )
     names = manifest.strings("class_name")
     return Counter(names[row] for row in manifest.usable if domain in (None, values[row]))

@@ -40,6 +40,7 @@ from medfocus_pipeline.segmentation import MaskReader
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
+from medfocus_pipeline.tuning.kept import is_partial
 from medfocus_pipeline.tuning.runs import (
     CHECKPOINT,
     Material,
@@ -177,10 +178,7 @@ class Finetuning:
             ConfigError: the network has not what is to be trained.
             DataError: a subset is too small, or a training diverged.
         """
-        runs = self.runs()
-        folder = self.project.results_folder
-        done = fitted_keys(folder)
-        missing = [run for run in runs if run.key not in done]
+        folder, missing = self.project.results_folder, self._missing()
         if not missing:
             return 0
         with writing(folder), self.material(runtime) as material:
@@ -196,6 +194,15 @@ class Finetuning:
                 (folder_of(self.folder, run.key) / CHECKPOINT).unlink(missing_ok=True)
         return len(missing)
 
+    def _missing(self) -> list[TunedRun]:
+        """Runs without a result, or of whose weights a part was removed because it was damaged."""
+        done = fitted_keys(self.project.results_folder)
+        return [
+            run
+            for run in self.runs()
+            if run.key not in done or is_partial(folder_of(self.folder, run.key))
+        ]
+
     def estimate(self, runtime: Runtime) -> float:
         """Seconds of a CPU that the runs without a result take at most, by a few pictures tried.
 
@@ -205,8 +212,7 @@ class Finetuning:
             ConfigError: the network has not what is to be trained.
             DataError: a subset is too small.
         """
-        done = fitted_keys(self.project.results_folder)
-        missing = [run for run in self.runs() if run.key not in done]
+        missing = self._missing()
         if not missing:
             return 0.0
         with self.material(runtime) as material:

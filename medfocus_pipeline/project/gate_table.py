@@ -113,7 +113,7 @@ def gate_table(project: "Project", config: GateConfig, *, medical: str | None) -
     probe = project.context.probe.model_copy(update={"rows": (ProbeRow(focus=config.focus),)})
     [plan] = project.plans(probe)
     if plan.note:
-        raise ConfigError(f"{plan.label} {plan.note}.")
+        raise ConfigError(f"{plan.label} {plan.note}. Name other --parts, or another --profile.")
     table = features(dataset, both, plan)
     rows = np.sort(np.concatenate([both.train, both.test]))
     parts = {TRAIN: split.train, VALIDATION: kept, TEST: split.test}

@@ -185,7 +185,7 @@ class Project:
         config = self.context.probe.model_copy(update={"rows": (ProbeRow(focus=focus),)})
         [one] = self.plans(config)
         if one.note:
-            raise ConfigError(f"{one.label} {one.note}.")
+            raise ConfigError(f"{one.label} {one.note}. Name other parts, or another profile.")
         return features(self.dataset, self.split(config), one)
 
     def plans(self, config: "ProbeConfig") -> "list[Plan]":

@@ -15,7 +15,7 @@ from medfocus_pipeline.classifier.pack import Pack, PackConfig
 from medfocus_pipeline.config import LinearConfig, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.embedding import needs_masks
-from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.heads.saved import save
 from medfocus_pipeline.project.finetuning import Finetuning
@@ -28,6 +28,7 @@ from medfocus_pipeline.project.packing import (
     trained_on,
 )
 from medfocus_pipeline.project.project import Project
+from medfocus_pipeline.sealed import present
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
 from medfocus_pipeline.tuning.kept import Kept, embedded, layer_of, read_kept, restore
@@ -88,7 +89,16 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
         StoreError: the run is of other settings than now, or does not give its predictions again.
     """
     folder = project.context.folder / "tuning"
-    kept, tensors = read_kept(folder_of(folder, own["run_key"]))
+    try:
+        kept, tensors = read_kept(folder_of(folder, own["run_key"]))
+    except DamagedError as error:
+        here = present(folder_of(folder, own["run_key"]))
+        first = (
+            "Run: medfocus cache verify --repair" if here else f"Remove {project.results_folder}"
+        )
+        raise DamagedError(
+            f"The fine-tuned weights cannot be used: {error}. {first}, then run: make finetune"
+        ) from error
     tuning, run = _found(project, kept, own)
     with tuning.material(Runtime()) as material:
         table, pictures = material.table, material.pictures

@@ -40,6 +40,7 @@ class Tile:
         facts: name -> value, e.g. "ROI area" -> "12 %", "IoU" -> ".71".
         probabilities: class name -> probability in [0, 1]; empty if no head was asked.
         predicted: name of the class with the highest one; empty as above.
+        folded: heading -> picture, which are shown when they are asked for.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Tile:
     facts: Mapping[str, str] = field(default_factory=dict)
     probabilities: Mapping[str, float] = field(default_factory=dict)
     predicted: str = ""
+    folded: Mapping[str, Picture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,6 +29,7 @@ from medfocus_pipeline.report.page import render_study, write_study
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 NAMES: dict[Score, str] = {
     "balanced_accuracy": "balanced accuracy",
@@ -142,13 +143,19 @@ def draw_matrix(matrix: Matrix) -> "Figure":
     down = math.ceil(len(matrix.methods) / across)
     with styled():
         figure = new_figure(
-            (1.2 + across * (0.5 + 0.62 * len(targets)), down * (0.8 + 0.5 * len(sources)))
+            (2.1 + across * (0.5 + 0.62 * len(targets)), down * (0.8 + 0.5 * len(sources)))
         )
         panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
         for axes, name in zip(panels, matrix.methods, strict=False):
-            _panel(axes, matrix, name, sources, targets)
+            drawn = _panel(axes, matrix, name, sources, targets)
         for axes in panels[len(matrix.methods) :]:
             axes.set_visible(False)
+        scale = figure.colorbar(drawn, ax=panels.tolist(), shrink=0.8, aspect=30, pad=0.02)
+        ends = f"≤ {-100 * _FAR:.0f}", "0", f"≥ +{100 * _FAR:.0f}"
+        scale.set_ticks([-HEAT, 0, HEAT], labels=ends)
+        scale.set_label("difference from source-only, points")
+        scale.outline.set_visible(False)
+        scale.ax.set_ylim(-HEAT, HEAT)
         figure.supxlabel("target", fontsize=8.5)
         figure.supylabel("source", fontsize=8.5)
     return figure
@@ -156,7 +163,7 @@ def draw_matrix(matrix: Matrix) -> "Figure":
 
 def _panel(
     axes: "Axes", matrix: Matrix, name: str, sources: Sequence[str], targets: Sequence[str]
-) -> None:
+) -> "AxesImage":
     from matplotlib.colors import LinearSegmentedColormap
 
     score = SCORES[0]
@@ -172,12 +179,13 @@ def _panel(
             text = f"{100 * one.mean:.1f}\n{100 * one.difference:+.1f} {cell.mark}".rstrip()
             axes.text(column, row, text, ha="center", va="center", fontsize=6.5)
     heat = LinearSegmentedColormap.from_list("difference", [BAD, CARD, ACCENT])
-    axes.imshow(colours * HEAT, cmap=heat, vmin=-1, vmax=1)
+    drawn = axes.imshow(colours * HEAT, cmap=heat, vmin=-1, vmax=1)
     axes.set_title(shown(name))
     axes.set_xticks(range(len(targets)), [shown(one) for one in targets], rotation=35, ha="right")
     axes.set_yticks(range(len(sources)), [shown(one) for one in sources])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    return drawn
 
 
 def _colour(one: Measure) -> float:

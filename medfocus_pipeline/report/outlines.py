@@ -25,6 +25,10 @@ CANDIDATES: tuple[Colour, ...] = (
 """Of candidates, best first; told apart by colour-blind people too, most of them."""
 
 
+BEST = 5
+"""Candidates of a picture; more outlines cannot be told apart."""
+
+
 def fitted(picture: Image, side: int) -> Image:
     """A picture as large as a square allows, with its aspect ratio.
 

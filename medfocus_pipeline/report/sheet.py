@@ -14,6 +14,7 @@ from PIL import ImageDraw, ImageFont, PngImagePlugin
 from medfocus_pipeline.files import disk_errors, replacing
 from medfocus_pipeline.report.outlines import (
     ANNOTATION,
+    BEST,
     ROI,
     Colour,
     coloured,
@@ -99,7 +100,9 @@ def draw_sheet(examples: Sequence[Example], *, rule: str, focus: str, source: st
     height = _HEADING + len(examples) * (_PANEL + _GAP) + _FOOTER
     sheet = PIL.Image.new("RGB", (_WIDTH, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    headings = ("image", "candidates", f"ROI: {rule}", f"focus: {focus}", "answer")
+    most = max(len(example.candidates) for example in examples)
+    candidates = f"best {BEST}" if most > BEST else "candidates"
+    headings = ("image", candidates, f"ROI: {rule}", f"focus: {focus}", "answer")
     for column, text in enumerate(headings):
         draw.text((_left(column), _GAP), text, fill=_INK, font=_font(_LARGE))
     for row, example in enumerate(examples):
@@ -168,7 +171,7 @@ def _channels(colour: int) -> Colour:
 def _panels(example: Example) -> list[Image]:
     """The four pictures of a row, each fitted into the panel."""
     image = fitted(example.image, _PANEL)
-    candidates = outlined(image, coloured(example.candidates), width=2)
+    candidates = outlined(image, coloured(example.candidates[:BEST]), width=2)
     roi = outlined(image, [(example.roi, ROI)], width=4)
     if example.annotation is not None:
         roi = outlined(roi, [(example.annotation, ANNOTATION)], width=2)

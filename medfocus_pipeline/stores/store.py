@@ -224,7 +224,11 @@ class Store:
 
         for name, values in (*arrays.items(), *_numbers(columns)):
             if not np.isfinite(values).all():
-                raise StoreError(f"{self.path.name}: {name} of shard {shard} is not finite.")
+                raise StoreError(
+                    f"{self.path.name}: {name} of shard {shard} is not finite. On a GPU run it "
+                    "again with --set encoder.precision=fp32; else the weights are at fault: "
+                    "medfocus models list"
+                )
         count, first = len(image_ids), shard * self.shard_rows
         files: dict[str, Content] = {}
         with disk_errors(self.path):

@@ -1,18 +1,23 @@
 """What a training run leaves on disk: checkpoints to go on from, a log, the trained weights."""
 
 import csv
+import hashlib
 import io
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import replacing
+from medfocus_pipeline.sealed import no_access
 from medfocus_pipeline.weights import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_SEAL = 32
+"""Bytes in front of what torch wrote: its SHA-256."""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -25,8 +30,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
     buffer = io.BytesIO()  # writing to a full disk, torch itself would not say so
     torch.save(dict(state), buffer)
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    content = buffer.getbuffer()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
 
 
 def load_checkpoint(path: Path, *, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -36,20 +43,25 @@ def load_checkpoint(path: Path, *, recipe: Mapping[str, Any]) -> dict[str, Any] 
         recipe: what the run is made from; it must be the checkpoint's own ``recipe``.
 
     Raises:
+        AccessError: the file cannot be read now.
         ConfigError: the checkpoint is of a run with another recipe.
-        WeightsError: the file cannot be read.
+        WeightsError: the file was changed.
     """
     import torch
 
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["recipe"]
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        whole = memoryview(path.read_bytes())
+    except OSError as error:
+        raise no_access(path, error) from error
+    seal, content = whole[:_SEAL], whole[_SEAL:]
+    if hashlib.sha256(content).digest() != seal:  # torch.load compares no checksum
         raise WeightsError(
-            f"Checkpoint {path} cannot be read ({type(error).__name__}); delete it to train anew."
-        ) from error
+            f"Checkpoint {path} cannot be read as it was written; delete it to train anew."
+        )
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    found = state["recipe"]
     changed = [name for name in {**found, **recipe} if found.get(name) != recipe.get(name)]
     if changed:
         raise ConfigError(

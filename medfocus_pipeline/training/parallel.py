@@ -101,8 +101,8 @@ def _part(others: Sequence[BaseProcess], *, timeout: float | None) -> None:
         if process.exitcode:
             raise MedFocusError(
                 f"A process of the training ended with code {process.exitcode}; what it said is "
-                "above, and nothing if it was killed (-9: out of memory?). The same command goes "
-                "on from the last checkpoint."
+                "above, and nothing if it was killed (-9: out of memory?). Run the same command "
+                "again: it goes on from the last checkpoint."
             )
 
 

@@ -98,7 +98,10 @@ def embed_phantoms(
     """
     weights = find_weights(_NETWORK, FileHashes(), download=False)
     if weights is None:
-        raise WeightsError(f"The weights of {_NETWORK.name} are not on this machine.")
+        raise WeightsError(
+            f"The weights of {_NETWORK.name} are not on this machine. Run: medfocus models pull "
+            f"{_NETWORK.name}"
+        )
 
     @cache
     def encoder() -> Encoder:

@@ -54,7 +54,10 @@ def card_of(kind: str) -> Card:
     """
     card = find_card(kind, card_folders())
     if card is None:
-        raise DataError(f"There is no card for phantoms of kind {kind!r}.")
+        raise DataError(
+            f"There is no card for phantoms of kind {kind!r}. Install MedFocus anew: cards come "
+            "with it."
+        )
     return card
 
 

@@ -23,7 +23,7 @@ def zero_shot_accuracy(encoder: Encoder, kind: str, *, seed: int, count: int) ->
         ConfigError: the encoder has no text tower.
     """
     if not isinstance(encoder, TextEncoder):
-        raise ConfigError("Zero-shot classification needs a dual encoder, such as lite-clip.")
+        raise ConfigError("Zero-shot classification needs a dual encoder: use lite-clip or clip.")
     card = card_of(kind)
     texts = class_texts(encoder, card.prompts())
     phantoms = [draw(kind, seed, index) for index in range(count)]

@@ -4,22 +4,25 @@
 the adapter alone. ``run.json``, written last, says of which encoder.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from medfocus_pipeline.config import EncoderConfig, Frozen
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.embedding import pooled_arrays
 from medfocus_pipeline.encoders.protocol import Encoder
-from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.errors import DamagedError, WeightsError
 from medfocus_pipeline.features import joined
+from medfocus_pipeline.files import sha256
 from medfocus_pipeline.heads.linear import FittedLinear
-from medfocus_pipeline.sealed import read_bytes, read_json, write_json
+from medfocus_pipeline.sealed import present, read_bytes, read_json, write_json
 from medfocus_pipeline.stores.job import Block, Job, compute_all
 from medfocus_pipeline.tuning.network import LAYER, NETWORK, prepared
 from medfocus_pipeline.types import JSON, FloatArray
@@ -28,6 +31,8 @@ from medfocus_pipeline.weights import write_tensors
 TENSORS, RUN = "trained.safetensors", "run.json"
 
 _OWNER = "finetune"
+_BOUND = "tensors_sha256"
+"""Key of the tensors' hash in ``run.json``."""
 
 
 class Kept(Frozen):
@@ -54,7 +59,8 @@ def keep(folder: Path, kept: Kept, tensors: Mapping[str, Any]) -> None:
         WeightsError: a weight is not finite.
     """
     write_tensors(folder / TENSORS, {name: one.contiguous() for name, one in tensors.items()})
-    write_json(folder / RUN, kept.model_dump(mode="json"), owner=_OWNER)
+    described = {**kept.model_dump(mode="json"), _BOUND: sha256(folder / TENSORS)}
+    write_json(folder / RUN, described, owner=_OWNER)
 
 
 def read_kept(folder: Path) -> tuple[Kept, dict[str, NDArray[Any]]]:
@@ -62,11 +68,24 @@ def read_kept(folder: Path) -> tuple[Kept, dict[str, NDArray[Any]]]:
 
     Raises:
         DamagedError: it is missing, or was changed.
+        AccessError: it cannot be read now.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    kept = Kept.model_validate(read_json(folder / RUN, owner=_OWNER))
-    return kept, load(read_bytes(folder / TENSORS))
+    described = dict(read_json(folder / RUN, owner=_OWNER))
+    content = read_bytes(folder / TENSORS)
+    if hashlib.sha256(content).hexdigest() != described.pop(_BOUND, None):
+        raise DamagedError(f"{folder / TENSORS} is not the file that {RUN} names")
+    try:
+        return Kept.model_validate(described), load(content)
+    except (ValidationError, SafetensorError) as error:
+        raise DamagedError(f"{folder / RUN} is of another version: {error}") from error
+
+
+def is_partial(folder: Path) -> bool:
+    """Whether a run's folder lacks what is written last; one that is gone was removed whole."""
+    return present(folder) and not present(folder / RUN)
 
 
 def restore(

@@ -5,6 +5,7 @@ search is over, so that the best trial need not be trained again, and a killed s
 the middle of a trial: each draw has a generator of its own, named after trial and parameter.
 """
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig
-from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.errors import DataError, StoreError
+from medfocus_pipeline.files import write_bytes
+from medfocus_pipeline.sealed import present, read_bytes
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.tuning.course import Epoch, Learned, Told
 from medfocus_pipeline.tuning.training import DivergedError
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.log"
 """File of a search in the run's folder."""
+
+_SEAL = "journal.sha256"
+"""Length and SHA-256 of what the journal had after the last trial that is over; it grows behind."""
 
 Attempt: TypeAlias = Callable[[FinetuneConfig, int, Told], Learned]
 """Configuration, number of the trial and who is told of each epoch -> what it learned."""
@@ -84,6 +90,7 @@ def search(
 
     Raises:
         DataError: every trial diverged.
+        StoreError: the journal of an earlier search was changed.
     """
     study = _open(folder)
     while True:
@@ -91,6 +98,7 @@ def search(
         if trial is None:
             break
         _try(study, trial, suggested(trial, config, space, seed), attempt, told)
+        _seal(folder)
     return _summed(study, config)
 
 
@@ -123,14 +131,39 @@ def _open(folder: Path) -> "Study":
 
     optuna.logging.set_verbosity(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    return optuna.create_study(
-        storage=storage,
-        study_name="finetune",
-        direction="minimize",
-        load_if_exists=True,
-        pruner=MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=2),
+    changed = StoreError(
+        f"{folder / JOURNAL} is not what was written there. Remove {folder}, then run the same "
+        "command again: it searches anew"
     )
+    if present(folder / _SEAL) and not _is_sealed(folder):
+        raise changed
+    try:
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        return optuna.create_study(
+            storage=storage,
+            study_name="finetune",
+            direction="minimize",
+            load_if_exists=True,
+            pruner=MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=2),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise changed from error
+
+
+def _is_sealed(folder: Path) -> bool:
+    said = read_bytes(folder / _SEAL).split()
+    length = int(said[0]) if said and said[0].isdigit() else -1
+    return said == _sealing((folder / JOURNAL).read_bytes()[:length])
+
+
+def _seal(folder: Path) -> None:
+    """Note what the journal has now."""
+    said = _sealing((folder / JOURNAL).read_bytes())
+    write_bytes(folder / _SEAL, b" ".join(said))
+
+
+def _sealing(content: bytes) -> list[bytes]:
+    return [str(len(content)).encode(), hashlib.sha256(content).hexdigest().encode()]
 
 
 def _next(study: "Study", count: int) -> "Trial | None":

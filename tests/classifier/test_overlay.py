@@ -1,7 +1,7 @@
 import numpy as np
 
 from medfocus_pipeline.classifier import Answer, Explanation
-from medfocus_pipeline.classifier.overlay import draw, heated
+from medfocus_pipeline.classifier.overlay import draw, heated, scale
 from medfocus_pipeline.report.outlines import ROI
 from medfocus_pipeline.types import Roi
 from tests.fakes import picture
@@ -51,6 +51,21 @@ def test_a_cold_place_is_left_as_it_is_and_a_hot_one_is_not() -> None:
     hot = heated(image, heat)
     assert (hot[6, 6] != image[6, 6]).any()
     np.testing.assert_array_equal(hot[15:, 15:], image[15:, 15:])
+
+
+def test_the_scale_has_the_colours_of_the_heat_map_and_its_numbers() -> None:
+    bar = scale(448)
+    grey = np.full((1, 448, 3), 128, np.uint8)
+    heat = np.linspace(0, 1, 448, dtype=np.float32)[None]
+    np.testing.assert_array_equal(bar[:1], heated(grey, heat))
+    sheet = draw(picture("scan", size=(30, 60)), explained(), name="scan.png")
+    places = [
+        row for row in range(len(sheet) - 13) if (sheet[row : row + 14, 472:920] == bar).all()
+    ]
+    assert len(places) == 1
+    numbers = (sheet[places[0] + 14 : -1, 472:920] < 100).all(axis=2).any(axis=0)
+    inked = np.flatnonzero(numbers)
+    assert len(np.split(inked, 1 + np.flatnonzero(np.diff(inked) > 40))) == 5
 
 
 def test_names_that_no_font_has_are_drawn_all_the_same() -> None:

@@ -138,7 +138,7 @@ def test_clean_leaves_images_out_that_are_in_training() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     base, base_answers = runs("base", draws(0.6, seeds=1))
-    with pytest.raises(ConfigError, match="no row 'linear' to compare with: base"):
+    with pytest.raises(ConfigError, match="no row 'linear' to compare with: choose one of base"):
         compare({"base": base}, base_answers, reference="linear")
     other = predictions("other", [0], [0])
     rows = {"base": base, "other": [result("other", 0)]}

@@ -114,6 +114,7 @@ def tile(number: int, classes: Sequence[str], *, names: Sequence[str] = ()) -> T
         facts={"ROI area": "12 %", "score": ".93", "IoU": ".71"},
         probabilities=dict.fromkeys(classes, rest) | {label: 0.1, wrong: 0.78},
         predicted=wrong,
+        folded={"all 16 candidates": picture(10 * number + 9, f"16 candidates of {name}")},
     )
 
 

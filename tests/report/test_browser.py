@@ -25,6 +25,23 @@ WIDER = """() => [...document.querySelectorAll("body *")].filter((one) => {
   return true;
 }).map((one) => one.outerHTML.slice(0, 120))"""
 
+# Boxes that are narrower than what they hold, whether it is cut off, sticks out or is scrolled to,
+# and boxes that cut off what is below. Drawings have sizes of their own.
+CLIPPED = """() => [...document.querySelectorAll("body *")].filter((one) => {
+  const style = getComputedStyle(one);
+  if (!one.checkVisibility() || style.display === "inline" || one.closest("svg")) return false;
+  return one.scrollWidth > one.clientWidth + 1
+    || (style.overflowY !== "visible" && one.scrollHeight > one.clientHeight + 1);
+}).map((one) => `${one.className || one.tagName} ${one.scrollWidth} in ${one.clientWidth}`)"""
+
+# Cells of tables of which a part lies outside the table's own card or window.
+CUT_OFF = """() => [...document.querySelectorAll("th, td")].filter((one) => {
+  const box = one.getBoundingClientRect();
+  const around = one.closest(".card, section").getBoundingClientRect();
+  return one.checkVisibility() && box.width > 0
+    && (box.left < around.left - 1 || box.right > Math.min(around.right, innerWidth) + 1);
+}).map((one) => one.textContent)"""
+
 FOCUSED = """() => { const one = document.activeElement;
   return one.id || one.getAttribute("class") || one.outerHTML.slice(0, 60); }"""
 
@@ -48,6 +65,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "tame": tame,
         "hostile": reports.report(reports.HOSTILE, names=reports.HOSTILE),
         "bare": reports.bare_report(),
+        "many": reports.report([f"class {n} of very many" for n in range(16)]),
         "blind": replace(tame, maps=[replace(tame.maps[0], thumbnails=[])], cells=[]),
     }
     paths = {name: folder / f"{name}.html" for name in made}
@@ -142,6 +160,20 @@ def test_nothing_is_wider_than_the_window(opened: Opener, tmp_path: Path, name: 
             if name == "tame":
                 shot = page.screenshot(path=tmp_path / f"{width}-{scheme}.png", full_page=True)
                 assert len(shot) > 5000
+
+
+@pytest.mark.parametrize("width", [400, 1280, 1920])
+@pytest.mark.parametrize("name", ["tame", "hostile", "bare", "many"])
+def test_no_element_is_clipped(opened: Opener, name: str, width: int) -> None:
+    page = opened(name, (width, 900))
+    page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)")
+    clipped, cut = page.evaluate(CLIPPED), page.evaluate(CUT_OFF)
+    if (name, width) == ("many", 400):  # sixteen columns of numbers are scrolled to
+        assert {one.split()[0] for one in clipped} == {"scroll"}
+        assert page.locator(".scroll:not([tabindex='0'])").count() == 0
+        return
+    assert clipped == []
+    assert cut == []
 
 
 def test_the_summary_is_above_the_fold(opened: Opener) -> None:

@@ -111,7 +111,7 @@ def test_ids_are_unique_and_every_reference_is_met(page: Page) -> None:
 
 def test_pictures_have_a_size_and_an_alternative_and_tables_a_caption(page: Page) -> None:
     pictures = [one for one in page.all("img") if "src" in one]
-    assert len(pictures) == 3 * (6 + 4) + 4
+    assert len(pictures) == 4 * (6 + 4) + 4
     assert all(one["alt"] and one["width"] and one["height"] for one in pictures)
     assert len(page.all("table")) == len(page.all("caption")) == 3
     assert all("scope" in one for one in page.all("th"))

@@ -119,7 +119,10 @@ def test_the_matrix_is_printed_written_and_not_fitted_again(
     }
     assert all(0 <= row["distance"] <= 2 for row in rows if row["method"] == "source")
     report = Path("cache/mine/report")
-    assert "<table>" in (report / "index.html").read_text()
+    page = (report / "index.html").read_text()
+    assert "<table>" in page
+    for text in ("difference from source-only, points", "≤ -30", "≥ +30"):
+        assert text in page
     assert r"\begin{tabular}" in (report / "matrix.tex").read_text()
     assert (report / "matrix.md").read_text().count("| oracle |") == 3
     assert len((report / "matrix.csv").read_text().splitlines()) == 1 + 3 * 6 * 3

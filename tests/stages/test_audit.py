@@ -156,3 +156,29 @@ def test_a_data_set_that_cannot_be_split_is_audited_all_the_same(
     assert answer.code == 0, answer
     assert "split none: 'one' has one class only" in answer.out
     assert found(Path("cache/one"))["bytes"]["pairs"] == 1
+
+
+def test_slices_of_patients_whom_nobody_named_suggest_a_grouping(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["path,label,group"]
+    for label in ("one", "two"):
+        (tmp_path / "heads" / label).mkdir(parents=True)
+        for number in range(24):
+            if number % 4 == 0:
+                head = rng.integers(0, 256, (6, 6)).astype(np.uint8)
+            grey = Image.fromarray(head).resize((48, 48), Image.Resampling.BICUBIC)
+            noisy = np.asarray(grey) + rng.normal(0, 6, (48, 48))
+            picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+            picture.save(tmp_path / "heads" / label / f"IM{number}.png")
+            lines.append(f"{label}/IM{number}.png,{label},{label}{number // 4}")
+    (tmp_path / "heads" / "named.csv").write_text("\n".join(lines) + "\n")
+    answer = medfocus("audit", "heads", "--data", "heads", "--profile", "imagenet")
+    assert answer.code == 0, answer
+    assert "48 files are in 12 such runs, the longest 'one/IM0.png' to 'one/IM3.png'" in answer.out
+    described = json.loads(Path("cache/heads/audit.json").read_text())
+    assert [len(run) for run in described["series"]] == [4] * 12
+    named = medfocus("audit", "named", "--data", "heads/named.csv", "--profile", "imagenet")
+    assert named.code == 0, named
+    assert "follow one another" not in named.out

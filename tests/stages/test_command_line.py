@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.datasets.conftest import write_dicom
 from tests.stages.conftest import Medfocus, make_images
 
 
@@ -72,3 +73,29 @@ def test_scan_says_of_how_many_files_one_picture_alone_is_seen(
     said = " ".join(answer.out.split())
     assert "1 files hold several pictures, 2 pages: of each the first one alone is seen" in said
     assert "1 files are of kinds that are not read: .npy 1" in answer.out
+
+
+@pytest.mark.parametrize("how", ["headers", "folders", "CSV"])
+def test_scan_says_how_many_patients_there_are_and_who_told(
+    medfocus: Medfocus, tmp_path: Path, how: str
+) -> None:
+    lines = ["path,label,group"]
+    for patient in range(4):
+        for number in range(3):
+            label = "ab"[patient % 2]
+            folder = f"{label}/P{patient}" if how == "folders" else label
+            path = f"{folder}/{patient}{number}.dcm"
+            tags = {"PatientID": f"MRN{patient}"} if how == "headers" else {}
+            write_dicom(tmp_path / "slices" / path, 10 * patient + number, **tags)
+            lines.append(f"{path},{label},{'' if path.endswith('32.dcm') else patient}")
+    (tmp_path / "slices" / "mine.csv").write_text("\n".join(lines) + "\n")
+    data = tmp_path / "slices" / ("mine.csv" if how == "CSV" else "")
+    answer = medfocus("scan", "mine", "--data", data)
+    told = {
+        "headers": "4 patients, by the headers of the files",
+        "folders": "4 patients, by the folders or files that they lie in",
+        "CSV": "4 patients, by the card or the CSV",
+    }
+    said = " ".join(answer.out.split())
+    assert f"{told[how]}: those of one stay on one side of the split" in said
+    assert ("of 1 images it is not known" in said) == (how == "CSV")

@@ -23,7 +23,9 @@ def test_a_demo_ends_with_the_table_the_agreement_and_what_to_type(medfocus: Med
     assert "(rule nested, 9 images with a lesion" in first.out
     page = first.out.split("open in a browser: ")[1].strip()
     assert page == "cache/phantom-brain/report/index.html"
-    assert "<!doctype html>" in Path(page).read_text().lower()
+    written = Path(page).read_text()
+    assert "<!doctype html>" in written.lower()
+    assert "These images are phantoms: drawings, not patients." in written
     assert "make masks DATASET=mine DATA=path/to/images PROFILE=quick.yaml" in first.out
 
     second = medfocus(*demo)

@@ -1,10 +1,12 @@
 """``medfocus figure``: a picture of what was done, at every point of the way."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from medfocus_pipeline.report.outlines import CANDIDATES
 from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, write_png
 from tests.stages.conftest import Medfocus
 
@@ -47,6 +49,16 @@ def test_a_sheet_shows_candidates_roi_and_annotation_in_their_colours() -> None:
     assert {amber, cyan} <= roi
     assert {amber, cyan}.isdisjoint(focused)
     assert (0, 0, 0) in focused
+
+
+def test_of_many_candidates_the_best_five_are_outlined() -> None:
+    masks = np.zeros((8, 64, 64), bool)
+    for number, mask in enumerate(masks):
+        mask[4 + 7 * number : 9 + 7 * number, 4:60] = True
+    many = replace(example(), candidates=masks)
+    sheet = draw_sheet([many], rule="best", focus="segmented", source="")
+    drawn = colours(sheet[44:260, 12 + 228 : 12 + 228 + 216])
+    assert [colour in drawn for colour in CANDIDATES] == [True] * 5 + [False] * 3
 
 
 def test_right_and_wrong_answers_look_different() -> None:

@@ -18,6 +18,13 @@ FINETUNE = (
 )
 
 
+def flip(path: Path) -> None:
+    """One bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
     medfocus: Medfocus, images: Path, tmp_path: Path
 ) -> None:
@@ -46,6 +53,16 @@ def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
         np.testing.assert_allclose(answered.probabilities, one["probabilities"], atol=1e-5)
     [explained] = classifier.explain([read_image(images / next(iter(stored)))])
     assert explained.heat.max() > 0
+
+    [tensors] = (tmp_path / "cache" / "shapes" / "tuning").glob("*/trained.safetensors")
+    flip(tensors)
+    answer = medfocus("export", "shapes", "--head", "finetune", "--fraction", "100", "--out", "m2")
+    assert answer.code == 1
+    assert "Run: medfocus cache verify --repair, then run: make finetune" in answer.err
+    told = medfocus("cache", "verify", "shapes", "--repair")
+    assert f"{tensors.name} is not the file that run.json names. Run: medfocus finetune" in told.out
+    assert "1 runs trained" in medfocus(*FINETUNE, "--data", images).out
+    assert medfocus("cache", "verify", "shapes").code == 0
 
 
 def test_what_a_network_has_not_is_one_sentence_before_anything_is_embedded(

@@ -346,6 +346,24 @@ def test_a_constant_image_falls_back_to_the_whole(medfocus: Medfocus, images: Pa
     assert (index.loc[index["fallback"], "roi_area"] == 1).all()
 
 
+def test_regions_that_the_encoder_does_not_see_are_counted(
+    medfocus: Medfocus, tmp_path: Path
+) -> None:
+    for number in range(4):
+        wide = np.full((64, 192), 40, np.uint8)
+        wide[24:40, -20:-4] = 220
+        wide[0, number] = 41
+        folder = tmp_path / "wide" / f"class {number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(wide).save(folder / f"{number}.png")
+    masks = ("masks", "wide", "--data", "wide", "--profile", "imagenet")
+    assert medfocus(*masks).code == 0
+    embed = ("embed", "--focus", "segmented", "--views", "identity")
+    hidden = medfocus(*embed, "--fit", "crop")
+    assert "4 images have their region mostly outside what the encoder sees" in hidden.out
+    assert "mostly outside" not in medfocus(*embed, "--fit", "squeeze").out
+
+
 def test_no_data_set_named_and_none_remembered(medfocus: Medfocus) -> None:
     answer = medfocus("embed")
     assert answer.code == 2

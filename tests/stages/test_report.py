@@ -10,10 +10,14 @@ import pytest
 from PIL import Image
 
 from medfocus_pipeline.commands import report
+from medfocus_pipeline.commands.report.tiles import pictures
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.project.regions import Region
 from medfocus_pipeline.project.settings import Context, open_context
 from medfocus_pipeline.report.content import Gallery, Report
 from medfocus_pipeline.report.page import write_page
+from medfocus_pipeline.types import Roi
+from tests.fakes import candidates, picture
 from tests.stages.conftest import Medfocus, draw, make_images
 
 CACHE = Path("cache")
@@ -92,6 +96,24 @@ def test_everything_that_was_run_is_in_the_report(gathered: Report) -> None:
     assert {"ROI area", "score", "candidates"} <= set(disc.tiles[0].facts)
     assert "of 20 images" in disc.note
     assert {"Smallest regions", "Largest regions", "Lowest scores"} <= set(galleries(gathered))
+
+
+@pytest.mark.parametrize(
+    ("count", "shown", "folded"),
+    [(5, "candidates", []), (8, "best 5 of 8 candidates", ["all 8 candidates"])],
+)
+def test_of_many_candidates_the_best_five_are_shown_and_the_rest_on_demand(
+    count: int, shown: str, folded: list[str]
+) -> None:
+    masks = np.zeros((count, 32, 32), np.bool_)
+    for number, mask in enumerate(masks):
+        mask[4 * number : 4 * number + 3, 2:30] = True
+    image = picture("scan", size=(64, 64))
+    whole = Roi(np.ones((64, 64), np.bool_), fallback=True)
+    region = Region(image, candidates(masks, size=(64, 64)), whole, None, image)
+    open_, more = pictures(region, "scan.png", "segmented")
+    assert list(open_) == ["region", shown, "segmented"]
+    assert list(more) == folded
 
 
 def test_maps_show_the_same_images_in_both_features(gathered: Report) -> None:

@@ -14,8 +14,8 @@ from tests.torture.trial import BAD
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory by what /proc says")
-def test_kills_hostile_files_and_lines_do_no_harm() -> None:
-    numbers = ("--kills", "4", "--inputs", "16", "--lines", "4", "--flips", "0")
+def test_kills_two_runs_at_once_hostile_files_and_lines_do_no_harm() -> None:
+    numbers = ("--kills", "4", "--pairs", "6", "--inputs", "16", "--lines", "4", "--flips", "0")
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture", *numbers, "--commands", "scan,masks", "--jobs=1"],
         cwd=Path(__file__).parents[2],
@@ -23,9 +23,10 @@ def test_kills_hostile_files_and_lines_do_no_harm() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"^(\w+): tried (\d+)", done.stdout, re.MULTILINE) == [
-        ("inputs", "16"),
+    assert re.findall(r"^\| (\w+) \| (\d+) \|", done.stdout, re.MULTILINE) == [
         ("kills", "4"),
+        ("pairs", "6"),
+        ("inputs", "16"),
         ("lines", "4"),
     ]
 

@@ -1,4 +1,4 @@
-"""What MedFocus survives: kills, flips, hostile images and command lines, with their counts.
+"""What MedFocus survives: kills, flips, hostile files and command lines, with their counts.
 
-``python -m tests.torture --kills 1000 --flips 50000 --inputs 300 --lines 400``
+``python -m tests.torture --kills 1000 --pairs 20 --inputs 300 --lines 400 --flips 50000``
 """

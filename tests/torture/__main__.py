@@ -11,7 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # a forked process has none of the threads 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests.torture.campaign import COMMANDS, NUMBERS, campaign
-from tests.torture.trial import BAD
+from tests.torture.trial import BAD, table
 
 
 def main() -> int:
@@ -27,10 +27,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
         names = options.commands.split(",")
         found = campaign(Path(name), numbers, seed=options.seed, jobs=options.jobs, names=names)
-    for name, counts in found.items():
-        if not counts:
-            continue
-        print(f"{name}: {counts.line()}")
+    found = {name: counts for name, counts in found.items() if counts}
+    print(table(found))
+    for counts in found.values():
         for example in counts.examples[:20]:
             print(f"  {example}")
     print(f"{time.monotonic() - started:.0f} s")

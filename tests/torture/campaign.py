@@ -15,16 +15,19 @@ from typing import TypeAlias
 
 import numpy as np
 
+from medfocus_pipeline.stores import index
 from tests.stages.conftest import make_images
+from tests.stages.test_adapt import write_hospitals
 from tests.torture.flips import flips
 from tests.torture.inputs import inputs
 from tests.torture.kills import OUTPUTS, begin, kills
 from tests.torture.lines import lines
+from tests.torture.pairs import pairs
 from tests.torture.trial import Counts, command, forked
 
 Commands: TypeAlias = Mapping[str, Sequence[str]]
 
-NUMBERS = {"inputs": 300, "kills": 1000, "lines": 400, "flips": 50_000}
+NUMBERS = {"kills": 1000, "pairs": 20, "inputs": 300, "lines": 400, "flips": 50_000}
 
 COMMANDS = {
     "scan": ("scan", "shapes", "--profile", "imagenet", "--data", "images"),
@@ -37,15 +40,38 @@ COMMANDS = {
     "explain": ("explain", "images/test", "--from", "pack", "--out", "out"),
     "report": ("report", "shapes", "--out", "page", "--images", "8"),
     "figure": ("figure", "shapes", "--count", "2", "--out", "out/figure.png"),
+    "gate scan": ("scan", "shapes", "--gate"),
+    "gate": (
+        *("gate", "shapes", "--medical", "disc", "--parts", "original"),
+        *("--methods", "mahalanobis"),
+    ),
+    "finetune": (
+        *("finetune", "shapes", "--model", "efficientnet-lite0", "--fractions", "100"),
+        *("--seeds", "1", "--epochs", "2", "--what", "last_block", "--workers", "1"),
+        *("--device", "cpu"),
+    ),
+    "features": (
+        *("embed", "hospitals", "--data", "hospitals/images.csv", "--profile", "imagenet"),
+        *("--features", "hospitals/features.npy", "--workers", "1"),
+    ),
+    "adapt": (
+        *("adapt", "hospitals/mine.yaml", "--source", "north", "--target", "south"),
+        *("--methods", "source,coral,oracle", "--seeds", "1", "--workers", "1"),
+    ),
     "prune": ("cache", "prune", "shapes", "--yes", "--profile", "offline"),
     "verify": ("cache", "verify", "shapes", "--repair"),
 }
 """In the order in which they first run; each begins where the one before ended."""
 
+_FEW = index._FEW
+
 _FINISHED = "prune"
 """What begins with everything that there is."""
 
-_IMPORTED = ("medfocus_pipeline", "stages", "torch", "timm", "sklearn", "scipy", "zarr", "pyarrow")
+_IMPORTED = (
+    *("medfocus_pipeline", "stages", "torch", "timm", "sklearn", "scipy", "zarr", "pyarrow"),
+    *("accelerate", "peft", "safetensors", "matplotlib", "skimage", "nibabel", "pydicom"),
+)
 
 
 def campaign(
@@ -95,7 +121,9 @@ def _job(root: Path, numbers: dict[str, int], commands: Commands, *, seed: int) 
 
 def prepare(root: Path, commands: Commands) -> None:
     """Images, and what was there before each command, in `root`, the folder of this process."""
+    index._FEW = 0  # so that few images make the index segments of many
     make_images(root / "images", train=5, test=3, size=32)
+    write_hospitals(root / "hospitals")
     for name, arguments in commands.items():
         before = root / f"before-{name}"
         before.mkdir()
@@ -112,8 +140,13 @@ def torture(
     """The trials of one process, in a folder that is prepared."""
     found = {}
     # Flips last: zarr starts a thread, which no forked process has.
-    trials = {"kills": partial(kills, commands=commands), "inputs": inputs, "lines": lines}
-    for name, trial in {**trials, "flips": flips}.items():
+    trials = {
+        "kills": partial(kills, commands=commands),
+        "pairs": partial(pairs, commands=commands),
+        "inputs": inputs,
+        "lines": lines,
+    }
+    for name, trial in {**trials, "flips": _flips}.items():
         if not numbers[name]:
             continue
         started = time.monotonic()
@@ -121,6 +154,15 @@ def torture(
         found[name] = trial(root, numbers[name], rng)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return found
+
+
+def _flips(root: Path, count: int, rng: np.random.Generator) -> Counts:
+    """Flips of a cache where the masks are in segments, and the embeddings in parts."""
+    index._FEW = _FEW
+    shutil.rmtree(root / "cache" / "shapes" / "embeddings")
+    code = forked(lambda: command(*COMMANDS["embed"]), root / "log")
+    assert code == 0, (root / "log").read_text()
+    return flips(root, count, rng)
 
 
 def _import_all(root: Path, commands: Commands) -> None:
@@ -131,7 +173,8 @@ def _import_all(root: Path, commands: Commands) -> None:
 
     def look() -> int:
         os.chdir(work)
-        make_images(work / "images", train=3, test=2, size=32)
+        make_images(work / "images", train=5, test=3, size=32)
+        write_hospitals(work / "hospitals")
         for arguments in commands.values():
             assert command(*arguments) == 0
         names.write_text("\n".join(sys.modules))

@@ -4,28 +4,31 @@ import contextlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from medfocus_pipeline.classifier.pack import read_pack
 from medfocus_pipeline.commands import audit
-from medfocus_pipeline.commands.verify import verify
+from medfocus_pipeline.commands.gate import SCORES
 from medfocus_pipeline.config import EfficientNetLiteConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.similarity import check_fingerprints, read_fingerprints
 from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT, read_agreement
 from medfocus_pipeline.project.settings import SETTINGS, check_settings, last_dataset, open_context
+from medfocus_pipeline.sealed import read_table
 from medfocus_pipeline.stores.store import Store, describe, open_store
+from medfocus_pipeline.tuning import kept
 from medfocus_pipeline.weights import FileHashes
+from tests.torture.kills import verified
 from tests.torture.trial import HARMLESS, REFUSED, SILENT, TRACEBACK, Counts
 
 Reader = Callable[[], object]
-
-_TABLES: tuple[results.Kind, ...] = ("results", "predictions", "subsets")
 
 _VERIFIED = 50
 """Of so many flips one is also looked for by ``cache verify``, which reads everything."""
@@ -55,11 +58,11 @@ def flips(root: Path, count: int, rng: np.random.Generator) -> Counts:
     for found in kinds.values():
         for number, file in enumerate(found):
             share = each // len(found) + (number < each % len(found))
-            _flip(file, share, root / "cache" / "shapes", rng, counts)
+            _flip(file, share, root / "cache", rng, counts)
     return counts
 
 
-def _flip(file: File, count: int, folder: Path, rng: np.random.Generator, counts: Counts) -> None:
+def _flip(file: File, count: int, cache: Path, rng: np.random.Generator, counts: Counts) -> None:
     whole, answer = file.path.read_bytes(), file.read()
     assert file.read() == answer, f"{file.path} reads otherwise each time"
     for number, place in enumerate(_places(len(whole), count, rng)):
@@ -77,7 +80,7 @@ def _flip(file: File, count: int, folder: Path, rng: np.random.Generator, counts
         counts.note(outcome, what)
         if file.verified and number % _VERIFIED == 0 and outcome == REFUSED:
             with contextlib.redirect_stdout(io.StringIO()):
-                if not verify(folder, repair=False):
+                if not verified(cache):
                     counts.note(SILENT, f"verify: {what}")
     file.path.write_bytes(whole)
 
@@ -89,7 +92,7 @@ def _places(size: int, count: int, rng: np.random.Generator) -> list[int]:
 
 
 def files(root: Path) -> list[File]:
-    """Every file that is read; equal answers are the same content."""
+    """Every file that is read, of those that are there; equal answers are the same content."""
     cache, folder = root / "cache", root / "cache" / "shapes"
     memo, table = folder / "fingerprints.parquet", folder / "manifest.parquet"
     found = [
@@ -103,12 +106,24 @@ def files(root: Path) -> list[File]:
         File("pack", root / "pack" / "config.json", lambda: _pack(root), verified=False),
         File("pack's tensors", root / "pack" / "model.safetensors", lambda: _pack(root), False),
     ]
-    for name in _TABLES:
-        path = folder / "results" / f"{name}.parquet"
-        found.append(File(name, path, lambda name=name: _table(folder, name)))  # type: ignore[misc]
+    for place in (folder, cache / "mine"):
+        for name in results.FILES:
+            path = place / "results" / f"{name}.parquet"
+            found.append(File(name, path, partial(_table, path.parent, name)))
+    gate = folder / "gate"
+    found += [
+        File("gate", gate / gates.DESCRIBED, lambda: _gate(gate)),
+        File("gate's tensors", gate / gates.TENSORS, lambda: _gate(gate)),
+        File("gate's scores", gate / SCORES, lambda: _scores(gate / SCORES)),
+    ]
+    for path in sorted(folder.glob(f"tuning/*/{kept.RUN}")):
+        found += [
+            File("tuned run", path, partial(_kept, path.parent)),
+            File("tuned tensors", path.with_name(kept.TENSORS), partial(_kept, path.parent)),
+        ]
     for described in sorted(folder.glob("*/*/store.json")):
         found += _store_files(open_store(described.parent))
-    return found
+    return [file for file in found if file.path.exists()]
 
 
 def _store_files(store: Store) -> list[File]:
@@ -117,6 +132,8 @@ def _store_files(store: Store) -> list[File]:
     agreement = store.path / AGREEMENT
     if agreement.exists():
         found.append(File("agreement", agreement, lambda: read_agreement(store)))
+    segments = sorted((store.path / "index").glob("segment-*"))
+    found += [File("segment", path, lambda: _index(store)) for path in segments]
     for part in store.index().parts.values():
         found.append(File("index part", store.part_path(part.shard), lambda: _index(store)))
         chunks = [store.path / name for name in part.files]
@@ -140,8 +157,24 @@ def _shards(store: Store) -> object:
     }
 
 
-def _table(folder: Path, name: str) -> object:
-    return results.read(folder / "results", name).to_pylist()
+def _table(folder: Path, name: results.Kind) -> object:
+    return results.read(folder, name).to_pylist()
+
+
+def _gate(folder: Path) -> object:
+    gate = gates.load_gate(folder)
+    return gate.described, {
+        name: one.tobytes() for name, one in gates.arrays_of(gate.fitted).items()
+    }
+
+
+def _scores(path: Path) -> object:
+    return read_table(path, owner=SCORES).to_pylist()
+
+
+def _kept(folder: Path) -> object:
+    run, tensors = kept.read_kept(folder)
+    return run, {name: one.tobytes() for name, one in tensors.items()}
 
 
 def _settings(cache: Path) -> object:

@@ -1,7 +1,7 @@
 """Hostile files of every kind that users bring, one at a time, in little memory.
 
-Images that are cut off, changed, or lie about their size; cards, profiles, tables, checkpoints and
-exported classifiers that are none.
+Images that are cut off, changed, or lie about their size; cards, profiles, studies, tables,
+features, checkpoints and exported classifiers that are none.
 """
 
 import gzip
@@ -13,13 +13,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from medfocus_pipeline.classifier.pack import read_pack
-from medfocus_pipeline.config import EfficientNetLiteConfig, LiteClipConfig, Runtime, TimmConfig
+from medfocus_pipeline.config import (
+    EfficientNetLiteConfig,
+    FeaturesConfig,
+    LiteClipConfig,
+    Runtime,
+    TimmConfig,
+)
 from medfocus_pipeline.datasets.card import load_card
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.readers import read_image
+from medfocus_pipeline.datasets.study import find_study
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.profiles import load_profile
@@ -83,7 +92,16 @@ def samples(root: Path) -> list[Input]:
     """
     grey = np.random.default_rng(0).integers(0, 256, (40, 56), np.uint8)
     found: list[Input] = []
-    formats = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "webp": "WEBP", "bmp": "BMP"}
+    formats = {
+        "png": "PNG",
+        "jpg": "JPEG",
+        "tif": "TIFF",
+        "webp": "WEBP",
+        "bmp": "BMP",
+        "gif": "GIF",
+        "jp2": "JPEG2000",
+        "pgm": "PPM",
+    }
     for ending, name in formats.items():
         target = io.BytesIO()
         Image.fromarray(grey).save(target, name)
@@ -101,6 +119,9 @@ def samples(root: Path) -> list[Input]:
         ("card.yaml", (_ROOT / "data" / "brain.yaml").read_bytes(), _card),
         ("x.yaml", (_PROFILES / "offline.yaml").read_bytes(), _profile),
         ("x.csv", b"path,label,split\na.png,one,train\nb.png,two,test\n", _listing),
+        ("study.yaml", (_ROOT / "data" / "pneumonia.yaml").read_bytes(), _study),
+        ("x.npy", _npy(np.ones((2, 3), np.float32)), _features),
+        ("x.parquet", _parquet(), _features),
     ]
     for name in ("config.json", "model.safetensors") if (root / "pack").is_dir() else ():
         content = (root / "pack" / name).read_bytes()
@@ -137,6 +158,7 @@ def crafted() -> list[Input]:
         b"- &x [*x]",
     ):
         found += [("card.yaml", text, _card), ("x.yaml", text, _profile)]
+        found.append(("study.yaml", text, _study))
     for text in (deep, b"path,label\n" + b"x" * 300_000, b"\0" * 1000, b'path,label\n"a'):
         found.append(("x.csv", text, _listing))
     for text in (deep, b"{}", b"", b"PK\x03\x04" + bytes(100), struct.pack("<Q", 2**62) + b"{}"):
@@ -147,8 +169,17 @@ def crafted() -> list[Input]:
             ("x.pth", text, _timm),
             ("config.json", text, _lite_clip),
             ("x.pth", text, _efficientnet),
+            ("x.npy", text, _features),
+            ("x.parquet", text, _features),
         ]
-    return found
+    numbers = np.ones((2, 3), np.float32)
+    return [
+        *found,
+        ("x.npy", _npy(np.array([[object()], [0]], object)), _features),
+        ("x.npy", _npy(np.full((2, 3), np.nan, np.float32)), _features),
+        ("x.npy", _npy(numbers).replace(b"(2, 3)", b"(9**9,"), _features),
+        ("x.npy", _npy(numbers).replace(b"(2, 3), }", b"(20000000000000, 3), }"), _features),
+    ]
 
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -168,7 +199,20 @@ def _profile(path: Path) -> object:
 
 
 def _listing(path: Path) -> object:
-    return read_listing(path, None)
+    return read_listing(path, None, root=path.parent, columns={})
+
+
+def _study(path: Path) -> object:
+    return find_study(str(path))
+
+
+def _features(path: Path) -> object:
+    """Of two images whose names lie beside the file."""
+    path.with_suffix(".txt").write_text("a.png\nb.png\n")
+    config = FeaturesConfig(file=path)
+    weights = find_weights(config, FileHashes(), download=False)
+    assert weights is not None
+    return load_encoder(config, weights, Runtime(device="cpu"))
 
 
 def _pack(good: Path, path: Path) -> object:
@@ -205,6 +249,19 @@ def _lite_clip(path: Path) -> object:
     paths = good.paths | {name: path for name in good.paths if name.endswith("config.json")}
     weights = local_weights("x", paths, hashes=FileHashes())
     return load_encoder(config, weights, Runtime(device="cpu"))
+
+
+def _npy(rows: np.ndarray) -> bytes:
+    target = io.BytesIO()
+    np.save(target, rows, allow_pickle=True)
+    return target.getvalue()
+
+
+def _parquet() -> bytes:
+    target = pa.BufferOutputStream()
+    rows = {"path": ["a.png", "b.png"], "feature": [[1.0, 2.0], [3.0, 4.0]]}
+    pq.write_table(pa.table(rows), target)
+    return bytes(target.getvalue())
 
 
 def _png(width: int, height: int) -> bytes:

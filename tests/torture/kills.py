@@ -30,6 +30,12 @@ KILLED = 137
 OUTPUTS = ("cache", "pack", "page", "out", "drawn")
 """Folders that commands write; what lies beside them is the user's."""
 
+USERS = ("images", "hospitals")
+"""The user's."""
+
+
+_TIMED: tuple[results.Runs, ...] = ("results", "adaptation")
+
 
 class Killer:
     """Counts what a process does to files; at the n-th of these it dies.
@@ -85,18 +91,15 @@ def kills(
     """Kill each command at random places.
 
     Args:
-        root: holds ``images``, and for each command ``before-<name>`` with the folders in
-            `OUTPUTS` as they were before it.
+        root: holds the folders in `USERS`, and for each command ``before-<name>`` with the
+            folders in `OUTPUTS` as they were before it.
         commands: name -> arguments.
     """
     counts, log = Counts(), root / "log"
-    mine = _hashes(root / "images")
+    mine = hashes(root, USERS)
     wanted, total = {}, {}
     for name in commands:
-        first, total[name] = _clean_run(root, name, commands[name])
-        second, _ = _clean_run(root, name, commands[name], tomorrow=True)
-        # What two runs write differently says when or how long.
-        wanted[name] = {path: two if first[path] == two else "" for path, two in second.items()}
+        wanted[name], total[name] = clean(root, name, commands[name])
     names = [name for name in commands if total[name]]
     for number in range(count):
         name = names[number % len(names)]
@@ -112,6 +115,29 @@ def kills(
     return counts
 
 
+def clean(root: Path, name: str, arguments: Sequence[str]) -> tuple[dict[str, str], int]:
+    """What a run that nobody kills leaves behind, and how often it could be killed.
+
+    Args:
+        name: of the command before which it begins.
+
+    Returns:
+        Path -> hash, empty of a file that two runs write differently: it says when, or how long.
+    """
+    first, total = _clean_run(root, name, arguments)
+    second, _ = _clean_run(root, name, arguments, tomorrow=True)
+    return {path: two if first.get(path) == two else "" for path, two in second.items()}, total
+
+
+def difference(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """Paths of files that are missing, too many, or not as they should be."""
+    return sorted(
+        path
+        for path in found.keys() | wanted.keys()
+        if path not in found or path not in wanted or wanted[path] not in {"", found[path]}
+    )
+
+
 def _clean_run(
     root: Path, name: str, arguments: Sequence[str], *, tomorrow: bool = False
 ) -> tuple[dict[str, str], int]:
@@ -124,7 +150,7 @@ def _clean_run(
     begin(root, name)
     code = forked(run, root / "log")
     assert code == 0, (name, (root / "log").read_text())
-    return _outputs(root), json.loads((root / "events").read_text())
+    return hashes(root, OUTPUTS), json.loads((root / "events").read_text())
 
 
 class _Tomorrow(datetime):
@@ -154,21 +180,16 @@ def _after(
 ) -> tuple[str, str]:
     """The outcome of a kill: what is there before and after the command has run once more."""
     log = root / "log"
-    seen = forked(lambda: int(bool(verify(root / "cache" / "shapes", repair=False))), log)
+    seen = forked(lambda: int(bool(verified(root / "cache"))), log)
     if "Traceback" in log.read_text():
         return TRACEBACK, f"{what}, verify: {log.read_text()[-700:]}"
     code = forked(lambda: command(*arguments), log)
     text = log.read_text()
     if code or "Traceback" in text:
         return TRACEBACK, f"{what}, again: {code}, {text[-700:]}"
-    if _hashes(root / "images") != mine:
+    if hashes(root, USERS) != mine:
         return LOST, what
-    found = _outputs(root)
-    wrong = sorted(
-        path
-        for path in found.keys() | wanted.keys()
-        if path not in found or path not in wanted or wanted[path] not in {"", found[path]}
-    )
+    wrong = difference(hashes(root, OUTPUTS), wanted)
     if seen or wrong or leftovers(root):
         return SILENT, f"{what}: verify {seen}, differs {wrong[:5]}, left {leftovers(root)[:3]}"
     return REPAIRED, what
@@ -181,24 +202,24 @@ def begin(root: Path, name: str) -> None:
     shutil.copytree(root / f"before-{name}", root, dirs_exist_ok=True)
 
 
-def _outputs(root: Path) -> dict[str, str]:
-    return {
-        f"{folder}/{path}": digest
-        for folder in OUTPUTS
-        for path, digest in _hashes(root / folder).items()
-    }
+def verified(cache: Path) -> int:
+    """Number of problems of all data sets and studies, also of those that are half there."""
+    folders = sorted(path for path in cache.glob("*") if path.is_dir())
+    return sum(verify(folder, repair=False) for folder in folders)
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def hashes(root: Path, folders: Sequence[str]) -> dict[str, str]:
     """SHA-256 of each file; of results without their seconds; locks are left out."""
     return {
-        str(path.relative_to(folder)): _digest(path)
-        for path in sorted(folder.rglob("*"))
+        str(path.relative_to(root)): _digest(path)
+        for folder in folders
+        for path in sorted((root / folder).rglob("*"))
         if path.is_file() and not path.name.endswith(("lock", "lock.json"))
     }
 
 
 def _digest(path: Path) -> str:
-    if path.name == "results.parquet":
-        return str(results.read(path.parent).drop_columns(["seconds"]).to_pylist())
+    for name in _TIMED:
+        if path.name == f"{name}.parquet":
+            return str(results.read(path.parent, name).drop_columns(["seconds"]).to_pylist())
     return hashlib.sha256(path.read_bytes()).hexdigest()

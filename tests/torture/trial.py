@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 SILENT, TRACEBACK, LOST = "silently wrong", "tracebacks", "files lost"
@@ -33,9 +33,16 @@ class Counts(Counter[str]):
         if outcome in BAD:
             self.examples.append(f"{outcome}: {what}")
 
-    def line(self) -> str:
-        names = (*OURS, *BAD)
-        return f"tried {self.total():,}: " + ", ".join(f"{self[name]:,} {name}" for name in names)
+
+def table(found: Mapping[str, Counts]) -> str:
+    """The counts of each kind of trial, in Markdown."""
+    names = (*OURS, *BAD)
+    rows = [("trials", "tried", *names), ("---", *["---:"] * (1 + len(names)))]
+    rows += [
+        (kind, f"{counts.total():,}", *(f"{counts[name]:,}" for name in names))
+        for kind, counts in found.items()
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def forked(
@@ -47,9 +54,19 @@ def forked(
         memory: bytes of address space beyond those that are taken already.
         seconds: after which it gets a SIGTERM; one that goes on has the code `HUNG`.
     """
+    return ended(started(work, log, memory=memory), seconds=seconds)
+
+
+def started(work: Callable[[], int], log: Path, *, memory: int | None = None) -> int:
+    """The number of a process of its own that does some work, see `forked`."""
     child = os.fork()
     if not child:
         _work(work, log, memory)
+    return child
+
+
+def ended(child: int, *, seconds: float = 120) -> int:
+    """Exit code of a process that was started, see `forked`."""
     for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, _PATIENCE)):
         code = _waited(child, patience)
         if code is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig
-from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.errors import DataError, StoreError
 from medfocus_pipeline.tuning.course import Epoch, Learned, Told
 from medfocus_pipeline.tuning.search import Searched, search
 from medfocus_pipeline.tuning.training import diverged
@@ -53,6 +53,22 @@ def test_a_search_that_is_killed_again_and_again_tries_the_same(tmp_path: Path) 
     again = Attempts()
     assert searched(tmp_path / "whole", again) == whole
     assert again.calls == 0
+
+
+def test_a_journal_that_was_changed_is_refused(tmp_path: Path) -> None:
+    searched(tmp_path, Attempts())
+    journal = tmp_path / "journal.log"
+    whole = journal.read_bytes()
+    for place in range(0, len(whole), len(whole) // 9):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        journal.write_bytes(changed)
+        with pytest.raises(StoreError, match=r"is not what was written there\. Remove"):
+            searched(tmp_path, Attempts())
+    journal.write_bytes(whole)
+    (tmp_path / "journal.sha256").write_bytes(b"x 1")
+    with pytest.raises(StoreError, match=r"is not what was written there\. Remove"):
+        searched(tmp_path, Attempts())
 
 
 def test_a_trial_that_diverges_is_counted_and_never_the_answer(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from medfocus_pipeline.masks.roi import choose_roi, iou
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.regions import Region, Regions
 from medfocus_pipeline.report.content import Picture, Tile
-from medfocus_pipeline.report.outlines import ANNOTATION, ROI, coloured, fitted, outlined
+from medfocus_pipeline.report.outlines import ANNOTATION, BEST, ROI, coloured, fitted, outlined
 from medfocus_pipeline.report.pictures import SIDE, THUMBNAIL, encoded
 from medfocus_pipeline.types import Candidates, FocusMode, Roi
 
@@ -104,7 +104,8 @@ class Tiles:
             picture = encoded(self.dataset.read(image_id), alt=f"image {name}")
             return Tile(name, self.labels[image_id], {"image": picture})
         region, mode = self.regions.read(image_id), self.regions.config.focus
-        return Tile(name, self.labels[image_id], _pictures(region, name, mode), facts(region))
+        shown, folded = pictures(region, name, mode)
+        return Tile(name, self.labels[image_id], shown, facts(region), folded=folded)
 
 
 def facts(region: Region) -> dict[str, str]:
@@ -125,14 +126,24 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
 
 
-def _pictures(region: Region, name: str, mode: FocusMode) -> dict[str, Picture]:
+def pictures(
+    region: Region, name: str, mode: FocusMode
+) -> tuple[dict[str, Picture], dict[str, Picture]]:
+    """What is shown, and what is folded: all candidates, where there are more than the best."""
     image, count = fitted(region.image, SIDE), len(region.candidates)
-    candidates = outlined(image, coloured(region.candidates.masks), width=_LINE)
-    return {
+
+    def drawn(number: int) -> Picture:
+        masks = coloured(region.candidates.masks[:number])
+        picture = outlined(image, masks, width=_LINE)
+        return encoded(picture, alt=f"{number} candidates on image {name}")
+
+    heading = f"best {BEST} of {count} candidates" if count > BEST else "candidates"
+    shown = {
         "region": _outlined(region, name),
-        "candidates": encoded(candidates, alt=f"{count} candidates on image {name}"),
+        heading: drawn(min(count, BEST)),
         **_focused(region, name, mode),
     }
+    return shown, {f"all {count} candidates": drawn(count)} if count > BEST else {}
 
 
 def _outlined(region: Region, name: str) -> Picture:
