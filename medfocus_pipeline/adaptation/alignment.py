@@ -25,6 +25,7 @@ import numpy as np
 from medfocus_pipeline.adaptation.alone import generators
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.config import CoralConfig, LinearConfig, StandardisedConfig, SubspaceConfig
+from medfocus_pipeline.heads.common import check as check_train
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.linear import (
@@ -34,7 +35,6 @@ from medfocus_pipeline.heads.linear import (
     fit_rows,
     held_out_loss,
 )
-from medfocus_pipeline.heads.linear import check as check_train
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
 from medfocus_pipeline.heads.threads import single_threaded

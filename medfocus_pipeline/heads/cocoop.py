@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import CoCoOpConfig
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.encoders.text_transformer import Bundle, PromptTower
-from medfocus_pipeline.heads.linear import softmax
+from medfocus_pipeline.heads.common import softmax
 from medfocus_pipeline.heads.prompt_learning import (
     class_names,
     descend,

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import ContrastiveConfig, SupConConfig
 from medfocus_pipeline.features import normalise
-from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, check
+from medfocus_pipeline.heads.common import check, view_rows
+from medfocus_pipeline.heads.linear import FittedLinear, LinearHead
 from medfocus_pipeline.heads.many import Minibatch, in_groups, steps_per_epoch
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
-from medfocus_pipeline.heads.views import view_rows
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:

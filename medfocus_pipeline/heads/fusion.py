@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve, Run, curves
 from medfocus_pipeline.heads.fusion_mix import Weights, fuse
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.fusion_train import train_fusions
-from medfocus_pipeline.heads.linear import FittedLinear, check, choose_c, fit_rows
+from medfocus_pipeline.heads.linear import FittedLinear, choose_c, fit_rows
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
 from medfocus_pipeline.heads.threads import single_threaded

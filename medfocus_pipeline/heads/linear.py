@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config import LinearConfig
-from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.heads.common import check, softmax
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.logistic import Fits, solve
@@ -60,31 +60,6 @@ class FittedLinear:
             logits = features.astype(np.float64) @ self.coef.T + self.intercept
         mean: Matrix = softmax(logits).mean(axis=1)
         return mean
-
-
-def check(train: TrainingSet) -> None:
-    """Refuse a training set that no classifier can learn from.
-
-    Raises:
-        DataError: fewer than two classes, or features that are misshapen or not finite.
-    """
-    if train.features.ndim != 3 or len(train.features) != len(train.labels):
-        raise DataError(
-            f"Training features have the shape {train.features.shape}, expected "
-            f"({len(train.labels)}, views, d): one row an image."
-        )
-    if not np.isfinite(train.features).all():
-        raise DataError(
-            "Training features have values that are not finite. Run: medfocus cache verify, "
-            "then embed again."
-        )
-    present = np.unique(train.labels)
-    if len(present) < 2:
-        raise DataError(
-            f"The training subset has {len(train.labels)} images of {len(present)} class(es), "
-            "a classifier needs two classes or more. Use a larger fraction or more shots, or "
-            "check that the training folder has at least two class folders with images."
-        )
 
 
 def choose_c(
@@ -189,10 +164,3 @@ def fit_rows(
     full_intercept = np.full(train.n_classes, -np.inf)
     full_coef[fits.classes], full_intercept[fits.classes] = coef, intercept
     return FittedLinear(full_coef, full_intercept, {"C": c})
-
-
-def softmax(logits: Matrix) -> Matrix:
-    """Softmax over the last axis; -inf becomes 0."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: Matrix = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities

@@ -32,13 +32,12 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LpPlusPlusConfig
 from medfocus_pipeline.features import normalise
-from medfocus_pipeline.heads.linear import check
+from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.tip_cache import trial_sets
-from medfocus_pipeline.heads.views import mean_probabilities, view_rows
 from medfocus_pipeline.types import JSON, FloatArray
 
 START = 2.5

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import MlpConfig
-from medfocus_pipeline.heads.linear import check
+from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
     adamw,
@@ -29,7 +29,6 @@ from medfocus_pipeline.heads.many import (
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
-from medfocus_pipeline.heads.views import mean_probabilities, view_rows
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from medfocus_pipeline.config import ClipAdapterConfig, CoCoOpConfig, CoOpConfig
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.linear import check
+from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.many import cross_entropy, in_groups, minibatches, steps_per_epoch
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded

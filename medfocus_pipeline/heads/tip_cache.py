@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
 from medfocus_pipeline.features import normalise
+from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.folds import each_alone, folds, smallest_class
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.views import mean_probabilities, view_rows
 from medfocus_pipeline.types import FloatArray, IntArray
 
 MOST_ALONE = 64

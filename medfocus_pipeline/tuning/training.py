@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.linear import LinearHead, softmax
+from medfocus_pipeline.heads.common import softmax
+from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import is_out_of_memory, log

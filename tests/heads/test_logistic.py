@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import descent, logistic
-from medfocus_pipeline.heads.linear import softmax
+from medfocus_pipeline.heads.common import softmax
 from medfocus_pipeline.heads.logistic import Fits, solve
 
 GRID = tuple(np.geomspace(0.1, 1e4, 11).tolist())
