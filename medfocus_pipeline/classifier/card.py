@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from medfocus_pipeline.classifier.pack import PackConfig
 from medfocus_pipeline.evaluation.diagnostics import Recall
+from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import label
-from medfocus_pipeline.evaluation.statistics import Interval
 from medfocus_pipeline.types import JSON, join_parts
 
 NOTICE = "Research use only. Not a medical device: not for diagnosis, triage or treatment."

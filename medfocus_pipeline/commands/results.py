@@ -9,8 +9,9 @@ from rich.table import Table
 
 from medfocus_pipeline.commands.progress import out, say, say_json
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.evaluation.intervals import Scores
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
-from medfocus_pipeline.evaluation.statistics import Scores, scores_by_budget
+from medfocus_pipeline.evaluation.statistics import scores_by_budget
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.table import heading

@@ -19,16 +19,10 @@ from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
 from medfocus_pipeline.evaluation.diagnostics import accuracy_interval
+from medfocus_pipeline.evaluation.intervals import Interval, t_interval
 from medfocus_pipeline.evaluation.predictions import of_runs, read_predictions
 from medfocus_pipeline.evaluation.scores import TABLE, scored
-from medfocus_pipeline.evaluation.statistics import (
-    Interval,
-    Result,
-    budget_of,
-    curve_areas,
-    scores_by_budget,
-    t_interval,
-)
+from medfocus_pipeline.evaluation.statistics import Result, budget_of, curve_areas, scores_by_budget
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report import formats
 from medfocus_pipeline.report.drawing import printable

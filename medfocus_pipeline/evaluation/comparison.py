@@ -8,17 +8,16 @@ import pyarrow as pa
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, DataError
+from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.predictions import Predictions, read_predictions
-from medfocus_pipeline.evaluation.statistics import (
-    Interval,
-    Result,
-    budget_of,
+from medfocus_pipeline.evaluation.significance import (
     holm,
     mcnemar,
     mcnemar_by_image,
     paired_bootstrap,
 )
+from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.seeding import generator
 
 ALPHA = 0.05

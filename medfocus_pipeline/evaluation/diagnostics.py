@@ -8,14 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.evaluation.intervals import Interval, patient_interval, wilson_interval
 from medfocus_pipeline.evaluation.metrics import CALIBRATION_BINS, NAN
 from medfocus_pipeline.evaluation.predictions import Predictions, of_runs
-from medfocus_pipeline.evaluation.statistics import (
-    Interval,
-    Result,
-    patient_interval,
-    wilson_interval,
-)
+from medfocus_pipeline.evaluation.statistics import Result
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
 

@@ -9,15 +9,15 @@ import pyarrow as pa
 
 from medfocus_pipeline.adaptation import METHODS
 from medfocus_pipeline.evaluation.comparison import Comparison, compare, corrected
-from medfocus_pipeline.evaluation.metrics import NAN
-from medfocus_pipeline.evaluation.predictions import read_predictions
-from medfocus_pipeline.evaluation.scores import scored
-from medfocus_pipeline.evaluation.statistics import (
+from medfocus_pipeline.evaluation.intervals import (
     Interval,
     auroc_interval,
     mean_interval,
     wilson_interval,
 )
+from medfocus_pipeline.evaluation.metrics import NAN
+from medfocus_pipeline.evaluation.predictions import read_predictions
+from medfocus_pipeline.evaluation.scores import scored
 from medfocus_pipeline.evaluation.transfer import REFERENCE, Transfer
 from medfocus_pipeline.types import IntArray
 

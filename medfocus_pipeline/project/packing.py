@@ -15,10 +15,11 @@ from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_recalls
+from medfocus_pipeline.evaluation.intervals import t_interval
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.predictions import of_runs, read_predictions
 from medfocus_pipeline.evaluation.scores import ALL, scored
-from medfocus_pipeline.evaluation.statistics import Result, t_interval
+from medfocus_pipeline.evaluation.statistics import Result
 from medfocus_pipeline.evaluation.sweep import PlannedRun, Run, fit, predict, to_fit
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save

@@ -18,7 +18,7 @@ class TableCell:
         clean, clean_spread: on the clean test images; nan without any.
         runs: number of seeds.
         test_low, test_high: 95 % interval that the number of test images leaves open, see
-            `statistics.wilson_interval`.
+            `intervals.wilson_interval`.
         p_value: of the difference to the reference row, Holm-corrected; nan where there is none.
         mark: of that difference; empty where there is none worth one.
     """

@@ -1,7 +1,7 @@
 from medfocus_pipeline.classifier.card import Measured, Origin, Score, card_text
 from medfocus_pipeline.evaluation.diagnostics import Recall
+from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import NAN
-from medfocus_pipeline.evaluation.statistics import Interval
 from tests.classifier.packs import pack
 
 ORIGIN = Origin("photograph", "a shelf", "CC0 1.0", "")

@@ -6,7 +6,7 @@ import pytest
 
 from medfocus_pipeline.errors import ConfigError, DataError, StoreError
 from medfocus_pipeline.evaluation.comparison import compare
-from medfocus_pipeline.evaluation.statistics import mcnemar, mcnemar_by_image
+from medfocus_pipeline.evaluation.significance import mcnemar, mcnemar_by_image
 from medfocus_pipeline.types import JSON
 from tests.evaluation.predictions import predictions, result
 

@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfocus_pipeline.evaluation.statistics import (
+from medfocus_pipeline.evaluation.intervals import (
     Interval,
     auroc_interval,
-    curve_area,
-    curve_areas,
-    holm,
-    mcnemar,
-    mcnemar_by_image,
     mean_interval,
-    paired_bootstrap,
     patient_interval,
-    scores_by_budget,
     t_interval,
     wilson_interval,
 )
+from medfocus_pipeline.evaluation.significance import (
+    holm,
+    mcnemar,
+    mcnemar_by_image,
+    paired_bootstrap,
+)
+from medfocus_pipeline.evaluation.statistics import curve_area, curve_areas, scores_by_budget
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
 
