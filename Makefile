@@ -17,6 +17,7 @@
 #   make train-adapter              teach a SAM what the annotations outline (SAM-Adapter)
 #   make phantom KIND=breast        draw a data set: brain, breast, covid, lungs, chest, pictures, mixed
 #   make torture                    kills, flipped bits, hostile files and command lines, counted
+#   make bench-flops              operations of every model on one picture, and pictures a second
 #   make bench-scale              what a run with nothing to do costs at 10^4, 10^5 images
 #   make rehearse                   the paper's profile at full size, random weights, a hub of this machine
 #   make profiles                   what PROFILE can be; make doctor says which run here
@@ -40,7 +41,7 @@ PATHS = $(if $(shell test -e "$(1)" && echo yes),"$(1)",$(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo rehearse phantom profiles heads scan masks embed probe finetune adapt gate reproduce audit report \
-	status figure export predict explain train-adapter bench bench-scale docs test torture lint doctor clean-venv
+	status figure export predict explain train-adapter bench bench-flops bench-scale docs test torture lint doctor clean-venv
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -93,6 +94,9 @@ profiles: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+bench-flops: $(INSTALLED)
+	@$(VENV)/bin/python -m tests.bench flops $(ARGS)
 
 bench-scale: $(INSTALLED)
 	@$(VENV)/bin/python -m tests.bench scale $(ARGS)

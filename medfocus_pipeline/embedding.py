@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from medfocus_pipeline.augmentation import Change, draw
+from medfocus_pipeline.columns import numbers
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.similarity import pixel_sha256
 from medfocus_pipeline.encoders.fit import cover, fitted, share_seen
@@ -184,9 +185,8 @@ def _share_seen(mask: Mask, part: Mask, encoder: Encoder, config: EmbedConfig) -
 
 def out_of_sight(store: Store) -> int:
     """How many rows of an embedding store have an ROI that lies mostly outside what was seen."""
-    table = store.index().table()
-    seen = [] if table is None else table["roi_seen"].to_pylist()
-    return sum(share < LEAST_SEEN for share in seen)
+    table = store.index(columns=["roi_seen"]).table()
+    return 0 if table is None else int((numbers(table["roi_seen"]) < LEAST_SEEN).sum())
 
 
 def job(

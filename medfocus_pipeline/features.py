@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from medfocus_pipeline.columns import id_array, places, row_array, whole
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.splits import Split, connected
 from medfocus_pipeline.embedding import text_id
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.stores.index import id_array
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, IntArray
 
@@ -278,20 +277,20 @@ def _read_into(
         names: of the part's arrays.
     """
     index = store.index(columns=["image_id"])
-    found = pc.index_in(id_array(image_ids), value_set=index.ids.combine_chunks())
-    if found.null_count:
+    found = places(id_array(image_ids), index.ids.combine_chunks())
+    missing = np.count_nonzero(found < 0)
+    if missing:
         raise StoreError(
-            f"Embedding store {store.path.name} lacks {found.null_count:,} of "
+            f"Embedding store {store.path.name} lacks {missing:,} of "
             f"{len(image_ids):,} images. Run: make embed"
         )
-    places = np.from_dlpack(found)
-    order = np.argsort(places, kind="stable")
-    ranked, first = places[order], 0
+    order = np.argsort(found, kind="stable")
+    ranked, first = found[order], 0
     for part in index.parts.values():
         end = first + part.table.num_rows
         wanted = order[slice(*np.searchsorted(ranked, (first, end)))]
         if len(wanted):
-            shard, rows = store.read(part, names=names), places[wanted] - first
+            shard, rows = store.read(part, names=names), found[wanted] - first
             target[wanted] = normalise(_stacked([shard[name][rows] for name in names]))
         first = end
 
@@ -308,8 +307,8 @@ def _pixel_hashes(store: Store, image_ids: Sequence[str]) -> list[str]:
     table = store.index(columns=["image_id", "pixel_sha256"]).table()
     if table is None:
         return []
-    found = pc.index_in(id_array(image_ids), value_set=table["image_id"].combine_chunks())
-    hashes: list[str] = table["pixel_sha256"].take(found).to_pylist()
+    found = places(id_array(image_ids), whole(table["image_id"]))
+    hashes: list[str] = table["pixel_sha256"].take(row_array(found)).to_pylist()
     return hashes
 
 

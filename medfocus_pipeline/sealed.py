@@ -7,9 +7,12 @@ nobody may take that for damage. What pyarrow and json raise on content ends her
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+import os
+import struct
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +29,12 @@ _OPEN = b"0" * 64
 _MARK = _SEAL + b"\x18\x40"
 """What stands before the seal in a Parquet footer: its key, then Thrift's "text of 64 bytes"."""
 
+_FOOTER = struct.Struct("<I4s")
+"""The end of a Parquet file: how long the footer before it is, and what kind of file it is."""
+
+_BLOCK = 1 << 20
+"""Bytes that are read at a time."""
+
 
 def read_bytes(path: Path) -> bytes:
     """A file's content.
@@ -36,6 +45,23 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedError(f"{path} is missing") from error
+    except OSError as error:
+        raise no_access(path, error) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file that is read bit by bit.
+
+    Raises:
+        DamagedError: there is no such file.
+        AccessError: it cannot be read now.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedError(f"{path} is missing") from error
     except OSError as error:
@@ -95,19 +121,15 @@ def read_table(path: Path, *, owner: str, columns: Sequence[str] | None = None) 
         DamagedError: it is missing, was changed, or belongs to something else.
         AccessError: it cannot be read now.
     """
-    content = read_bytes(path)
-    place = content.rfind(_MARK) + len(_MARK)
-    seal = content[place : place + len(_OPEN)]
-    if place < len(_MARK):
-        raise DamagedError(f"{path} has no seal: it was changed, or is of another version")
-    if _seal(content[:place] + _OPEN + content[place + len(seal) :], owner) != seal:
-        raise DamagedError(f"{path} is not what was written there: its content was changed")
-    try:
-        source = pa.BufferReader(content)
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            table = file.read(columns=columns, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedError(f"{path} is no Parquet file that can be read: {error}") from error
+    with _opened(path) as file:
+        _check_seal(path, file, owner)
+        try:
+            with pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_BLOCK) as found:
+                table = found.read(columns=columns, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno:  # the system's, not pyarrow's
+                raise
+            raise DamagedError(f"{path} is no Parquet file that can be read: {error}") from error
     metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != _SEAL}
     return table.replace_schema_metadata(metadata or None)
 
@@ -175,3 +197,31 @@ def _refuse(constant: str) -> None:
 
 def _seal(content: bytes, owner: str) -> bytes:
     return hashlib.sha256(owner.encode() + b"\n" + content).hexdigest().encode()
+
+
+def _check_seal(path: Path, file: BinaryIO, owner: str) -> None:
+    """Compare a Parquet file with its seal, without holding it.
+
+    Raises:
+        DamagedError: it has none, or was changed.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _FOOTER.size))
+    length, magic = _FOOTER.unpack(file.read().rjust(_FOOTER.size, b"\0"))
+    start = size - _FOOTER.size - length
+    footer = b""
+    if magic == b"PAR1" and start >= 0:
+        file.seek(start)
+        footer = file.read()
+    place = footer.rfind(_MARK) + len(_MARK)
+    if place < len(_MARK):
+        raise DamagedError(f"{path} has no seal: it was changed, or is of another version")
+    seal = footer[place : place + len(_OPEN)]
+    found = hashlib.sha256(owner.encode() + b"\n")
+    file.seek(0)
+    for first in range(0, start, _BLOCK):
+        found.update(file.read(min(_BLOCK, start - first)))
+    found.update(footer[:place] + _OPEN + footer[place + len(seal) :])
+    if found.hexdigest().encode() != seal:
+        raise DamagedError(f"{path} is not what was written there: its content was changed")
+    file.seek(0)

@@ -17,3 +17,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=2, help="How often a Ray worker is killed in its test."
     )
+    parser.addoption(
+        "--ray-images", type=int, default=24, help="Images of the Ray test with the true models."
+    )

@@ -200,9 +200,15 @@ def probe_command(
     ] = False,
     set_: Assignments = None,
     as_json: AsJson = False,
+    engine: EngineName = None,
+    address: Address = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Processes that fit. [default: the cores]"),
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes that fit. [default: the cores; Ray: all there is room for]",
+        ),
     ] = None,
 ) -> None:
     """Fit heads over fractions and seeds, print the table."""
@@ -219,8 +225,12 @@ def probe_command(
     config = changed(base(context, context.probe, context.profile.probe), options, set_)
     if lambdas:
         raise typer.Exit(lambda_sweep.run(context, config))
-    processes = workers or cores()
-    raise typer.Exit(probe.run(context, config, workers=processes, as_json=as_json))
+    distributor, processes = distributed(context.profile.engine, engine, address, workers, None)
+    raise typer.Exit(
+        probe.run(
+            context, config, workers=processes or cores(), engine=distributor, as_json=as_json
+        )
+    )
 
 
 @app.command("results", epilog="Example: medfocus results brain --metric auroc --metric ece")
@@ -343,7 +353,8 @@ def gate_command(
     if name == gate.DRAWN and profile is None and not (cache_ / name).exists():
         profile = "offline"  # drawings need no hub
     context = open_(dataset, data, cache_, profile)
-    runtime = runtime_of(device, batch_size, workers, compile_=False)
+    engine = context.profile.engine
+    runtime = runtime_of(device, batch_size, workers, compile_=False, engine=engine)
     raise typer.Exit(gate.run(context, config, runtime, medical=medical, workers=cores()))
 
 

@@ -43,6 +43,7 @@ def run(
     if card.phantoms:
         draw(workers)
     study = Study.open(name, profile=profile, cache=cache, progress=bar)
+    runtime = runtime.model_copy(update={"engine": study.engine})
     for filled in study.fill(config, runtime):
         say_rate(filled.what, filled.computed, filled.seconds, unit=filled.unit)
     done = study.adapt(config, sources=sources, targets=targets, workers=workers)

@@ -45,7 +45,7 @@ def run(
     say(f"\n3 of 5, embed: look at the focused images ({chosen.embed.encoder.name})")
     embed.run(opened(), chosen.embed, Runtime(), strict=False)
     say("\n4 of 5, probe: learn from few labels, score on the test images")
-    probe.run(opened(), chosen.probe, workers=workers)
+    probe.run(opened(), chosen.probe, workers=workers, engine=Runtime().engine)
     say("\n5 of 5, report: one page to look at")
     page = opened().folder / "report" / "index.html"
     if _is_newer(page, than=opened().folder):

@@ -1,7 +1,6 @@
 """``medfocus masks``: segment every image, cache its candidate masks."""
 
-from collections import Counter
-
+from medfocus_pipeline.columns import row_array
 from medfocus_pipeline.commands.progress import bar, say, say_problems, say_rate
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import MasksConfig, Runtime
@@ -12,10 +11,9 @@ from medfocus_pipeline.project.settings import Context
 
 def _counts(manifest: Manifest) -> str:
     """Usable images of each class, such as ``glioma 15, notumor 15``."""
-    names = manifest.table["class_name"].take(manifest.usable).to_pylist()
-    return ", ".join(
-        f"{name or 'none'} {count:,}" for name, count in sorted(Counter(names).items())
-    )
+    found = manifest.table["class_name"].take(row_array(manifest.usable)).value_counts().to_pylist()
+    counts = sorted((one["values"], one["counts"]) for one in found)
+    return ", ".join(f"{name or 'none'} {count:,}" for name, count in counts)
 
 
 def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from medfocus_pipeline.commands.progress import bar, human, say, say_json, say_problems
 from medfocus_pipeline.commands.results_table import build, show
-from medfocus_pipeline.config import ProbeConfig
+from medfocus_pipeline.config import EngineConfig, ProbeConfig
 from medfocus_pipeline.datasets.audit import patients_warning
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.project.fits import fitted_keys
@@ -20,11 +20,19 @@ _MUCH = 100e6
 """Bytes of features that are worth a line."""
 
 
-def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = False) -> int:
+def run(
+    context: Context,
+    config: ProbeConfig,
+    *,
+    workers: int,
+    engine: EngineConfig,
+    as_json: bool = False,
+) -> int:
     """Fit the runs that have no result yet, then print the table.
 
     Args:
-        workers: processes that fit.
+        workers: processes of this machine that fit.
+        engine: where they are fitted.
         as_json: print the table for a program.
 
     Returns:
@@ -36,7 +44,7 @@ def run(context: Context, config: ProbeConfig, *, workers: int, as_json: bool = 
     started = time.monotonic()
     split = project.split(config)
     _say_memory(plans, split, fitted_keys(project.results_folder))
-    count = project.fit(plans, split, workers=workers)
+    count = project.fit(plans, split, workers=workers, engine=engine)
     if count:
         say(f"probe: {count:,} runs fitted in {time.monotonic() - started:.1f} s")
     else:

@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 
+from medfocus_pipeline.columns import row_array
 from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import one_of_several
@@ -65,7 +66,7 @@ def run(context: Context, *, all_problems: bool, strict: bool, as_json: bool = F
 def _counts(manifest: Manifest) -> dict[tuple[str, str], int]:
     """(official split or nothing, class) -> usable images."""
     splits, names = manifest.strings("split"), manifest.strings("class_name")
-    counts = Counter((splits[row], names[row]) for row in manifest.usable)
+    counts = Counter((splits[row], names[row]) for row in manifest.usable.tolist())
     return dict(sorted(counts.items()))
 
 
@@ -144,14 +145,19 @@ def _say_patients(dataset: Dataset) -> None:
 
 def _say_several(dataset: Dataset) -> None:
     """What is seen of files with several pictures: volumes, frames, pages."""
-    manifest, modes = dataset.manifest, dataset.manifest.strings("mode")
+    manifest = dataset.manifest
     if dataset.card.volumes == "refuse":
         return  # each is a problem of its own
     every = dataset.card.volumes == "all"
-    seen = [found for row in manifest.usable if (found := one_of_several(modes[row]))]
-    files = Counter(kind for kind, place, _ in seen if not every or place == 1)
+    modes = manifest.table["mode"].take(row_array(manifest.usable)).value_counts().to_pylist()
+    files, shown = Counter[str](), Counter[str]()
+    for one in modes:
+        kind, place, count = one_of_several(one["values"]) or ("", 0, 0)
+        if kind and (not every or place == 1):
+            files[kind] += one["counts"]
+            shown[kind] += one["counts"] * count
     for kind, count in sorted(files.items()):
-        pictures = sum(n for one, place, n in seen if one == kind and (not every or place == 1))
+        pictures = shown[kind]
         which = "first" if kind == "page" else "middle"
         only = f"of each the {which} one alone is seen (all: volumes: all in a card)"
         what = "each is an image, those of a file one group" if every else only

@@ -91,7 +91,7 @@ def used_stores(context: Context, dataset: Dataset) -> Stores:
 
 
 def _of_store(stage: str, place: Located) -> State:
-    total, missing = len(set(place.ids)), len(place.missing())
+    total, missing = len(place.ids), len(place.missing())
     todo = f"compute {missing:,} rows" if missing else "nothing"
     return State(stage, place.label, total - missing, total, "rows", todo)
 

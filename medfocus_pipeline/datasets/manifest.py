@@ -1,13 +1,14 @@
 """The manifest: the Parquet table of one data set's images, one row a file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from medfocus_pipeline.columns import Lookup, groups, id_array, is_empty, numbers, row_array, whole
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.sealed import present, read_table, write_table
 from medfocus_pipeline.types import IntArray
@@ -160,13 +161,12 @@ class Manifest:
     @property
     def labels(self) -> IntArray:
         """``(n,) int64`` class index, -1 where unknown."""
-        # Not to_numpy(), which imports pandas where it is installed: half a second.
-        return np.array(self.table["class_index"].to_pylist(), dtype=np.int64)
+        return numbers(self.table["class_index"]).astype(np.int64)
 
     @property
     def usable(self) -> IntArray:
         """Row numbers of the images without a problem, ascending."""
-        return np.flatnonzero(np.array([not text for text in self.strings("problem")], dtype=bool))
+        return np.flatnonzero(is_empty(self.table["problem"]))
 
     @property
     def patients(self) -> dict[str, str]:
@@ -176,14 +176,20 @@ class Manifest:
     @property
     def problems(self) -> list[tuple[str, str]]:
         """Path and problem of every row that has one."""
-        pairs = zip(self.paths, self.strings("problem"), strict=True)
-        return [(path, problem) for path, problem in pairs if problem]
+        wrong = row_array(np.flatnonzero(~is_empty(self.table["problem"])))
+        rows = self.table.select(["path", "problem"]).take(wrong)
+        return list(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
     @property
-    def files(self) -> dict[str, str]:
+    def files(self) -> "Files":
         """Usable image id -> path of the first file with these bytes: the work of stage one."""
-        ids, paths = self.image_ids, self.paths
-        return {ids[row]: paths[row] for row in reversed(self.usable.tolist())}
+        ids, paths = whole(self.table["image_id"]), whole(self.table["path"])
+        usable = self.usable
+        first, _ = groups(ids.take(row_array(usable)))
+        if len(first) == len(ids):  # all of them: no copy
+            return Files(ids, paths)
+        rows = row_array(usable[first])
+        return Files(ids.take(rows), paths.take(rows))
 
     def says(
         self,
@@ -260,6 +266,39 @@ class Manifest:
     def _metadata(self, key: bytes) -> bytes:
         metadata: dict[bytes, bytes] = self.table.schema.metadata
         return metadata[key]
+
+
+class Files(Mapping[str, str]):
+    """Image id -> path, without a Python object for each.
+
+    Attributes:
+        ids: of the images, each once.
+    """
+
+    def __init__(self, ids: pa.StringArray, paths: pa.StringArray) -> None:
+        self.ids = ids
+        self._paths = paths
+        self._lookup: Lookup | None = None
+
+    def __getitem__(self, image_id: str) -> str:
+        """The path of an image."""
+        self._lookup = self._lookup or Lookup(self.ids)
+        [place] = self._lookup(id_array([image_id]))
+        if place < 0:
+            raise KeyError(image_id)
+        return str(self._paths[place])
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids."""
+        return iter(self.ids.to_pylist())
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    def items(self) -> ItemsView[str, str]:
+        """All ids and paths, made at once."""
+        return dict(zip(self.ids.to_pylist(), self._paths.to_pylist(), strict=True)).items()
 
 
 def build(

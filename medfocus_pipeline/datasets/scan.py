@@ -26,7 +26,7 @@ from medfocus_pipeline.datasets.manifest import VALIDATION, Manifest, build
 from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders, without_ending
 from medfocus_pipeline.datasets.readers import EXTENSIONS, one_of_several
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
-from medfocus_pipeline.datasets.tree import ImageFile, find_images
+from medfocus_pipeline.datasets.tree import ImageFile, find_images, walk
 from medfocus_pipeline.errors import ConfigError, DataError
 
 
@@ -90,13 +90,11 @@ def scan(
     if listed is None:
         keep = bool(card and (card.annotation or card.keep_masks))
         keep = keep if reading.keep_masks is None else reading.keep_masks
-        files = find_images(source)
-        inputs = digest_of(
-            files, name=name, source=str(source.resolve()), card=card, reading=reading
-        )
+        where = str(source.resolve())
+        inputs = digest_of(walk(source), name=name, source=where, card=card, reading=reading)
         if previous and previous.inputs == inputs and is_settled(previous):
             return previous
-        entries, used = _list_folder(source, files, card, keep_masks=keep)
+        entries, used = _list_folder(source, find_images(source), card, keep_masks=keep)
     else:
         keep = True  # it lists what is an image
         columns = {**(card.columns if card else {}), **reading.columns}

@@ -1,13 +1,15 @@
 """Which images train and which test, and the nested subsets of the training images."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from medfocus_pipeline.columns import groups, id_array, in_order, is_empty, row_array, whole
 from medfocus_pipeline.datasets.manifest import SYNTHETIC, VALIDATION, Manifest
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.seeding import generator
@@ -70,8 +72,7 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
     train = np.sort(np.concatenate([rows[~in_test], synthetic]))
     split = Split(train=train, test=rows[in_test], official=official)
     _check_classes(manifest, labels[split.train], "training")
-    untested = set(labels[rows]) - set(labels[split.test])
-    for index in sorted(untested):
+    for index in np.setdiff1d(labels[rows], labels[split.test]):
         _log.warning("%s: class %r has no test image", manifest.name, manifest.classes[index])
     return split
 
@@ -112,11 +113,26 @@ def nested_subsets(
             f"No subset of {', '.join(wrong)}: expected fractions in (0, 100] and shots of 1 or "
             "more, e.g. --fractions 5,20,100 or --shots 1,4,16."
         )
-    by_id = np.array(sorted(range(len(image_ids)), key=lambda n: image_ids[n]), dtype=np.int64)
-    orders = []
-    for label in np.unique(labels):
-        members = by_id[labels[by_id] == label]
-        orders.append(generator("subset", seed, int(label)).permutation(members))
+    return subsets_of(class_members(image_ids, labels), fractions=fractions, shots=shots, seed=seed)
+
+
+def class_members(image_ids: Sequence[str], labels: IntArray) -> dict[int, IntArray]:
+    """Label -> positions of its images in the order of their ids: what subsets are drawn from."""
+    by_id = in_order(id_array(image_ids))
+    return {int(label): by_id[labels[by_id] == label] for label in np.unique(labels)}
+
+
+def subsets_of(
+    members: Mapping[int, IntArray],
+    *,
+    fractions: Sequence[float],
+    shots: Sequence[int],
+    seed: int,
+) -> dict[Budget, IntArray]:
+    """As `nested_subsets`, which says what they are, of images that were put in order before."""
+    orders = [
+        generator("subset", seed, label).permutation(images) for label, images in members.items()
+    ]
     subsets: dict[Budget, IntArray] = {}
     for fraction in fractions:
         counts = [max(1, _nearest(fraction / 100 * len(order))) for order in orders]
@@ -128,8 +144,10 @@ def nested_subsets(
 
 def _take(orders: Sequence[IntArray], counts: Sequence[int]) -> IntArray:
     """The first few of each class, ascending."""
-    parts = [order[:count] for order, count in zip(orders, counts, strict=True)]
-    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+    taken = np.zeros(sum(map(len, orders)), dtype=np.bool_)
+    for order, count in zip(orders, counts, strict=True):
+        taken[order[:count]] = True
+    return np.flatnonzero(taken)
 
 
 def _nearest(value: float) -> int:
@@ -139,7 +157,8 @@ def _nearest(value: float) -> int:
 
 def _check_classes(manifest: Manifest, labels: IntArray, kind: str) -> None:
     """Refuse data with fewer than two classes, or a class of the manifest without an image."""
-    missing = [name for n, name in enumerate(manifest.classes) if n not in set(labels.tolist())]
+    there = set(np.unique(labels).tolist())
+    missing = [name for n, name in enumerate(manifest.classes) if n not in there]
     if len(labels) == 0:
         first = "; the first: " + " ".join(manifest.problems[0]) if manifest.problems else ""
         raise DataError(
@@ -168,18 +187,21 @@ def _check_official(manifest: Manifest, in_test: NDArray[np.bool_]) -> None:
         )
 
 
-def _units(manifest: Manifest, rows: IntArray) -> list[IntArray]:
-    """Rows that must stay together (patient, equal bytes), as positions in `rows`.
+def _units(manifest: Manifest, rows: IntArray) -> IntArray:
+    """Which of the rows must stay together (patient, equal bytes), ``(n,) int64``: equal numbers.
 
-    Connected components, in the order of their smallest image id.
+    They count up with the smallest image id of each.
     """
-    ids = np.array(manifest.image_ids)[rows]
-    groups = connected([ids.tolist(), np.array(manifest.strings("group"))[rows].tolist()])
-    units = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    return sorted(units, key=lambda unit: min(ids[unit]))
+    of_rows = row_array(rows)
+    ids = whole(manifest.table["image_id"]).take(of_rows)
+    unit = connected([ids, whole(manifest.table["group"]).take(of_rows)])
+    _, first = np.unique(unit[in_order(ids)], return_index=True)
+    rank = np.empty_like(first)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[unit]
 
 
-def connected(says: Sequence[Sequence[str]]) -> IntArray:
+def connected(says: Sequence[Sequence[str] | pa.StringArray]) -> IntArray:
     """Which of n images belong together, ``(n,) int64``: equal numbers, by first appearance.
 
     Args:
@@ -187,7 +209,7 @@ def connected(says: Sequence[Sequence[str]]) -> IntArray:
             the lists belong together, and so does what is connected over others. Empty words
             say nothing.
     """
-    parent = list(range(len(says[0])))
+    parent = np.arange(len(says[0])).tolist()
 
     def top(n: int) -> int:
         while parent[n] != n:
@@ -196,36 +218,57 @@ def connected(says: Sequence[Sequence[str]]) -> IntArray:
         return n
 
     for words in says:
-        first: dict[str, int] = {}
-        for n, word in enumerate(words):
-            if word:
-                parent[top(n)] = top(first.setdefault(word, n))
-    number: dict[int, int] = {}
-    return np.array([number.setdefault(top(n), len(number)) for n in range(len(parent))], np.int64)
+        column = words if isinstance(words, pa.StringArray) else id_array(words)
+        said = np.flatnonzero(~is_empty(column))
+        first, number = groups(column.take(row_array(said)))
+        earlier, again = said[first][number], said
+        for n in np.flatnonzero(earlier != again).tolist():
+            parent[top(int(again[n]))] = top(int(earlier[n]))
+    roots = np.array(parent, np.int64)
+    while (roots[roots] != roots).any():
+        roots = roots[roots]
+    _, first, number = np.unique(roots, return_index=True, return_inverse=True)
+    rank = np.empty_like(first)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[number]
 
 
 def _draw(
-    units: Sequence[IntArray], labels: IntArray, share: float, rng: np.random.Generator
+    units: IntArray, labels: IntArray, share: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which of the rows test, ``(n,) bool``: units in random order, as long as they fit."""
+    """Which of the rows test, ``(n,) bool``: units in random order, as long as they fit.
+
+    Args:
+        units: ``(n,) int64``, the unit of each row, from 0.
+        labels: ``(n,) int64`` of the rows; each class has one.
+    """
     total = np.bincount(labels)
-    wanted = np.clip(np.floor(share * total + 0.5), np.minimum(1, total - 1), total - 1)
-    order = rng.permutation(len(units)).tolist()
-    counts = np.array([np.bincount(labels[unit], minlength=len(total)) for unit in units])
-    taken = np.zeros(len(units), dtype=bool)
-    have = np.zeros(len(total), dtype=np.int64)
+    most = np.clip(np.floor(share * total + 0.5), np.minimum(1, total - 1), total - 1).tolist()
+    pairs, sizes = np.unique(units * len(total) + labels, return_counts=True)
+    owners, classes = np.divmod(pairs, len(total))
+    bounds = np.searchsorted(owners, np.arange(owners[-1] + 2)).tolist()
+    # (class, images) of each unit, the units one after the other: no array for each.
+    counts = list(zip(classes.tolist(), sizes.tolist(), strict=True))
+    order = rng.permutation(len(bounds) - 1).tolist()
+    taken = np.zeros(len(order), dtype=bool)
+    have = [0] * len(total)
+
+    def fits(n: int, most: Sequence[float]) -> bool:
+        return all(have[c] + size <= most[c] for c, size in counts[bounds[n] : bounds[n + 1]])
+
+    def take(n: int) -> None:
+        taken[n] = True
+        for c, size in counts[bounds[n] : bounds[n + 1]]:
+            have[c] += size
+
     for n in order:
-        if (have + counts[n] <= wanted).all():
-            taken[n] = True
-            have += counts[n]
-    for label in np.flatnonzero((have == 0) & (total > 1)):
+        if fits(n, most):
+            take(n)
+    rest = (total - 1).tolist()
+    for label in np.flatnonzero((np.array(have) == 0) & (total > 1)).tolist():
         # Every unit of this class was too large: the smallest that leaves something to train.
-        spare = [n for n in order if counts[n][label] and (have + counts[n] < total).all()]
+        own = set(owners[classes == label].tolist())
+        spare = [n for n in order if n in own and fits(n, rest)]
         if spare and have[label] == 0:
-            best = min(spare, key=lambda n: counts[n].sum())
-            taken[best] = True
-            have += counts[best]
-    in_test = np.zeros(len(labels), dtype=np.bool_)
-    for n in np.flatnonzero(taken).tolist():
-        in_test[units[n]] = True
-    return in_test
+            take(min(spare, key=lambda n: sum(s for _, s in counts[bounds[n] : bounds[n + 1]])))
+    return taken[units]

@@ -3,8 +3,10 @@
 import os
 import stat
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
 
@@ -16,7 +18,15 @@ SYSTEM_FOLDERS = frozenset(
 )
 """Of macOS, Synology, QNAP, Windows and Linux: thumbnails and what was deleted, no images."""
 
+_ENDINGS = tuple(sorted(EXTENSIONS))
+
 _UNREADABLE = "cannot be read"
+
+_LATEST = 2**63 - 1
+"""Times after the year 2262 do not fit the manifest."""
+
+Found: TypeAlias = tuple[str, int, int, str]
+"""The values of an `ImageFile`, of which a scan that finds nothing new makes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +51,94 @@ class ImageFile:
         return self.refused.startswith(_UNREADABLE)
 
 
-def find_images(root: Path) -> list[ImageFile]:
-    """Every image file below a folder, sorted by path.
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What lies in one folder, its own folders left out.
 
-    Known by its extension, or else by its first bytes. Hidden files and the folders that systems
-    make (`SYSTEM_FOLDERS`) are skipped. Links are followed inside the root only, and no folder
-    is entered twice, so that a loop of links ends.
+    Attributes:
+        files: the image files, by name: the values of an `ImageFile` each.
+        others: names of the files that are no images; not where a link led to the folder.
+    """
+
+    files: list[Found]
+    others: list[str]
+
+
+def walk(root: Path) -> Iterator[Folder]:
+    """Every folder with its image files, each folder once and in an order of its own.
+
+    Images are known by their extension, or else by their first bytes. Hidden files and the folders
+    that systems make (`SYSTEM_FOLDERS`) are skipped. Links are followed inside the root only, and
+    no folder is entered twice, so that a loop of links ends.
     """
     base = os.path.realpath(root)
-    found: list[ImageFile] = []
     entered: set[tuple[int, int]] = set()
     # Folders first: if a folder is also reachable by a link, its own name counts.
     folders, links = deque([""]), deque[str]()
+    by_link = False  # the first of them, and all that is found from there
     while folders or links:
+        by_link = by_link or not folders
         folder = folders.popleft() if folders else links.popleft()
         place = os.path.join(base, folder)  # noqa: PTH118 (names may not be valid Unicode)
         try:
-            status = os.stat(place)  # noqa: PTH116
+            handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            yield Folder([_no_folder(folder, error)], [])
+            continue
+        try:
+            status = os.fstat(handle)
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
-            entries = list(os.scandir(place))
+            found = _look(base, folder, handle, folders, links)
         except OSError as error:
-            found.append(_refused(folder, f"is a folder that cannot be read: {error.strerror}"))
+            found = Folder([_no_folder(folder, error)], [])
+        finally:
+            os.close(handle)
+        yield Folder(found.files, []) if by_link else found
+
+
+def _look(base: str, folder: str, handle: int, folders: deque[str], links: deque[str]) -> Folder:
+    """What lies in an open folder; what is to be entered goes to `folders` and `links`."""
+    prefix = f"{folder}/" if folder else ""
+    found = Folder([], [])
+    for name in sorted(os.listdir(handle)):
+        if name[0] == ".":
             continue
-        for entry in entries:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_FOLDERS:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(path)
-            elif entry.is_symlink() and _is_inner_folder(entry.path, base):
-                links.append(path)
-            elif _is_image(entry, base):
-                found += filter(None, [describe(base, path, link=entry.is_symlink())])
+        path = prefix + name
+        try:  # by the folder's descriptor: the path to it is not looked up each time
+            status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        except OSError as error:  # it has gone meanwhile
+            if _ending(name) in EXTENSIONS:
+                found.files.append(_refused(path, f"{_UNREADABLE}: {error.strerror}"))
+            continue
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
+            found.files.append((path, status.st_size, min(status.st_mtime_ns, _LATEST), ""))
+        elif (queue := _to_enter(base, path, kind, folders, links)) is not None:
+            if name.casefold() not in SYSTEM_FOLDERS:
+                queue.append(path)
+        elif one := _image(base, path, kind):
+            found.files.append(one)
+        else:
+            found.others.append(name)
+    return found
+
+
+def _to_enter(
+    base: str, path: str, kind: int, folders: deque[str], links: deque[str]
+) -> deque[str] | None:
+    """Where a folder, or a link to one, waits; None for what is none."""
+    if kind == stat.S_IFDIR:
+        return folders
+    if kind == stat.S_IFLNK and _is_inner_folder(f"{base}/{path}", base):
+        return links
+    return None
+
+
+def find_images(root: Path) -> list[ImageFile]:
+    """Every image file below a folder, sorted by path; see `walk`."""
+    found = [ImageFile(*file) for folder in walk(root) for file in folder.files]
     return sorted(found, key=lambda file: file.path)
 
 
@@ -83,19 +147,8 @@ def other_kinds(root: Path) -> Counter[str]:
 
     Hidden files and the folders that systems make are not counted, nor what links lead to.
     """
-    known = {file.path for file in find_images(root)}
-    kinds: Counter[str] = Counter()
-    for folder, inner, names in os.walk(root):
-        inner[:] = [
-            name
-            for name in inner
-            if not name.startswith(".") and name.casefold() not in SYSTEM_FOLDERS
-        ]
-        for name in names:
-            path = (Path(folder) / name).relative_to(root).as_posix()
-            if not name.startswith(".") and path not in known:
-                kinds[Path(name).suffix.lower() or "no ending"] += 1
-    return kinds
+    names = (name for folder in walk(root) for name in folder.others)
+    return Counter(Path(name).suffix.lower() or "no ending" for name in names)
 
 
 def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
@@ -106,6 +159,11 @@ def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
         path: relative to it.
         link: the file may be reached by a link; False spares looking where it leads.
     """
+    found = _described(base, path, link=link)
+    return found and ImageFile(*found)
+
+
+def _described(base: str, path: str, *, link: bool) -> Found | None:
     place = f"{base}/{path}"
     try:
         path.encode()
@@ -121,8 +179,7 @@ def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
         return _refused(path, f"{_UNREADABLE}: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
         return None
-    # Times after the year 2262 do not fit the manifest.
-    return ImageFile(path, status.st_size, min(status.st_mtime_ns, 2**63 - 1))
+    return path, status.st_size, min(status.st_mtime_ns, _LATEST), ""
 
 
 def inside(path: str, base: str) -> bool:
@@ -136,25 +193,48 @@ def _is_inner_folder(path: str, base: str) -> bool:
     return inside(path, base) and os.path.isdir(path)  # noqa: PTH112
 
 
-def _refused(path: str, why: str) -> ImageFile:
+def _refused(path: str, why: str) -> Found:
     """A row for a file that is not opened, its name made safe to store."""
-    return ImageFile(os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why)
+    return os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why
 
 
-def _is_image(entry: "os.DirEntry[str]", base: str) -> bool:
-    """Whether a file counts as an image; a link out of the root does if it may be one."""
-    name = entry.name.lower()
+def _no_folder(path: str, error: OSError) -> Found:
+    return _refused(path, f"is a folder that cannot be read: {error.strerror}")
+
+
+def _ending(name: str) -> str:
+    """The last suffix in lower case, ``.nii.gz`` whole; empty without one."""
     dot = name.rfind(".")  # os.path.splitext, which takes as long as stat does
-    suffix = ".nii.gz" if name.endswith(".nii.gz") else name[dot:] if dot > 0 else ""
-    if suffix in EXTENSIONS:
+    if dot <= 0:
+        return ""
+    ending = name[dot:].lower()
+    return ".nii.gz" if ending == ".gz" and name.lower().endswith(".nii.gz") else ending
+
+
+def _image(base: str, path: str, kind: int) -> Found | None:
+    """A file that is an image whatever its name, link or characters; None for others."""
+    name = path.rpartition("/")[2]
+    if name.casefold() in SYSTEM_FOLDERS or not _is_image(base, path, kind):
+        return None
+    return _described(base, path, link=kind == stat.S_IFLNK)
+
+
+def _is_image(base: str, path: str, kind: int) -> bool:
+    """Whether a file counts as an image; a link out of the root does if it may be one.
+
+    Args:
+        kind: of the file itself, as `stat.S_IFMT`.
+    """
+    place, ending = f"{base}/{path}", _ending(path.rpartition("/")[2])
+    if ending in EXTENSIONS:
         return True
-    if entry.is_symlink() and not inside(entry.path, base):
-        return os.path.isdir(entry.path) or not suffix  # noqa: PTH112
+    if kind == stat.S_IFLNK and not inside(place, base):
+        return os.path.isdir(place) or not ending  # noqa: PTH112
     # Archives name DICOM files after their UID, IM0001 or 1.2.840.113619.2; phones write .jfif.
     try:
-        if not entry.is_file():
+        if not os.path.isfile(place):  # noqa: PTH113
             return False
-        with open(entry.path, "rb") as file:  # noqa: PTH123
+        with open(place, "rb") as file:  # noqa: PTH123
             return is_image(file.read(352))
     except OSError:
         return False

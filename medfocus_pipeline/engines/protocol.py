@@ -1,9 +1,10 @@
 """What an engine is: it fills a store's missing rows, a shard at a time, anywhere."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
+from medfocus_pipeline.columns import Ids
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.stores.compute import Outcome
 from medfocus_pipeline.stores.job import Job
@@ -20,7 +21,11 @@ class Fill(Protocol):
     """Computes and writes every missing row of a store."""
 
     def __call__(
-        self, store: Store, image_ids: Sequence[str], *, on_rows: Callable[[int], None]
+        self,
+        store: Store,
+        image_ids: Ids,
+        *,
+        on_rows: Callable[[int], None],
     ) -> Outcome:
         """Fill a store; call it with the store's lock held.
 

@@ -11,22 +11,19 @@ workers end, and what is committed stays.
 """
 
 import os
-import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
-from logging import ERROR, getLogger
-from pathlib import Path
+from logging import getLogger
 from typing import Any
 
+from medfocus_pipeline.columns import Ids
 from medfocus_pipeline.config import RayConfig, Runtime
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.engines.protocol import Fill, Load
+from medfocus_pipeline.engines.ray_cluster import TRIES_AGAIN, Driver, answer, connected, room
 from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError
 from medfocus_pipeline.stores.compute import Outcome, fill_shards, prepare
 from medfocus_pipeline.stores.job import Job
@@ -36,14 +33,8 @@ from medfocus_pipeline.types import Device
 
 _log = getLogger(__name__)
 
-_PACKAGES = ("medfocus-pipeline", "numpy", "torch")
-"""Those whose versions can change a number."""
-
-_TRIES_AGAIN = 5
-"""Of a shard whose worker died: after so many it is the shard that ends workers."""
-
-_REACHED_WITHIN, _STARTED_WITHIN = 10.0, 120.0
-"""Seconds for the head to answer, and for workers to start."""
+_STARTED_WITHIN = 120.0
+"""Seconds for workers to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +66,12 @@ class _Order:
 
     Attributes:
         load: a reference in Ray's object store, in a list so that Ray does not resolve it.
-        versions: of the driver's packages.
-        folder: the driver's, which relative paths begin from.
         lock: what stands in the store's lock.
     """
 
     load: Sequence[Any]
     runtime: Runtime
-    versions: Mapping[str, str]
-    folder: str
+    driver: Driver
     lock: str
 
 
@@ -100,17 +88,7 @@ class _Worker:
         Raises:
             ConfigError: a package has another version than the driver's.
         """
-        node = socket.gethostname()
-        wrong = [
-            f"{name} {found or 'missing'} (the driver has {order.versions[name]})"
-            for name, found in _versions().items()
-            if found != order.versions[name]
-        ]
-        if wrong:
-            raise ConfigError(
-                f"Node {node} has {', '.join(wrong)}: install the same versions on every node."
-            )
-        return _Place(node, os.getpid())
+        return _Place(order.driver.followed(), os.getpid())
 
     def fill(self, order: _Order, store: Store, shard: int, ids: Sequence[str]) -> _Done:
         """Compute and commit one shard.
@@ -138,8 +116,6 @@ def _loaded(order: _Order) -> Job[Any]:
     """The job with its model, in a worker."""
     import ray
 
-    if Path(order.folder).is_dir():
-        os.chdir(order.folder)
     load: Load = ray.get(order.load[0])
     runtime = order.runtime
     return load()(batch_size=runtime.batch_size, workers=runtime.workers, calls=1)
@@ -160,10 +136,13 @@ def ready(load: Load, runtime: Runtime, /) -> Iterator[Fill]:
     if not isinstance(config, RayConfig):
         raise TypeError(f"expected a RayConfig, got {config!r}")
 
-    with _connected(config.address):
+    with connected(config.address):
 
         def fill(
-            store: Store, image_ids: Sequence[str], *, on_rows: Callable[[int], None]
+            store: Store,
+            image_ids: Ids,
+            *,
+            on_rows: Callable[[int], None],
         ) -> Outcome:
             return _fill(store, image_ids, load, runtime, config, on_rows=on_rows)
 
@@ -172,7 +151,7 @@ def ready(load: Load, runtime: Runtime, /) -> Iterator[Fill]:
 
 def _fill(
     store: Store,
-    image_ids: Sequence[str],
+    image_ids: Ids,
     load: Load,
     runtime: Runtime,
     config: RayConfig,
@@ -188,8 +167,7 @@ def _fill(
     plan = prepare(store, image_ids)
     if not plan:
         return Outcome(0, {})
-    sizes = {shard: len(ids) for shard, ids in plan}
-    order = _Order([ray.put(load)], runtime, _versions(), str(Path.cwd()), lock)
+    order = _Order([ray.put(load)], runtime, Driver.here(), lock)
     computed, problems = 0, dict[str, str]()
     again: list[int] = []
     with _workers(config, runtime.device, order, most=len(plan)) as started:
@@ -202,14 +180,14 @@ def _fill(
 
         submit(len(started))
         while pool.has_next():
-            done: _Done = _answer(pool.get_next_unordered)
+            done: _Done = answer(pool.get_next_unordered, of="shard")
             submit(1)
             if done.place != places[done.worker]:  # it was with the process that is gone
                 places[done.worker] = done.place
                 again.append(done.shard)
             problems |= done.outcome.problems
             computed += done.outcome.computed
-            on_rows(sizes[done.shard])
+            on_rows(plan.rows(done.shard))
     if again:
         _log.warning(
             "Workers died, and were started again: shards %s were computed once more.",
@@ -226,12 +204,12 @@ def _workers(
     """Actors that have started, each with its number and place."""
     import ray
 
-    asked, room = _room(config, device)
-    number = min(config.workers or room, room, most)
+    asked, have = room(config, device)
+    number = min(config.workers or have, have, most)
     if config.workers and number < min(config.workers, most):
-        _log.warning("The cluster has room for %d workers, not %d.", room, config.workers)
+        _log.warning("The cluster has room for %d workers, not %d.", have, config.workers)
     made = ray.remote(_Worker).options(
-        **asked, max_restarts=-1, max_task_retries=_TRIES_AGAIN, max_concurrency=1
+        **asked, max_restarts=-1, max_task_retries=TRIES_AGAIN, max_concurrency=1
     )
     actors = [made.remote(one) for one in range(number)]
     calls = {actor.place.remote(order): one for one, actor in enumerate(actors)}
@@ -246,116 +224,10 @@ def _workers(
             )
         for call in late:
             ray.kill(actors[calls[call]])
-        yield {actors[calls[call]]: (calls[call], _answer(partial(ray.get, call))) for call in here}
+        yield {
+            actors[calls[call]]: (calls[call], answer(partial(ray.get, call), of="shard"))
+            for call in here
+        }
     finally:
         for actor in actors:
             ray.kill(actor)
-
-
-def _room(config: RayConfig, device: Device) -> tuple[dict[str, float], int]:
-    """What a worker takes, and for how many the cluster has that.
-
-    Raises:
-        ConfigError: not for a single one.
-    """
-    import ray
-
-    have = ray.cluster_resources()
-    gpus = config.gpus_per_worker
-    if gpus is None:
-        gpus = 0.0 if device == "cpu" or not have.get("GPU") else 1.0
-    room = int(have.get("CPU", 0))
-    if gpus:
-        room = min(room, int(have.get("GPU", 0) / gpus))
-    if not room:
-        raise ConfigError(
-            f"The cluster has {have.get('CPU', 0):.0f} cores and {have.get('GPU', 0):.0f} GPUs, "
-            f"a worker takes 1 core and {gpus:g} GPUs. Use --gpus-per-worker 0 without GPUs."
-        )
-    return {"num_cpus": 1, "num_gpus": gpus}, room
-
-
-def _answer(get: Callable[[], Any]) -> Any:
-    """What a worker answers; its error as ours.
-
-    Raises:
-        MedFocusError: it raised one, cannot start, or dies with every try.
-    """
-    from ray.exceptions import RayActorError, RayTaskError
-
-    try:
-        return get()
-    except RayTaskError as error:
-        if isinstance(error.cause, MedFocusError):
-            raise error.cause from None
-        raise
-    except RayActorError as error:
-        why = str(error).strip().splitlines()[-1].strip()
-        raise MedFocusError(
-            f"A Ray worker cannot start, or died {1 + _TRIES_AGAIN} times at one shard ({why}). "
-            "Memory may be short: use fewer --workers; or a node lacks MedFocus. What was "
-            "finished is kept."
-        ) from error
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            "The engine ray needs Ray. Run: pip install 'medfocus-pipeline[ray]'"
-        ) from error
-    if ray.is_initialized():
-        yield
-        return
-    where = "on this machine" if address == "auto" else f"at {address}"
-    start = "Start one here: ray start --head; or join one: ray start --address host:port"
-    try:
-        if address != "auto":  # Ray itself would wait for long
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), timeout=_REACHED_WITHIN).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"There is no Ray cluster {where} ({error}). {start}") from error
-    try:
-        with _signals_kept():
-            ray.init(address=address, log_to_driver=False, logging_level=ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"The Ray cluster {where} cannot be joined, or there is none ({_first_line(error)}). "
-            f"{start}. One that asks for a token needs RAY_AUTH_MODE=token here, and every node "
-            "the same version of Ray."
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; the program may have its own way to end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _versions() -> dict[str, str]:
-    """Of packages that can change a number; empty where one is not installed."""
-    return {name: _version(name) for name in _PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,9 @@
 """Threads of this process, on one device."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from medfocus_pipeline.columns import Ids
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.engines.protocol import Fill, Load
@@ -19,7 +20,10 @@ def ready(load: Load, runtime: Runtime, /) -> Iterator[Fill]:
         job = make(batch_size=runtime.batch_size, workers=runtime.workers, calls=calls)
 
         def fill(
-            store: Store, image_ids: Sequence[str], *, on_rows: Callable[[int], None]
+            store: Store,
+            image_ids: Ids,
+            *,
+            on_rows: Callable[[int], None],
         ) -> Outcome:
             return compute.fill(store, image_ids, job, on_rows=on_rows)
 

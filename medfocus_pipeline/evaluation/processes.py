@@ -1,4 +1,7 @@
-"""Processes that fit: started once for all that is fitted, because each imports its libraries."""
+"""Where runs are fitted: in this process, in others of this machine, or on a cluster.
+
+Processes are started once for all that is fitted, because each imports its libraries.
+"""
 
 import shutil
 import tempfile
@@ -9,10 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
+from medfocus_pipeline.config import EngineConfig, RayConfig
+from medfocus_pipeline.engines import ray_tasks
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.workers import worker_pool
@@ -21,9 +26,25 @@ Task = TypeVar("Task")
 Output = TypeVar("Output")
 
 
+class Executor(Protocol):
+    """Where tasks are done."""
+
+    def map(
+        self,
+        function: Callable[[FeatureTable, Task], Output],
+        table: FeatureTable,
+        tasks: Sequence[Task],
+    ) -> Iterator[Output]:
+        """What a function finds of a table for each task, in their order.
+
+        Args:
+            function: of a module, so that another process can import it.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Where tasks are done.
+    """Processes of this machine.
 
     Attributes:
         pool: None is this process.
@@ -39,14 +60,11 @@ class Processes:
         table: FeatureTable,
         tasks: Sequence[Task],
     ) -> Iterator[Output]:
-        """What a function finds of a table for each task, in their order.
+        """See `Executor`.
 
         The processes begin at once, this one as the answers are asked for. The features are
         written to a temporary file, of which the processes read what they need: sent along
         with each task they would be copied as often.
-
-        Args:
-            function: of a module, so that a process can import it.
 
         Raises:
             StoreError: there is no room for the file.
@@ -74,6 +92,25 @@ def processes(number: int) -> Iterator[Processes]:
         return
     with _temporary_folder() as folder, worker_pool(number) as pool:
         yield Processes(pool, (folder / f"features-{place}.npy" for place in count()))
+
+
+@contextmanager
+def place_of(engine: EngineConfig, number: int) -> Iterator[Executor]:
+    """Where an engine works.
+
+    Args:
+        engine: threads are processes here: fitting holds the interpreter.
+        number: of these processes.
+
+    Raises:
+        ConfigError: there is no cluster, or no Ray.
+    """
+    if isinstance(engine, RayConfig):
+        with ray_tasks.ready(engine) as tasks:
+            yield tasks
+    else:
+        with processes(number) as within:
+            yield within
 
 
 @contextmanager

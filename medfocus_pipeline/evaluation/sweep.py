@@ -1,18 +1,21 @@
 """The few-shot protocol: which runs there are, which of them share a fit, and fitting them."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfocus_pipeline.columns import groups, id_array, in_order
 from medfocus_pipeline.config import HeadConfig, ProbeConfig
-from medfocus_pipeline.datasets.splits import Budget, nested_subsets
+from medfocus_pipeline.datasets.splits import Budget, class_members, subsets_of
 from medfocus_pipeline.evaluation.metrics import NAN
-from medfocus_pipeline.evaluation.processes import HERE, Processes
+from medfocus_pipeline.evaluation.processes import HERE, Executor
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads import entry, make_head
 from medfocus_pipeline.heads.folds import folds, smallest_class
@@ -45,8 +48,7 @@ class Labelled:
     @property
     def key(self) -> str:
         """SHA-256 of ids, labels and patients; their order does not matter."""
-        patients = self.patients or [""] * len(self.image_ids)
-        return digest(sorted(zip(self.image_ids, self.labels.tolist(), patients, strict=True)))
+        return Keys(self).of_all
 
     def part(self, rows: IntArray) -> "Labelled":
         """Some of the images."""
@@ -56,6 +58,32 @@ class Labelled:
             self.labels[rows],
             tuple(patients[row] for row in rows) if patients else (),
         )
+
+
+class Keys:
+    """Keys of some images and of their subsets, each by one look at the lines they are made from.
+
+    A key is the `digest` of the sorted ids, labels and patients: the SHA-256 of canonical JSON,
+    which is put together here from a line an image.
+    """
+
+    def __init__(self, images: Labelled) -> None:
+        patients = images.patients or ("",) * len(images.image_ids)
+        rows = list(zip(images.image_ids, images.labels.tolist(), patients, strict=True))
+        ids = id_array(images.image_ids)
+        if len(groups(ids)[0]) == len(ids):
+            self._order = in_order(ids)
+        else:
+            self._order = np.array(sorted(range(len(rows)), key=rows.__getitem__), np.int64)
+        self._lines = [f"[{quoted(one)},{label},{quoted(patient)}]" for one, label, patient in rows]
+        self.of_all = self.of(np.arange(len(rows)))
+
+    def of(self, subset: IntArray) -> str:
+        """The key of the images at some positions."""
+        chosen = np.zeros(len(self._lines), dtype=np.bool_)
+        chosen[subset] = True
+        lines = map(self._lines.__getitem__, self._order[chosen[self._order]].tolist())
+        return hashlib.sha256(f"[{','.join(lines)}]".encode("ascii")).hexdigest()
 
 
 class Named(Protocol):
@@ -136,43 +164,65 @@ class Outcome:
     seconds: float
 
 
-def plan_runs(
-    config: ProbeConfig, head: HeadConfig, keys: FeatureKeys, *, train: Labelled, test: Labelled
-) -> list[Run]:
-    """Every run of one head on one feature set, by budget and seed; reads no embedding.
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The subsets that all heads are fitted on.
+
+    Attributes:
+        train_key, test_key: of all training and test images.
+        subsets: seed, budget, subset and its key, as those of a `Run`.
+    """
+
+    train_key: str
+    test_key: str
+    subsets: list[tuple[int, Budget, IntArray, str]]
+
+
+def draw(config: ProbeConfig, *, train: Labelled, test: Labelled) -> Draws:
+    """The subsets of every budget and seed.
 
     Args:
         config: fractions, shots and seeds.
-        keys: of the features.
         train: all training images, in the feature table's order.
         test: all test images.
+    """
+    keys, everyone = Keys(train), np.arange(len(train.image_ids))
+    members = class_members(train.image_ids, train.labels)
+    subsets: list[tuple[int, Budget, IntArray, str]] = []
+    for seed in range(config.seeds):
+        drawn = subsets_of(members, fractions=config.fractions, shots=config.shots, seed=seed)
+        for budget, subset in drawn.items():
+            whole = len(subset) == len(everyone)  # of every seed: most of the ids
+            subsets.append(
+                (seed, budget, everyone, keys.of_all)
+                if whole
+                else (seed, budget, subset, keys.of(subset))
+            )
+    return Draws(keys.of_all, test.key, subsets)
+
+
+def plan_runs(head: HeadConfig, keys: FeatureKeys, draws: Draws) -> list[Run]:
+    """Every run of one head on one feature set, by budget and seed; reads no embedding.
+
+    Args:
+        keys: of the features.
+        draws: the subsets.
     """
     common = {
         "version": VERSION,
         "head": head.model_dump(mode="json") | _version(head),
         "embeddings": list(keys.embed_keys),
         "text": _text_key(head, keys),
-        "test": test.key,
+        "test": draws.test_key,
     }
-    train_key = train.key
     runs = []
-    for seed in range(config.seeds):
-        subsets = nested_subsets(
-            train.image_ids,
-            train.labels,
-            fractions=config.fractions,
-            shots=config.shots,
-            seed=seed,
+    for seed, budget, subset, subset_key in draws.subsets:
+        fit = {**common, "subset": subset_key, "seed": seed if entry(head).seeded else None}
+        # The whole training set decides which test images are clean.
+        run = {**fit, "seed": seed, "budget": list(budget), "train": draws.train_key}
+        runs.append(
+            Run(digest(run), digest(fit), head, keys.focus, budget, seed, subset, subset_key)
         )
-        for budget, subset in subsets.items():
-            whole = len(subset) == len(train.image_ids)  # of every seed: most of the ids
-            subset_key = train_key if whole else train.part(subset).key
-            fit = {**common, "subset": subset_key, "seed": seed if entry(head).seeded else None}
-            # The whole training set decides which test images are clean.
-            run = {**fit, "seed": seed, "budget": list(budget), "train": train_key}
-            runs.append(
-                Run(digest(run), digest(fit), head, keys.focus, budget, seed, subset, subset_key)
-            )
     return sorted(runs, key=lambda run: (run.budget, run.seed))
 
 
@@ -194,7 +244,7 @@ def _text_key(head: HeadConfig, keys: FeatureKeys) -> str | None:
 
 
 def sweep(
-    table: FeatureTable, runs: Sequence[Run], *, within: Processes = HERE
+    table: FeatureTable, runs: Sequence[Run], *, within: Executor = HERE
 ) -> Iterator[list[Outcome]]:
     """Fit runs of one head, budget by budget; the processes begin before the first is asked for.
 
@@ -203,7 +253,7 @@ def sweep(
 
     Args:
         table: the features that the runs were planned for.
-        within: the processes.
+        within: where.
 
     Returns:
         The outcomes of one budget's runs after another's, the largest budget first.

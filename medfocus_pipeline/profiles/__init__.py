@@ -117,7 +117,7 @@ class Profile(Frozen):
 
     Attributes:
         gate: whether a scan leaves out what is no medical image.
-        engine: what distributes the work of `masks` and `embed`.
+        engine: what distributes the work of `masks`, `embed` and `probe`.
     """
 
     gate: bool = False

@@ -31,6 +31,8 @@ def measure_agreement(dataset: Dataset, store: Store, progress: Progress) -> JSO
     Returns:
         `images` (int) and `mean_iou` (rule -> float in [0, 1]); empty without annotations.
     """
+    if not dataset.card.annotation:
+        return {}
     annotated = {
         image_id: paths
         for image_id, path in dataset.files.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
-from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest import Files, Manifest
 from medfocus_pipeline.datasets.readers import (
     CHANGED,
     decode,
@@ -47,7 +47,7 @@ class Dataset:
     card: Card
     card_path: Path | None
     manifest: Manifest
-    files: Mapping[str, str]
+    files: Files
 
     def read(self, image_id: str) -> Image:
         """The image of an id.

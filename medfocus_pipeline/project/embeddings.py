@@ -205,10 +205,10 @@ def check_masks(context: Context, stores: Stores) -> None:
     Raises:
         StoreError: some images have no masks.
     """
-    missing = stores.masks.missing() if stores.masks else []
+    missing = len(stores.masks.missing()) if stores.masks else 0
     if stores.masks and missing:
         raise StoreError(
-            f"{len(missing):,} of {len(stores.masks.ids):,} images have no masks of "
+            f"{missing:,} of {len(stores.masks.ids):,} images have no masks of "
             f"{stores.masks.label}. Run: make masks DATASET={context.dataset}"
         )
 

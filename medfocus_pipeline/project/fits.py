@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
+from medfocus_pipeline.config import EngineConfig, ThreadsConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.processes import processes
+from medfocus_pipeline.evaluation.processes import place_of
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Outcome, sweep
 from medfocus_pipeline.features import FeatureTable
@@ -37,12 +38,14 @@ def fit_missing(
     folder: Path,
     *,
     workers: int,
+    engine: EngineConfig = ThreadsConfig(),  # noqa: B008, frozen
     progress: Progress,
 ) -> int:
     """Fits the runs that have no result in a folder.
 
     Args:
-        workers: processes that fit.
+        workers: processes of this machine that fit.
+        engine: where they are fitted; a cluster knows its own number of processes.
         progress: over all runs.
 
     Returns:
@@ -55,7 +58,8 @@ def fit_missing(
         runs_of_one = next(one.runs for one in plans if one.runs)
         publish(folder.parent / "splits", dataset, split, runs_of_one)
         number = min(workers, 1 + count // _RUNS_A_PROCESS)
-        with writing(folder), processes(number) as within, progress("fitting", count) as advance:
+        place, bar = place_of(engine, number), progress("fitting", count)
+        with writing(folder), place as within, bar as advance:
             begun: deque[tuple[FeatureTable, Budgets]] = deque()
             for one, runs in missing:
                 if runs:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline import segmentation
+from medfocus_pipeline.columns import numbers
 from medfocus_pipeline.config import MasksConfig, Runtime, ThreadsConfig
 from medfocus_pipeline.engines import JobMaker
 from medfocus_pipeline.errors import StoreError
@@ -58,7 +59,8 @@ class Masks:
 
     def missing(self) -> list[str]:
         """Ids of images without masks, each once."""
-        return self.locate().missing()
+        missing: list[str] = self.locate().missing().to_pylist()
+        return missing
 
     @property
     def store(self) -> Store:
@@ -121,8 +123,8 @@ class Masks:
 
     def without_candidate(self) -> int:
         """Number of images of which the ROI is the whole image, for want of a candidate."""
-        table = self.store.index().table()
-        return 0 if table is None else sum(not count for count in table["candidates"].to_pylist())
+        table = self.store.index(columns=["candidates"]).table()
+        return 0 if table is None else int((numbers(table["candidates"]) == 0).sum())
 
     def locate(self, *, download: bool = False) -> Located:
         """The store as far as it is known.

@@ -8,7 +8,7 @@ from medfocus_pipeline.datasets.splits import Split, test_split
 from medfocus_pipeline.encoders import has_prompts, has_text
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
-from medfocus_pipeline.evaluation.sweep import Labelled, Run, plan_runs, to_fit
+from medfocus_pipeline.evaluation.sweep import Labelled, Run, draw, plan_runs, to_fit
 from medfocus_pipeline.features import (
     FeatureKeys,
     FeatureTable,
@@ -103,7 +103,7 @@ def plan(
     """Every run of every line, from the manifest and the stores' keys alone."""
     manifest = dataset.manifest
     every = Labelled(tuple(manifest.image_ids), manifest.labels, tuple(manifest.strings("group")))
-    train, test = every.part(split.train), every.part(split.test)
+    draws = draw(config, train=every.part(split.train), test=every.part(split.test))
     plans = []
     for row in config.rows:
         # A file's features are of whole images, whatever the profile's rows ask for.
@@ -113,7 +113,7 @@ def plan(
         note = NEEDS_IMAGES if blind else _lacks_regions(context, row)
         if not note and _lacks_texts(context, row, places):
             note = NEEDS_DUAL
-        runs = [] if note else plan_runs(config, row.head, keys, train=train, test=test)
+        runs = [] if note else plan_runs(row.head, keys, draws)
         plans.append(Plan(context, stores, row, keys, places, runs, note))
     return plans
 

@@ -10,7 +10,7 @@ from medfocus_pipeline.project.progress import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from medfocus_pipeline.config import MasksConfig, ProbeConfig
+    from medfocus_pipeline.config import EngineConfig, MasksConfig, ProbeConfig
     from medfocus_pipeline.datasets.reading import Reading
     from medfocus_pipeline.datasets.splits import Split
     from medfocus_pipeline.features import FeatureTable
@@ -209,6 +209,7 @@ class Project:
         *,
         config: "ProbeConfig | None" = None,
         workers: int | None = None,
+        engine: "EngineConfig | None" = None,
         progress: Progress | None = None,
     ) -> int:
         """Fit the heads that have no result yet, over data fractions and seeds.
@@ -216,7 +217,8 @@ class Project:
         Args:
             rows: such as ``medfocus``, ``linear:original.levels``; None is the settings'.
             config: rows, fractions, shots, seeds; None is the settings'.
-            workers: processes that fit; None is the cores.
+            workers: processes of this machine that fit; None is the cores.
+            engine: where they are fitted; None is the profile's.
             progress: instead of the project's.
 
         Returns:
@@ -235,7 +237,9 @@ class Project:
             config = config.model_copy(update={"rows": chosen})
         plans = self.plans(config)
         self.context.remember(card=self.dataset.card_path, probe=config)
-        return self.fit(plans, self.split(config), workers=workers, progress=progress)
+        return self.fit(
+            plans, self.split(config), workers=workers, engine=engine, progress=progress
+        )
 
     def fit(
         self,
@@ -243,6 +247,7 @@ class Project:
         split: "Split",
         *,
         workers: int | None = None,
+        engine: "EngineConfig | None" = None,
         progress: Progress | None = None,
     ) -> int:
         """Fit the runs of some rows that have no result yet; see `probe`."""
@@ -255,6 +260,7 @@ class Project:
             plans,
             self.results_folder,
             workers=workers or cores(),
+            engine=engine or self.context.profile.engine,
             progress=progress or self.progress,
         )
 

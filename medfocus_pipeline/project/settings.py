@@ -1,6 +1,7 @@
 """What was asked for last, so that ``make embed`` goes on where ``make masks`` ended."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 SETTINGS, _LAST = "settings.json", "last.json"
 _OWNER = "settings"
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 _FREE = ("data", "card", "images")
 """Where the images lie: another place on each machine that a cache is copied to."""
@@ -163,6 +166,8 @@ def open_context(
     Raises:
         ConfigError: no data set was named yet, or the name or profile is not usable.
     """
+    for what, place in (("cache", cache), ("data", data), ("images", reading.images)):
+        _check_folder(what, place)
     name = check_name(dataset or last_dataset(cache))
     known = _read(cache / name / SETTINGS)
     profile_name = full_name(profile) if profile else known.profile if known else DEFAULT
@@ -187,6 +192,22 @@ def open_context(
         settings,
         reset=profile is not None,
     )
+
+
+def _check_folder(what: str, place: Path | None) -> None:
+    """Refuse an address where a folder belongs.
+
+    Raises:
+        ConfigError: it is one; as a path ``s3://a`` is ``s3:/a``.
+    """
+    found = _ADDRESS.match(str(place or ""))
+    if found and place and not place.exists():
+        address = f"{found[1]}://{str(place)[found.end() :]}"
+        raise ConfigError(
+            f"--{what} {address}: MedFocus reads and writes folders, no object stores and no "
+            "addresses; mount it (rclone mount, mountpoint-s3, gcsfuse) or copy it (rclone copy), "
+            "and name the folder."
+        )
 
 
 def _reading(known: Settings | None, data: Path | None, named: Reading) -> dict[str, Any]:

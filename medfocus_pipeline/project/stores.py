@@ -5,15 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from medfocus_pipeline import embedding, encoders, pictures, segmentation, segmenters
+from medfocus_pipeline.columns import distinct
 from medfocus_pipeline.config import EmbedConfig, EncoderConfig, MasksConfig
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.stores import catalog
-from medfocus_pipeline.stores.compute import missing_rows
-from medfocus_pipeline.stores.index import Index
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import (
@@ -34,7 +35,7 @@ class Located:
 
     Attributes:
         label: readable name of what it holds.
-        ids: of the rows that it should have.
+        ids: of the rows that it should have, each once.
         weights: None if they are not on this machine.
         recipe: None if neither weights nor a store tell which files the model has, or if
             the store upstream is not there.
@@ -42,7 +43,7 @@ class Located:
     """
 
     label: str
-    ids: list[str]
+    ids: pa.StringArray
     weights: Weights | None = None
     recipe: Recipe | None = None
     store: Store | None = None
@@ -53,15 +54,14 @@ class Located:
             raise ValueError(f"{self.label} was located without its weights")
         return self.weights
 
-    def missing(self) -> list[str]:
+    def missing(self) -> pa.StringArray:
         """Ids without a row, each once."""
-        index = self.store.index(columns=["image_id"]) if self.store else Index({}, {})
-        return missing_rows(index, self.ids)
+        return self.store.survey(self.ids).missing if self.store else self.ids
 
     @property
     def incomplete(self) -> bool:
         """Whether the store is not there, or lacks a row."""
-        return self.store is None or bool(self.missing())
+        return self.store is None or len(self.missing()) > 0
 
     @contextmanager
     def writing(
@@ -128,7 +128,7 @@ def locate_masks(
         context.folder,
         Located(
             masks_label(config),
-            list(dataset.files),
+            dataset.files.ids,
             segmenters.find_weights(config.segmenter, context.hashes(), download=download),
         ),
         lambda identity: segmentation.recipe(config, identity),
@@ -182,7 +182,7 @@ def locate_pictures(
         weights: of the encoder, which says how large a picture is.
         masks: see `Stores`.
     """
-    place = Located(_label(context, config), list(dataset.files), weights)
+    place = Located(_label(context, config), dataset.files.ids, weights)
     key = masks.store.key if masks and masks.store else None
     return _locate(
         context.folder,
@@ -200,10 +200,10 @@ def check_embedded(context: Context, places: Iterable[Located]) -> None:
         StoreError: some images have none in one of the stores.
     """
     for place in places:
-        missing = place.missing()
+        missing = len(place.missing())
         if place.store is None or missing:
             raise StoreError(
-                f"{len(missing):,} of {len(place.ids):,} images have no embedding of "
+                f"{missing:,} of {len(place.ids):,} images have no embedding of "
                 f"{place.label}. Run: make embed DATASET={context.dataset}"
             )
 
@@ -226,7 +226,7 @@ def _locate_embeddings(
     *,
     masks: Located | None,
 ) -> Located:
-    place = Located(_label(context, config), list(dataset.files), weights)
+    place = Located(_label(context, config), dataset.files.ids, weights)
     key = masks.store.key if masks and masks.store else None
     if embedding.needs_masks(config) and key is None:
         return place
@@ -254,7 +254,7 @@ def _label(context: Context, config: EmbedConfig) -> str:
 def _locate_texts(
     context: Context, dataset: Dataset, encoder: EncoderConfig, weights: Weights | None
 ) -> Located:
-    ids = [embedding.text_id(text) for text in dataset.prompts]
+    ids = distinct([embedding.text_id(text) for text in dataset.prompts])
     return _locate(
         context.folder,
         Located(f"{encoder_label(encoder)}-class-prompts", ids, weights),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.config import AdaptConfig, Runtime
+from medfocus_pipeline.config import AdaptConfig, EngineConfig, Runtime
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table
 from medfocus_pipeline.datasets.similarity import Fingerprints
@@ -126,6 +126,11 @@ class Study:
         return cls(name, card, domains, Path(cache).expanduser() / name, progress)
 
     @property
+    def engine(self) -> EngineConfig:
+        """What distributes the work: that of the first domain's profile, which is all domains'."""
+        return self.domains[0].project.context.profile.engine
+
+    @property
     def results_folder(self) -> Path:
         """Where results, predictions and subsets are."""
         return self.folder / "results"
@@ -191,6 +196,7 @@ class Study:
             transfers,
             self.results_folder,
             workers=workers or cores(),
+            engine=self.engine,
             progress=self.progress,
         )
         return Adapted(data, transfers, count, found, twins, len(joined.split.test))

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from medfocus_pipeline.config import EngineConfig
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.processes import processes
+from medfocus_pipeline.evaluation.processes import place_of
 from medfocus_pipeline.evaluation.transfer import (
     DomainTable,
     Transfer,
@@ -24,13 +25,15 @@ def fit_transfers(
     folder: Path,
     *,
     workers: int,
+    engine: EngineConfig,
     progress: Progress,
 ) -> int:
     """Fits what has no result in a folder.
 
     Args:
         folder: of the study's results.
-        workers: processes that fit.
+        workers: processes of this machine that fit.
+        engine: where they are fitted; a cluster knows its own number of processes.
         progress: over all runs.
 
     Returns:
@@ -41,7 +44,8 @@ def fit_transfers(
     count = sum(len(one.keys) for one in missing)
     if missing:
         number = min(workers, len(missing))
-        with writing(folder), processes(number) as within, progress("fitting", count) as advance:
+        place, bar = place_of(engine, number), progress("fitting", count)
+        with writing(folder), place as within, bar as advance:
             outcomes = within.map(fit_transfer, data.table, missing)
             for one, outcome in zip(missing, outcomes, strict=True):
                 results.append(

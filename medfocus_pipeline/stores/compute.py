@@ -8,21 +8,51 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from medfocus_pipeline.columns import Ids, distinct
 from medfocus_pipeline.errors import ImageError
-from medfocus_pipeline.stores.index import Index, id_array
+from medfocus_pipeline.stores.index import Survey
 from medfocus_pipeline.stores.job import Block, Halving, Job, Loaded
 from medfocus_pipeline.stores.store import Store, remove_partial_files
 
 _READ_AHEAD_BATCHES = 2
 
-Plan: TypeAlias = list[tuple[int, list[str]]]
-"""Number of each shard that is to be filled, and the ids of its rows."""
+Shards: TypeAlias = Iterable[tuple[int, list[str]]]
+"""Number of each shard that is to be filled, and the ids of its rows; goes through it twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which shards are to be filled with which rows; their ids are made as they are asked for.
+
+    Attributes:
+        numbers: of the shards.
+        ids: of all rows, in the shards' order.
+        shard_rows: rows of each shard but the last.
+    """
+
+    numbers: list[int]
+    ids: pa.StringArray
+    shard_rows: int
+
+    def __len__(self) -> int:
+        """Number of shards."""
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        """Each shard's number and the ids of its rows."""
+        for place, number in enumerate(self.numbers):
+            yield number, self.ids.slice(place * self.shard_rows, self.shard_rows).to_pylist()
+
+    def rows(self, shard: int) -> int:
+        """Number of rows of a shard."""
+        first = self.numbers.index(shard) * self.shard_rows
+        return min(self.shard_rows, len(self.ids) - first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +68,21 @@ class Outcome:
     problems: dict[str, str]
 
 
-def missing_rows(index: Index, image_ids: Iterable[str]) -> list[str]:
-    """Ids without a row, each once, in the order given."""
-    wanted = id_array(list(dict.fromkeys(image_ids)))
-    there = pc.is_in(wanted, value_set=index.ids.combine_chunks())
-    missing: list[str] = wanted.filter(pc.invert(there)).to_pylist()
-    return missing
-
-
-def plan_shards(index: Index, image_ids: Sequence[str], *, shard_rows: int) -> Plan:
+def plan_shards(found: Survey, *, shard_rows: int) -> Plan:
     """Missing rows, cut into shards that get the lowest free numbers.
 
-    The plan depends on what is done and on the order of `image_ids` only, so a run that
-    was killed goes on with the very shards of the run that was not.
-
-    Args:
-        image_ids: every row that should be there; an id that stands twice counts once.
+    The plan depends on what is done and on the order of the ids only, so a run that was killed
+    goes on with the very shards of the run that was not.
     """
-    missing = missing_rows(index, image_ids)
-    groups = [missing[first : first + shard_rows] for first in range(0, len(missing), shard_rows)]
-    taken = set(index.parts)
-    free = (number for number in range(len(taken) + len(groups)) if number not in taken)
-    return list(zip(free, groups, strict=False))
+    count = -(-len(found.missing) // shard_rows)
+    numbers = range(len(found.shards) + count)
+    free = (number for number in numbers if number not in found.shards)
+    return Plan(list(islice(free, count)), found.missing, shard_rows)
 
 
 def fill(
     store: Store,
-    image_ids: Sequence[str],
+    image_ids: Ids,
     job: Job[Loaded],
     *,
     on_rows: Callable[[int], None] = lambda _: None,
@@ -72,6 +90,7 @@ def fill(
     """Compute and write every missing row; call it with the store's lock held.
 
     Args:
+        image_ids: of every row that should be there; one that stands twice counts once.
         on_rows: told the number of rows after each batch.
 
     Raises:
@@ -82,7 +101,7 @@ def fill(
     return outcome
 
 
-def prepare(store: Store, image_ids: Sequence[str]) -> Plan:
+def prepare(store: Store, image_ids: Ids) -> Plan:
     """Make room for every missing row, and say which shard it goes to.
 
     Afterwards any process may fill any of the shards; call it with the store's lock held.
@@ -91,15 +110,15 @@ def prepare(store: Store, image_ids: Sequence[str]) -> Plan:
         StoreError: the disk is full.
     """
     remove_partial_files(store.path)
-    index = store.index(columns=["image_id"])
-    plan = plan_shards(index, image_ids, shard_rows=store.shard_rows)
-    store.drop(index.damaged)
-    store.reserve(1 + max([*index.parts, *(shard for shard, _ in plan)], default=-1))
+    found = store.survey(distinct(image_ids))
+    plan = plan_shards(found, shard_rows=store.shard_rows)
+    store.drop(found.damaged)
+    store.reserve(1 + max([*found.shards, *plan.numbers], default=-1))
     return plan
 
 
 def fill_shards(
-    store: Store, plan: Plan, job: Job[Loaded], *, on_rows: Callable[[int], None] = lambda _: None
+    store: Store, plan: Shards, job: Job[Loaded], *, on_rows: Callable[[int], None] = lambda _: None
 ) -> Outcome:
     """Compute and write shards of a store that was prepared for them.
 
@@ -148,7 +167,7 @@ class _Batches(Generic[Loaded]):
     The next shard's batches are under way while the last of a shard are waited for.
     """
 
-    def __init__(self, job: Job[Loaded], plan: Plan) -> None:
+    def __init__(self, job: Job[Loaded], plan: Shards) -> None:
         self._job = job
         self._plan = plan
         self._model = Halving(job.compute, job.batch_size)

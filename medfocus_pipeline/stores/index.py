@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from medfocus_pipeline.columns import Lookup, row_array
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.sealed import no_access, present
 from medfocus_pipeline.stores import segments
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _PART = re.compile(r"part-([0-9]{6,})\.parquet")
 _NOT_AS_WRITTEN = (DamagedError, ValueError, KeyError, TypeError)
+
+_LOOKED_UP = 1 << 16
+"""Ids that are looked up at a time, at least."""
 
 _FEW = 64
 """Parts that are left alone: a segment is not written anew for every few rows."""
@@ -63,18 +67,23 @@ class Index:
         return pa.concat_tables(tables) if tables else None
 
 
-def id_array(image_ids: Sequence[str]) -> pa.StringArray:
-    """Ids as a column, of up to 33 million images: ``pa.array`` imports pandas, half a second."""
-    texts = [image_id.encode() for image_id in image_ids]
-    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64).astype(np.int32)
-    buffers = pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(texts))
-    return pa.StringArray.from_buffers(len(texts), *buffers)
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How far a store is with some rows.
+
+    Attributes:
+        missing: ids without a row, in the order that was asked.
+        shards: numbers that are taken.
+        damaged: see `Index`.
+    """
+
+    missing: pa.StringArray
+    shards: set[int]
+    damaged: dict[int, str]
 
 
 def read_index(store: Path, *, key: str, columns: Sequence[str] | None = None) -> Index:
     """A store's whole index, checked against its seals and the sizes of the data files.
-
-    Parts are looked at before segments: one that goes into a segment meanwhile is found there.
 
     Args:
         key: of the store.
@@ -84,53 +93,105 @@ def read_index(store: Path, *, key: str, columns: Sequence[str] | None = None) -
         AccessError: something cannot be read now; what was computed may all be there.
     """
     reader = _Reader(store, key, columns)
-    for shard in _numbers(store, _PART):
-        reader.part(shard)
-    for number in _numbers(store, segments.NAME):
-        reader.segment(number)
-    parts = dict(sorted(reader.parts.items()))
-    damaged = {shard: why for shard, why in sorted(reader.damaged.items()) if shard not in parts}
-    for shard, problem in damaged.items():
-        log.warning("%s: shard %d will be computed again: %s", store.name, shard, problem)
-    return Index(parts, damaged)
+    parts = {part.shard: part for part in reader.every()}
+    return Index(dict(sorted(parts.items())), reader.damaged_now())
+
+
+def survey(store: Path, image_ids: pa.StringArray, *, key: str) -> Survey:
+    """What of some rows is done, read as `read_index` does but never held.
+
+    Args:
+        image_ids: each once.
+
+    Raises:
+        AccessError: something cannot be read now.
+    """
+    lookup, reader = Lookup(image_ids), _Reader(store, key, ["image_id"])
+    done = np.zeros(len(image_ids), dtype=np.bool_)
+    for some in _several(reader.every()):
+        found = lookup(pa.concat_arrays(some))
+        done[found[found >= 0]] = True
+    missing = image_ids.take(row_array(np.flatnonzero(~done))) if done.any() else image_ids
+    return Survey(missing, reader.seen, reader.damaged_now())
+
+
+def _several(parts: Iterable[Part]) -> Iterator[list[pa.StringArray]]:
+    """The ids of parts, of many together: looking up has its price each time."""
+    some: list[pa.StringArray] = []
+    rows = 0
+    for part in parts:
+        some += part.table["image_id"].chunks
+        rows += part.table.num_rows
+        if rows >= _LOOKED_UP:
+            yield some
+            some, rows = [], 0
+    if some:
+        yield some
 
 
 class _Reader:
-    """Collects the parts of an index; of a shard that is read twice the first good one counts."""
+    """Reads an index, part by part; of a shard that is read twice the first good one counts.
+
+    Attributes:
+        seen: shards that are good.
+        damaged: shard number -> what is wrong.
+    """
 
     def __init__(self, store: Path, key: str, columns: Sequence[str] | None) -> None:
-        self.parts: dict[int, Part] = {}
+        self.seen: set[int] = set()
         self.damaged: dict[int, str] = {}
         self._store, self._key, self._columns = store, key, columns
         self._files = DataFiles(store)
 
-    def part(self, shard: int) -> None:
+    def every(self) -> Iterator[Part]:
+        """All that is good.
+
+        Parts are looked at before segments: one that goes into a segment meanwhile is found there.
+        """
+        for shard in _numbers(self._store, _PART):
+            yield from self.part(shard)
+        for number in _numbers(self._store, segments.NAME):
+            yield from self.segment(number)
+
+    def damaged_now(self) -> dict[int, str]:
+        """What of the damaged is not good elsewhere, by shard; the log says so."""
+        left = {shard: why for shard, why in sorted(self.damaged.items()) if shard not in self.seen}
+        for shard, problem in left.items():
+            log.warning("%s: shard %d will be computed again: %s", self._store.name, shard, problem)
+        return left
+
+    def part(self, shard: int) -> Iterator[Part]:
+        """The part of a shard, if it is good."""
         try:
-            self._take(read_part(self._store, shard, key=self._key, columns=self._columns))
+            found = read_part(self._store, shard, key=self._key, columns=self._columns)
+            yield from self._good(found)
         except _NOT_AS_WRITTEN as error:
             if present(part_path(self._store, shard)):
                 self.damaged[shard] = str(error)
 
-    def segment(self, number: int) -> None:
+    def segment(self, number: int) -> Iterator[Part]:
+        """The good parts of a segment."""
         try:
             found = read_segment(self._store, number, key=self._key, columns=self._columns)
         except _NOT_AS_WRITTEN as error:
             shards = range(number * segments.SHARDS, (number + 1) * segments.SHARDS)
-            free = next((shard for shard in shards if shard not in self.parts), None)
+            free = next((shard for shard in shards if shard not in self.seen), None)
             if free is not None:
                 why = f"segment {number}, of up to {segments.SHARDS} shards: {error}"
                 self.damaged[free] = why
             return
         for part in found:
-            self._take(part)
+            yield from self._good(part)
 
-    def _take(self, part: Part) -> None:
+    def _good(self, part: Part) -> Iterator[Part]:
         try:
             self._files.check(part)
         except DamagedError as error:
             self.damaged.setdefault(part.shard, str(error))
-        else:
-            self.parts.setdefault(part.shard, part)
+            return
+        if part.shard not in self.seen:
+            self.seen.add(part.shard)
+            yield part
 
 
 def drop(store: Path, shards: Iterable[int], *, key: str) -> None:
@@ -165,14 +226,12 @@ def compaction(store: Path, *, key: str) -> Iterator[Path]:
         return
     for number in sorted({segment_of(shard) for shard in loose}):
         reader = _Reader(store, key, None)  # of one segment: memory does not grow with the store
-        for shard in loose:
-            if segment_of(shard) == number:
-                reader.part(shard)
-        moving = sorted(reader.parts)
-        reader.segment(number)
+        own = [shard for shard in loose if segment_of(shard) == number]
+        parts = [part for shard in own for part in reader.part(shard)]
+        moving = [part.shard for part in parts]
         if not moving:
             continue
-        write_segment(store, number, reader.parts.values(), key=key)
+        write_segment(store, number, [*parts, *reader.segment(number)], key=key)
         yield segment_path(store, number)
         for shard in moving:
             part_path(store, shard).unlink(missing_ok=True)

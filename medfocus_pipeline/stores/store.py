@@ -29,7 +29,7 @@ from medfocus_pipeline.sealed import (
     read_json,
     write_json,
 )
-from medfocus_pipeline.stores.index import Index, compaction, drop, read_index
+from medfocus_pipeline.stores.index import Index, Survey, compaction, drop, read_index, survey
 from medfocus_pipeline.stores.keys import Recipe, digest
 from medfocus_pipeline.stores.parts import Content, Part, part_path, write_part
 from medfocus_pipeline.types import JSON
@@ -117,6 +117,10 @@ class Store:
             columns: of the rows; None is all of them, which takes longer.
         """
         return read_index(self.path, key=self.key, columns=columns)
+
+    def survey(self, image_ids: pa.StringArray) -> Survey:
+        """What of some rows is done; each id once."""
+        return survey(self.path, image_ids, key=self.key)
 
     def read(self, part: Part, *, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
         """The rows of one shard, in the order of `part.image_ids`, checked.

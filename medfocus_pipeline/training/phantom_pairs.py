@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from medfocus_pipeline import embedding
+from medfocus_pipeline.columns import distinct
 from medfocus_pipeline.config import EfficientNetLiteConfig, EmbedConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES, Phantom, draw
 from medfocus_pipeline.encoders import Encoder, find_weights, load_encoder
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.stores.compute import fill, missing_rows
+from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
@@ -116,9 +117,9 @@ def embed_phantoms(
         specs = [] if path.exists() else embedding.array_specs(config, encoder())
         with writing(path):
             store = create(path, recipe, specs, shard_rows=embedding.SHARD_ROWS)
-            missing = missing_rows(store.index(), ids)
+            missing = store.survey(distinct(ids)).missing
             advance(len(ids) - len(missing))
-            if missing:
+            if len(missing):
                 job = _job(encoder(), config, seed=plan.seed, workers=workers)
                 fill(store, ids, job, on_rows=advance)
         pairs += _read(store, ids)

@@ -80,5 +80,17 @@ def bench_scale_command(
     scale.run(output, rows=sorted(rows), folder=folder, repeats=repeats)
 
 
+@app.command("flops", epilog='Example: make bench-flops ARGS="--teraflops 100"')
+def bench_flops_command(
+    teraflops: Annotated[
+        float, typer.Option(min=0.001, help="10^12 operations a second that a GPU keeps up.")
+    ] = 60,
+) -> None:
+    """Count the operations of every model on one picture; nothing is computed."""
+    from tests.bench import flops
+
+    flops.run(teraflops=teraflops)
+
+
 if __name__ == "__main__":
     main(app)

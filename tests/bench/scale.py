@@ -211,15 +211,16 @@ def _fill(
 def _print(figures: dict[int, JSON]) -> None:
     """Values by size, and the exponent of the growth from the last but one to the last."""
     sizes = sorted(figures)[1:]
-    table = Table("what", *(f"{size:,}" for size in sizes), "exponent", box=None)
+    beyond = (f"+ {size:,}" for size in sizes)
+    table = Table("what", f"{_SMALL:,} images", *beyond, "exponent", box=None)
     base = figures[_SMALL]
     for name in base:
         over = name.endswith(("_seconds", "_megabytes")) and not name.startswith("making")
         values = [figures[size][name] - (base[name] if over else 0) for size in sizes]
-        row = [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in values]
+        row = [f"{one:,.3g}" if one < 1000 else f"{one:,.0f}" for one in (base[name], *values)]
         table.add_row(name.replace("_", " "), *row, _exponent(sizes, values))
     out.print(table)
-    say(f"seconds and megabytes are those beyond a collection of {_SMALL} rows")
+    say(f"+: seconds and megabytes beyond a collection of {_SMALL} rows")
 
 
 def _exponent(sizes: Sequence[int], values: Sequence[float]) -> str:

@@ -6,9 +6,7 @@ loading weights is in neither.
 """
 
 import itertools
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -45,6 +43,7 @@ from medfocus_pipeline.stores.store import ArraySpec, create
 from medfocus_pipeline.types import JSON, Candidates, ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from tests.bench.pictures import write_pictures
+from tests.peaks import peak_megabytes
 
 _SIDE = 224
 _SAM2_SIDE = 640
@@ -222,19 +221,6 @@ def _compare(bare: Callable[[], object], stage: _Stage, images: int, repeats: in
         "bytes_per_image": size_of(stage.last) / images,
         "peak_memory_megabytes": peak_megabytes(),
     }
-
-
-def peak_megabytes() -> float:
-    """Peak resident memory of this process so far.
-
-    On Linux from /proc: there ``ru_maxrss`` begins with the peak of the parent process.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.evaluation.processes import processes
-from medfocus_pipeline.evaluation.sweep import Labelled, plan_runs, sweep
+from medfocus_pipeline.evaluation.sweep import Labelled, draw, plan_runs, sweep
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, normalise
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
@@ -34,7 +34,7 @@ def measure(*, images: int, seeds: int) -> JSON:
             Labelled(tuple(table.image_ids[row] for row in rows), table.labels[rows])
             for rows in (table.train, table.test)
         )
-        runs = plan_runs(config, head, table.keys, train=train, test=test)
+        runs = plan_runs(head, table.keys, draw(config, train=train, test=test))
         started = time.perf_counter()
         with processes(cores()) as within:
             for _ in sweep(table, runs, within=within):

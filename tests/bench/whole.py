@@ -49,7 +49,7 @@ try:
 except SystemExit as stop:
     if stop.code:
         raise
-from tests.bench.stage_one import peak_megabytes
+from tests.peaks import peak_megabytes
 print(peak_megabytes())
 """
 """Runs a command line, then prints its peak memory in megabytes."""

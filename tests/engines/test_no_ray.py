@@ -41,6 +41,12 @@ def test_options_that_no_engine_takes_are_refused(
     assert message in answer.err
 
 
+def test_probe_takes_no_address_without_ray(drawn: Path, tmp_path: Path) -> None:
+    answer = call("probe", "shapes", "--data", drawn / "images", "--address", "a:1", cwd=tmp_path)
+    assert answer.code == 2
+    assert "use --engine ray" in answer.err
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning:ray")
 def test_an_address_where_no_cluster_is_is_named(opened: Open) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")

@@ -1,10 +1,8 @@
 """Ray's workers fill the very stores that threads fill, whatever happens to them in between."""
 
 import logging
-import os
 import re
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from medfocus_pipeline import Project
-from medfocus_pipeline.config import LiteClipConfig, RayConfig, Runtime
-from medfocus_pipeline.engines import ray_actors
+from medfocus_pipeline.config import LiteClipConfig, ProbeConfig, RayConfig, Runtime
+from medfocus_pipeline.engines import ray_actors, ray_cluster
 from medfocus_pipeline.errors import ConfigError, DataError, StoreError, WeightsError
 from medfocus_pipeline.profiles import EmbedPlan
-from medfocus_pipeline.project.progress import Advance, Progress, silent
-from medfocus_pipeline.sealed import parse_json
-from medfocus_pipeline.stores.store import Store
-from tests.engines.conftest import IMAGES, SHARD_ROWS, Open
-
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install medfocus-pipeline[ray]")
+from medfocus_pipeline.project.progress import Advance, silent
+from tests.engines.conftest import IMAGES, SHARD_ROWS, Killer, Open, after_each_shard, files
 
 ON_RAY = Runtime(engine=RayConfig(workers=2), device="cpu")
 THREADS = Runtime(device="cpu")
@@ -34,78 +28,11 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # else it writes a token into the home folder
-        ray.init(
-            "local",  # also where this machine is in a cluster
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=100 * 2**20,
-            _node_ip_address="127.0.0.1",
-        )
-        try:
-            yield
-        finally:
-            ray.shutdown()
-    assert not workers()
-
-
-def workers() -> list[int]:
-    """Processes of this test's cluster that compute."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int(
-                (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            )
-            names[int(folder.name)] = (folder / "cmdline").read_bytes()
-        except (OSError, ValueError):
-            continue  # it has ended meanwhile
-    return [
-        pid
-        for pid, name in names.items()
-        if name.startswith(b"ray::_Worker") and parents.get(parents[pid]) == os.getpid()
-    ]
-
-
-def after_each_shard(act: "list[object]") -> Progress:
-    """Progress that calls the next of some functions each time it moves on."""
-    rest = iter(act)
-
-    @contextmanager
-    def progress(what: str, total: int, /) -> Iterator[Advance]:
-        def advance(rows: int, total: int | None = None, /) -> None:
-            function = next(rest, None)
-            if callable(function):
-                function()
-
-        yield advance
-
-    return progress
-
-
-def files(store: Store) -> dict[str, bytes | dict[str, object]]:
-    """All that a store is on disk, but when it was made."""
-    found: dict[str, bytes | dict[str, object]] = {}
-    for path in sorted(store.path.rglob("*")):
-        if path.is_file() and path.name != ".lock":
-            found[path.relative_to(store.path).as_posix()] = path.read_bytes()
-    described = dict(parse_json(store.path / "store.json"))
-    found["store.json"] = {
-        name: value for name, value in described.items() if name not in {"created", "sha256"}
-    }
-    return found
-
-
 def stop() -> None:
     raise KeyboardInterrupt
 
 
-def test_masks_and_embeddings_are_those_of_threads(cluster: None, opened: Open) -> None:
+def test_masks_embeddings_and_results_are_those_of_threads(cluster: None, opened: Open) -> None:
     ours, theirs = opened("ray"), opened("threads")
     for project, runtime in ((ours, ON_RAY), (theirs, THREADS)):
         filled = project.masks.fill(runtime)
@@ -121,25 +48,26 @@ def test_masks_and_embeddings_are_those_of_threads(cluster: None, opened: Open) 
         assert one and other
         assert len(one.index().parts) == IMAGES // SHARD_ROWS
         assert files(one) == files(other)
+    config = ProbeConfig(fractions=(50, 100), seeds=2)
+    for project, engine in ((ours, ON_RAY.engine), (theirs, THREADS.engine)):
+        assert project.probe(["linear:segmented"], config=config, engine=engine, workers=1) == 4
+    assert ours.predictions().equals(theirs.predictions())
+    assert ours.subsets().equals(theirs.subsets())
+    results = [project.results().drop_columns(["seconds"]) for project in (ours, theirs)]
+    assert results[0].equals(results[1])
     assert ours.masks.fill(ON_RAY) is None
 
 
 def test_killed_workers_cost_their_shards_in_flight_and_are_told_of(
     cluster: None, opened: Open, caplog: pytest.LogCaptureFixture, pytestconfig: pytest.Config
 ) -> None:
-    killed: list[int] = []
-
-    def kill() -> None:
-        victim = next(pid for pid in workers() if pid not in killed)
-        os.kill(victim, signal.SIGKILL)
-        killed.append(victim)
-
+    kill = Killer()
     ours, theirs = opened("ray"), opened("threads")
     kills: int = pytestconfig.getoption("kills")
     with caplog.at_level(logging.WARNING):
         filled = ours.masks.fill(ON_RAY, progress=after_each_shard([kill, None] * kills))
     theirs.masks.fill(THREADS)
-    assert len(killed) == kills
+    assert len(kill.killed) == kills
     assert filled is not None
     assert filled.computed == IMAGES
     assert "Workers died, and were started again: shards" in caplog.text
@@ -175,7 +103,7 @@ def test_other_versions_on_a_node_are_named(
 ) -> None:
     # The driver's are patched: a worker with other packages would be another environment.
     found = dict.fromkeys(("medfocus-pipeline", "numpy", "torch"), "1.0.7")
-    monkeypatch.setattr(ray_actors, "_versions", lambda: found)
+    monkeypatch.setattr(ray_cluster, "versions", lambda: found)
     with pytest.raises(ConfigError, match=r"Node \S+ has .*numpy .* \(the driver has 1\.0\.7\)"):
         opened("ray").masks.fill(ON_RAY)
 

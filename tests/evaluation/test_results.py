@@ -16,7 +16,7 @@ from medfocus_pipeline.evaluation.metrics import METRICS, Metric
 from medfocus_pipeline.evaluation.results import BudgetScore, summarise
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
-from medfocus_pipeline.evaluation.sweep import Outcome, plan_runs
+from medfocus_pipeline.evaluation.sweep import Outcome, draw, plan_runs
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.sealed import write_table
 from medfocus_pipeline.types import JSON
@@ -34,13 +34,9 @@ def outcomes_of(
     table: FeatureTable, *, seeds: int = 2, fractions: tuple[float, ...] = (10.0, 100.0)
 ) -> list[Outcome]:
     """Made up predictions of every run."""
-    runs = plan_runs(
-        ProbeConfig(fractions=fractions, shots=(2,), seeds=seeds),
-        LinearConfig(),
-        KEYS,
-        train=side(table, table.train),
-        test=side(table, table.test),
-    )
+    config = ProbeConfig(fractions=fractions, shots=(2,), seeds=seeds)
+    draws = draw(config, train=side(table, table.train), test=side(table, table.test))
+    runs = plan_runs(LinearConfig(), KEYS, draws)
     rng = np.random.default_rng(0)
     shape = (len(table.test), len(table.classes))
     return [

@@ -6,13 +6,17 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.evaluation import sweep as module
 from medfocus_pipeline.evaluation.processes import processes
 from medfocus_pipeline.evaluation.sweep import (
+    Keys,
     Labelled,
     Run,
+    draw,
     fit,
     plan_runs,
     predict,
@@ -23,6 +27,7 @@ from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import Head, TrainingSet
 from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON
 from tests.evaluation.tables import KEYS, make_table, side
 
@@ -46,7 +51,8 @@ def plan(
     test: Labelled | None = None,
 ) -> list[Run]:
     train = train or side(table, table.train)
-    return plan_runs(config, head, keys, train=train, test=test or side(table, table.test))
+    draws = draw(config, train=train, test=test or side(table, table.test))
+    return plan_runs(head, keys, draws)
 
 
 def keys_of(runs: list[Run]) -> set[str]:
@@ -273,11 +279,33 @@ def test_groups_reach_the_head_and_patients_are_part_of_the_keys() -> None:
     images = replace(make_table(), groups=np.arange(54) // 2)
     train, test = side(images, images.train), side(images, images.test)
     config = ProbeConfig(seeds=1, fractions=(100,))
-    [run] = plan_runs(config, LinearConfig(), images.keys, train=train, test=test)
+    [run] = plan_runs(LinearConfig(), images.keys, draw(config, train=train, test=test))
     given = training_set(images, run)
     same = (given.features[:, None] == images.features).all(axis=(2, 3))
     assert given.groups is not None
     np.testing.assert_array_equal(given.groups, same.argmax(axis=1) // 2)
     known = replace(train, patients=("anna",) * len(train.image_ids))
-    [other] = plan_runs(config, LinearConfig(), images.keys, train=known, test=test)
+    [other] = plan_runs(LinearConfig(), images.keys, draw(config, train=known, test=test))
     assert other.fit_key != run.fit_key
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.text(max_size=3), st.integers(0, 5).map(lambda n: f"{n:064x}")),
+            st.integers(0, 11),
+            st.text(max_size=3),
+        ),
+        min_size=1,
+    ),
+    st.data(),
+)
+def test_keys_are_the_digests_of_the_sorted_images(
+    rows: list[tuple[str, int, str]], data: st.DataObject
+) -> None:
+    """Results that were kept are known by them: another way to them must lead to the same."""
+    ids, labels, patients = zip(*rows, strict=True)
+    keys = Keys(Labelled(ids, np.array(labels), patients))
+    assert keys.of_all == digest(sorted(rows))
+    some = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1))))
+    assert keys.of(np.array(some, np.int64)) == digest(sorted(rows[n] for n in some))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.errors import ImageError, StoreError
-from medfocus_pipeline.stores.compute import fill, missing_rows
+from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, compute_all
 from medfocus_pipeline.stores.parts import part_path
 from medfocus_pipeline.stores.store import Store, create
@@ -85,7 +86,7 @@ def test_lost_shards_come_back_byte_for_byte(
     fill(store, ids(37), job())
     before = data_files(store)
     store.drop(lost)
-    assert len(missing_rows(store.index(), ids(37))) == sum(
+    assert len(store.survey(id_array(ids(37))).missing) == sum(
         5 if shard == 4 else SHARD_ROWS for shard in lost
     )
     fill(store, ids(37), job(batch_size=batch_size))

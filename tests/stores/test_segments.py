@@ -8,15 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from medfocus_pipeline import sealed
 from medfocus_pipeline.stores import catalog, index, segments
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.index import compaction, id_array, read_index
+from medfocus_pipeline.stores.index import compaction, read_index
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.parts import part_path
 from medfocus_pipeline.stores.segments import SHARDS, segment_path
@@ -215,21 +212,16 @@ def job_of_values() -> Job[str]:
     return job(compute=compute)
 
 
-@given(st.lists(st.text(max_size=4), max_size=5))
-def test_ids_are_a_column_like_any(names: list[str]) -> None:
-    assert id_array(names).equals(pa.array(names, pa.string()))
-
-
 def test_asking_what_is_missing_imports_no_pandas(store: Store) -> None:
     """It is installed here, and half a second that a run with nothing to do is spared."""
     names = ids(COUNT + 1)
     code = f"""
 import sys
 from pathlib import Path
-from medfocus_pipeline.stores.compute import missing_rows
+from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.stores.store import open_store
-index = open_store(Path({str(store.path)!r})).index(columns=["image_id"])
-print(missing_rows(index, {names!r}), "pandas" in sys.modules)
+found = open_store(Path({str(store.path)!r})).survey(id_array({names!r}))
+print(found.missing.to_pylist(), "pandas" in sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
     assert run.stdout.decode().split() == [f"['{names[-1]}']", "False"]

@@ -1,0 +1,49 @@
+"""Columns of ids give what lists and dictionaries of them give."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medfocus_pipeline import columns
+from medfocus_pipeline.columns import groups, id_array, in_order, places
+
+IDS = st.lists(st.integers(0, 20).map(lambda n: hashlib.sha256(bytes([n])).hexdigest()))
+TEXTS = st.one_of(IDS, st.lists(st.text(max_size=2)))
+
+
+@given(st.lists(st.text(max_size=4), max_size=5))
+def test_ids_are_a_column_like_any(names: list[str]) -> None:
+    assert id_array(names).equals(pa.array(names, pa.string()))
+
+
+def check(wanted: Sequence[str], among: Sequence[str]) -> None:
+    expected = pc.index_in(pa.array(wanted, pa.string()), value_set=pa.array(among, pa.string()))
+    assert places(id_array(wanted), id_array(among)).tolist() == expected.fill_null(-1).to_pylist()
+    first, number = groups(id_array(among))
+    assert [among[place] for place in first] == list(dict.fromkeys(among))
+    assert [among[first[n]] for n in number] == list(among)
+
+
+@given(TEXTS, TEXTS)
+def test_texts_are_found_at_their_first_place(wanted: list[str], among: list[str]) -> None:
+    check(wanted, among)
+
+
+def test_texts_of_equal_bits_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody knows two ids of equal bits; here all have them.
+    monkeypatch.setattr(columns, "_bits", lambda texts: np.zeros(len(texts), np.uint64))
+    names = [f"{n % 5:064x}" for n in range(8)]
+    check(names[2:], names[:4])
+
+
+@given(TEXTS, st.integers(0, 3))
+def test_a_column_is_put_in_the_order_of_its_texts(names: list[str], first: int) -> None:
+    some = names[first:]
+    found = in_order(id_array(names).slice(first)).tolist()
+    assert found == sorted(range(len(some)), key=some.__getitem__)
