@@ -9,7 +9,7 @@ import numpy as np
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.report.colours import HEAT, MARKS, series
-from medfocus_pipeline.report.content import EmbeddingMap, Picture, RowTags, Tile
+from medfocus_pipeline.report.content import EmbeddingMap, Picture, Report, RowTags, Tile
 from medfocus_pipeline.report.table import Entry, Line, ResultsTable
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
@@ -109,6 +109,11 @@ def choices(rows: Sequence[TableRow]) -> dict[str, list[str]]:
         "head": list(dict.fromkeys(row.tags.head for row in rows if row.tags.head)),
         "focus": list(dict.fromkeys(row.tags.focus for row in rows if row.tags.focus)),
     }
+
+
+def chapters(report: Report) -> list[tuple[str, str, bool]]:
+    """Places of the chapters in the page's list of sections."""
+    return [(one.name, one.title, True) for one in report.chapters]
 
 
 def bars(tile: Tile) -> list[Bar]:

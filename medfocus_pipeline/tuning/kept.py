@@ -65,8 +65,16 @@ def read_kept(folder: Path) -> tuple[Kept, dict[str, NDArray[Any]]]:
     """
     from safetensors.numpy import load
 
-    kept = Kept.model_validate(read_json(folder / RUN, owner=_OWNER))
-    return kept, load(read_bytes(folder / TENSORS))
+    return read_description(folder), load(read_bytes(folder / TENSORS))
+
+
+def read_description(folder: Path) -> Kept:
+    """What `keep` wrote, without the tensors.
+
+    Raises:
+        DamagedError: it is missing, or was changed.
+    """
+    return Kept.model_validate(read_json(folder / RUN, owner=_OWNER))
 
 
 def restore(

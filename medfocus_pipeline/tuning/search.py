@@ -16,7 +16,7 @@ from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.tuning.course import Epoch, Learned, Told
-from medfocus_pipeline.tuning.training import DivergedError
+from medfocus_pipeline.tuning.members import DivergedError
 from medfocus_pipeline.types import JSON
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_stores
+from medfocus_pipeline.project.tuned_results import TunedNetwork
 from medfocus_pipeline.report.content import RowTags
 from medfocus_pipeline.report.table import Entry, ResultsTable
 from medfocus_pipeline.reproduction import Row
@@ -28,6 +29,7 @@ OURS = "MedFocusCLIP"
 
 _NOT_RUN = "not run"
 _PROBED = "further rows of probe"
+_TUNED = "fine-tuned"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +100,17 @@ class _Found:
     embed_keys: Sequence[str] = ()
 
 
-def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split) -> Rows:
+def gather_rows(
+    context: Context,
+    dataset: Dataset,
+    stores: Stores,
+    split: Split,
+    networks: Sequence[TunedNetwork] = (),
+) -> Rows:
     """Every row that has a result, and those of the paper that have none.
+
+    Args:
+        networks: that were fine-tuned.
 
     Raises:
         StoreError: no row has a result.
@@ -114,6 +125,7 @@ def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split
     reproduced = _reproduced(context, dataset, split, keys)
     more = [run for one in reproduced for run in one.shown.runs if run.key not in known]
     found, left_out = _joined(probed, reproduced) if more else (probed, 0)
+    found = [*found, *map(_tuned, networks)]
     if not any(one.shown.runs for one in found):
         raise StoreError(
             f"No row of {context.dataset} has a result yet. Run: make probe "
@@ -162,6 +174,24 @@ def _found(
     tags = RowTags(one.row.head.name, one.row.parts)
     keys_of = [key.partition("/")[0] for key in one.keys.embed_keys]
     return _Found(shown, tags, len(one.runs), "" if runs or one.note else lack, keys_of)
+
+
+def _tuned(one: TunedNetwork) -> _Found:
+    """A fine-tuned network; the paper's have its names."""
+    config = one.tuning.config
+    row = next(
+        (
+            row
+            for row in reproduction.tuned_rows()
+            if (row.encoder, row.run) == (one.tuning.encoder, config.run)
+        ),
+        None,
+    )
+    label, method = (row.label, row.method) if row else (one.label, "")
+    note = "" if one.runs else "needs weights" if one.lack else "of other images"
+    shown = Shown(label, one.runs, note, "", _TUNED, method)
+    tags = RowTags(config.run.name, config.run.focus)
+    return _Found(shown, tags, len(one.runs), one.lack)
 
 
 def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]) -> list[_Found]:
