@@ -24,6 +24,7 @@ from medfocus_pipeline.config import (
     TipAdapterFConfig,
     ZeroShotConfig,
 )
+from medfocus_pipeline.config.gate import EFFICIENTNET_B0, RESNET18
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.types import FeaturePart, Fit, FocusMode, RoiRule
@@ -128,13 +129,13 @@ def tuned_rows() -> list[TunedRow]:
         TunedRow(
             name=f"{TUNED}{name}",
             label=f"{label}, fine-tuned",
-            encoder=TimmConfig(model=model),
+            encoder=encoder,
             run=run,
             source=source,
         )
-        for name, label, model, source in (
-            ("resnet18", "ResNet-18", "resnet18.a1_in1k", "He et al. 2016"),
-            ("efficientnet-b0", "EfficientNet-B0", "efficientnet_b0.ra_in1k", "Tan and Le 2019"),
+        for name, label, encoder, source in (
+            ("resnet18", "ResNet-18", RESNET18, "He et al. 2016"),
+            ("efficientnet-b0", "EfficientNet-B0", EFFICIENTNET_B0, "Tan and Le 2019"),
         )
     ]
     return [*paper, *others]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def stage(tuning: "Finetuning", runtime: "Runtime") -> None:
     """Decode what is missing, then train the runs that have no result yet."""
-    tuning.fill(runtime)
+    tuning.pictures.fill(runtime)
     tuning.fit(runtime)
 
 

@@ -333,6 +333,10 @@ def gate_command(
     parts: Annotated[
         str | None, typer.Option(help="Of the features, e.g. original.levels.")
     ] = None,
+    networks: Annotated[
+        str | None,
+        typer.Option(help="Encoders that are fine-tuned, of: medfocus models list; or none."),
+    ] = None,
     set_: Assignments = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = None,
@@ -340,6 +344,7 @@ def gate_command(
 ) -> None:
     """Medical or not: every method of telling, on a data set of both, in one table."""
     from medfocus_pipeline.commands import gate
+    from medfocus_pipeline.commands.models import encoders_named
     from medfocus_pipeline.config import GateConfig
     from medfocus_pipeline.gate import default_config
 
@@ -347,6 +352,7 @@ def gate_command(
     options = {
         "one_class": None if names is None else [default_config(name) for name in names],
         "focus": None if parts is None else parts.split("+"),
+        "networks": None if networks is None else encoders_named(networks),
     }
     config = changed(GateConfig(), options, set_)
     name = dataset or ""

@@ -155,7 +155,7 @@ def _keys_in_use(name: str, cache: Path, profile: str | None) -> set[str]:
     Where that cannot be told, because a store of them is damaged, it is every usable one.
     """
     from medfocus_pipeline.commands.status import used_stores
-    from medfocus_pipeline.project.finetuning import pictures_in_use
+    from medfocus_pipeline.project.picture_store import pictures_in_use
 
     context = open_context(name, data=None, cache=cache, profile=profile)
     try:

@@ -33,7 +33,8 @@ from medfocus_pipeline.project.plans import Plan, features, plan, split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded, locate_stores
-from medfocus_pipeline.project.tuned_packing import FINETUNE, pack_tuned, tuned_row
+from medfocus_pipeline.project.tuned_packing import pack_tuned, tuned_row
+from medfocus_pipeline.project.tuned_results import FINETUNE
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.types import join_parts

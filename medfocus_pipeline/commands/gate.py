@@ -1,30 +1,32 @@
 """``medfocus gate``: medical or not, every method in one table."""
 
 import time
-from collections.abc import Sequence
-
-import pyarrow as pa
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from medfocus_pipeline.commands import phantom
+from medfocus_pipeline.commands.doctor import lack
 from medfocus_pipeline.commands.progress import bar, say, say_rate, say_table
 from medfocus_pipeline.commands.scan import open_project
+from medfocus_pipeline.commands.tuned import watching
 from medfocus_pipeline.config import GateConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
 from medfocus_pipeline.datasets.phantoms.phantom import MIXED
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.evaluation.gate import SIDES, TEST, MethodReport, best, compare
-from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.gate_networks import GateNetwork, name_of
+from medfocus_pipeline.project.gate_scores import write_scores
 from medfocus_pipeline.project.gate_table import GateTable, fill, gate_table, methods
+from medfocus_pipeline.project.gating import gate_folder
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
 from medfocus_pipeline.report.content import Gallery, Tile
 from medfocus_pipeline.report.gate import GateReport, sections, write_gate
 from medfocus_pipeline.report.pictures import encoded
-from medfocus_pipeline.sealed import write_table
 
 DRAWN = phantom.name_of(MIXED)
-SCORES = "gate.parquet"
 
 _TRAIN, _TEST = 240, 120
 """Phantoms that are drawn where there are none; as many to choose on as to test."""
@@ -59,51 +61,67 @@ def run(
     started = time.monotonic()
     with bar("fitting", len(lines)) as advance:
         reports = compare(table.data, lines, seed=config.seed, on_method=lambda: advance(1))
-    say(f"gate: {len(lines)} methods fitted in {time.monotonic() - started:.1f} s")
-    report = _report(context, project.dataset, table, reports)
+    networks, lacking = _networks(project, config, table, runtime, medical=medical)
+    reports += networks
+    say(f"gate: {len(reports)} methods fitted in {time.monotonic() - started:.1f} s")
+    report = gate_report(context, project.dataset, table, reports, lacking=lacking)
     _show(report)
-    folder = context.folder / "gate"
-    with disk_errors(folder):
-        write_table(folder / SCORES, score_table(table, reports), owner=SCORES)
+    folder = gate_folder(context)
+    written = write_scores(folder, table, reports)
     page, *_ = write_gate(report, folder)
-    say(f"scores: {folder / SCORES}")
+    say(f"scores: {written}")
     say(f"tables and curves: {folder}; open in a browser: {page}")
     return 0
 
 
-def score_table(table: GateTable, reports: Sequence[MethodReport]) -> pa.Table:
-    """Every method's score and answer for every image, a row each."""
-    data, count = table.data, len(table.image_ids)
-    split = [""] * count
-    for name, rows in data.splits.items():
-        for row in rows:
-            split[row] = name
-    return pa.concat_tables(
-        pa.table(
-            {
-                "method": [one.name] * count,
-                "image_id": list(table.image_ids),
-                "split": split,
-                "medical": data.medical,
-                "score": one.scores,
-                "predicted_medical": one.predicted,
-            }
-        )
-        for one in reports
-    )
+def _networks(
+    project: Project,
+    config: GateConfig,
+    table: GateTable,
+    runtime: Runtime,
+    *,
+    medical: str | None,
+) -> tuple[list[MethodReport], dict[str, str]]:
+    """The lines of fine-tuned networks; and of others why they are missing."""
+    reports, lacking = [], {}
+    for encoder in config.networks:
+        reason = lack(encoder, project.context.hashes())
+        if reason:
+            lacking[name_of(encoder)] = reason
+            continue
+        network = GateNetwork.of(project, encoder, config, medical=medical)
+        filled = network.tuning.pictures.fill(runtime)
+        if filled:
+            say_rate(filled.what, filled.computed, filled.seconds)
+        with watching(network.tuning) as watch:
+            reports.append(network.report(table, runtime, watch=watch))
+    return reports, lacking
 
 
-def _report(
-    context: Context, dataset: Dataset, table: GateTable, reports: Sequence[MethodReport]
+def gate_report(
+    context: Context,
+    dataset: Dataset,
+    table: GateTable,
+    reports: Sequence[MethodReport],
+    *,
+    errors: int = _ERRORS,
+    lacking: Mapping[str, str] = MappingProxyType({}),
 ) -> GateReport:
+    """What is shown of a table.
+
+    Args:
+        errors: images that are shown at most.
+        lacking: name of a method that cannot run here -> why.
+    """
     chosen = best(reports)
     encoder = encoder_label(context.embed.encoder)
     return GateReport(
         title=f"{dataset.card.title}: {encoder}",
         methods=reports,
         best=chosen,
-        notes=_notes(context, chosen),
-        errors=_errors(dataset, table, chosen),
+        notes=[*_notes(context, chosen), *(f"{name}: {why}" for name, why in lacking.items())],
+        lacking=list(lacking),
+        errors=_errors(dataset, table, chosen, errors),
     )
 
 
@@ -129,15 +147,19 @@ def _notes(context: Context, chosen: MethodReport) -> list[str]:
     return notes
 
 
-def _errors(dataset: Dataset, table: GateTable, chosen: MethodReport) -> Gallery:
+def _errors(dataset: Dataset, table: GateTable, chosen: MethodReport, count: int) -> Gallery:
     """The test images that a method takes for the other side, the farthest off first."""
     rows = table.data.splits[TEST]
     wrong = rows[chosen.predicted[rows] != table.data.medical[rows]].tolist()
     wrong.sort(key=lambda row: -abs(chosen.scores[row] - chosen.threshold))
-    tiles = [_tile(dataset, table, chosen, row) for row in wrong[:_ERRORS]]
+    tiles = [
+        _tile(dataset, table, chosen, row)
+        for row in wrong[:count]
+        if table.image_ids[row] in dataset.files
+    ]
     note = (
         f"{len(wrong):,} of {len(rows):,} test images, the farthest from the threshold first"
-        f"{f'; {_ERRORS} are shown' if len(wrong) > _ERRORS else ''}."
+        f"{f'; {len(tiles)} are shown' if len(wrong) > len(tiles) else ''}."
     )
     return Gallery(f"Errors of {chosen.name}", note, tiles)
 
@@ -159,7 +181,7 @@ def _tile(dataset: Dataset, table: GateTable, chosen: MethodReport, row: int) ->
 def _show(report: GateReport) -> None:
     """Prints the tables and their notes."""
     say(report.title)
-    for section in sections(report.methods):
+    for section in sections(report):
         say_table(section.header, section.rows)
         say("")
     for note in report.notes:

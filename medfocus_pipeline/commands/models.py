@@ -14,9 +14,17 @@ from medfocus_pipeline.commands.options import (
     DataFolder,
     DatasetName,
     ProfileName,
+    comma_separated,
 )
 from medfocus_pipeline.commands.progress import human, out, say, say_json
-from medfocus_pipeline.config import EncoderConfig, Frozen, PluginConfig, SegmenterConfig, installed
+from medfocus_pipeline.config import (
+    ClipConfig,
+    EncoderConfig,
+    Frozen,
+    PluginConfig,
+    SegmenterConfig,
+    installed,
+)
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.profiles import DEFAULT, load_profile
@@ -244,6 +252,16 @@ def encoder_named(
     if "checkpoint" not in type(config).model_fields:
         raise ConfigError(f"{model_id(config)} takes no --checkpoint; leave it out.")
     return config.model_copy(update={"checkpoint": checkpoint})  # type: ignore[no-any-return]
+
+
+def encoders_named(names: str) -> list[EncoderConfig]:
+    """The encoders that an option lists, with commas between them; ``none`` is none.
+
+    Raises:
+        ConfigError: there is no such encoder.
+    """
+    listed = [] if names == "none" else comma_separated(names) or []
+    return [encoder_named(one, None, otherwise=ClipConfig()) for one in listed]
 
 
 def _of_prefix(model: str, revision: str | None, entry: ModelEntry[Any]) -> Frozen:

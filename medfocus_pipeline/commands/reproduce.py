@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
-from medfocus_pipeline.commands.finetune import say_estimate, watching
 from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.results_table import NEEDS_WEIGHTS, build, show, write
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.train_adapter import default_adapter
+from medfocus_pipeline.commands.tuned import say_estimate, watching
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.features import focus_modes
@@ -124,7 +124,7 @@ def _tuned(
                 run=row.run, fractions=config.fractions, shots=config.shots, seeds=config.seeds
             ),
         )
-        tuning.fill(runtime)
+        tuning.pictures.fill(runtime)
         say_estimate(tuning, runtime)
         with watching(tuning) as watch:
             count += tuning.fit(runtime, watch=watch)

@@ -10,8 +10,8 @@ from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.pictures import STAGE
 from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.finetuning import pictures_in_use
 from medfocus_pipeline.project.fits import fitted_keys
+from medfocus_pipeline.project.picture_store import pictures_in_use
 from medfocus_pipeline.project.plans import plan, split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Located, Stores, locate_masks, locate_stores

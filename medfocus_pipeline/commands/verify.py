@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from medfocus_pipeline.commands import audit, gate
+from medfocus_pipeline.commands import audit
 from medfocus_pipeline.commands.progress import say
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.similarity import check_fingerprints
@@ -15,6 +15,7 @@ from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT
+from medfocus_pipeline.project.gate_scores import SCORES
 from medfocus_pipeline.project.settings import SETTINGS, check_settings
 from medfocus_pipeline.sealed import present, read_json, read_table
 from medfocus_pipeline.stores import catalog
@@ -72,8 +73,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, Check, str]]:
     yield folder / audit.COUNTS, partial(audit.thresholds, folder), "medfocus audit"
     place = folder / "gate"
     yield place / gates.DESCRIBED, partial(gates.load_gate, place), "medfocus scan --gate"
-    path = place / gate.SCORES
-    yield path, partial(read_table, path, owner=gate.SCORES), "medfocus gate"
+    path = place / SCORES
+    yield path, partial(read_table, path, owner=SCORES), "medfocus gate"
     for path in sorted(folder.glob(f"tuning/*/{kept.RUN}")):
         yield path, partial(kept.read_kept, path.parent), "medfocus finetune"
 

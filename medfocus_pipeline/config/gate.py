@@ -5,8 +5,10 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from medfocus_pipeline.config.base import Frozen
+from medfocus_pipeline.config.encoders import EfficientNetLiteConfig, EncoderConfig, TimmConfig
 from medfocus_pipeline.config.heads import LinearConfig
 from medfocus_pipeline.config.probe import FeatureParts
+from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.types import FeaturePart
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -95,6 +97,11 @@ Pooling: TypeAlias = Literal["best", "mean", "sum"]
 their powers, which adds up the shares of one softmax over all phrases."""
 
 
+RESNET18 = TimmConfig(model="resnet18.a1_in1k")
+EFFICIENTNET_B0 = TimmConfig(model="efficientnet_b0.ra_in1k")
+"""The small networks that MediCLIP and ultrasound classifiers are held against."""
+
+
 class GateConfig(Frozen):
     """The table of ``medfocus gate``.
 
@@ -102,6 +109,9 @@ class GateConfig(Frozen):
         pooling: of zero-shot, a line each; the card's own comes first.
         one_class: methods that learn from medical images alone.
         linear: on both sides.
+        networks: fine-tuned on both sides, from these encoders: those that MediCLIP tried, and
+            one that needs no hub.
+        network: how.
         focus: the parts of the features that all methods but zero-shot see.
         seed: of every draw.
     """
@@ -115,5 +125,7 @@ class GateConfig(Frozen):
         NeighboursConfig(),
     )
     linear: LinearConfig | None = LinearConfig()
+    networks: tuple[EncoderConfig, ...] = (RESNET18, EFFICIENTNET_B0, EfficientNetLiteConfig())
+    network: FinetuneConfig = FinetuneConfig()
     focus: FeatureParts = (FeaturePart("original"),)
     seed: int = Field(default=0, ge=0, le=2**32 - 1)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _CPU_PICTURES = 4
+"""One by one would take longer; more at once take as long and more memory."""
 
 
 class Maps(NamedTuple):
@@ -53,6 +54,8 @@ class ImageTower:
         shapes: what a forward pass gives.
         token_extent: side of the square, from the top left corner of the picture, that the
             tokens (and levels) cover, in pixels.
+        at_once: pictures of a forward pass on a CPU, always as many, which makes the answers the
+            same to the last bit however many come together.
         network: the module that `forward` runs, with no parameter that it does not; what
             fine-tuning changes. None of a model that cannot be trained.
     """
@@ -65,6 +68,7 @@ class ImageTower:
     batch_size: int
     shapes: "Shapes"
     token_extent: int
+    at_once: int = field(default=_CPU_PICTURES, kw_only=True)
     network: "torch.nn.Module | None" = field(default=None, kw_only=True)
 
     @property
@@ -145,13 +149,9 @@ class ImageTower:
         covers: NDArray[np.uint8] | None,
         read: "Read",
     ) -> dict[str, FloatArray]:
-        """What is read of the forward passes over all pictures.
-
-        On a CPU they go through the model four by four, which is as fast, and makes the answers
-        the same to the last bit however many come together.
-        """
+        """What is read of the forward passes over all pictures."""
         on_cpu = self.mean.device.type == "cpu"
-        size = _CPU_PICTURES if on_cpu else max(1, len(pictures))
+        size = self.at_once if on_cpu else max(1, len(pictures))
         parts = []
         for start in range(0, len(pictures), size):
             part = slice(start, start + size)

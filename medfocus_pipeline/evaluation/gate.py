@@ -151,11 +151,29 @@ def report_scores(
             of `images_to_choose_on`.
     """
     threshold = balanced_threshold(scores[chosen_on], data.medical[chosen_on])
+    return reported(data, name, learns_from, scores, threshold=threshold, chosen_on=where)
+
+
+def reported(
+    data: GateData,
+    name: str,
+    learns_from: str,
+    scores: NDArray[np.float64],
+    *,
+    threshold: float,
+    chosen_on: str,
+) -> MethodReport:
+    """The line of a method whose threshold is known.
+
+    Args:
+        scores: ``(n,)`` of all images.
+        chosen_on: where the threshold is from, in words.
+    """
     splits = {
         split: split_report(scores[rows], data.medical[rows], threshold)
         for split, rows in data.splits.items()
     }
-    return MethodReport(name, learns_from, threshold, where, scores, splits)
+    return MethodReport(name, learns_from, threshold, chosen_on, scores, splits)
 
 
 def images_to_choose_on(data: GateData, rng: np.random.Generator) -> tuple[IntArray, IntArray, str]:

@@ -1,14 +1,16 @@
 """A gate with its encoder: images in, scores out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medfocus_pipeline import embedding
-from medfocus_pipeline.config import EmbedConfig, Runtime
+from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.embedding import pooled_arrays
 from medfocus_pipeline.encoders import find_weights, load_encoder
+from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import joined
 from medfocus_pipeline.gate.saved import Fitted, GateDescription, SavedGate
@@ -88,21 +90,26 @@ def whole_features(
 ) -> FloatArray:
     """Features of whole images, ``(m, d) float32``, as the stores would have them.
 
+    Each image goes through the network alone: one that is asked about by itself is answered as
+    fast as it can be, and as it would be in a folder.
+
     Raises:
         DataError: an embedding is missing, or not finite.
     """
     part = FeaturePart("original", feature)
-    config = EmbedConfig(focus="original", fit=fit, views=("identity",))
+    if isinstance(encoder, ImageTower):
+        encoder = replace(encoder, at_once=1)
     found = []
     for start in range(0, len(images), encoder.batch_size):
         some = images[start : start + encoder.batch_size]
-        prepared = [embedding.prepare(image, None, config, encoder) for image in some]
-        arrays = embedding.encode(prepared, encoder).arrays
-        parts = [arrays[name] for name in part.arrays if name in arrays]
+        pictures = np.stack([fitted(image, encoder, fit) for image in some])
+        arrays = pooled_arrays(encoder, pictures, None)
+        with np.errstate(over="ignore"):  # an infinity is refused below
+            parts = [arrays[n].astype(np.float16)[:, None] for n in part.arrays if n in arrays]
         if len(parts) < len(part.arrays) or not all(np.isfinite(one).all() for one in parts):
             raise DataError(
                 f"The gate's embedding {part} is missing, or not finite. Scan without it: "
                 "medfocus scan --no-gate"
             )
-        found.append(joined([parts]).mean(axis=1))
+        found.append(joined([parts])[:, 0])
     return np.concatenate(found)

@@ -1,4 +1,4 @@
-"""Fine-tuning in a project: its store of pictures, and the runs that have no result yet."""
+"""Fine-tuning in a project: the runs that have no result yet."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,52 +7,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from medfocus_pipeline import encoders, pictures
-from medfocus_pipeline.config import (
-    EmbedConfig,
-    EncoderConfig,
-    FeaturesConfig,
-    Runtime,
-    ThreadsConfig,
-)
-from medfocus_pipeline.config.tuning import FinetuneConfig, TuningConfig
+from medfocus_pipeline import encoders
+from medfocus_pipeline.config import EncoderConfig, Runtime
+from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.embedding import needs_masks
-from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Labelled
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, unembedded
-from medfocus_pipeline.project.embeddings import check_masks, similarity
-from medfocus_pipeline.project.filling import Filled, fill_missing
 from medfocus_pipeline.project.fits import fitted_keys
-from medfocus_pipeline.project.stores import (
-    Located,
-    Stores,
-    locate_pictures,
-    locate_stores,
-    masks_label,
-)
-from medfocus_pipeline.segmentation import MaskReader
+from medfocus_pipeline.project.picture_store import PictureStore, read_pictures
+from medfocus_pipeline.project.stores import Located, Stores, masks_label
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.kept import is_partial
-from medfocus_pipeline.tuning.runs import (
-    CHECKPOINT,
-    Material,
-    TunedRun,
-    check_subsets,
-    folder_of,
-    most_seconds,
-    plan_tuned,
-    tune,
-)
+from medfocus_pipeline.tuning.plans import TunedRun, check_subsets, plan_tuned
+from medfocus_pipeline.tuning.runs import CHECKPOINT, Material, folder_of, most_seconds, tune
 from medfocus_pipeline.tuning.sources import Pictures
-from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
@@ -69,11 +44,15 @@ class Finetuning:
         project: whose images it learns from.
         encoder: where it begins.
         config: how, over which subsets.
+        download: whether weights that are missing are fetched.
+        split: instead of the project's.
     """
 
     project: "Project"
     encoder: EncoderConfig
     config: TuningConfig
+    download: bool = True
+    split: Split | None = None
 
     @property
     def label(self) -> str:
@@ -86,83 +65,14 @@ class Finetuning:
         return self.project.context.folder / "tuning"
 
     @property
-    def embed(self) -> EmbedConfig:
-        """The pictures, as they would be embedded."""
-        project, run = self.project, self.config.run
-        roi = project.context.embed.configs(auto=project.dataset.card.roi)[0].roi
-        return EmbedConfig(encoder=self.encoder, roi=roi, focus=run.focus, fit=run.fit)
-
-    def weights(self) -> Weights:
-        """The encoder's, fetched if need be.
-
-        Raises:
-            ConfigError: there is no network to train.
-            WeightsError: they cannot be had.
-        """
-        if isinstance(self.encoder, FeaturesConfig):
-            raise ConfigError(
-                "Features of a file have no network that could be fine-tuned. Name an encoder: "
-                "--model efficientnet-lite0, or medfocus models list."
-            )
-        hashes = self.project.context.hashes()
-        found = encoders.find_weights(self.encoder, hashes, download=True)
-        if found is None:
-            raise ValueError("weights that are asked for are found, or it is said why not")
-        return found
-
-    def fill(self, runtime: Runtime) -> Filled | None:
-        """Decode and resize the images that are not in the store yet; None if all are.
-
-        An image that cannot be read any more is left out of the project.
-
-        Raises:
-            DataError: the images are not there.
-            StoreError: the masks are missing, the disk is full, or another process writes.
-            WeightsError: the encoder's weights cannot be had.
-        """
-        project, stores, weights = self.project, self._stores(), self.weights()
-        place = self._place(stores, weights)
-        if not place.incomplete:
-            return None
-        project.need_images()
-        encoder = encoders.load_encoder(self.encoder, weights, runtime)
-        candidates = resemblance = None
-        if stores.masks and stores.masks.store:
-            candidates = MaskReader(stores.masks.store)
-            resemblance = similarity(
-                project.dataset, self.embed, stores.texts.store if stores.texts else None, encoder
-            )
-        job = partial(
-            pictures.job,
-            encoder,
-            self.embed,
-            project.dataset.read,
-            candidates,
-            similarity=resemblance,
-        )
-        specs, rows = pictures.array_specs(encoder), pictures.SHARD_ROWS
-        with place.writing(project.context.folder, specs, shard_rows=rows) as store:
-            what = f"resizing {place.label}"
-            here = runtime.model_copy(update={"engine": ThreadsConfig()})
-            filled = fill_missing(
-                store, place, lambda: job, here, what=what, progress=project.progress
-            )
-        project.leave_out(filled.problems)
-        return filled
+    def pictures(self) -> PictureStore:
+        """What is trained on."""
+        run = self.config.run
+        return PictureStore(self.project, self.encoder, run.focus, run.fit, self.download)
 
     def runs(self) -> list[TunedRun]:
         """Every run, planned; none is fitted."""
-        return self._planned(self.locate()[1])
-
-    def locate(self) -> tuple[Stores, Located]:
-        """The stores upstream, and that of the pictures.
-
-        Raises:
-            StoreError: the masks are missing.
-            WeightsError: the encoder's weights cannot be had.
-        """
-        stores = self._stores()
-        return stores, self._place(stores, self.weights())
+        return self._planned(self.pictures.locate()[1])
 
     def fit(self, runtime: Runtime, *, watch: Watch = lambda *_: None) -> int:
         """Train the runs that have no result yet; a killed one goes on.
@@ -227,7 +137,7 @@ class Finetuning:
         Raises:
             StoreError: the store of pictures is missing, or a shard of it is corrupt.
         """
-        stores, place = self.locate()
+        stores, place = self.pictures.locate()
         weights = place.need_weights()
         if place.store is None:
             raise StoreError(f"There are no pictures of {self.label} yet. Run: make finetune")
@@ -244,22 +154,10 @@ class Finetuning:
                 runtime.batch_size,
             )
 
-    def _stores(self) -> Stores:
-        project = self.project
-        stores = locate_stores(project.context, project.dataset, [self.embed], download=True)
-        check_masks(project.context, stores)
-        return stores
-
-    def _place(self, stores: Stores, weights: Weights) -> Located:
-        project = self.project
-        return locate_pictures(
-            project.context, project.dataset, self.embed, weights, masks=stores.masks
-        )
-
     def _planned(self, place: Located) -> list[TunedRun]:
         if place.recipe is None:
             raise ValueError("pictures are located with their weights and masks")
-        manifest, split = self.project.dataset.manifest, self.project.split()
+        manifest, split = self.project.dataset.manifest, self.split or self.project.split()
         every = Labelled(
             tuple(manifest.image_ids), manifest.labels, tuple(manifest.strings("group"))
         )
@@ -272,11 +170,12 @@ class Finetuning:
         )
 
     def _table(self, stores: Stores, store: Store) -> FeatureTable:
-        masked, run = needs_masks(self.embed), self.config.run
+        embed = self.pictures.embed
+        masked, run = needs_masks(embed), self.config.run
         masks = stores.masks.store if stores.masks and masked else None
         keys = FeatureKeys(
             segmenter=masks_label(self.project.context.masks) if masked else "none",
-            roi=self.embed.roi if masked else "none",
+            roi=embed.roi if masked else "none",
             focus=(run.focus,),
             encoder=self.label,
             masks_key=masks.key if masks else None,
@@ -286,41 +185,8 @@ class Finetuning:
         index = store.index().table()
         columns = [] if index is None else [index[name].to_pylist() for name in _HASHES]
         hashes = dict(zip(*columns, strict=True))
-        return unembedded(self.project.dataset.manifest, self.project.split(), hashes, keys)
-
-
-def pictures_in_use(results_folder: Path) -> set[str]:
-    """Keys of the stores of pictures that a fine-tuned result is of; none of damaged results."""
-    try:
-        table = results.read(results_folder)
-    except StoreError:
-        return set()
-    rows = table.select(["head", "embedding_keys"]).to_pylist()
-    return {row["embedding_keys"] for row in rows if row["head"] == FinetuneConfig().name}
+        split = self.split or self.project.split()
+        return unembedded(self.project.dataset.manifest, split, hashes, keys)
 
 
 _HASHES = ("image_id", "pixel_sha256")
-
-
-def read_pictures(store: Store, image_ids: tuple[str, ...]) -> NDArray[np.uint8]:
-    """The pictures of some images, ``(n, s, s, 3) uint8``.
-
-    Raises:
-        StoreError: a shard is corrupt, or an image has no picture.
-    """
-    wanted: dict[str, list[int]] = {}
-    for place, image_id in enumerate(image_ids):
-        wanted.setdefault(image_id, []).append(place)
-    found: NDArray[np.uint8] | None = None
-    left = len(image_ids)
-    for part in store.index().parts.values():
-        rows = store.read(part)["picture"]
-        if found is None:
-            found = np.zeros((len(image_ids), *rows.shape[1:]), np.uint8)
-        for image_id, row in zip(part.image_ids, rows, strict=True):
-            places = wanted.pop(image_id, [])
-            found[places] = row
-            left -= len(places)
-    if found is None or left:
-        raise StoreError(f"Store {store.path.name} lacks {left:,} pictures. Run: make finetune")
-    return found

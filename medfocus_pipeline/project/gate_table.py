@@ -1,6 +1,6 @@
 """Medical or not, of a project: its features, its splits and its phrases, for `evaluation.gate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,8 @@ from medfocus_pipeline.evaluation.gate_methods import (
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.gate.zero_shot import ZeroShot
 from medfocus_pipeline.project.filling import Filled
-from medfocus_pipeline.project.plans import features, split_of
+from medfocus_pipeline.project.plans import features
+from medfocus_pipeline.types import IntArray
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
@@ -90,6 +91,33 @@ def fill(
     return asked, filled
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AllImages:
+    """Rows of a manifest that the methods see.
+
+    Attributes:
+        both: those to train on, and all others.
+        parts: train, validation where there is one, and test.
+    """
+
+    both: Split
+    parts: Mapping[str, IntArray]
+
+
+def all_images(project: "Project") -> AllImages:
+    """The images of a project by split, those that are kept to choose by among them.
+
+    Raises:
+        DataError: the data set cannot be split.
+    """
+    manifest, split = project.dataset.manifest, project.split()
+    every = np.array(manifest.strings("split"))
+    kept = manifest.usable[every[manifest.usable] == KEPT]
+    both = Split(split.train, np.sort(np.concatenate([split.test, kept])), split.official)
+    parts = {TRAIN: split.train, VALIDATION: kept, TEST: split.test}
+    return AllImages(both, {name: rows for name, rows in parts.items() if len(rows)})
+
+
 def gate_table(project: "Project", config: GateConfig, *, medical: str | None) -> GateTable:
     """The features of both sides, by split.
 
@@ -106,30 +134,20 @@ def gate_table(project: "Project", config: GateConfig, *, medical: str | None) -
     dataset = project.dataset
     manifest = dataset.manifest
     index = medical_class(manifest.classes, medical)
-    split = split_of(dataset, project.context.probe)
-    every = np.array(manifest.strings("split"))
-    kept = manifest.usable[every[manifest.usable] == KEPT]
-    both = Split(split.train, np.sort(np.concatenate([split.test, kept])), split.official)
+    images = all_images(project)
     probe = project.context.probe.model_copy(update={"rows": (ProbeRow(focus=config.focus),)})
     [plan] = project.plans(probe)
     if plan.note:
         raise ConfigError(f"{plan.label} {plan.note}. Name other --parts, or another --profile.")
-    table = features(dataset, both, plan)
-    rows = np.sort(np.concatenate([both.train, both.test]))
-    parts = {TRAIN: split.train, VALIDATION: kept, TEST: split.test}
-    splits = {name: np.flatnonzero(np.isin(rows, part)) for name, part in parts.items()}
-    if not len(kept):
-        del splits[VALIDATION]
+    table = features(dataset, images.both, plan)
+    rows = np.sort(np.concatenate([images.both.train, images.both.test]))
+    splits = {name: np.flatnonzero(np.isin(rows, part)) for name, part in images.parts.items()}
     data = GateData(table.features, table.labels == index, splits, table.groups)
     return GateTable(data, table.image_ids, _zero_shot(dataset.card.gate, table))
 
 
 def methods(table: GateTable, config: GateConfig, prompts: GatePrompts) -> list[Method]:
-    """The lines of the table.
-
-    Fine-tuned networks learn from pictures, not from cached features: they have no line yet, and
-    would bring their scores to `evaluation.gate.report_scores`.
-    """
+    """The lines of the table that learn from features; fine-tuned networks: `gate_networks`."""
     found = []
     if table.zero_shot is not None:
         poolings: Sequence[Pooling] = list(dict.fromkeys([prompts.pooling, *config.pooling]))

@@ -1,23 +1,21 @@
 """The gate in front of a data set: each new image is looked at once, and the manifest says so."""
 
 import fnmatch
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medfocus_pipeline.config import EfficientNetLiteConfig, EncoderConfig, Runtime
+from medfocus_pipeline.config import EfficientNetLiteConfig, EncoderConfig
 from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.manifest import NOT_MEDICAL, Manifest
-from medfocus_pipeline.datasets.readers import decode, picture_place
-from medfocus_pipeline.encoders import find_weights, has_text, load_encoder, model_id
-from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
-from medfocus_pipeline.errors import ImageError, WeightsError
+from medfocus_pipeline.encoders import find_weights, has_text, model_id
+from medfocus_pipeline.encoders.protocol import TextEncoder
+from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.features import normalise
-from medfocus_pipeline.gate.gate import verdicts, whole_features
+from medfocus_pipeline.gate.gate import verdicts
 from medfocus_pipeline.gate.own import OwnGate
 from medfocus_pipeline.gate.saved import (
     Fitted,
@@ -28,16 +26,14 @@ from medfocus_pipeline.gate.saved import (
     write_gate,
 )
 from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.project.looking import Looked
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
-from medfocus_pipeline.types import FeatureKind, Fit, FloatArray, Image
+from medfocus_pipeline.types import FeatureKind, Fit, FloatArray
 from medfocus_pipeline.weights import Model, Weights
 
-_log = logging.getLogger(__name__)
-
-_AT_ONCE = 32
 _GROWN = 2
 """A data set's own gate is fitted anew when the set has grown by this factor."""
 
@@ -135,12 +131,12 @@ def gated(
             known = previous.gate_scores
     else:
         saved = None
-    missing = [image_id for image_id in files if image_id not in known]
+    missing = {name: path for name, path in files.items() if name not in known}
     if saved is None or missing:
-        encoder = load_encoder(looker.encoder, looker.weights, Runtime())
-        rows = _features(looker, encoder, root, {name: files[name] for name in missing}, progress)
+        what = Looked(looker.encoder, looker.weights, looker.feature, looker.fit)
+        rows = what.features(context.folder, root, missing, progress)
         if saved is None:
-            fitted = _fit(looker, encoder, rows)
+            fitted = _fit(looker, what, rows)
             saved = write_gate(folder, SavedGate(looker.described(fitted, len(files)), fitted))
         said = verdicts(saved.fitted, np.stack([*rows.values()])) if rows else []
         known |= {name: (one.score, one.looks_like) for name, one in zip(rows, said, strict=True)}
@@ -196,37 +192,14 @@ def _problems(
     return found
 
 
-def _features(
-    looker: Looker, encoder: Encoder, root: Path, files: Mapping[str, str], progress: Progress
-) -> dict[str, FloatArray]:
-    """Image id -> ``(d,) float32``; images that cannot be read are left to the later stages."""
-    found: dict[str, FloatArray] = {}
-    names = list(files)
-    with progress("looking at new images", len(names)) as advance:
-        for start in range(0, len(names), _AT_ONCE):
-            some = names[start : start + _AT_ONCE]
-            images: dict[str, Image] = {}
-            for name in some:
-                try:
-                    images[name] = decode(*picture_place(root / files[name])).pixels
-                except (OSError, ImageError) as error:
-                    _log.warning("%r is not looked at by the gate: %s", files[name], error)
-            if images:
-                rows = whole_features(
-                    encoder, list(images.values()), feature=looker.feature, fit=looker.fit
-                )
-                found |= zip(images, rows, strict=True)
-            advance(len(some))
-    return found
-
-
-def _fit(looker: Looker, encoder: Encoder, rows: Mapping[str, FloatArray]) -> Fitted:
+def _fit(looker: Looker, what: Looked, rows: Mapping[str, FloatArray]) -> Fitted:
     if looker.prompts is None:
         # By their ids: the order in which files lie must not matter.
         ordered = [rows[name] for name in sorted(rows)]
         return OwnGate.of(
             np.stack(ordered) if ordered else np.empty((0, 1), np.float32), generator("own gate")
         )
+    encoder = what.loaded
     if not isinstance(encoder, TextEncoder):
         raise ValueError("a gate of words has an encoder of words")
     texts = np.stack(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack, PackConfig
 from medfocus_pipeline.config import LinearConfig, Runtime
-from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
@@ -28,16 +27,22 @@ from medfocus_pipeline.project.packing import (
     trained_on,
 )
 from medfocus_pipeline.project.project import Project
+from medfocus_pipeline.project.tuned_results import FINETUNE, tuning_of
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
-from medfocus_pipeline.tuning.kept import Kept, embedded, layer_of, read_kept, restore
+from medfocus_pipeline.tuning.kept import (
+    Kept,
+    embedded,
+    layer_of,
+    read_description,
+    read_kept,
+    restore,
+)
 from medfocus_pipeline.tuning.network import NETWORK
-from medfocus_pipeline.tuning.runs import TunedRun, folder_of
+from medfocus_pipeline.tuning.plans import TunedRun
+from medfocus_pipeline.tuning.runs import folder_of
 from medfocus_pipeline.types import FeaturePart
-
-FINETUNE = "finetune"
-"""What the results call it."""
 
 _LEFT_OUT = {"curves", "search"}
 """Of what was chosen, too long for a card."""
@@ -143,8 +148,8 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
 
 def _stage_one(project: Project, tuning: Finetuning) -> dict[str, Any]:
     """Of a pack's configuration what the pictures and the encoder are."""
-    embed, part = tuning.embed, (FeaturePart(tuning.config.run.focus),)
-    stores, place = tuning.locate()
+    embed, part = tuning.pictures.embed, (FeaturePart(tuning.config.run.focus),)
+    stores, place = tuning.pictures.locate()
     masked = needs_masks(embed)
     masks = prompted(project.context.masks, project.dataset.phrases)
     return {
@@ -165,15 +170,7 @@ def _found(project: Project, kept: Kept, own: Result) -> tuple[Finetuning, Tuned
     Raises:
         StoreError: images, weights or masks are others now.
     """
-    kind, amount = budget_of(own)
-    config = TuningConfig(
-        run=kept.planned,
-        search=kept.search,
-        fractions=(amount,) if kind == "fraction" else (),
-        shots=(int(amount),) if kind == "shots" else (),
-        seeds=own["seed"] + 1,
-    )
-    tuning = Finetuning(project, kept.encoder, config)
+    tuning = replace(tuning_of(project, kept, [own]), download=True)
     for run in tuning.runs():
         if run.key == own["run_key"]:
             return tuning, run
@@ -190,7 +187,7 @@ def _seeds(project: Project, kept: Kept, own: Result, known: Sequence[Result]) -
         if row["head"] != FINETUNE or budget_of(row) != budget_of(own):
             continue
         try:
-            other, _ = read_kept(folder_of(project.context.folder / "tuning", row["run_key"]))
+            other = read_description(folder_of(project.context.folder / "tuning", row["run_key"]))
         except StoreError:
             continue
         same = other.model_copy(update={"key": kept.key, "run": kept.run})

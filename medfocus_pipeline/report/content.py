@@ -1,7 +1,8 @@
 """What a report says: plain values, gathered on one side, shown on another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from medfocus_pipeline.evaluation.diagnostics import Recall, Reliability
 from medfocus_pipeline.report.table import ResultsTable
 from medfocus_pipeline.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +166,47 @@ class Summary:
     figures: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table by itself; the first cell of a row names it."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """A figure of a chapter.
+
+    Attributes:
+        name: of its file, without suffix.
+        caption: what it shows.
+        draw: a new figure each time.
+    """
+
+    name: str
+    caption: str
+    draw: "Callable[[], Figure]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chapter:
+    """What a command beside the usual stages found.
+
+    Attributes:
+        name: of its place in the page: letters and hyphens.
+        notes: a paragraph each.
+    """
+
+    name: str
+    title: str
+    notes: Sequence[str]
+    drawings: Sequence[Drawing]
+    tables: Sequence[Section]
+    galleries: Sequence[Gallery] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
     """Everything that the page shows, in its order.
@@ -173,6 +218,7 @@ class Report:
         summary: above the fold.
         table: ours and the paper's.
         cells: a few rows in detail, the best first.
+        chapters: fine-tuning, the gate.
         galleries: masks, class by class, then the worst ones.
         mistakes: the most confident wrong predictions.
         maps: of embeddings.
@@ -192,3 +238,4 @@ class Report:
     maps: Sequence[EmbeddingMap]
     duplicates: Duplicates
     provenance: Mapping[str, Mapping[str, str]]
+    chapters: Sequence[Chapter] = ()

@@ -34,6 +34,8 @@ def draw(report: Report) -> dict[str, "Figure"]:
         found[f"confusion-{name}"] = draw_confusion(cell, report.classes)
         found[f"reliability-{name}"] = draw_reliability(cell)
         found[f"recall-{name}"] = draw_recalls(cell, report.classes)
+    for chapter in report.chapters:
+        found |= {drawing.name: drawing.draw() for drawing in chapter.drawings}
     for number, one in enumerate(report.maps, 1):
         found[f"map-{number}-{_slug(one.title)}"] = draw_map(one, report.classes)
     return found

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 from medfocus_pipeline.evaluation.gate import SIDES, TEST, ClassScores, MethodReport
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
-from medfocus_pipeline.report.content import Gallery
+from medfocus_pipeline.report.content import Gallery, Section
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg, new_figure, shown, styled
 from medfocus_pipeline.report.formats import pipes
-from medfocus_pipeline.report.matrix import Section
 from medfocus_pipeline.report.page import render_study, write_study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CAPTION = (
+CAPTION = (
     "ROC and precision-recall curves, medical is positive: a row a split, a line a method. The "
     "areas are in the tables."
 )
@@ -33,6 +32,7 @@ class GateReport:
         best: of them, chosen without the test images.
         notes: a paragraph each.
         errors: test images that `best` takes for the other side.
+        lacking: names of methods that cannot run here; the notes say why.
     """
 
     title: str
@@ -40,10 +40,12 @@ class GateReport:
     best: MethodReport
     notes: Sequence[str]
     errors: Gallery
+    lacking: Sequence[str] = ()
 
 
-def sections(methods: Sequence[MethodReport]) -> list[Section]:
+def sections(report: GateReport) -> list[Section]:
     """A table of all methods, then one a split: the seed's report."""
+    methods = report.methods
     splits = list(methods[0].splits)
     accuracies = [f"accuracy, {split}" for split in splits]
     ends = ["AUROC, test", "threshold", "chosen on"]
@@ -61,6 +63,8 @@ def sections(methods: Sequence[MethodReport]) -> list[Section]:
     ]
     recalls = [f"recall, {side}, test" for side in SIDES]
     header = ["method", "learns from", *accuracies, *recalls, *ends]
+    blank = ["-"] * (len(header) - 3)
+    summary += [[name, "both sides", "needs weights", *blank] for name in report.lacking]
     return [
         Section("All methods, %", header, summary),
         *(_split_section(methods, split) for split in splits),
@@ -96,7 +100,7 @@ def _percent(share: float) -> str:
 def gate_markdown(report: GateReport) -> str:
     """All tables as Markdown."""
     text = [f"### {report.title}", ""]
-    for section in sections(report.methods):
+    for section in sections(report):
         ruler = ["---", *["---:"] * (len(section.header) - 1)]
         text += [f"#### {section.title}", "", pipes(section.header), pipes(ruler)]
         text += [*map(pipes, section.rows), ""]
@@ -159,10 +163,10 @@ def write_gate(report: GateReport, folder: Path) -> list[Path]:
     pictures = {"gate.png": as_png(figure), "gate.svg": as_svg(figure).encode()}
     page = render_study(
         report.title,
-        sections(report.methods),
+        sections(report),
         report.notes,
         as_markup(figure, name="gate"),
-        caption=_CAPTION,
+        caption=CAPTION,
         galleries=[report.errors],
     )
     texts = {"index.html": page, "gate.md": gate_markdown(report), "gate.csv": gate_csv(report)}

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from medfocus_pipeline.evaluation.matrix import SCORES, Matrix, MatrixCell, Measure, Pair, Score
 from medfocus_pipeline.report.colours import HEAT
+from medfocus_pipeline.report.content import Section
 from medfocus_pipeline.report.drawing import (
     ACCENT,
     BAD,
@@ -46,15 +46,6 @@ _WIDE = 6
 
 _FAR = 0.3
 """Difference that has the full colour."""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A table of the matrix: some pairs, one score."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
 
 
 def sections(matrix: Matrix) -> Iterator[Section]:

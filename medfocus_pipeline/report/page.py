@@ -163,7 +163,7 @@ def _environment() -> "Environment":
 
 
 def _drawings(report: Report) -> dict[str, str]:
-    """The matplotlib figures of the page, as elements: two widths of the curves, then the cells."""
+    """The matplotlib figures of the page, as elements: curves in two widths, cells, chapters."""
     found = {}
     for name, size in (("wide", WIDE), ("narrow", NARROW)):
         figure = draw_accuracy(report.table, size=size, legend=False)
@@ -171,6 +171,9 @@ def _drawings(report: Report) -> dict[str, str]:
     for number, cell in enumerate(report.cells):
         figure = draw_reliability(cell, titled=False)
         found[f"reliability-{number}"] = as_markup(figure, name=f"reliability-{number}")
+    for chapter in report.chapters:
+        for drawing in chapter.drawings:
+            found[drawing.name] = as_markup(drawing.draw(), name=drawing.name)
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.report.colours import HEAT, MARKS, series
-from medfocus_pipeline.report.content import EmbeddingMap, Picture, Tile
+from medfocus_pipeline.report.content import EmbeddingMap, Picture, Report, Tile
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
@@ -112,6 +112,11 @@ def choices(rows: Sequence[PageRow]) -> dict[str, list[str]]:
         "head": list(dict.fromkeys(row.head for row in rows if row.head)),
         "focus": list(dict.fromkeys(row.focus for row in rows if row.focus)),
     }
+
+
+def chapters(report: Report) -> list[tuple[str, str, bool]]:
+    """Places of the chapters in the page's list of sections."""
+    return [(one.name, one.title, True) for one in report.chapters]
 
 
 def bars(tile: Tile) -> list[Bar]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.training.checkpoint import load_checkpoint, save_checkpoint
-from medfocus_pipeline.tuning.training import Member, Passed, Trainer, diverged, mean_passed
+from medfocus_pipeline.tuning.members import Member, Passed, diverged, mean_passed
+from medfocus_pipeline.tuning.training import Trainer
 from medfocus_pipeline.tuning.validation import Part, balanced_loss, choosing_parts
 from medfocus_pipeline.types import JSON
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _SAVE_EVERY = 5.0
 """Seconds; epochs of a small subset are over sooner than a file is flushed."""
+
+_SAVE_SHARE = 0.02
+"""Of the time that checkpoints may take: those of a large network are long in writing."""
 
 COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 """Of a course's curves, an entry an epoch."""
@@ -107,7 +111,7 @@ class _Course:
             "curves": {name: [] for name in COLUMNS},
             "best": {"epoch": 0, "loss": float("inf"), "tensors": {}},
         }
-        self._saved = time.monotonic()
+        self._saved, self._took = time.monotonic(), 0.0
 
     @property
     def _judged(self) -> bool:
@@ -222,9 +226,11 @@ class _Course:
         self._save(now=True)
 
     def _save(self, *, now: bool = False) -> None:
-        if now or time.monotonic() - self._saved >= _SAVE_EVERY:
+        started = time.monotonic()
+        if now or started - self._saved >= max(_SAVE_EVERY, self._took / _SAVE_SHARE):
             save_checkpoint(self._path, {**self._state, "recipe": self._recipe})
             self._saved = time.monotonic()
+            self._took = self._saved - started
 
 
 def _described(member: Member) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def read_kept(folder: Path) -> tuple[Kept, dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    described = dict(read_json(folder / RUN, owner=_OWNER))
+    described = _described(folder)
     content = read_bytes(folder / TENSORS)
     if hashlib.sha256(content).hexdigest() != described.pop(_BOUND, None):
         raise DamagedError(f"{folder / TENSORS} is not the file that {RUN} names")
@@ -81,6 +81,24 @@ def read_kept(folder: Path) -> tuple[Kept, dict[str, NDArray[Any]]]:
         return Kept.model_validate(described), load(content)
     except (ValidationError, SafetensorError) as error:
         raise DamagedError(f"{folder / RUN} is of another version: {error}") from error
+
+
+def read_description(folder: Path) -> Kept:
+    """What `keep` wrote, without the tensors.
+
+    Raises:
+        DamagedError: it is missing, or was changed.
+    """
+    described = _described(folder)
+    described.pop(_BOUND, None)
+    try:
+        return Kept.model_validate(described)
+    except ValidationError as error:
+        raise DamagedError(f"{folder / RUN} is of another version: {error}") from error
+
+
+def _described(folder: Path) -> JSON:
+    return dict(read_json(folder / RUN, owner=_OWNER))
 
 
 def is_partial(folder: Path) -> bool:

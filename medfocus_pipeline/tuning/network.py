@@ -1,9 +1,8 @@
 """A network with a classification layer on its pooled embedding, and what of both is trained."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.tuning.blocks import attention_layers, block_of, depths, last_block, rates
-from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.tuning.entry import entering, entry_of, from_entry, reached
 
 if TYPE_CHECKING:
     import torch
@@ -83,36 +82,29 @@ class Network:
         with torch.no_grad():
             if self.layer_alone:
                 return self.tower.embed(pixels).cpu()
-            return _entering(self.tower, self.entry, pixels).float().cpu()
+            return entering(self.tower, self.entry, pixels).float().cpu()
 
     def logits(self, inputs: "Tensor") -> "Tensor":
         """``(n, K) float32``, with gradients."""
         import torch
 
-        inputs = inputs.to(self.device)
-        if self.layer_alone:
-            pooled = inputs
-        elif self.entry is not None:
-            pooled = _from_entry(self.tower, self.entry, inputs)
-        else:
-            pooled = self.tower.embed(inputs)
-        unit = torch.nn.functional.normalize(pooled, dim=1)
+        unit = torch.nn.functional.normalize(self._pooled(inputs.to(self.device)), dim=1)
         found: Tensor = self.layer(unit)
         return found
 
-    def embeddings(self, inputs: "Tensor") -> FloatArray:
-        """Of `inputs`, ``(n, d) float32`` of length 1, without gradients."""
+    def embeddings(self, inputs: "Tensor") -> "Tensor":
+        """Of `inputs`, ``(n, d) float32`` of length 1 on the CPU, without gradients."""
         import torch
 
         with torch.no_grad():
-            if self.layer_alone:
-                pooled = inputs
-            elif self.entry is not None:
-                pooled = _from_entry(self.tower, self.entry, inputs.to(self.device))
-            else:
-                pooled = self.tower.embed(inputs)
-            unit: FloatArray = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
-        return unit
+            return torch.nn.functional.normalize(self._pooled(inputs.to(self.device)), dim=1).cpu()
+
+    def _pooled(self, inputs: "Tensor") -> "Tensor":
+        if self.layer_alone:
+            return inputs
+        if self.entry is not None:
+            return from_entry(self.tower, self.entry, inputs)
+        return self.tower.embed(inputs)
 
 
 def build(
@@ -142,8 +134,8 @@ def build(
     named = dict(network.named_parameters())
     for name in wanted:
         named[name].requires_grad_(True)
-    entry = _entry(tower, list(named)) if config.trained == "last_block" else None
-    kept = {name for name in _reached(tower, entry, named) if name in wanted}
+    entry = entry_of(tower, list(named)) if config.trained == "last_block" else None
+    kept = {name for name in reached(tower, entry, named) if name in wanted}
     for name in wanted.keys() - kept:
         named[name].requires_grad_(False)
     own = {f"{NETWORK}{name}": rate for name, rate in wanted.items() if name in kept}
@@ -206,84 +198,3 @@ def _add_adapters(network: "nn.Module", rank: int, label: str) -> None:
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers)
     inject_adapter_in_model(settings, network)
     network.eval()
-
-
-def _entry(tower: ImageTower, names: list[str]) -> "nn.Module | None":
-    """The last block, if the network is the same when it is entered there.
-
-    It is not where something behind the block looks at maps from before it, as the neck of a
-    SAM 2 does.
-    """
-    import torch
-
-    if tower.network is None:
-        return None
-    block = tower.network.get_submodule(last_block(names))
-    drawn = np.random.default_rng(0).integers(0, 256, (2, tower.side, tower.side, 3), np.uint8)
-    pixels = torch.from_numpy(drawn)
-    with torch.no_grad():
-        whole = tower.embed(pixels)
-        again = _from_entry(tower, block, _entering(tower, block, pixels))
-    same = whole.shape == again.shape and torch.allclose(whole, again, rtol=1e-3, atol=1e-4)
-    return block if same else None
-
-
-def _reached(
-    tower: ImageTower, entry: "nn.Module | None", named: "Mapping[str, nn.Parameter]"
-) -> set[str]:
-    """Parameters that the embedding depends on: a head that is not run has none of them."""
-    import torch
-
-    pixels = torch.zeros(1, tower.side, tower.side, 3, dtype=torch.uint8)
-    if entry is None:
-        pooled = tower.embed(pixels)
-    else:
-        with torch.no_grad():
-            inside = _entering(tower, entry, pixels)
-        pooled = _from_entry(tower, entry, inside)
-    pooled.sum().backward()  # type: ignore[no-untyped-call]
-    found = {name for name, one in named.items() if one.grad is not None}
-    for one in named.values():
-        one.grad = None
-    return found
-
-
-def _entering(tower: ImageTower, entry: "nn.Module | None", pixels: "Tensor") -> "Tensor":
-    """What goes into a block, ``(n, ...)``."""
-    seen: list[Tensor] = []
-
-    def note(value: "Tensor") -> "Tensor":
-        seen.append(value)
-        return value
-
-    with _before(entry, note):
-        tower.embed(pixels)
-    return seen[0]
-
-
-def _from_entry(tower: ImageTower, entry: "nn.Module", inside: "Tensor") -> "Tensor":
-    """The pooled feature of what goes into a block; a single black picture is computed below it."""
-    import torch
-
-    black = torch.zeros(1, tower.side, tower.side, 3, dtype=torch.uint8)
-    with _before(entry, lambda _: inside):
-        return tower.embed(black)
-
-
-@contextmanager
-def _before(entry: "nn.Module | None", change: Any) -> Iterator[None]:
-    """Inside, a block takes what `change` makes of its first argument."""
-    if entry is None:
-        raise ValueError("there is no block to enter")
-
-    def hook(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        if arguments:
-            return (change(arguments[0]), *arguments[1:]), keywords
-        name = next(iter(keywords))
-        return arguments, {**keywords, name: change(keywords[name])}
-
-    handle = entry.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()

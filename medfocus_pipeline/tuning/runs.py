@@ -1,4 +1,4 @@
-"""Fine-tuned runs: which there are, and what one of them comes to."""
+"""What a fine-tuned run comes to."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,27 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import EncoderConfig
-from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
-from medfocus_pipeline.datasets.splits import Budget, nested_subsets
+from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.encoders.protocol import Encoder
-from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.evaluation.sweep import Labelled, Outcome
+from medfocus_pipeline.evaluation.sweep import Outcome
 from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.heads.folds import smallest_class
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.tuning.course import COLUMNS, Learned, Told, learn
 from medfocus_pipeline.tuning.kept import Kept, embedded, keep, layer_of
+from medfocus_pipeline.tuning.members import Subset
 from medfocus_pipeline.tuning.network import build
+from medfocus_pipeline.tuning.plans import TunedRun
 from medfocus_pipeline.tuning.search import search
 from medfocus_pipeline.tuning.sources import Pictures, Source
-from medfocus_pipeline.tuning.training import Subset, Trainer
-from medfocus_pipeline.tuning.validation import LEAST_OF_A_CLASS
+from medfocus_pipeline.tuning.training import Trainer
 from medfocus_pipeline.types import JSON, IntArray
-
-VERSION = 1
-"""Of the protocol: raise it when equal keys would no longer mean equal results."""
 
 CHECKPOINT = "checkpoint.pt"
 """File of a run's folder to go on from; what was trained in the end: `kept`."""
@@ -39,27 +33,6 @@ _TRIED = 4
 
 _DIGITS = 4
 """Of the curves that are kept."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TunedRun:
-    """One network to be fine-tuned on one subset, see `PlannedRun`.
-
-    Attributes:
-        head: how it is trained, but for what is searched.
-        search: what is searched inside the subset first.
-        search_key: SHA-256 of all that a search depends on; runs of one subset share it.
-    """
-
-    key: str
-    head: FinetuneConfig
-    focus: tuple[str, ...]
-    budget: Budget
-    seed: int
-    subset: IntArray
-    subset_key: str
-    search: SearchConfig
-    search_key: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,86 +55,6 @@ class Material:
     label: str
     folder: Path
     at_once: int | None = None
-
-
-def plan_tuned(
-    config: TuningConfig, pictures_key: str, *, model: JSON, train: Labelled, test: Labelled
-) -> list[TunedRun]:
-    """Every run, by budget and seed; reads no picture.
-
-    Args:
-        config: fractions, shots, seeds, and how each is trained.
-        pictures_key: of their store.
-        model: encoder and its files.
-        train: all training images, in the table's order.
-        test: all test images.
-    """
-    trained = {
-        "version": VERSION,
-        "head": config.run.model_dump(mode="json"),
-        "pictures": pictures_key,
-        "model": model,
-    }
-    if config.search.trials:
-        trained["search"] = config.search.model_dump(mode="json")
-    # The whole training set decides which test images are clean.
-    common = {**trained, "test": test.key, "train": train.key}
-    runs = []
-    for seed in range(config.seeds):
-        subsets = nested_subsets(
-            train.image_ids,
-            train.labels,
-            fractions=config.fractions,
-            shots=config.shots,
-            seed=seed,
-        )
-        for budget, subset in subsets.items():
-            subset_key = train.part(subset).key
-            key = digest({**common, "subset": subset_key, "seed": seed, "budget": list(budget)})
-            search_key = digest({**trained, "subset": subset_key})
-            runs.append(
-                TunedRun(
-                    key,
-                    config.run,
-                    (config.run.focus,),
-                    budget,
-                    seed,
-                    subset,
-                    subset_key,
-                    config.search,
-                    search_key,
-                )
-            )
-    return sorted(runs, key=lambda run: (run.budget, run.seed))
-
-
-def check_subsets(table: FeatureTable, runs: Sequence[TunedRun]) -> None:
-    """Refuse runs that nothing can be held out of, before anything is computed.
-
-    Raises:
-        DataError: a class has fewer than two images of a subset, or all of one patient.
-    """
-    for run in runs:
-        if run.head.validation == "none":
-            continue
-        rows = table.train[run.subset]
-        labels = table.labels[rows]
-        groups = None if table.groups is None else table.groups[rows]
-        if smallest_class(labels, groups) < LEAST_OF_A_CLASS:
-            scarce = min(np.unique(labels), key=lambda one: _units(labels, groups, one))
-            kind, amount = run.budget
-            told = f"{amount:g} %" if kind == "fraction" else f"{amount:g} shots"
-            raise DataError(
-                f"{told} of the training images of {table.dataset} (seed {run.seed}) have one "
-                f"image, or images of one patient only, of {table.classes[scarce]!r}; fine-tuning "
-                "needs two of each class, one to learn from and one to choose the epoch by. Take "
-                "larger --fractions, or --set run.validation=none"
-            )
-
-
-def _units(labels: IntArray, groups: IntArray | None, label: int) -> int:
-    own = labels == label
-    return int(own.sum()) if groups is None else len(np.unique(groups[own]))
 
 
 def tune(material: Material, run: TunedRun, *, told: Told = lambda _: None) -> Outcome:

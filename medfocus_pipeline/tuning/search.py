@@ -19,7 +19,7 @@ from medfocus_pipeline.files import write_bytes
 from medfocus_pipeline.sealed import present, read_bytes
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.tuning.course import Epoch, Learned, Told
-from medfocus_pipeline.tuning.training import DivergedError
+from medfocus_pipeline.tuning.members import DivergedError
 from medfocus_pipeline.types import JSON
 
 if TYPE_CHECKING:

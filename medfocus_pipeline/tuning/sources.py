@@ -1,7 +1,7 @@
 """What a network takes of pictures: as they are or augmented, computed once where that is one."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ from medfocus_pipeline.types import IntArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-_AT_ONCE = 16
-"""Pictures of a call that computes what is kept."""
+_AT_ONCE = 4
+"""Pictures of a call that computes what is kept, always as many: what is kept of a picture must not
+depend on which others were missing, or a run that goes on would have other numbers."""
 
 PLAIN = -1
 """The rendition that is not augmented."""
@@ -72,18 +73,41 @@ class Pictures:
         Raises:
             StoreError: the disk is full.
         """
-        import torch
-
         if not network.computed_once:
             return network.inputs(self._seen(rows, augmentation, rendition))
         what = "plain" if rendition == PLAIN else f"{augmentation}-{rendition}"
-        name = f"{network.trained}-{what}"
+
+        def compute(some: IntArray) -> "Tensor":
+            return network.inputs(self._seen(some, augmentation, rendition))
+
+        return self._once(f"{network.trained}-{what}", rows, compute)
+
+    def embeddings(self, network: Network, rows: IntArray) -> "Tensor":
+        """Of some pictures as they are, ``(n, d) float32`` of length 1.
+
+        Args:
+            network: as it was loaded, nothing of it was trained yet: so it is that of all runs.
+            rows: numbers of the pictures.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+
+        def compute(some: IntArray) -> "Tensor":
+            return network.embeddings(network.inputs(self.plain(some)))
+
+        return self._once("embedding", rows, compute)
+
+    def _once(self, name: str, rows: IntArray, compute: "Callable[[IntArray], Tensor]") -> "Tensor":
+        import torch
+
         missing = np.unique(rows)
         if name in self._kept:
             missing = missing[~self._kept[name][1][missing]]
         for start in range(0, len(missing), _AT_ONCE):
             some = missing[start : start + _AT_ONCE]
-            self._keep(name, some, network.inputs(self._seen(some, augmentation, rendition)))
+            filled = np.pad(some, (0, _AT_ONCE - len(some)), "edge")
+            self._keep(name, some, compute(filled)[: len(some)])
         return torch.from_numpy(self._kept[name][0][rows])
 
     def _keep(self, name: str, rows: IntArray, found: "Tensor") -> None:
@@ -128,6 +152,12 @@ class Source:
     def plain(self, positions: IntArray) -> "Tensor":
         """Of the pictures as they are."""
         return self._inputs(positions, PLAIN)
+
+    def embeddings(self, positions: IntArray) -> "Tensor":
+        """Of the pictures as they are, ``(n, d) float32`` of length 1, by the network as loaded."""
+        if self.network.computed_once:
+            return self.network.embeddings(self.plain(positions))
+        return self.pictures.embeddings(self.network, self.rows[positions])
 
     def drawn(self, positions: IntArray, *, epoch: int) -> "Tensor":
         """Of the pictures as an epoch shows them."""

@@ -2,12 +2,16 @@
 
 Order, balance and augmentation of an epoch come from generators that are named after the run and
 the epoch, so that a run that was killed goes on from its last checkpoint to the same numbers.
+
+The trainings of lite-clip, sam2-lite and SAM-Adapter (`training`) are no epochs over a labelled
+subset: they count steps of batches that are drawn anew, with losses, averaged weights and processes
+of their own, so that all they could share with this loop, beside the checkpoint that they do share,
+is backward, clip and step.
 """
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +19,6 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.config.tuning import FinetuneConfig
-from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.common import softmax
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import TrainingSet
@@ -23,6 +26,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import is_out_of_memory, log
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
 from medfocus_pipeline.tuning.blocks import weight_decayed
+from medfocus_pipeline.tuning.members import Member, Passed, Subset, diverged
 from medfocus_pipeline.tuning.network import LAYER, Network
 from medfocus_pipeline.tuning.sources import Source
 from medfocus_pipeline.types import IntArray
@@ -33,52 +37,6 @@ if TYPE_CHECKING:
 
 _ABSENT = -30.0
 """Intercept of a class without a training image."""
-
-
-class DivergedError(DataError):
-    """A training whose loss is no number any more."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Subset:
-    """What is learned from.
-
-    Attributes:
-        source: pictures of the n images.
-        labels: ``(n,) int64``.
-        groups: ``(n,) int64``, see `TrainingSet`.
-        classes: K.
-        seed: words that name the run's generators.
-    """
-
-    source: Source
-    labels: IntArray
-    groups: IntArray | None
-    classes: int
-    seed: tuple[int | str, ...]
-
-
-@dataclass(slots=True)
-class Member:
-    """One training among those that go on side by side, as it is between two epochs.
-
-    Attributes:
-        rows: positions of its images in the subset.
-        tensors: what is trained, by name, on the CPU.
-        optimizer: its state; empty before the first epoch.
-    """
-
-    rows: IntArray
-    tensors: "dict[str, Tensor]"
-    optimizer: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """What an epoch showed of its images: mean loss, and share that was right."""
-
-    loss: float
-    accuracy: float
 
 
 class Trainer:
@@ -104,6 +62,8 @@ class Trainer:
         self._at_once = min(at_once or config.batch_size, config.batch_size)
         self._accelerator = Accelerator(cpu=network.device.type == "cpu")
         self._parameters = network.parameters()
+        self._optimizer = self._made_optimizer()  # accelerate keeps all that it prepares
+        self._unused = self._optimizer.state_dict()
         self.initial = self._copied()
 
     def begin(self, rows: IntArray) -> Member:
@@ -120,10 +80,7 @@ class Trainer:
         if self.config.start == "probe":
             labels = self.subset.labels[rows]
             features = np.concatenate(
-                [
-                    self.network.embeddings(self.subset.source.plain(some))
-                    for some in self._pieces(rows)
-                ]
+                [self.subset.source.embeddings(some).numpy() for some in self._pieces(rows)]
             )
             groups = None if self.subset.groups is None else self.subset.groups[rows]
             train = TrainingSet(
@@ -191,7 +148,9 @@ class Trainer:
         import torch
 
         self.load(member.tensors)
-        optimizer = self._optimizer(member)
+        # torch would go on in the very tensors, and an epoch may have to be done again.
+        self._optimizer.load_state_dict(copy.deepcopy(member.optimizer or self._unused))
+        self._optimizer.zero_grad()
         labels = self.subset.labels[member.rows]
         batches = epoch_batches(
             labels,
@@ -204,22 +163,16 @@ class Trainer:
         ).to(self.network.device)
         loss, right, seen = 0.0, 0, 0
         for place, batch in enumerate(batches):
-            self._set_rates(optimizer, (number + place / len(batches)) / self.config.epochs)
-            found, correct = self._update(optimizer, member.rows[batch], weights, number)
+            self._set_rates((number + place / len(batches)) / self.config.epochs)
+            found, correct = self._update(member.rows[batch], weights, number)
             if not math.isfinite(found):
                 raise diverged(number + 1, self.config)
             loss, right, seen = loss + found * len(batch), right + correct, seen + len(batch)
         member.tensors = self._copied()
-        member.optimizer = optimizer.state_dict()
+        member.optimizer = self._optimizer.state_dict()
         return Passed(loss / seen, right / seen)
 
-    def _update(
-        self,
-        optimizer: "AcceleratedOptimizer",
-        batch: IntArray,
-        weights: "Tensor",
-        number: int,
-    ) -> tuple[float, int]:
+    def _update(self, batch: IntArray, weights: "Tensor", number: int) -> tuple[float, int]:
         """One step on a batch: its loss, and how many images were right."""
         import torch
 
@@ -243,52 +196,34 @@ class Trainer:
             loss += float(part.detach())
             right += int((logits.detach().argmax(dim=1) == labels).sum())
         self._accelerator.clip_grad_norm_(list(self._parameters.values()), self.config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
         return loss, right
 
-    def _optimizer(self, member: Member) -> "AcceleratedOptimizer":
+    def _made_optimizer(self) -> "AcceleratedOptimizer":
         from torch.optim import Adam, AdamW
 
         adam = self.config.optimizer == "adam"
-        groups = [
-            {
-                "params": [one],
-                "share": self.network.rates[name],
-                "weight_decay": self.config.weight_decay
-                if weight_decayed(one) and not adam
-                else 0.0,
-            }
-            for name, one in self._parameters.items()
-        ]
-        made = (Adam if adam else AdamW)(groups, lr=self.config.learning_rate)
-        for one in self._parameters.values():
-            one.grad = None
+        made = (Adam if adam else AdamW)(
+            self._groups(decayed=not adam), lr=self.config.learning_rate, fused=True
+        )
         optimizer: AcceleratedOptimizer = self._accelerator.prepare_optimizer(made)
-        if member.optimizer:
-            # torch would go on in the very tensors, and an epoch may have to be done again.
-            optimizer.load_state_dict(copy.deepcopy(member.optimizer))
         return optimizer
 
-    def _set_rates(self, optimizer: "AcceleratedOptimizer", progress: float) -> None:
+    def _groups(self, *, decayed: bool) -> list[dict[str, Any]]:
+        """What is trained, by its share of the rate and the weight decay: a step each."""
+        groups: dict[tuple[float, float], list[Any]] = {}
+        for name, one in self._parameters.items():
+            decay = self.config.weight_decay if decayed and weight_decayed(one) else 0.0
+            groups.setdefault((self.network.rates[name], decay), []).append(one)
+        return [
+            {"params": parameters, "share": share, "weight_decay": decay}
+            for (share, decay), parameters in groups.items()
+        ]
+
+    def _set_rates(self, progress: float) -> None:
         """The learning rate of a moment, `progress` in [0, 1] of all epochs."""
         falling = self.config.schedule == "cosine"
         factor = 0.5 * (1 + math.cos(math.pi * progress)) if falling else 1.0
-        for group in optimizer.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * group["share"] * factor
-
-
-def diverged(epoch: int, config: FinetuneConfig) -> DivergedError:
-    """What to say of a training whose loss is no number any more."""
-    return DivergedError(
-        f"The training diverged: its loss is no number any more in epoch {epoch}, with a learning "
-        f"rate of {config.learning_rate:g}. Run again with --learning-rate "
-        f"{config.learning_rate / 10:g}"
-    )
-
-
-def mean_passed(parts: Sequence[Passed]) -> Passed:
-    """Of members alike."""
-    return Passed(
-        float(np.mean([one.loss for one in parts])), float(np.mean([one.accuracy for one in parts]))
-    )

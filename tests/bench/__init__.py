@@ -13,7 +13,7 @@ from medfocus_pipeline.commands.progress import err, out, say
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.types import JSON
-from tests.bench import logistic, sam2, stage_one, sweep, whole
+from tests.bench import gating, logistic, sam2, stage_one, sweep, tuning, whole
 
 
 def run(output: Path, *, quick: bool) -> None:
@@ -40,6 +40,12 @@ def run(output: Path, *, quick: bool) -> None:
         results["masks_sam2"] = stage_one.masks_sam2(
             Path(folder), images=2 if quick else 4, repeats=repeats
         )
+        err.print("fine-tuning: bare passes and run in turn")
+        results["finetune"] = tuning.measure(
+            Path(folder), images=25 if quick else 50, epochs=1 if quick else 5, repeats=repeats
+        )
+        err.print("the gate: an image alone, a folder, and where the embedding is made anyway")
+        results["gate"] = gating.measure(Path(folder), images=24 if quick else 120, repeats=repeats)
         err.print("whole commands, as a user runs them")
         results["commands"] = whole.commands(Path(folder), images=110 if quick else 1100)
     err.print("SAM2 against the package's own mask generator")
@@ -60,7 +66,7 @@ def run(output: Path, *, quick: bool) -> None:
     }
     with replacing(output) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    _print(results)
+    show(results)
     say(f"written to {output}")
 
 
@@ -69,7 +75,8 @@ def _machine() -> JSON:
     return {"cores": cores(), "machine": platform.machine(), "packages": packages}
 
 
-def _print(results: JSON) -> None:
+def show(results: JSON) -> None:
+    """Print figures by what was measured."""
     table = Table("what", "figure", "value", box=None)
     for what, figures in results.items():
         for figure, value in _flat(figures):

@@ -52,6 +52,38 @@ def bench_regions_command(
     regions.run(config, dataset=dataset, data=data, count=count, grid=grid)
 
 
+@app.command("finetune", epilog='Example: make bench ARGS="finetune --images 50 --epochs 10"')
+def bench_finetune_command(
+    images: Annotated[int, typer.Option(min=25, help="Of each class to learn from.")] = 50,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each run.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each side.")] = 3,
+) -> None:
+    """Measure fine-tuning against the bare passes of its network."""
+    import tempfile
+
+    from tests import bench
+    from tests.bench import tuning
+
+    with tempfile.TemporaryDirectory() as folder:
+        figures = tuning.measure(Path(folder), images=images, epochs=epochs, repeats=repeats)
+    bench.show({"finetune": figures})
+
+
+@app.command("gate", epilog='Example: make bench ARGS="gate --images 120"')
+def bench_gate_command(
+    images: Annotated[int, typer.Option(min=16, help="Of a folder.")] = 120,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each side.")] = 3,
+) -> None:
+    """Measure what the gate costs: an image alone, a folder, and beside the embedding."""
+    import tempfile
+
+    from tests import bench
+    from tests.bench import gating
+
+    with tempfile.TemporaryDirectory() as folder:
+        bench.show({"gate": gating.measure(Path(folder), images=images, repeats=repeats)})
+
+
 @app.command("phantoms", epilog='Example: make bench ARGS="phantoms --count 200"')
 def bench_phantoms_command(
     count: Annotated[int, typer.Option(min=1, help="Images of each kind.")] = 100,

@@ -117,7 +117,7 @@ def _parts(
     )
     for side in sides:
         side()
-    pairs = [(_seconds(sides[0]), _seconds(sides[1])) for _ in range(repeats)]
+    pairs = [(seconds_of(sides[0]), seconds_of(sides[1])) for _ in range(repeats)]
     return {
         "pooled_seconds": statistics.median(pair[0] for pair in pairs),
         "all_parts_seconds": statistics.median(pair[1] for pair in pairs),
@@ -210,7 +210,7 @@ class _Stage:
 
 def _compare(bare: Callable[[], object], stage: _Stage, images: int, repeats: int) -> JSON:
     bare()  # warm: caches, autotuning, thread pools
-    pairs = [(_seconds(bare), _seconds(stage)) for _ in range(repeats)]
+    pairs = [(seconds_of(bare), seconds_of(stage)) for _ in range(repeats)]
     wall = statistics.median(pair[1] for pair in pairs)
     return {
         "images": images,
@@ -223,7 +223,8 @@ def _compare(bare: Callable[[], object], stage: _Stage, images: int, repeats: in
     }
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -171,6 +171,7 @@ def test_packaged_cards_are_the_papers_four_of_the_pneumonia_study_and_of_the_ga
         "covid-pneumonia-normal": 3,
         "kermany": 2,
         "rsna": 2,
+        "medclip-classification": 2,
         "mediclip": 2,
         "phantom-mixed": 2,
     }
@@ -207,6 +208,13 @@ def test_packaged_cards_say_what_the_paper_says() -> None:
 )
 def test_kermanys_names_tell_the_patients(path: str, patient: str) -> None:
     assert _packaged("kermany").patient_of(path) == patient
+
+
+def test_the_prompts_of_medclip_classification_are_its_published_sentences() -> None:
+    assert _packaged("medclip-classification").prompts() == [
+        ["A chest X-ray showing a normal lung"],
+        ["A chest X-ray showing pneumonia"],
+    ]
 
 
 def _packaged(name: str) -> Card:

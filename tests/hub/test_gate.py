@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.encoders.models import save_clip
+from tests.hub.backbones import serve_timm
 from tests.hub.repositories import as_pytorch, complete
 from tests.hub.server import Hub
 from tests.stages.conftest import Medfocus, medfocus
@@ -38,19 +39,32 @@ def make_images(root: Path) -> None:
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
 
 
+NETWORKS = ("resnet18.a1_in1k", "efficientnet_b0.ra_in1k")
+
+
 def test_the_gate_and_its_table_run_on_clip_b_32(
-    hub: Hub, tmp_path: Path, medfocus: Medfocus
+    hub: Hub, tmp_path: Path, medfocus: Medfocus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_pytorch(save_clip(tmp_path / "served" / REPO, length=77))
     hub.repositories[REPO] = complete(tmp_path / "served" / REPO, REPO)
+    serve_timm(hub, tmp_path / "served", NETWORKS, monkeypatch)
     make_images(tmp_path / "images")
     Path("mine.yaml").write_text(PROFILE)
     asked = ("mediclip", "--data", "images", "--profile", "mine.yaml")
     absent = medfocus("scan", *asked, "--gate")
     assert absent.code == 1
     assert f"medfocus models pull {REPO}" in absent.err
-    answer = medfocus("gate", *asked, "--methods", "mahalanobis")
+    networks = ("--networks", ",".join(f"timm/{name}" for name in NETWORKS))
+    gate = ("gate", *asked, "--methods", "mahalanobis", *networks, "--set", "network.epochs=2")
+    absent = medfocus(*gate)
+    assert absent.code == 0, absent
+    for name in NETWORKS:
+        assert f"fine-tuned {name}: weights are not on this machine" in absent.out
+        assert f"medfocus models pull timm/{name}" in absent.out
+    assert medfocus("models", "pull", *(f"timm/{name}" for name in NETWORKS)).code == 0
+    answer = medfocus(*gate)
     assert answer.code == 0, answer
+    assert "needs weights" not in answer.out
     table = pq.read_table("cache/mediclip/gate/gate.parquet").to_pandas()
     assert list(dict.fromkeys(table["method"])) == [
         "zero-shot, sum over phrases",  # the card's own, MediCLIP's, is first
@@ -58,6 +72,7 @@ def test_the_gate_and_its_table_run_on_clip_b_32(
         "zero-shot, mean of phrases",
         "Mahalanobis",
         "linear probe",
+        *(f"fine-tuned {name}" for name in NETWORKS),
     ]
     assert (table.groupby("method").size() == 28).all()
     assert table["score"].notna().all()

@@ -7,12 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 
 from medfocus_pipeline.sam import sam2
 from tests.encoders.models import save_clip
+from tests.hub.backbones import PAPERS, SMALL, serve_timm
 from tests.hub.repositories import as_pytorch, complete
 from tests.hub.server import Hub
 from tests.segmenters.conftest import tiny_config
@@ -23,17 +25,6 @@ __all__ = ["medfocus"]
 
 CLIP, SAM2 = "openai/clip-vit-base-patch16", "facebook/sam2.1-hiera-large"
 SAM, MEDSAM = "facebook/sam-vit-base", "wanglab/medsam-vit-base"
-SMALL: dict[str, dict[str, Any]] = {
-    "resnet50.a1_in1k": {"layers": (1, 1, 1, 1)},
-    "res2net50_26w_4s.in1k": {"layers": (1, 1, 1, 1)},
-    "vit_base_patch16_224.augreg2_in21k_ft_in1k": {"embed_dim": 48, "depth": 2, "num_heads": 2},
-    "swin_base_patch4_window7_224.ms_in22k_ft_in1k": {
-        "embed_dim": 16,
-        "depths": (1, 1, 1, 1),
-        "num_heads": (1, 1, 2, 2),
-    },
-}
-"""timm's models of `reproduce`: the class of each by its name, with these numbers smaller."""
 
 
 def write_small_yaml(path: Path) -> Path:
@@ -113,26 +104,10 @@ def _table(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if " on " in line and "linear" in line]
 
 
-def serve_timm(hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub with timm's models; whoever builds one by its name gets one of few weights."""
-    import timm
-    from safetensors.torch import save_file
-
-    create = timm.create_model
-    monkeypatch.setattr(
-        timm, "create_model", lambda name, **given: create(name, **SMALL[name], **given)
-    )
-    for name in SMALL:
-        folder = root / "timm" / name
-        folder.mkdir(parents=True)
-        save_file(timm.create_model(name).state_dict(), folder / "model.safetensors")
-        hub.repositories[f"timm/{name}"] = complete(folder, f"timm/{name}")
-
-
 def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
     served: Hub, medfocus: Medfocus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve_timm(served, tmp_path / "served", monkeypatch)
+    serve_timm(served, tmp_path / "served", PAPERS, monkeypatch)
     run(medfocus, "phantom", "brain", "--train", 8, "--test", 4, "--size", 64, "--workers", 1)
     run(medfocus, "models", "pull", *served.repositories)
     # The paper's profile, on one fraction of the training images.
@@ -147,3 +122,26 @@ def test_reproduce_runs_every_row_whose_weights_the_hub_gave(
         assert row in out
     for row in ("ResNet-50", "Res2Net-50", "ViT-B/16", "Swin-B"):
         assert f"{row}, linear" in out
+
+
+def test_the_papers_networks_are_pulled_and_one_of_them_is_fine_tuned(
+    hub: Hub, medfocus: Medfocus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_timm(hub, tmp_path / "served", SMALL, monkeypatch)
+    run(medfocus, "phantom", "brain", "--train", 8, "--test", 4, "--size", 64, "--workers", 1)
+    Path("once.yaml").write_text("probe: {fractions: [100]}\n")
+    arguments = ("phantom-brain", "--profile", "once.yaml", "--seeds", 1)
+    absent = medfocus("reproduce", *arguments, "--rows", "finetune")
+    assert absent.code == 1
+    for name in SMALL:
+        assert f"medfocus models pull timm/{name}" in absent.out
+    run(medfocus, "models", "pull", *hub.repositories)
+    got = {one.path.partition("/resolve/")[0] for one in hub.asked if one.method == "GET"}
+    assert {f"timm/{name}" for name in SMALL} <= {path.removeprefix("/") for path in got}
+
+    out = run(medfocus, "reproduce", *arguments, "--rows", "finetune:vit")
+    assert "1 runs fitted" in out
+    assert "ViT-B/16, fine-tuned" in out
+    [row] = pq.read_table("cache/phantom-brain/results/results.parquet").to_pylist()
+    assert (row["head"], row["n_train"], row["n_test"]) == ("finetune", 8, 4)
+    assert "everything is done" in run(medfocus, "reproduce", *arguments, "--rows", "finetune:vit")

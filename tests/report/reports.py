@@ -2,12 +2,15 @@
 
 import io
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import PIL.Image
 
 from medfocus_pipeline.evaluation.diagnostics import Recall, Reliability
 from medfocus_pipeline.report.content import (
+    Chapter,
+    Drawing,
     Duplicates,
     EmbeddingMap,
     Gallery,
@@ -15,9 +18,11 @@ from medfocus_pipeline.report.content import (
     Picture,
     Report,
     RowDetail,
+    Section,
     Summary,
     Tile,
 )
+from medfocus_pipeline.report.learning import Lesson, draw_learning
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.seeding import generator
 
@@ -138,6 +143,29 @@ def embedding_map(classes: Sequence[str], *, names: Sequence[str] = ()) -> Embed
     )
 
 
+def chapter(classes: Sequence[str], *, names: Sequence[str] = ()) -> Chapter:
+    """Fine-tuned networks: a figure, two tables and a gallery."""
+    curves = {
+        "train_loss": [1.0, 0.5],
+        "validation_loss": [1.1, 0.7],
+        "train_accuracy": [0.4, 0.8],
+        "validation_accuracy": [0.3, 0.6],
+    }
+    lesson = Lesson(classes[0], curves, 2)
+    recall = ["finetune:one", "100 %", *("90.0" for _ in classes)]
+    return Chapter(
+        "finetuning",
+        "Fine-tuned networks",
+        ["Three seeds."],
+        [Drawing("learning-one", "Learning curves.", partial(draw_learning, [lesson]))],
+        [
+            Section("Recall by class, %", ["recall, %", "on", *classes], [recall]),
+            Section("Trials", ["trial", "state"], [["0", "complete"]]),
+        ],
+        [Gallery("Errors", "One of two.", [tile(3, classes, names=names)])],
+    )
+
+
 def report(classes: Sequence[str] = CLASSES, *, names: Sequence[str] = ()) -> Report:
     """Everything that a page can show.
 
@@ -193,6 +221,7 @@ def report(classes: Sequence[str] = CLASSES, *, names: Sequence[str] = ()) -> Re
         ),
         maps=[embedding_map(classes, names=names)],
         duplicates=Duplicates("84 pairs across the split, 2 shown.", pairs),
+        chapters=[chapter(classes, names=names)],
         provenance={
             "Commands": {"here": "make report DATASET=brain DATA=../shared/data/brain"},
             "Stores": {"masks": "sam2-16x16-eac5c126 (3,264 rows)"},

@@ -111,9 +111,9 @@ def test_ids_are_unique_and_every_reference_is_met(page: Page) -> None:
 
 def test_pictures_have_a_size_and_an_alternative_and_tables_a_caption(page: Page) -> None:
     pictures = [one for one in page.all("img") if "src" in one]
-    assert len(pictures) == 4 * (6 + 4) + 4
+    assert len(pictures) == 4 * (6 + 4 + 1) + 4
     assert all(one["alt"] and one["width"] and one["height"] for one in pictures)
-    assert len(page.all("table")) == len(page.all("caption")) == 3
+    assert len(page.all("table")) == len(page.all("caption")) == 3 + 2
     assert all("scope" in one for one in page.all("th"))
 
 
@@ -131,6 +131,9 @@ def test_what_a_reader_needs_first_comes_first(page: Page) -> None:
             "Errors by class",
             "Masks",
             "The 4 most confident of 47 wrong answers.",
+            "Learning curves.",
+            "finetune:one",
+            "One of two.",
             "60 of 3,264 images",
             "84 pairs across the split",
             "make report DATASET=brain",
@@ -245,6 +248,7 @@ def test_everything_is_written_and_old_figures_are_removed(tmp_path: Path) -> No
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     kinds = [
         "accuracy",
+        "learning-one",
         *(f"{kind}-1-fusion-on-original-segmented" for kind in ("confusion", "reliability")),
         "recall-1-fusion-on-original-segmented",
     ]

@@ -34,7 +34,8 @@ def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
     for label in ("finetune:efficientnet-lite0", "linear on original.levels"):
         assert label in answer.out
     assert "worse than linear on original.levels: McNemar's test" in answer.out
-    assert "of its own training images right" in answer.out
+    for heading in ("of its own images right, %", "Recall by class, %", "Trials: finetune:"):
+        assert heading in answer.out
     results = tmp_path / "cache" / "shapes" / "results"
     rows = pq.read_table(results / "results.parquet").to_pylist()
     own = next(row for row in rows if row["head"] == "finetune")

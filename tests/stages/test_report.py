@@ -198,6 +198,40 @@ def test_rows_that_lack_runs_say_so(done: Medfocus) -> None:
     assert "linear on original: 4 of 6 runs have a result" in found.table.details
 
 
+def test_fine_tuned_networks_have_lines_and_a_chapter(done: Medfocus) -> None:
+    common = ("finetune", "--fractions", "100", "--seeds", "1", "--epochs", "2", "--what", "layer")
+    search = ("--trials", "2", "--set", "search.trained=[layer]")
+    assert done(*common, *search).code == 0
+    assert done(*common, "--balance", "sampler").code == 0
+    found = report.gather(context())
+    plain = "finetune:efficientnet-lite0, trained layer, epochs 2"
+    lines = {line.label: line for line in found.table.lines}
+    assert {line.group for line in lines.values() if "finetune" in line.label} == {"fine-tuned"}
+    assert lines[f"{plain}, balance sampler"].entries["fraction", 100.0].runs == 1
+    [chapter] = found.chapters
+    tables = {table.title: table for table in chapter.tables}
+    compared = tables["efficientnet-lite0, fine-tuned and as it is"]
+    assert "linear on original.levels" in [row[0] for row in compared.rows]
+    assert any("McNemar's test" in note for note in chapter.notes)
+    recalls = tables["Recall by class, %"]
+    assert recalls.header == ["recall, %", "on", "disc", "square"]
+    assert {f"{plain}, balance sampler", f"{plain}, 2 trials, trained layer"} <= {
+        row[0] for row in recalls.rows
+    }
+    [trials] = [table for title, table in tables.items() if title.startswith("Trials: ")]
+    assert [row[0] for row in trials.rows] == ["0", "1"]
+    [shares] = tables["Importance of each hyper-parameter"].rows
+    assert len(shares) == 8
+    assert [one.name for one in chapter.drawings] == ["learning-efficientnet-lite0"]
+    assert any(command.startswith("medfocus finetune shapes") for command in _commands(found))
+    page = Path(write_page(found, Path("page"))[0]).read_text(encoding="utf-8")
+    assert 'id="finetuning-title"' in page
+
+
+def _commands(found: Report) -> list[str]:
+    return [*found.provenance["Commands"].values()]
+
+
 def test_rows_of_reproduce_join_those_of_probe(done: Medfocus) -> None:
     rows = ("--rows", "clip,linear:original+segmented", "--seeds", "1", "--workers", "1")
     assert done("reproduce", *rows).code == 0

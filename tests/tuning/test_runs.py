@@ -12,7 +12,8 @@ from medfocus_pipeline.evaluation.sweep import Outcome
 from medfocus_pipeline.tuning import course
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
 from medfocus_pipeline.tuning.course import Epoch, Told
-from medfocus_pipeline.tuning.runs import CHECKPOINT, check_subsets, tune
+from medfocus_pipeline.tuning.plans import check_subsets
+from medfocus_pipeline.tuning.runs import CHECKPOINT, tune
 from medfocus_pipeline.tuning.training import Trainer
 from medfocus_pipeline.tuning.validation import balanced_loss, choosing_parts
 from tests.tuning.materials import FAST, RESNET, material, one_run, table_of
@@ -53,6 +54,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(course, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(course, "_SAVE_SHARE", 1e9)
     changes = {"trained": "all", "augmentation": "medical", "epochs": 2}
     whole = learned(tmp_path / "whole", **changes)
     config = FAST.model_copy(update=changes)

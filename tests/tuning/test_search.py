@@ -8,8 +8,8 @@ import pytest
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig
 from medfocus_pipeline.errors import DataError, StoreError
 from medfocus_pipeline.tuning.course import Epoch, Learned, Told
+from medfocus_pipeline.tuning.members import diverged
 from medfocus_pipeline.tuning.search import Searched, search
-from medfocus_pipeline.tuning.training import diverged
 
 SPACE = SearchConfig(trials=8)
 

@@ -1,16 +1,15 @@
 """``medfocus report``: one page about a data set, for a doctor and for a reviewer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from medfocus_pipeline import embedding
-from medfocus_pipeline.commands import audit
-from medfocus_pipeline.commands.audit import Measured
 from medfocus_pipeline.commands.progress import bar, human, say
 from medfocus_pipeline.commands.report.cells import Wrong, cells, surest_mistakes
 from medfocus_pipeline.commands.report.duplicates import duplicates
+from medfocus_pipeline.commands.report.finetuning import finetuning_chapter
 from medfocus_pipeline.commands.report.gallery import (
     Survey,
     class_galleries,
@@ -18,30 +17,15 @@ from medfocus_pipeline.commands.report.gallery import (
     survey,
     worst_galleries,
 )
+from medfocus_pipeline.commands.report.gating import gate_chapter
 from medfocus_pipeline.commands.report.maps import embedding_maps
+from medfocus_pipeline.commands.report.opened import Opened, open_report
 from medfocus_pipeline.commands.report.provenance import provenance
-from medfocus_pipeline.commands.report.rows import Rows, gather_rows
 from medfocus_pipeline.commands.report.summary import Facts, summarise
 from medfocus_pipeline.commands.report.tiles import LEGEND, Tiles
-from medfocus_pipeline.commands.scan import open_dataset
-from medfocus_pipeline.config import EmbedConfig
-from medfocus_pipeline.datasets.audit import AuditConfig
-from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.features import focus_modes
-from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.embeddings import check_masks
-from medfocus_pipeline.project.plans import split_of
-from medfocus_pipeline.project.regions import Regions, open_regions, shown_embedding
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import (
-    Located,
-    Stores,
-    check_embedded,
-    encoder_label,
-    locate_stores,
-    masks_label,
-)
+from medfocus_pipeline.project.stores import encoder_label, masks_label
 from medfocus_pipeline.report.content import Gallery, Report, Tile
 from medfocus_pipeline.report.page import write_page
 from medfocus_pipeline.report.sampling import DEFAULT, Share, share
@@ -84,7 +68,7 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
     Raises:
         StoreError: a stage has not run yet, or a store is corrupt.
     """
-    opened = _open(context)
+    opened = open_report(context)
     shares, dataset = share(images), opened.dataset
     labels = label_indices(dataset)
     names = {id_: dataset.manifest.classes[index] for id_, index in labels.items()}
@@ -111,68 +95,15 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
         mistakes=mistakes,
         maps=maps,
         duplicates=pairs,
-        provenance=provenance(context, dataset, used, rows),
+        provenance=provenance(context, dataset, used, rows, opened.networks),
+        chapters=[
+            *finetuning_chapter(context, dataset, opened.networks),
+            *gate_chapter(context, dataset, errors=shares.mistakes),
+        ],
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Opened:
-    """What the report is made from.
-
-    Attributes:
-        config, place: the embedding that the pictures are about.
-        regions: None where there are none to draw.
-        lacking: why, if there should be some.
-        here: whether the images are on this machine.
-    """
-
-    context: Context
-    dataset: Dataset
-    stores: Stores
-    config: EmbedConfig
-    place: Located
-    split: Split
-    rows: Rows
-    measured: Measured
-    regions: Regions | None
-    lacking: str
-    here: bool
-
-
-def _open(context: Context) -> _Opened:
-    dataset = open_dataset(context, images_needed=False)
-    stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
-    check_masks(context, stores)
-    config, place = shown_embedding(context, dataset, stores)
-    check_embedded(context, stores.embeddings)
-    # The images that the audit finds unreadable are left out of what follows, as elsewhere.
-    measured = _audit(context, dataset)
-    dataset = measured.dataset
-    split = split_of(dataset, context.probe)
-    rows = gather_rows(context, dataset, stores, split)
-    here = context.data.exists()
-    regions, lacking = None, ""
-    if here and embedding.needs_masks(config):
-        try:
-            regions = open_regions(context, dataset, stores, config)
-        except WeightsError as error:
-            lacking = str(error)
-    return _Opened(
-        context, dataset, stores, config, place, split, rows, measured, regions, lacking, here
-    )
-
-
-def _audit(context: Context, dataset: Dataset) -> Measured:
-    """The audit with the thresholds of the last one; written down if there was none."""
-    known = audit.thresholds(context.folder)
-    if known is not None:
-        return audit.measure(context, dataset, known)
-    measured = audit.measure(context, dataset, AuditConfig())
-    audit.write(context.folder, measured)
-    return measured
-
-
-def _facts(opened: _Opened, survey: Survey, tiles: Tiles) -> Facts:
+def _facts(opened: Opened, survey: Survey, tiles: Tiles) -> Facts:
     return Facts(
         context=opened.context,
         dataset=opened.dataset,
@@ -188,7 +119,7 @@ def _facts(opened: _Opened, survey: Survey, tiles: Tiles) -> Facts:
     )
 
 
-def _galleries(opened: _Opened, survey: Survey, tiles: Tiles, shares: Share) -> list[Gallery]:
+def _galleries(opened: Opened, survey: Survey, tiles: Tiles, shares: Share) -> list[Gallery]:
     if not opened.here:
         return [Gallery("Images", _NO_IMAGES, [])]
     found = class_galleries(opened.dataset, tiles, shares)
@@ -198,7 +129,7 @@ def _galleries(opened: _Opened, survey: Survey, tiles: Tiles, shares: Share) -> 
     return [*found, *worst_galleries(survey, tiles, shares)]
 
 
-def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
+def _mistakes(opened: Opened, tiles: Tiles, *, count: int) -> Gallery:
     """The surest wrong answers of the best row's first seed."""
     best, classes = opened.rows.ranked[0], opened.dataset.manifest.classes
     runs = opened.rows.runs(best)
@@ -225,7 +156,7 @@ def _mistakes(opened: _Opened, tiles: Tiles, *, count: int) -> Gallery:
     return Gallery("The most confident mistakes", " ".join(notes), shown)
 
 
-def _modes(opened: _Opened, best: TableRow) -> list[FocusMode]:
+def _modes(opened: Opened, best: TableRow) -> list[FocusMode]:
     """Focus modes of a row that its regions can be drawn for: those of the settings used last."""
     configs = opened.context.embed.configs(auto=opened.dataset.card.roi)
     keys = opened.stores.keys()
@@ -251,7 +182,7 @@ def _mistake(
     )
 
 
-def _subtitle(opened: _Opened) -> str:
+def _subtitle(opened: Opened) -> str:
     context = opened.context
     profile = Path(context.profile_name).stem
     parts = [f"profile {profile}", encoder_label(opened.config.encoder)]

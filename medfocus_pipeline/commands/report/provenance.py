@@ -13,10 +13,13 @@ from pydantic import BaseModel
 from medfocus_pipeline import __version__
 from medfocus_pipeline.commands.report.rows import Rows
 from medfocus_pipeline.config import ProbeRow
+from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
+from medfocus_pipeline.encoders import model_id
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.tuned_results import TunedNetwork
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.store import Store, describe
 
@@ -27,18 +30,23 @@ USE = (
 
 
 def provenance(
-    context: Context, dataset: Dataset, used: Sequence[Store], rows: Rows
+    context: Context,
+    dataset: Dataset,
+    used: Sequence[Store],
+    rows: Rows,
+    networks: Sequence[TunedNetwork] = (),
 ) -> dict[str, dict[str, str]]:
     """Heading -> name -> value; values may have several lines. No path of this machine is in it.
 
     Args:
         used: the stores of the settings used last.
+        networks: that were fine-tuned.
     """
     stores = _stores(context, used, rows)
     described = [describe(store.path) for store in stores]
     return {
         "Use": {"intended": USE},
-        "Commands": _commands(context, dataset, rows),
+        "Commands": _commands(context, dataset, rows) | _tunings(context, networks),
         "Data set": _data(dataset),
         "Models": _models(stores),
         "Stores": {
@@ -121,6 +129,18 @@ def _commands(context: Context, dataset: Dataset, rows: Rows) -> dict[str, str]:
     if rows.reproduced:
         found["reproduce"] = f"make reproduce DATASET={name}"
     found["report"] = f"make report DATASET={name}"
+    return found
+
+
+def _tunings(context: Context, networks: Sequence[TunedNetwork]) -> dict[str, str]:
+    """How each network was fine-tuned."""
+    found = {}
+    for number, one in enumerate(networks, 1):
+        encoder = one.tuning.encoder
+        model = encoder.name if encoder == _default(encoder) else model_id(encoder)
+        options = ["--profile", _profile(context), "--model", model]
+        options += _changes(one.tuning.config, TuningConfig())
+        found[f"finetune {number}"] = _medfocus("finetune", context.dataset, options)
     return found
 
 

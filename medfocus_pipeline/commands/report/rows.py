@@ -15,6 +15,7 @@ from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_stores
+from medfocus_pipeline.project.tuned_results import TunedNetwork
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.reproduction import Row
 from medfocus_pipeline.types import join_parts
@@ -27,6 +28,7 @@ OURS = "MedFocusCLIP"
 
 _NOT_RUN = "not run"
 _PROBED = "further rows of probe"
+_TUNED = "fine-tuned"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +78,17 @@ class Rows:
         }
 
 
-def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split) -> Rows:
+def gather_rows(
+    context: Context,
+    dataset: Dataset,
+    stores: Stores,
+    split: Split,
+    networks: Sequence[TunedNetwork] = (),
+) -> Rows:
     """Every row that has a result, and those of the paper that have none.
+
+    Args:
+        networks: that were fine-tuned.
 
     Raises:
         StoreError: no row has a result.
@@ -92,6 +103,7 @@ def gather_rows(context: Context, dataset: Dataset, stores: Stores, split: Split
     reproduced = _reproduced(context, dataset, split, keys)
     more = [run for row in reproduced for run in row.runs if run.key not in known]
     rows, left_out = _joined(probed, reproduced) if more else (probed, 0)
+    rows = [*rows, *map(_tuned, networks)]
     if not any(row.runs for row in rows):
         raise StoreError(
             f"No row of {context.dataset} has a result yet. Run: make probe "
@@ -140,6 +152,30 @@ def _row(
         planned=len(one.runs),
         embed_keys=[key.partition("/")[0] for key in one.keys.embed_keys],
         method=method,
+    )
+
+
+def _tuned(one: TunedNetwork) -> TableRow:
+    """A fine-tuned network; the paper's have its names."""
+    config = one.tuning.config
+    row = next(
+        (
+            row
+            for row in reproduction.tuned_rows()
+            if (row.encoder, row.run) == (one.tuning.encoder, config.run)
+        ),
+        None,
+    )
+    return TableRow(
+        row.label if row else one.label,
+        runs=one.runs,
+        note="" if one.runs else NEEDS_WEIGHTS if one.lack else "of other images",
+        detail="" if one.runs else one.lack,
+        group=_TUNED,
+        head=config.run.name,
+        focus=config.run.focus,
+        planned=len(one.runs),
+        method=row.method if row else "",
     )
 
 

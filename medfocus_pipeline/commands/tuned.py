@@ -1,0 +1,96 @@
+"""What every command that fine-tunes says: how long, how far, and what came of it."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from medfocus_pipeline.commands.progress import err, say
+from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.diagnostics import Recall, class_recalls
+from medfocus_pipeline.evaluation.predictions import read_predictions
+from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.project.finetuning import Finetuning, Watch
+from medfocus_pipeline.project.project import Project
+from medfocus_pipeline.report.content import Section
+from medfocus_pipeline.report.table import TableRow, heading
+from medfocus_pipeline.report.tuned import TunedCell, recall_section
+from medfocus_pipeline.tuning.course import Epoch
+from medfocus_pipeline.tuning.plans import TunedRun
+from medfocus_pipeline.types import JSON
+
+_LOG_EVERY = 15.0
+
+_LONG = 600.0
+"""Seconds; what may take longer is announced."""
+
+
+def say_estimate(tuning: Finetuning, runtime: Runtime) -> None:
+    """Say it before a CPU works for long."""
+    seconds = tuning.estimate(runtime)
+    if seconds > _LONG:
+        say(
+            f"{tuning.label}: on this CPU at most about {seconds / 3600:.1f} h. Less: smaller "
+            "--fractions, fewer --seeds or --trials, --what last_block; or --device cuda elsewhere"
+        )
+
+
+def tuned_cells(
+    label: str, runs: Sequence[PlannedRun], chosen: Mapping[str, JSON]
+) -> list[TunedCell]:
+    """Runs of one line, by budget."""
+    return [
+        TunedCell(
+            label,
+            budget,
+            [run.seed for run in runs if run.budget == budget],
+            [chosen[run.key] for run in runs if run.budget == budget],
+        )
+        for budget in dict.fromkeys(run.budget for run in runs)
+    ]
+
+
+def recalls(project: Project, rows: Sequence[TableRow]) -> Section:
+    """Recall by class of every row and budget that has runs."""
+    keys = [run.key for row in rows for run in row.runs]
+    answers = read_predictions(results.read(project.results_folder, "predictions"), keys)
+    classes = project.classes
+    found: dict[tuple[str, Budget], Sequence[Recall]] = {}
+    for row in rows:
+        for budget in dict.fromkeys(run.budget for run in row.runs):
+            own = [answers[run.key] for run in row.runs if run.budget == budget]
+            found[row.label, budget] = class_recalls(own, n_classes=len(classes))
+    return recall_section(found, classes)
+
+
+@contextmanager
+def watching(tuning: Finetuning) -> Iterator[Watch]:
+    """A bar over the epochs of all runs with loss and validation; lines where there is no terminal.
+
+    Its end is that of runs that stop at none of their epochs.
+    """
+    last = time.monotonic()
+
+    def said(run: TunedRun, epoch: Epoch) -> str:
+        return (
+            f"{heading(run.budget)} seed {run.seed}: epoch {epoch.number} of {epoch.of}, loss "
+            f"{epoch.loss:.3f}, validation {epoch.validation:.3f}"
+        )
+
+    def line(run: TunedRun, epoch: Epoch) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LOG_EVERY:
+            last = time.monotonic()
+            err.print(said(run, epoch))
+
+    if not err.is_terminal:
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        total = sum(run.head.epochs * (1 + run.search.trials) for run in tuning.runs())
+        task = progress.add_task("fine-tuning", total=total)
+        yield lambda run, epoch: progress.update(task, advance=1, description=said(run, epoch))
