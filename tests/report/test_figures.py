@@ -88,6 +88,7 @@ def test_every_figure_is_drawn_as_png_and_svg(report: Report) -> None:
         "reliability",
         "recall",
         "map",
+        "learning",
     }
     assert "confusion-2-linear-on-original" in drawn
     assert as_png(drawn["map-1-clip-vit-b-16-on-segmented"]).startswith(PNG)
