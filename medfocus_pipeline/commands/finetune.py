@@ -15,6 +15,7 @@ from medfocus_pipeline.commands.results_table import Shown, build, show
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import EncoderConfig, ProbeConfig, ProbeRow, Runtime, ZeroShotConfig
 from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.answers import read_answers
 from medfocus_pipeline.evaluation.diagnostics import class_recalls
@@ -75,8 +76,9 @@ def run(
         count = tuning.fit(runtime, watch=watch)
     runs = tuning.runs()
     minutes = (time.monotonic() - started) / 60
-    done = f"{count:,} runs trained, {minutes:.1f} min in all"
-    say(f"finetune: {done if count else f'all {len(runs):,} runs are done, nothing to do'}")
+    done = f"{counted(count, 'run')} trained, {minutes:.1f} min in all"
+    none = f"all {counted(len(runs), 'run is', 'runs are')} done, nothing to do"
+    say(f"finetune: {done if count else none}")
     _report(project, tuning, runs, beside)
     return 0
 

@@ -11,7 +11,7 @@ from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import GateConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
 from medfocus_pipeline.datasets.phantoms.phantom import MIXED
-from medfocus_pipeline.errors import ImageError
+from medfocus_pipeline.errors import ImageError, counted
 from medfocus_pipeline.evaluation.gate import SIDES, TEST, MethodReport, best, compare
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.dataset import Dataset
@@ -59,7 +59,7 @@ def run(
     started = time.monotonic()
     with bar("fitting", len(lines)) as advance:
         reports = compare(table.data, lines, seed=config.seed, on_method=lambda: advance(1))
-    say(f"gate: {len(lines)} methods fitted in {time.monotonic() - started:.1f} s")
+    say(f"gate: {counted(len(lines), 'method')} fitted in {time.monotonic() - started:.1f} s")
     report = _report(context, project.dataset, table, reports)
     _show(report)
     folder = context.folder / "gate"
