@@ -48,3 +48,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """A number with its noun, and its verb if that is given too.
+
+    >>> from medfocus_pipeline.errors import counted
+    >>> counted(1, "file was", "files were"), counted(1200, "pair")
+    ('1 file was', '1,200 pairs')
+    """
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"

@@ -10,6 +10,7 @@ from medfocus_pipeline.commands.progress import bar, say, say_rate, say_table
 from medfocus_pipeline.config import AdaptConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
 from medfocus_pipeline.datasets.study import chosen_pairs, find_study
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.matrix import Matrix, build_matrix
 from medfocus_pipeline.project.study import Adapted, Study
@@ -48,7 +49,8 @@ def run(
         say_rate(filled.what, filled.computed, filled.seconds, unit=filled.unit)
     done = study.adapt(config, sources=sources, targets=targets, workers=workers)
     runs = sum(len(one.keys) for one in done.transfers)
-    said = f"{done.fitted:,} runs fitted" if done.fitted else f"all {runs:,} runs are done"
+    said = f"all {counted(runs, 'run is', 'runs are')} done"
+    said = f"{counted(done.fitted, 'run')} fitted" if done.fitted else said
     rest = "" if done.fitted else ", nothing to do"
     say(f"adapt: {said}{rest}, {time.monotonic() - started:.0f} s in all")
     write(study.folder, Measured(study.domains[0].project.dataset, done.found, done.twins, "", []))
@@ -81,7 +83,7 @@ def draw(workers: int) -> None:
 def left_out(study: Study) -> list[str]:
     """Images of classes that the study does not name, a line a domain."""
     return [
-        f"{domain.name}: {sum(domain.left_out.values()):,} images left out, of "
+        f"{domain.name}: {counted(sum(domain.left_out.values()), 'image')} left out, of "
         f"{', '.join(f'{name} ({count:,})' for name, count in sorted(domain.left_out.items()))}, "
         "which no class of the study names."
         for domain in study.domains
@@ -101,8 +103,8 @@ def _shared(study: Study, done: Adapted) -> list[str]:
         labels = sum(row["first_label"] != row["second_label"] for row in rows)
         contrary = f", {labels:,} under two classes" if labels else ""
         notes.append(
-            f"{one} and {other} share {len(rows):,} pictures (equal bytes or pixels, or nearly "
-            f"equal by their hashes){contrary}: {study.folder / 'audit.parquet'}."
+            f"{one} and {other} share {counted(len(rows), 'picture')} (equal bytes or pixels, or "
+            f"nearly equal by their hashes){contrary}: {study.folder / 'audit.parquet'}."
         )
     removed = done.tested - len(done.data.table.test)
     if removed:

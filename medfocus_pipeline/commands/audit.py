@@ -21,7 +21,7 @@ from medfocus_pipeline.datasets.audit import (
 from medfocus_pipeline.datasets.series import series_warning
 from medfocus_pipeline.datasets.similarity import HASH_BITS
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.errors import DamagedError, DataError, MedFocusError
+from medfocus_pipeline.errors import DamagedError, DataError, MedFocusError, counted
 from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.dataset import Dataset
@@ -221,13 +221,15 @@ def _print_rest(found: Audit) -> None:
     out.print(counts)
     if found.repeated:
         files = sum(map(len, found.repeated))
-        say(f"{files:,} training files are byte-equal to another training file:")
+        equal = counted(files, "training file is", "training files are")
+        say(f"{equal} byte-equal to another training file:")
         for group in found.repeated[:_SHOWN]:
             say(f"  {' = '.join(map(repr, group[:_SHOWN]))}{' …' if len(group) > _SHOWN else ''}")
     if found.patients:
         names = ", ".join(map(repr, found.patients[:_SHOWN]))
         more = " …" if len(found.patients) > _SHOWN else ""
-        say(f"{len(found.patients):,} patients are on both sides of the split: {names}{more}")
+        patients = counted(len(found.patients), "patient is", "patients are")
+        say(f"{patients} on both sides of the split: {names}{more}")
     _print_gate(found)
     tested = sum(found.balance.get("test", {}).values())
     if found.leaked:
@@ -245,7 +247,8 @@ def _print_gate(found: Audit) -> None:
         say(f"no gate looked at the images: medfocus scan {found.dataset} --gate")
         return
     end = ":" if found.not_medical else ""
-    say(f"{len(found.not_medical):,} labelled files look like no medical image{end}")
+    files = counted(len(found.not_medical), "labelled file looks", "labelled files look")
+    say(f"{files} like no medical image{end}")
     for path, score in list(found.not_medical.items())[:_SHOWN]:
         say(f"  {path!r} score {score:.2f}")
     if len(found.not_medical) > _SHOWN:

@@ -24,6 +24,7 @@ from medfocus_pipeline.errors import (
     ConfigError,
     MedFocusError,
     StoreError,
+    counted,
     did_you_mean,
 )
 from medfocus_pipeline.evaluation import results
@@ -107,7 +108,7 @@ def verify_command(
     wrong = 0
     for name in _names(dataset, cache_, studies=True):
         wrong += verify(cache_ / name, repair=repair)
-    say("everything is as it was written" if not wrong else f"{wrong} problems")
+    say("everything is as it was written" if not wrong else counted(wrong, "problem"))
     if wrong:
         if not repair:
             say("Run: medfocus cache verify --repair, then the stages again.")

@@ -4,6 +4,7 @@ from medfocus_pipeline import embedding
 from medfocus_pipeline.commands.progress import say, say_problems, say_rate
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.stores.store import Store
@@ -25,7 +26,8 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
     for one in filled:
         say_rate(one.what, one.computed, one.seconds, unit=one.unit)
     if not filled:
-        say(f"embed: all {len(project.dataset.files):,} images are done, nothing to do")
+        images = counted(len(project.dataset.files), "image is", "images are")
+        say(f"embed: all {images} done, nothing to do")
     problems |= project.dataset.problems
     for place in embeddings.locate().embeddings:
         if place.store:
@@ -39,7 +41,8 @@ def say_out_of_sight(store: Store, plan: EmbedPlan) -> None:
     """Say how many regions the encoder hardly sees, if any."""
     count = embedding.out_of_sight(store)
     if count:
+        images = counted(count, "image has its", "images have their")
         say(
-            f"{count:,} images have their region mostly outside what the encoder sees (fit "
+            f"{images} region mostly outside what the encoder sees (fit "
             f"{plan.fit}, views {', '.join(plan.views)}). Better: --fit squeeze --views identity"
         )

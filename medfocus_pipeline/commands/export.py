@@ -13,7 +13,7 @@ from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Budget
-from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.errors import ConfigError, StoreError, counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
@@ -103,7 +103,7 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
     say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
     accuracy = figures.scores["accuracy"].own
-    say(f"accuracy on {figures.test_images:,} test images: {accuracy:.3f}, as stored")
+    say(f"accuracy on {counted(figures.test_images, 'test image')}: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
     return 0
 
@@ -120,7 +120,8 @@ def _run_tuned(
     write_pack(found.pack, card_text(config, origin(dataset), found.measured), folder)
     say(f"export: {config.method} on {wanted.focus or own['focus']}, {own['encoder']}")
     accuracy = found.measured.scores["accuracy"].own
-    say(f"accuracy on {found.measured.test_images:,} test images: {accuracy:.3f}, as stored")
+    images = counted(found.measured.test_images, "test image")
+    say(f"accuracy on {images}: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
     return 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from medfocus_pipeline.commands.progress import say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.status import used_stores
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.embeddings import check_masks
@@ -67,7 +67,7 @@ def run(context: Context, *, count: int, path: Path | None) -> int:
     ]
     sheet = draw_sheet(examples, rule=config.roi, focus=config.focus, source=answers.source)
     write_png(sheet, target)
-    say(f"figure: {len(examples)} images, {answers.source}")
+    say(f"figure: {counted(len(examples), 'image')}, {answers.source}")
     say(f"picture: {target}")
     return 0
 

@@ -10,6 +10,7 @@ from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.commands.tuned import recalls, say_estimate, tuned_cells, watching
 from medfocus_pipeline.config import EncoderConfig, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.files import disk_errors, write_bytes
 from medfocus_pipeline.project.finetuning import Finetuning
@@ -55,8 +56,9 @@ def run(
         count = tuning.fit(runtime, watch=watch)
     runs = tuning.runs()
     minutes = (time.monotonic() - started) / 60
-    done = f"{count:,} runs trained, {minutes:.1f} min in all"
-    say(f"finetune: {done if count else f'all {len(runs):,} runs are done, nothing to do'}")
+    done = f"{counted(count, 'run')} trained, {minutes:.1f} min in all"
+    none = f"all {counted(len(runs), 'run is', 'runs are')} done, nothing to do"
+    say(f"finetune: {done if count else none}")
     _report(project, tuning, runs, plans)
     return 0
 

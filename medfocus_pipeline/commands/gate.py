@@ -12,7 +12,7 @@ from medfocus_pipeline.commands.tuned import watching
 from medfocus_pipeline.config import GateConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
 from medfocus_pipeline.datasets.phantoms.phantom import MIXED
-from medfocus_pipeline.errors import ImageError
+from medfocus_pipeline.errors import ImageError, counted
 from medfocus_pipeline.evaluation.gate import SIDES, TEST, MethodReport, best, compare
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.gate_networks import GateNetwork, name_of
@@ -63,7 +63,7 @@ def run(
         reports = compare(table.data, lines, seed=config.seed, on_method=lambda: advance(1))
     networks, lacking = _networks(project, config, table, runtime, medical=medical)
     reports += networks
-    say(f"gate: {len(reports)} methods fitted in {time.monotonic() - started:.1f} s")
+    say(f"gate: {counted(len(reports), 'method')} fitted in {time.monotonic() - started:.1f} s")
     report = gate_report(context, project.dataset, table, reports, lacking=lacking)
     _show(report)
     folder = gate_folder(context)

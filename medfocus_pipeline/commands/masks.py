@@ -5,6 +5,7 @@ from medfocus_pipeline.commands.progress import bar, say, say_problems, say_rate
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import MasksConfig, Runtime
 from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.project.agreement import measure_agreement
 from medfocus_pipeline.project.settings import Context
 
@@ -28,17 +29,20 @@ def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool
     say(f"classes: {_counts(project.dataset.manifest)}")
     filled = masks.fill(runtime)
     if filled is None:
-        say(f"masks: all {len(project.dataset.files):,} images are done, nothing to do")
+        images = counted(len(project.dataset.files), "image is", "images are")
+        say(f"masks: all {images} done, nothing to do")
     else:
         say_rate(filled.what, filled.computed, filled.seconds)
         empty = masks.without_candidate()
         if empty:
-            say(f"{empty:,} images have no candidate: their ROI is the whole image")
+            images = counted(empty, "image has", "images have")
+            whose = "its" if empty == 1 else "their"
+            say(f"{images} no candidate: {whose} ROI is the whole image")
     problems |= project.dataset.problems
     say(f"store: {masks.store.path}")
     measured = measure_agreement(project.dataset, masks.store, bar)
     if measured.get("images"):
-        say(f"mean IoU of the ROI with the annotations of {measured['images']:,} images:")
+        say(f"mean IoU of the ROI with the annotations of {counted(measured['images'], 'image')}:")
         for rule, value in measured["mean_iou"].items():
             say(f"  {rule}: {value:.3f}")
     say_problems(problems)

@@ -15,6 +15,7 @@ from medfocus_pipeline.commands.image_files import Source, find, read
 from medfocus_pipeline.commands.progress import bar, out, say, say_json
 from medfocus_pipeline.datasets.readers import Decoded, one_of_several
 from medfocus_pipeline.embedding import LEAST_SEEN
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.files import claim
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.sheet import write_png
@@ -167,7 +168,7 @@ def _show(said: Classified, overlay: Path | None) -> None:
     if said.answers:
         out.print(table)
     if said.problems:
-        say(f"{len(said.problems):,} files could not be read:")
+        say(f"{counted(len(said.problems), 'file')} could not be read:")
         for name, why in said.problems.items():
             say(f"  {name!r} {why}")
     if overlay is not None and said.answers:

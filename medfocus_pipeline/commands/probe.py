@@ -8,6 +8,7 @@ from medfocus_pipeline.commands.results_table import build, show
 from medfocus_pipeline.config import EngineConfig, ProbeConfig
 from medfocus_pipeline.datasets.audit import patients_warning
 from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.plans import Plan, bytes_of
 from medfocus_pipeline.project.project import Project
@@ -46,9 +47,10 @@ def run(
     _say_memory(plans, split, fitted_keys(project.results_folder))
     count = project.fit(plans, split, workers=workers, engine=engine)
     if count:
-        say(f"probe: {count:,} runs fitted in {time.monotonic() - started:.1f} s")
+        say(f"probe: {counted(count, 'run')} fitted in {time.monotonic() - started:.1f} s")
     else:
-        say(f"probe: all {sum(len(one.runs) for one in plans):,} runs are done, nothing to do")
+        runs = counted(sum(len(one.runs) for one in plans), "run is", "runs are")
+        say(f"probe: all {runs} done, nothing to do")
     title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
     shown = [TableRow(one.label, runs=one.runs, note=one.note, method=one.paper) for one in plans]
     paper, manifest = project.dataset.card.paper, project.dataset.manifest

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.project.progress import Advance, silent
 from medfocus_pipeline.report.drawing import printable, shortened
 
@@ -136,7 +137,7 @@ def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:
     """
     if not problems:
         return
-    say(f"{len(problems):,} files were left out:")
+    say(f"{counted(len(problems), 'file was', 'files were')} left out:")
     for path, reason in islice(problems.items(), shown):
         say(f"  {path!r} {reason}")
     if shown is not None and len(problems) > shown:

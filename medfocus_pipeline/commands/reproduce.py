@@ -14,6 +14,7 @@ from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.commands.tuned import say_estimate, watching
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.finetuning import Finetuning
@@ -86,7 +87,7 @@ def run(
     trained, tuned = _tuned(context, dataset, networks, config, runtime)
     count += trained
     minutes = (time.monotonic() - started) / 60
-    say(f"reproduce: {count:,} runs fitted, {minutes:.1f} min in all" if count else _DONE)
+    say(f"reproduce: {counted(count, 'run')} fitted, {minutes:.1f} min in all" if count else _DONE)
     reference = next((row.label for row in rows if row.name == reproduction.REFERENCE), None)
     shown = [*(_row(row, plans, notes) for row in rows), *tuned]
     _report(context, dataset, shown, reference)

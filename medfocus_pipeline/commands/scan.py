@@ -9,7 +9,7 @@ from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import one_of_several
 from medfocus_pipeline.datasets.tree import other_kinds
-from medfocus_pipeline.errors import MedFocusError
+from medfocus_pipeline.errors import MedFocusError, counted
 from medfocus_pipeline.project import dataset as datasets
 from medfocus_pipeline.project.dataset import MANIFEST, Dataset
 from medfocus_pipeline.project.gating import other_modality
@@ -46,7 +46,7 @@ def run(context: Context, *, all_problems: bool, strict: bool, as_json: bool = F
     context.remember(card=dataset.card_path)
     manifest = dataset.manifest
     say(f"{context.dataset}: {dataset.card.title}")
-    found = f"{len(manifest.usable):,} usable images, {len(dataset.files):,} distinct"
+    found = f"{counted(len(manifest.usable), 'usable image')}, {len(dataset.files):,} distinct"
     say(f"{found}, in {context.data}")
     counts = _counts(manifest)
     for (split, name), count in counts.items():
@@ -139,8 +139,8 @@ def _say_patients(dataset: Dataset) -> None:
     elif all(f"/{groups[row]}/" in f"/{manifest.paths[row]}" for row in known):
         told = "the folders or files that they lie in"
     count, rest = len({groups[row] for row in known}), len(manifest.usable) - len(known)
-    more = f"; of {rest:,} images it is not known" if rest else ""
-    say(f"{count:,} patients, by {told}: those of one stay on one side of the split{more}")
+    more = f"; of {counted(rest, 'image')} it is not known" if rest else ""
+    say(f"{counted(count, 'patient')}, by {told}: those of one stay on one side of the split{more}")
 
 
 def _say_several(dataset: Dataset) -> None:
@@ -161,7 +161,8 @@ def _say_several(dataset: Dataset) -> None:
         which = "first" if kind == "page" else "middle"
         only = f"of each the {which} one alone is seen (all: volumes: all in a card)"
         what = "each is an image, those of a file one group" if every else only
-        say(f"{count:,} files hold several pictures, {pictures:,} {kind}s: {what}")
+        held = counted(count, "file holds", "files hold")
+        say(f"{held} several pictures, {counted(pictures, kind)}: {what}")
 
 
 def _say_other_kinds(context: Context) -> None:
@@ -170,5 +171,6 @@ def _say_other_kinds(context: Context) -> None:
         return
     kinds = other_kinds(context.data)
     if kinds:
-        counted = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
-        say(f"{kinds.total():,} files are of kinds that are not read: {counted}")
+        listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
+        files = counted(kinds.total(), "file is", "files are")
+        say(f"{files} of kinds that are not read: {listed}")

@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from medfocus_pipeline.errors import counted
+
 _FEWEST = 8
 """Files of a folder; fewer say nothing about their order."""
 
@@ -64,11 +66,12 @@ def series_warning(series: Series | None) -> str:
         return ""
     first = max(series.runs, key=len)
     count = sum(map(len, series.runs))
+    runs = counted(len(series.runs), "such run")
     return (
         f"files that follow one another by name look alike: {series.near:g} of 64 bits of their "
-        f"hashes differ, {series.far:g} of others. {count:,} files are in {len(series.runs):,} "
-        f"such runs, the longest {first[0]!r} to {first[-1]!r}. If a run is one patient, say so: a "
-        "column group in a CSV, or patient in the card (docs/own-data.md)"
+        f"hashes differ, {series.far:g} of others. {count:,} files are in {runs}, the longest "
+        f"{first[0]!r} to {first[-1]!r}. If a run is one patient, say so: a column group in a CSV, "
+        "or patient in the card (docs/own-data.md)"
     )
 
 

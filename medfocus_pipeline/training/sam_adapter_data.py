@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.datasets.readers import read_annotation, read_image
-from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.errors import DataError, counted
 from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import Image, Mask
@@ -60,10 +60,11 @@ def hold_out(
     for example in sorted(examples, key=lambda one: one.image_id):
         units.setdefault(example.group or example.image_id, []).append(example)
     if len(units) < 2:
+        patients = counted(len(units), "patient")
         raise DataError(
-            f"There are {len(examples)} annotated training images of {len(units)} patients; "
-            "expected two patients at least, one to learn from and one to measure with. Add "
-            "images with masks (annotation in the card, see data/README.md)."
+            f"There are {len(examples)} annotated training images of {patients}; expected two "
+            "patients at least, one to learn from and one to measure with. Add images with masks "
+            "(annotation in the card, see data/README.md)."
         )
     order = generator("sam-adapter hold out", seed).permutation(len(units))
     names = sorted(units)

@@ -105,8 +105,8 @@ def test_the_matrix_is_printed_written_and_not_fitted_again(
     # Six pairs of two methods, and the oracle of three targets, two seeds each.
     assert "adapt: 30 runs fitted" in answer.out
     assert "north → south" in answer.out
-    assert "west: 1 images left out, of COVID (1)" in answer.out
-    assert "north and west share 1 pictures" in answer.out
+    assert "west: 1 image left out, of COVID (1)" in answer.out
+    assert "north and west share 1 picture" in answer.out
     assert "1 under two classes" not in answer.out
     assert f"1 of {6 * TEST} test images show what some domain trains on" in answer.out
     rows = pq.read_table("cache/mine/results/adaptation.parquet").to_pylist()

@@ -71,8 +71,8 @@ def test_scan_says_of_how_many_files_one_picture_alone_is_seen(
     np.save(images / "disc" / "array.npy", np.zeros(3))
     answer = medfocus("scan", "mine", "--data", images)
     said = " ".join(answer.out.split())
-    assert "1 files hold several pictures, 2 pages: of each the first one alone is seen" in said
-    assert "1 files are of kinds that are not read: .npy 1" in answer.out
+    assert "1 file holds several pictures, 2 pages: of each the first one alone is seen" in said
+    assert "1 file is of kinds that are not read: .npy 1" in answer.out
 
 
 @pytest.mark.parametrize("how", ["headers", "folders", "CSV"])
@@ -98,4 +98,4 @@ def test_scan_says_how_many_patients_there_are_and_who_told(
     }
     said = " ".join(answer.out.split())
     assert f"{told[how]}: those of one stay on one side of the split" in said
-    assert ("of 1 images it is not known" in said) == (how == "CSV")
+    assert ("of 1 image it is not known" in said) == (how == "CSV")

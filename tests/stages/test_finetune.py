@@ -30,7 +30,7 @@ def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
 ) -> None:
     answer = medfocus(*FINETUNE, "--data", images)
     assert answer.code == 0, answer
-    assert "1 runs trained" in answer.out
+    assert "1 run trained" in answer.out
     for label in ("finetune:efficientnet-lite0", "linear on original.levels"):
         assert label in answer.out
     assert "worse than linear on original.levels: McNemar's test" in answer.out
@@ -42,7 +42,7 @@ def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
     chosen = json.loads(own["chosen"])
     assert [one["trial"] for one in chosen["search"]["trials"]] == [0, 1]
     assert len(chosen["curves"]["validation_loss"]) >= chosen["epochs"] >= 1
-    assert "all 1 runs are done, nothing to do" in medfocus(*FINETUNE, "--data", images).out
+    assert "all 1 run is done, nothing to do" in medfocus(*FINETUNE, "--data", images).out
 
     answer = medfocus("export", "shapes", "--head", "finetune", "--fraction", "100", "--out", "m")
     assert answer.code == 0, answer
@@ -62,7 +62,7 @@ def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
     assert "Run: medfocus cache verify --repair, then run: make finetune" in answer.err
     told = medfocus("cache", "verify", "shapes", "--repair")
     assert f"{tensors.name} is not the file that run.json names. Run: medfocus finetune" in told.out
-    assert "1 runs trained" in medfocus(*FINETUNE, "--data", images).out
+    assert "1 run trained" in medfocus(*FINETUNE, "--data", images).out
     assert medfocus("cache", "verify", "shapes").code == 0
 
 

@@ -141,7 +141,7 @@ def test_an_image_that_breaks_after_the_scan_is_left_out_for_good(done: Medfocus
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     answer = done("masks")
     assert answer.code == 0
-    assert "1 files were left out" in answer.out
+    assert "1 file was left out" in answer.out
     assert "nothing to do" in done(*EMBED).out
     probed = done(*PROBE)
     assert probed.code == 0
@@ -287,7 +287,7 @@ def test_cache_lists_verifies_repairs_and_prunes(done: Medfocus) -> None:
     victim.write_bytes(bytes(data))
     broken = done("cache", "verify")
     assert broken.code == 1
-    assert "1 problems" in broken.out
+    assert "1 problem" in broken.out
     assert done("cache", "verify", "--repair").code == 0
     assert done(*EMBED).out.count("40 images in") == 1
     assert done("cache", "verify").code == 0

@@ -273,8 +273,8 @@ def test_flaws_of_a_data_set_are_told_and_its_names_are_not_obeyed(flawed: Medfo
     found = report.gather(context("flawed"))
     words = " ".join(found.summary.warnings)
     assert "2 of 10 test images are also among the training images" in words
-    assert "1 files cannot be read and are left out: test/square/broken.png" in words
-    assert "have two labels" in words
+    assert "1 file cannot be read and is left out: test/square/broken.png" in words
+    assert "two labels" in words
     assert "trust this figure" in " ".join(found.summary.sentences)
     pairs = {pair.kind: pair for pair in found.duplicates.pairs}
     assert list(pairs)[:2] == ["equal files", "equal pixels"]

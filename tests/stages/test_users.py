@@ -117,7 +117,7 @@ def test_a_strict_audit_fails_where_a_patient_is_on_both_sides(
     assert medfocus(*command).code == 0
     strict = medfocus(*command, "--strict")
     assert strict.code == 1
-    assert "1 patients are on both sides of the split: 'both'" in strict.out
+    assert "1 patient is on both sides of the split: 'both'" in strict.out
 
 
 def test_no_escape_code_of_a_name_reaches_the_terminal(medfocus: Medfocus, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -35,6 +36,10 @@ USERS = ("images", "hospitals")
 
 
 _TIMED: tuple[results.Runs, ...] = ("results", "adaptation")
+
+
+_EACH = 10
+"""Kills at least of each command."""
 
 
 class Killer:
@@ -97,12 +102,16 @@ def kills(
     """
     counts, log = Counts(), root / "log"
     mine = hashes(root, USERS)
-    wanted, total = {}, {}
+    wanted, total, seconds = {}, {}, {}
     for name in commands:
+        started = time.monotonic()
         wanted[name], total[name] = clean(root, name, commands[name])
+        seconds[name] = time.monotonic() - started
     names = [name for name in commands if total[name]]
-    for number in range(count):
-        name = names[number % len(names)]
+    rates = np.array([1 / seconds[name] for name in names])
+    for number in range(count):  # of quick ones more than of slow ones
+        drawn = rng.choice(len(names), p=rates / rates.sum())
+        name = names[number % len(names) if number < _EACH * len(names) else drawn]
         at = 1 + int(rng.integers(total[name]))
         share = float(rng.choice([0, rng.random(), 1]))
         begin(root, name)

@@ -157,7 +157,7 @@ def test_a_patient_is_held_out_whole_and_the_draw_ignores_the_order(
     assert other != aside
     few, most = hold_out(examples[:4], share=0.99, seed=0)
     assert (len(few), len(most)) == (2, 2)
-    with pytest.raises(DataError, match="2 annotated training images of 1 patients"):
+    with pytest.raises(DataError, match="2 annotated training images of 1 patient;"):
         hold_out(examples[:2], share=0.2, seed=0)
 
 

@@ -10,6 +10,7 @@ from medfocus_pipeline.commands.audit import Measured
 from medfocus_pipeline.commands.report.tiles import Tiles
 from medfocus_pipeline.datasets.audit import AuditConfig
 from medfocus_pipeline.datasets.similarity import HASH_BITS
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.report.content import Duplicates, Pair, Tile
 
 _KINDS = {
@@ -93,7 +94,11 @@ def _note(
     lacking = f" Embeddings were not compared: {measured.lacking}." if measured.lacking else ""
     if not rows:
         return f"No test image was found in training, not even nearly. {limits}{lacking}"
-    pictures = f"{shown:,} pairs are shown." if here else "The images are not on this machine."
+    pictures = (
+        f"{counted(shown, 'pair is', 'pairs are')} shown."
+        if here
+        else "The images are not on this machine."
+    )
     return (
         f"Test images with a copy in training: {', '.join(counts)}. {pictures} {limits}{lacking} "
         "All pairs: audit.parquet in the cache."

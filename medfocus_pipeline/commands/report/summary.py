@@ -14,6 +14,7 @@ from medfocus_pipeline.datasets.audit import Audit, patients_warning
 from medfocus_pipeline.datasets.manifest import NOT_MEDICAL
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
 from medfocus_pipeline.datasets.splits import Budget, Split
+from medfocus_pipeline.errors import counted
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label, masks_label
@@ -175,7 +176,9 @@ def _warnings(facts: Facts) -> Iterator[str]:
             f"{_some(refused)}."
         )
     if problems:
-        yield f"{len(problems):,} files cannot be read and are left out: {_some(problems)}."
+        end = "cannot be read and"
+        files = counted(len(problems), f"file {end} is", f"files {end} are")
+        yield f"{files} left out: {_some(problems)}."
     yield from _rows(facts)
     if not facts.here:
         yield (
@@ -218,13 +221,16 @@ def _leaks(found: Audit) -> Iterator[str]:
             )
     two = sum(one.across_labels for one in found.findings if one.kind in {"bytes", "pixels"})
     if two:
-        yield f"{two:,} pairs of the same picture have two labels: one of each pair is wrong."
+        pairs = counted(two, "pair of the same picture has", "pairs of the same picture have")
+        yield f"{pairs} two labels: one of each pair is wrong."
     if found.patients:
         names = _some(dict.fromkeys(found.patients, ""))
-        yield f"{len(found.patients):,} patients are on both sides of the split: {names}."
+        patients = counted(len(found.patients), "patient is", "patients are")
+        yield f"{patients} on both sides of the split: {names}."
     if found.repeated:
         files = sum(map(len, found.repeated))
-        yield f"{files:,} training files are byte-equal to another training file."
+        equal = counted(files, "training file is", "training files are")
+        yield f"{equal} byte-equal to another training file."
 
 
 def _rows(facts: Facts) -> Iterator[str]:
@@ -232,12 +238,12 @@ def _rows(facts: Facts) -> Iterator[str]:
     lacking, unfinished = rows.lacking(), rows.unfinished()
     if lacking:
         yield (
-            f"{len(lacking)} rows did not run for want of weights: {_some(lacking)}. "
+            f"{counted(len(lacking), 'row')} did not run for want of weights: {_some(lacking)}. "
             "What to fetch: medfocus models list."
         )
     if unfinished:
         names = _some({f"{label} ({done})": "" for label, done in unfinished.items()})
-        yield f"{len(unfinished)} rows are unfinished: {names}."
+        yield f"{counted(len(unfinished), 'row is', 'rows are')} unfinished: {names}."
     if rows.left_out:
         yield (
             f"{rows.left_out} more rows of reproduce were not asked for: make reproduce "
