@@ -198,16 +198,16 @@ def test_rows_that_lack_runs_say_so(done: Medfocus) -> None:
     assert "linear on original: 4 of 6 runs have a result" in found.table.details
 
 
-def test_fine_tuned_networks_have_lines_and_a_chapter(done: Medfocus) -> None:
+def test_fine_tuned_networks_have_rows_and_a_chapter(done: Medfocus) -> None:
     common = ("finetune", "--fractions", "100", "--seeds", "1", "--epochs", "2", "--what", "layer")
     search = ("--trials", "2", "--set", "search.trained=[layer]")
     assert done(*common, *search).code == 0
     assert done(*common, "--balance", "sampler").code == 0
     found = report.gather(context())
     plain = "finetune:efficientnet-lite0, trained layer, epochs 2"
-    lines = {line.label: line for line in found.table.lines}
-    assert {line.group for line in lines.values() if "finetune" in line.label} == {"fine-tuned"}
-    assert lines[f"{plain}, balance sampler"].entries["fraction", 100.0].runs == 1
+    rows = {row.label: row for row in found.table.rows}
+    assert {row.group for row in rows.values() if "finetune" in row.label} == {"fine-tuned"}
+    assert rows[f"{plain}, balance sampler"].cells["fraction", 100.0].runs == 1
     [chapter] = found.chapters
     tables = {table.title: table for table in chapter.tables}
     compared = tables["efficientnet-lite0, fine-tuned and as it is"]
