@@ -7,6 +7,7 @@ section 3: with z the L2-normalised feature and z_(k) the k-th nearest of the tr
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,9 @@ class NeighboursMethod:
         return Neighbours(normalise(features).astype(np.float16), neighbour)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Training images.
+    """Training images; without slots, for what is computed of them once.
 
     Attributes:
         rows: ``(n, d) float16``, their z.
@@ -67,16 +68,40 @@ class Neighbours:
             ``(m, number of places) float64`` in [0, 2].
         """
         parts = [
-            _kth(_squares(normalise(features[start : start + _ROWS]), self.rows), *places)
+            _kth(self._squares(normalise(features[start : start + _ROWS])), *places)
             for start in range(0, len(features), _ROWS)
         ]
         return np.concatenate([np.empty((0, len(places))), *parts])
 
     def own_distances(self) -> NDArray[np.float64]:
         """The r of the training images, each left out of its own neighbours, ``(n,)``."""
-        among = _squares(self.rows.astype(np.float32), self.rows)
+        among = self._squares(self._floats)
         np.fill_diagonal(among, np.inf)
         return _kth(among, self.neighbour)[:, 0]
+
+    @cached_property
+    def _floats(self) -> FloatArray:
+        return self.rows.astype(np.float32)
+
+    @cached_property
+    def _lengths(self) -> FloatArray:
+        lengths: FloatArray = np.square(self._floats).sum(axis=1)
+        return lengths
+
+    def _squares(self, some: FloatArray) -> FloatArray:
+        """Squared distance of each of ``(m, d)`` to each of the images, ``(m, n) float32``.
+
+        Its rounding is some 1e-7, far below that of rows in float16.
+        """
+        if len(some) == 1:  # done before the threads would be limited
+            squares: FloatArray = np.einsum("nd,d->n", self._floats, some[0])[None]
+        else:
+            with single_threaded():
+                squares = some @ self._floats.T
+        squares *= -2
+        squares += self._lengths
+        squares += np.square(some).sum(axis=1)[:, None]
+        return squares
 
 
 def _kth(squares: FloatArray, *places: int) -> NDArray[np.float64]:
@@ -84,19 +109,4 @@ def _kth(squares: FloatArray, *places: int) -> NDArray[np.float64]:
     ranks = [place - 1 for place in places]
     kth = np.partition(squares, ranks, axis=1)[:, ranks].astype(np.float64)
     found: NDArray[np.float64] = np.sqrt(np.maximum(kth, 0))
-    return found
-
-
-def _squares(some: FloatArray, rows: NDArray[np.float16]) -> FloatArray:
-    """Squared distance of each of ``(m, d)`` to each of ``(n, d)``, ``(m, n) float32``.
-
-    Its rounding is some 1e-7, far below that of rows in float16.
-    """
-    b = rows.astype(np.float32)
-    with single_threaded():
-        squares = some @ b.T
-    squares *= -2
-    squares += np.square(b).sum(axis=1)
-    squares += np.square(some).sum(axis=1)[:, None]
-    found: FloatArray = squares
     return found
