@@ -150,13 +150,16 @@ def load_features(config: FeaturesConfig, weights: Weights, runtime: Runtime) ->
     path = weights.paths[_FEATURES]
     try:
         if config.file.suffix == ".npy":
-            rows = np.load(path, allow_pickle=False)
+            # Mapped, so that a header cannot promise more than the file has.
+            rows: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
             keys = weights.paths[_IDS].read_text(encoding="utf-8").split("\n")
             keys = keys[:-1] if keys[-1] == "" else keys
         else:
             keys, rows = _columns(parquet.read_table(path))
         return _checked(path.name, [_plain(key) for key in keys], np.asarray(rows))
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy raises what tokenize does, pyarrow its own
         raise WeightsError(
             f"{path.name} has no features to read: {error}. Write it as docs/extending.md says."
         ) from error

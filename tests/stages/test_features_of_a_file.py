@@ -1,5 +1,6 @@
 """A researcher's own embedding enters the table."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,25 @@ def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path) -> None:
         parquet.write_table(pa.table(columns), tmp_path / "mine.parquet")
         with pytest.raises(WeightsError, match=message):
             load(tmp_path / "mine.parquet")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda _: b"",
+        lambda _: b"PK\x03\x04" + bytes(100),
+        lambda whole: whole.replace(b"(2, 3)", b"(9**9,"),
+        lambda whole: whole.replace(b"(2, 3), }", b"(20000000000000, 3), }"),
+        lambda whole: whole[:-4],
+    ],
+    ids=["empty", "a packed file", "an open bracket", "more than there is", "cut off"],
+)
+def test_an_npy_that_is_none_is_one_sentence(
+    tmp_path: Path, changed: Callable[[bytes], bytes]
+) -> None:
+    np.save(tmp_path / "mine.npy", np.ones((2, 3), np.float32))
+    (tmp_path / "mine.txt").write_text("a\nb\n")
+    assert load(tmp_path / "mine.npy").rows.shape == (2, 3)
+    (tmp_path / "mine.npy").write_bytes(changed((tmp_path / "mine.npy").read_bytes()))
+    with pytest.raises(WeightsError, match=r"mine\.npy has no features to read: .+"):
+        load(tmp_path / "mine.npy")
