@@ -19,7 +19,8 @@ from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.agreement import AGREEMENT, read_agreement
 from medfocus_pipeline.project.settings import SETTINGS, check_settings, last_dataset, open_context
-from medfocus_pipeline.stores.store import Store, describe, open_store
+from medfocus_pipeline.stores.opening import describe, open_store
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.weights import FileHashes
 from tests.torture.trial import HARMLESS, REFUSED, SILENT, TRACEBACK, Counts
 
