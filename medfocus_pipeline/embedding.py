@@ -21,7 +21,8 @@ from medfocus_pipeline.masks.roi import choose_roi
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.store import ArraySpec, Store
+from medfocus_pipeline.stores.opening import ArraySpec
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import (
     Candidates,
     Fit,

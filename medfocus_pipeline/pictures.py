@@ -13,7 +13,7 @@ from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.masks.focus import focus
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.store import ArraySpec
+from medfocus_pipeline.stores.opening import ArraySpec
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 
 STAGE = "pictures"

@@ -32,8 +32,8 @@ _MARK = _SEAL + b"\x18\x40"
 _FOOTER = struct.Struct("<I4s")
 """The end of a Parquet file: how long the footer before it is, and what kind of file it is."""
 
-_BLOCK = 1 << 20
-"""Bytes that are read at a time."""
+_BLOCK, _PAGES = 1 << 20, 1 << 16
+"""Bytes that are read at a time, of a file and of each of a table's columns."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -124,7 +124,7 @@ def read_table(path: Path, *, owner: str, columns: Sequence[str] | None = None) 
     with _opened(path) as file:
         _check_seal(path, file, owner)
         try:
-            with pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_BLOCK) as found:
+            with pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_PAGES) as found:
                 table = found.read(columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             if isinstance(error, OSError) and error.errno:  # the system's, not pyarrow's

@@ -15,7 +15,8 @@ from medfocus_pipeline.segmenters import settled
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.store import ArraySpec, Store
+from medfocus_pipeline.stores.opening import ArraySpec
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 
 STAGE = "masks"

@@ -12,7 +12,7 @@ import numpy as np
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.config import EmbedConfig, MasksConfig, ThresholdConfig
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.store import create
+from medfocus_pipeline.stores.opening import create
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 from tests.fakes import FakeEncoder, candidates
 

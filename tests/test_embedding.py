@@ -35,7 +35,8 @@ from medfocus_pipeline.masks.focus import focus, view
 from medfocus_pipeline.masks.roi import choose_roi
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.store import Store, create
+from medfocus_pipeline.stores.opening import create
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity, Roi
 from tests.classifier.packs import DeepMeanEncoder
 from tests.fakes import SIDE, FakeDualEncoder, FakeEncoder, FakeSegmenter, candidates, picture

@@ -25,7 +25,8 @@ from medfocus_pipeline.features import (
     normalise,
 )
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.store import ArraySpec, Store, create
+from medfocus_pipeline.stores.opening import ArraySpec, create
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 from tests.fakes import FakeDualEncoder, FakeEncoder, FakeSegmenter, picture
 

@@ -15,7 +15,8 @@ from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.segmentation import MaskReader, array_specs, job, recipe
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.store import Store, create
+from medfocus_pipeline.stores.opening import create
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
 from tests.fakes import FakeSegmenter, candidates, picture
 

@@ -32,7 +32,7 @@ from medfocus_pipeline.evaluation.processes import remove_left_over
 from medfocus_pipeline.files import leftovers
 from medfocus_pipeline.project.settings import open_context
 from medfocus_pipeline.stores import catalog
-from medfocus_pipeline.stores.store import open_store
+from medfocus_pipeline.stores.opening import open_store
 from medfocus_pipeline.types import JSON
 
 app = typer.Typer(help="List, verify and prune the stores.", no_args_is_help=True)

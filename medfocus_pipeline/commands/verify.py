@@ -20,7 +20,8 @@ from medfocus_pipeline.project.settings import SETTINGS, check_settings
 from medfocus_pipeline.sealed import present, read_json, read_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import DESCRIBED, Store, open_store
+from medfocus_pipeline.stores.opening import DESCRIBED, open_store
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning import kept
 
 Check: TypeAlias = Callable[[], object]

@@ -209,7 +209,17 @@ def connected(says: Sequence[Sequence[str] | pa.StringArray]) -> IntArray:
             the lists belong together, and so does what is connected over others. Empty words
             say nothing.
     """
-    parent = np.arange(len(says[0])).tolist()
+    pairs: list[tuple[int, int]] = []
+    for words in says:
+        column = words if isinstance(words, pa.StringArray) else id_array(words)
+        said = np.flatnonzero(~is_empty(column))
+        first, number = groups(column.take(row_array(said)))
+        earlier = said[first][number]
+        again = np.flatnonzero(earlier != said)
+        pairs += zip(said[again].tolist(), earlier[again].tolist(), strict=True)
+    if not pairs:
+        return np.arange(len(says[0]))
+    parent = list(range(len(says[0])))
 
     def top(n: int) -> int:
         while parent[n] != n:
@@ -217,13 +227,8 @@ def connected(says: Sequence[Sequence[str] | pa.StringArray]) -> IntArray:
             n = parent[n]
         return n
 
-    for words in says:
-        column = words if isinstance(words, pa.StringArray) else id_array(words)
-        said = np.flatnonzero(~is_empty(column))
-        first, number = groups(column.take(row_array(said)))
-        earlier, again = said[first][number], said
-        for n in np.flatnonzero(earlier != again).tolist():
-            parent[top(int(again[n]))] = top(int(earlier[n]))
+    for later, one in pairs:
+        parent[top(later)] = top(one)
     roots = np.array(parent, np.int64)
     while (roots[roots] != roots).any():
         roots = roots[roots]

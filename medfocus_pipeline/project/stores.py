@@ -17,14 +17,8 @@ from medfocus_pipeline.sealed import present
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import (
-    DESCRIBED,
-    ArraySpec,
-    Store,
-    create,
-    fitting_rows,
-    open_store,
-)
+from medfocus_pipeline.stores.opening import DESCRIBED, ArraySpec, create, fitting_rows, open_store
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import Weights
 

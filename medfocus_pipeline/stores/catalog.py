@@ -9,7 +9,8 @@ from medfocus_pipeline.errors import AccessError, StoreError
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import DESCRIBED, Store, open_store
+from medfocus_pipeline.stores.opening import DESCRIBED, open_store
+from medfocus_pipeline.stores.store import Store
 
 STAGES = ("masks", "embeddings", "texts", "pictures")
 

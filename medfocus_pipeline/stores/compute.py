@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Generic, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from medfocus_pipeline.columns import Ids, distinct
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.stores.index import Survey
 from medfocus_pipeline.stores.job import Block, Halving, Job, Loaded
-from medfocus_pipeline.stores.store import Store, remove_partial_files
+from medfocus_pipeline.stores.store import Store
 
 _READ_AHEAD_BATCHES = 2
 
@@ -115,6 +116,12 @@ def prepare(store: Store, image_ids: Ids) -> Plan:
     store.drop(found.damaged)
     store.reserve(1 + max([*found.shards, *plan.numbers], default=-1))
     return plan
+
+
+def remove_partial_files(path: Path) -> None:
+    """Remove what a killed writer left behind; call it with the writer's lock held."""
+    for leftover in path.rglob("*.partial"):
+        leftover.unlink(missing_ok=True)
 
 
 def fill_shards(

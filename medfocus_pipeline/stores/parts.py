@@ -6,6 +6,7 @@ shard, so that a truncated or deleted one is found by ``stat`` alone, and its SH
 sealed with the store's key and its shard: that of another store or shard is damage.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from medfocus_pipeline.errors import DamagedError
-from medfocus_pipeline.sealed import no_access, read_table, write_table
+from medfocus_pipeline.sealed import no_access, read_bytes, read_table, write_table
 from medfocus_pipeline.types import JSON
 
 METADATA = b"medfocus"
@@ -107,6 +108,22 @@ def contents(files: Mapping[str, Sequence[object]]) -> dict[str, Content]:
 
 def _owner(key: str, shard: int) -> str:
     return f"{key}/{shard}"
+
+
+def content_problem(store: Path, part: Part) -> str | None:
+    """What is wrong with the bytes of a part's data files, if anything is.
+
+    Raises:
+        AccessError: one cannot be read now.
+    """
+    for name, content in part.files.items():
+        try:
+            data = read_bytes(store / name)
+        except DamagedError as error:
+            return str(error)
+        if hashlib.sha256(data).hexdigest() != content.sha256:
+            return f"{name} is not what was written there"
+    return None
 
 
 class DataFiles:

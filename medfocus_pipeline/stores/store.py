@@ -5,13 +5,9 @@ zarr-python reads, changes and writes back a chunk that is written in part, so t
 partial writes into one chunk would lose data.
 """
 
-import hashlib
 import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,58 +20,16 @@ from medfocus_pipeline.files import disk_errors, flush, sha256, write_text
 from medfocus_pipeline.sealed import (
     no_access,
     parse_json,
-    present,
-    read_bytes,
-    read_json,
-    write_json,
 )
 from medfocus_pipeline.stores.index import Index, Survey, compaction, drop, read_index, survey
-from medfocus_pipeline.stores.keys import Recipe, digest
-from medfocus_pipeline.stores.parts import Content, Part, part_path, write_part
+from medfocus_pipeline.stores.keys import Recipe
+from medfocus_pipeline.stores.parts import Content, Part, content_problem, part_path, write_part
 from medfocus_pipeline.types import JSON
-
-log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_PACKAGES = (
-    "medfocus-pipeline",
-    "numpy",
-    "pillow",
-    "torch",
-    "transformers",
-    "timm",
-    "sam2",
-    "zarr",
-)
-_ZSTD_LEVEL = 3
-
 FORMAT = 3
 """Of the files of every store, whatever its stage; see ``cache/README.md``."""
-
-_READ = (2, FORMAT)
-"""Formats that are read and filled on; 2 has no segments, and is not given any."""
-
-_MOST_FILES = 4096
-"""Data files that a store should have at most."""
-
-DESCRIBED = "store.json"
-_OWNER = "store"
-
-
-@dataclass(frozen=True, slots=True)
-class ArraySpec:
-    """One array of a store.
-
-    Attributes:
-        shape: of one row.
-        dims: names of the row's dimensions, for xarray and for people.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    dims: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +91,7 @@ class Store:
 
         first = part.shard * self.shard_rows
         rows = slice(first, first + part.table.num_rows)
-        problem = self.description_problem() or self._content_problem(part)
+        problem = self.description_problem() or content_problem(self.path, part)
         if problem:
             raise self._corrupt(part.shard, problem)
         wanted = self.arrays if names is None else {name: self.arrays[name] for name in names}
@@ -197,16 +151,6 @@ class Store:
         if "shape" not in described:
             return described
         return {**described, "shape": [rows, *described["shape"][1:]]}
-
-    def _content_problem(self, part: Part) -> str | None:
-        for name, content in part.files.items():
-            try:
-                data = read_bytes(self.path / name)
-            except DamagedError as error:
-                return str(error)
-            if hashlib.sha256(data).hexdigest() != content.sha256:
-                return f"{name} is not what was written there"
-        return None
 
     def write(
         self,
@@ -298,151 +242,9 @@ class Store:
         )
 
 
-def fitting_rows(shard_rows: int, *, rows: int, arrays: int) -> int:
-    """Rows a shard, doubled until the files of a collection are not too many.
-
-    Args:
-        shard_rows: of a small collection.
-        rows: of the collection when its store is made; more may come.
-        arrays: of the store, a file each for every shard.
-    """
-    while -(-rows // shard_rows) * arrays > _MOST_FILES:
-        shard_rows *= 2
-    return shard_rows
-
-
-def create(
-    path: Path,
-    recipe: Recipe,
-    specs: Sequence[ArraySpec],
-    *,
-    shard_rows: int,
-    revision: str | None = None,
-) -> Store:
-    """Make an empty store, or open the one that is there; call it with the store's lock held.
-
-    Raises:
-        StoreError: what is there is of another recipe or schema.
-    """
-    if present(path / DESCRIBED):
-        return open_store(path, expected=recipe)
-    import zarr
-    from zarr.codecs import ZstdCodec
-
-    with disk_errors(path.parent):
-        data = path / "data.zarr"
-        group = zarr.create_group(data, zarr_format=3, overwrite=True)
-        for spec in specs:
-            group.create_array(
-                spec.name,
-                shape=(0, *spec.shape),
-                chunks=(shard_rows, *spec.shape),
-                dtype=spec.dtype,
-                fill_value=0,
-                compressors=ZstdCodec(level=_ZSTD_LEVEL),
-                dimension_names=("row", *spec.dims),
-            )
-        names = ["zarr.json", *(f"{spec.name}/zarr.json" for spec in specs)]
-        described: JSON = {
-            "format": FORMAT,
-            "key": recipe.key,
-            "recipe": recipe.as_json(),
-            "revision": revision,
-            "shard_rows": shard_rows,
-            "zarr": {name: parse_json(data / name) for name in names},
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
-        }
-        write_json(path / DESCRIBED, described, owner=_OWNER)
-    return _as_described(path, described)
-
-
-def describe(path: Path) -> JSON:
-    """What a store's ``store.json`` says.
-
-    Raises:
-        DamagedError: it is not a store, or was changed.
-        AccessError: it cannot be read now.
-        StoreError: it is of another format.
-    """
-    plain = parse_json(path / DESCRIBED) if present(path / DESCRIBED) else None
-    found = plain.get("format", 1) if isinstance(plain, dict) else FORMAT
-    if isinstance(plain, dict) and "recipe" in plain and found not in _READ:
-        raise StoreError(
-            f"Store {path.name} has format {found}, this MedFocus writes {FORMAT}. "
-            "Run: medfocus cache prune, then the stage again."
-        )
-    return read_json(path / DESCRIBED, owner=_OWNER)
-
-
-def open_store(path: Path, *, expected: Recipe | None = None) -> Store:
-    """Open a store that exists.
-
-    Raises:
-        DamagedError: it is not a store, or was changed.
-        AccessError: it cannot be read now.
-        StoreError: its format, schema version, key or recipe do not fit.
-    """
-    try:
-        described = describe(path)
-        store = _as_described(path, described)
-        right = digest(described["recipe"]) == described["key"]
-    except (DamagedError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(
-            f"{path} is not a MedFocus store, or was changed after it was written ({error}). "
-            "Run: medfocus cache prune, then the stage again."
-        ) from error
-    recipe = store.recipe
-    if not right:
-        raise DamagedError(
-            f"{path}/store.json was changed after it was written: its key is "
-            f"{described['key'][:8]}, its recipe's is {recipe.key[:8]}. "
-            "Run: medfocus cache prune, then the stage again."
-        )
-    if expected is not None and recipe.version != expected.version:
-        raise StoreError(
-            f"Store {path.name} has schema version {recipe.version}, this MedFocus writes "
-            f"{expected.version}. Run: medfocus cache prune, then the stage again."
-        )
-    if expected is not None and recipe.key != expected.key:
-        raise StoreError(
-            f"Store {path.name} has key {recipe.key[:8]}, expected {expected.key[:8]}. "
-            "Run: medfocus cache prune, then the stage again."
-        )
-    return store
-
-
-def _as_described(path: Path, described: JSON) -> Store:
-    recipe = Recipe(**described["recipe"])
-    return Store(
-        path,
-        recipe,
-        int(described["shard_rows"]),
-        described["zarr"],
-        described["revision"],
-        described["format"],
-    )
-
-
 def _numbers(columns: Mapping[str, pa.Array]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Columns of floating point numbers, and of lists of such, flat."""
     for name, column in columns.items():
         flat = column.flatten(recursive=True) if pa.types.is_nested(column.type) else column
         if pa.types.is_floating(flat.type):
             yield name, np.from_dlpack(flat)  # not to_numpy(), which imports pandas
-
-
-def remove_partial_files(path: Path) -> None:
-    """Remove what a killed writer left behind; call it with the writer's lock held."""
-    for leftover in path.rglob("*.partial"):
-        leftover.unlink(missing_ok=True)
-
-
-def _installed(name: str) -> bool:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True

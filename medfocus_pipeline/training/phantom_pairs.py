@@ -24,7 +24,8 @@ from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import Store, create
+from medfocus_pipeline.stores.opening import create
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FloatArray, FocusMode, Roi
 from medfocus_pipeline.weights import FileHashes
 

@@ -21,7 +21,7 @@ from medfocus_pipeline.project.looking import Looked
 from medfocus_pipeline.project.progress import Advance, silent
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.compute import fill
-from medfocus_pipeline.stores.store import create
+from medfocus_pipeline.stores.opening import create
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import FileHashes, Weights
 from tests.bench.pictures import write_pictures

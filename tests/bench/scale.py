@@ -25,14 +25,16 @@ from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.commands.progress import err, out, say
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.tree import find_images
+from medfocus_pipeline.datasets.inputs import digest_of
+from medfocus_pipeline.datasets.reading import AS_FOUND
+from medfocus_pipeline.datasets.tree import find_images, walk
 from medfocus_pipeline.encoders import load_encoder
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.stores import Located
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, Job
-from medfocus_pipeline.stores.store import ArraySpec
+from medfocus_pipeline.stores.opening import ArraySpec
 from medfocus_pipeline.types import JSON
 from tests.bench.pictures import CLASSES
 from tests.bench.whole import WITH_PEAK
@@ -148,6 +150,10 @@ def _write_manifest(root: Path, rows: int) -> None:
         from_card=False,
         source=str(data.resolve()),
     )
+    digest = digest_of(
+        walk(data), name=_NAME, source=str(data.resolve()), card=None, reading=AS_FOUND
+    )
+    manifest = manifest.with_inputs(digest)
     manifests.write(manifest, root / "cache" / _NAME / "manifest.parquet")
 
 

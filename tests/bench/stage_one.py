@@ -39,7 +39,7 @@ from medfocus_pipeline.stores.catalog import size_of
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, Job, compute_all
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.store import ArraySpec, create
+from medfocus_pipeline.stores.opening import ArraySpec, create
 from medfocus_pipeline.types import JSON, Candidates, ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from tests.bench.pictures import write_pictures

@@ -10,7 +10,8 @@ import pytest
 
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.store import ArraySpec, Store, create
+from medfocus_pipeline.stores.opening import ArraySpec, create
+from medfocus_pipeline.stores.store import Store
 
 SPECS = [
     ArraySpec("value", "float32", (3,), ("feature",)),

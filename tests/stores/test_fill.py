@@ -13,8 +13,9 @@ from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.errors import ImageError, StoreError
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, compute_all
+from medfocus_pipeline.stores.opening import create
 from medfocus_pipeline.stores.parts import part_path
-from medfocus_pipeline.stores.store import Store, create
+from medfocus_pipeline.stores.store import Store
 from tests.stores.conftest import (
     SHARD_ROWS,
     SPECS,

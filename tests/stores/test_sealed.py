@@ -13,8 +13,9 @@ from medfocus_pipeline.errors import AccessError, DamagedError, StoreError
 from medfocus_pipeline.sealed import parse_json, read_json, read_table, write_json, write_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.compute import fill
+from medfocus_pipeline.stores.opening import create, open_store
 from medfocus_pipeline.stores.parts import Content, part_path, write_part
-from medfocus_pipeline.stores.store import Store, create, open_store
+from medfocus_pipeline.stores.store import Store
 from tests.stores.conftest import SHARD_ROWS, SPECS, contents, expected, ids, job, recipe
 
 TABLE = pa.table({"name": ["a", "b", None], "score": [0.25, 0.5, 0.75]})

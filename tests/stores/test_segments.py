@@ -15,9 +15,10 @@ from medfocus_pipeline.stores import catalog, index, segments
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.index import compaction, read_index
 from medfocus_pipeline.stores.job import Block, Job
+from medfocus_pipeline.stores.opening import create, fitting_rows, open_store
 from medfocus_pipeline.stores.parts import part_path
 from medfocus_pipeline.stores.segments import SHARDS, segment_path
-from medfocus_pipeline.stores.store import Store, create, fitting_rows, open_store
+from medfocus_pipeline.stores.store import Store
 from tests.stores.conftest import SPECS, block, contents, expected, ids, job, recipe
 
 COUNT = 70
@@ -219,7 +220,7 @@ def test_asking_what_is_missing_imports_no_pandas(store: Store) -> None:
 import sys
 from pathlib import Path
 from medfocus_pipeline.columns import id_array
-from medfocus_pipeline.stores.store import open_store
+from medfocus_pipeline.stores.opening import open_store
 found = open_store(Path({str(store.path)!r})).survey(id_array({names!r}))
 print(found.missing.to_pylist(), "pandas" in sys.modules)
 """

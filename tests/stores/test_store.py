@@ -13,7 +13,8 @@ from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.stores.store import Store, create, open_store
+from medfocus_pipeline.stores.opening import create, open_store
+from medfocus_pipeline.stores.store import Store
 from tests.stores.conftest import SHARD_ROWS, SPECS, expected, ids, job, recipe
 
 

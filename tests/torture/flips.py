@@ -22,7 +22,8 @@ from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT, read_agreement
 from medfocus_pipeline.project.settings import SETTINGS, check_settings, last_dataset, open_context
 from medfocus_pipeline.sealed import read_table
-from medfocus_pipeline.stores.store import Store, describe, open_store
+from medfocus_pipeline.stores.opening import describe, open_store
+from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning import kept
 from medfocus_pipeline.weights import FileHashes
 from tests.torture.kills import verified

@@ -21,7 +21,8 @@ from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.tuned_results import TunedNetwork
 from medfocus_pipeline.stores import catalog
-from medfocus_pipeline.stores.store import Store, describe
+from medfocus_pipeline.stores.opening import describe
+from medfocus_pipeline.stores.store import Store
 
 USE = (
     "Research use only. This is not a medical device: nothing here may decide about a patient, "
