@@ -135,8 +135,8 @@ def _read_so(config: AdaptConfig) -> list[str]:
         "No label of a target chooses or trains anything, but of the row oracle: source-only on "
         "the target's own labels, an upper bound.",
         "▲ better, ▼ worse than source-only in accuracy: McNemar's test over all answers and over "
-        "images, and the bootstrap over seeds, each below .05 after Holm's correction over the "
-        "whole matrix.",
+        "images, and Student's paired test over seeds, each below .05 after Holm's correction "
+        "over the whole matrix.",
         "Proxy A-distance, 0 (a domain classifier guesses) to 2 (it never errs): of the features "
         "in the row source, of what the method's classifier sees in the others.",
     ]

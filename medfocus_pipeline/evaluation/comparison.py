@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,16 @@ from medfocus_pipeline.evaluation.significance import (
     mcnemar,
     mcnemar_by_image,
     paired_bootstrap,
+    paired_t,
 )
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.seeding import generator
 
 ALPHA = 0.05
 """A corrected p-value below it counts."""
+
+SeedTest: TypeAlias = Literal["bootstrap", "student"]
+"""Of the differences over seeds: `paired_bootstrap` or `paired_t`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,13 @@ class Comparison:
     Attributes:
         seeds: number of seeds that both rows have.
         difference: of the accuracy, this row's less the reference's, mean over seeds, [-1, 1].
-        interval: of the difference, by the bootstrap over seeds; None without a spread.
+        interval: of the difference, by the test over seeds; None without a spread.
         wins: pairs (image, seed) that only this row has right; seeds that repeat another's
             answers in both rows count once.
         losses: pairs that only the reference has right.
         pooled: McNemar's exact test on wins and losses, see `mcnemar`.
         images: the same with one vote an image, see `mcnemar_by_image`.
-        over_seeds: the paired bootstrap over seeds, see `paired_bootstrap`.
+        over_seeds: of the seeds' differences, see `SeedTest`.
     """
 
     label: str
@@ -88,6 +93,7 @@ def compare(
     *,
     reference: str,
     clean: bool = False,
+    over_seeds: SeedTest = "bootstrap",
     seed: int = 0,
 ) -> list[Comparison]:
     """Every cell against the reference row's cell of the same budget.
@@ -100,6 +106,7 @@ def compare(
         predictions: of these runs at least, see `results.PREDICTIONS`.
         reference: label of the row that the others are held against.
         clean: only on test images that are not among the training images.
+        over_seeds: which test of the differences over seeds.
         seed: of the bootstrap.
 
     Returns:
@@ -129,7 +136,7 @@ def compare(
             pairs = [(answers[own[place]], answers[base[place]]) for place in places]
             if any(len(one.labels) for one, _ in pairs):
                 rng = generator("bootstrap", label, reference, *map(str, budget), seed)
-                found.append(_compare(label, reference, budget, pairs, rng))
+                found.append(_compare(label, reference, budget, pairs, over_seeds, rng))
     return corrected(found)
 
 
@@ -152,6 +159,7 @@ def _compare(
     reference: str,
     budget: Budget,
     pairs: Sequence[tuple[Predictions, Predictions]],
+    over_seeds: SeedTest,
     rng: np.random.Generator,
 ) -> Comparison:
     first = pairs[0][0]
@@ -168,7 +176,8 @@ def _compare(
     wins = int((distinct[:, 0] & ~distinct[:, 1]).sum())
     losses = int((distinct[:, 1] & ~distinct[:, 0]).sum())
     by_seed = gaps.sum(axis=1) / gaps.shape[1]
-    p, interval = paired_bootstrap(by_seed, rng)
+    student = over_seeds == "student"
+    p, interval = paired_t(by_seed) if student else paired_bootstrap(by_seed, rng)
     return Comparison(
         label=label,
         reference=reference,

@@ -3,6 +3,7 @@ from math import comb
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from medfocus_pipeline.evaluation.significance import (
     mcnemar,
     mcnemar_by_image,
     paired_bootstrap,
+    paired_t,
 )
 from medfocus_pipeline.evaluation.statistics import curve_area, curve_areas, scores_by_budget
 from medfocus_pipeline.seeding import generator
@@ -128,6 +130,28 @@ def test_differences_without_a_spread_have_no_test(differences: list[float]) -> 
     p, interval = paired_bootstrap(np.array(differences), generator("test"))
     assert np.isnan(p)
     assert interval is None
+
+
+def test_students_paired_test_is_scipys() -> None:
+    differences = generator("test").normal(0.05, 0.1, 8)
+    p, interval = paired_t(differences)
+    expected = scipy.stats.ttest_1samp(differences, 0)
+    low, high = expected.confidence_interval(0.95)
+    assert p == pytest.approx(expected.pvalue)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    alike, nothing = paired_t(np.full(5, 0.2))
+    assert np.isnan(alike)
+    assert nothing is None
+
+
+def test_five_seeds_that_agree_are_significant_among_sixty_comparisons_of_a_matrix() -> None:
+    differences = np.array([0.26, 0.27, 0.28, 0.27, 0.29])
+    drawn, _ = paired_bootstrap(differences, generator("test"))
+    student, _ = paired_t(differences)
+    by_chance = [0.5] * 59
+    assert min(holm([drawn, *by_chance])) > 0.05, "the bootstrap of five seeds has a floor"
+    assert min(holm([student, *by_chance])) < 0.05
 
 
 def test_holm_multiplies_the_smallest_most() -> None:
