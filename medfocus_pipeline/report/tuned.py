@@ -61,10 +61,11 @@ def recall_section(
         classes: their names.
     """
     rows = [
-        [label, heading(budget), *(f"{100 * one.mean:.1f} ± {100 * one.spread:.1f}" for one in own)]
+        [label, heading(budget), name, f"{100 * one.mean:.1f} ± {100 * one.spread:.1f}"]
         for (label, budget), own in recalls.items()
+        for name, one in zip(classes, own, strict=True)
     ]
-    return Section("Recall by class, %", ["recall, %", "on", *classes], rows)
+    return Section("Recall by class, %", ["of", "on", "class", "recall, %"], rows)
 
 
 def search_sections(cells: Sequence[TunedCell]) -> Iterator[Section]:

@@ -183,7 +183,7 @@ def test_features_of_another_encoder_are_refused() -> None:
 
 
 def test_sets_of_other_classes_are_refused() -> None:
-    with pytest.raises(DataError, match="are of 3 classes and one encoder"):
+    with pytest.raises(DataError, match="of 3 classes and one encoder"):
         fit(replace(separable(), n_classes=4))
 
 

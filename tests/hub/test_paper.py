@@ -140,7 +140,7 @@ def test_the_papers_networks_are_pulled_and_one_of_them_is_fine_tuned(
     assert {f"timm/{name}" for name in SMALL} <= {path.removeprefix("/") for path in got}
 
     out = run(medfocus, "reproduce", *arguments, "--rows", "finetune:vit")
-    assert "1 runs fitted" in out
+    assert "1 run fitted" in out
     assert "ViT-B/16, fine-tuned" in out
     [row] = pq.read_table("cache/phantom-brain/results/results.parquet").to_pylist()
     assert (row["head"], row["n_train"], row["n_test"]) == ("finetune", 8, 4)

@@ -152,14 +152,14 @@ def chapter(classes: Sequence[str], *, names: Sequence[str] = ()) -> Chapter:
         "validation_accuracy": [0.3, 0.6],
     }
     lesson = Lesson(classes[0], curves, 2)
-    recall = ["finetune:one", "100 %", *("90.0" for _ in classes)]
+    recalls = [["finetune:one", "100 %", name, "90.0 ± 1.0"] for name in classes]
     return Chapter(
         "finetuning",
         "Fine-tuned networks",
         ["Three seeds."],
         [Drawing("learning-one", "Learning curves.", partial(draw_learning, [lesson]))],
         [
-            Section("Recall by class, %", ["recall, %", "on", *classes], [recall]),
+            Section("Recall by class, %", ["of", "on", "class", "recall, %"], recalls),
             Section("Trials", ["trial", "state"], [["0", "complete"]]),
         ],
         [Gallery("Errors", "One of two.", [tile(3, classes, names=names)])],

@@ -214,7 +214,8 @@ def test_fine_tuned_networks_have_rows_and_a_chapter(done: Medfocus) -> None:
     assert "linear on original.levels" in [row[0] for row in compared.rows]
     assert any("McNemar's test" in note for note in chapter.notes)
     recalls = tables["Recall by class, %"]
-    assert recalls.header == ["recall, %", "on", "disc", "square"]
+    assert recalls.header == ["of", "on", "class", "recall, %"]
+    assert {row[2] for row in recalls.rows} == {"disc", "square"}
     assert {f"{plain}, balance sampler", f"{plain}, 2 trials, trained layer"} <= {
         row[0] for row in recalls.rows
     }

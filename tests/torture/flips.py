@@ -11,7 +11,6 @@ import numpy as np
 
 from medfocus_pipeline.classifier.pack import read_pack
 from medfocus_pipeline.commands import audit
-from medfocus_pipeline.commands.gate import SCORES
 from medfocus_pipeline.config import EfficientNetLiteConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.similarity import check_fingerprints, read_fingerprints
@@ -20,6 +19,7 @@ from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT, read_agreement
+from medfocus_pipeline.project.gate_scores import SCORES
 from medfocus_pipeline.project.settings import SETTINGS, check_settings, last_dataset, open_context
 from medfocus_pipeline.sealed import read_table
 from medfocus_pipeline.stores.opening import describe, open_store
