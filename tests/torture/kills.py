@@ -23,7 +23,7 @@ from medfocus_pipeline.commands import report
 from medfocus_pipeline.commands.verify import verify
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.files import leftovers
-from medfocus_pipeline.stores import store
+from medfocus_pipeline.stores import opening
 from tests.torture.trial import LOST, REPAIRED, SILENT, TRACEBACK, Counts, command, forked
 
 KILLED = 137
@@ -152,7 +152,7 @@ def _clean_run(
 ) -> tuple[dict[str, str], int]:
     def run() -> int:
         if tomorrow:
-            for module in (store, report):
+            for module in (opening, report):
                 vars(module)["datetime"] = _Tomorrow
         return _dying(root, 0, 1, arguments)
 
