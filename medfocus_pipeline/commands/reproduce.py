@@ -8,7 +8,7 @@ from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
 from medfocus_pipeline.commands.progress import bar, say
-from medfocus_pipeline.commands.results_table import NEEDS_WEIGHTS, build, show, write
+from medfocus_pipeline.commands.results_table import build, show, write
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.commands.tuned import say_estimate, watching
@@ -28,7 +28,7 @@ from medfocus_pipeline.project.stores import (
     locate_masks,
     locate_stores,
 )
-from medfocus_pipeline.report.table import TableRow
+from medfocus_pipeline.report.table import NEEDS_WEIGHTS, TableRow
 from medfocus_pipeline.reproduction import Row, TunedRow
 
 

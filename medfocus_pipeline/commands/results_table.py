@@ -29,7 +29,6 @@ from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 
 CLEAN = "clean: without test images whose bytes or pixels are also among the training images"
-NEEDS_WEIGHTS = "needs weights"
 LEARNED = "fusion: the encoder has no text tower, so the class embeddings were learned"
 
 

@@ -95,7 +95,7 @@ def processes(number: int) -> Iterator[Processes]:
 
 
 @contextmanager
-def place_of(engine: EngineConfig, number: int) -> Iterator[Executor]:
+def executor_of(engine: EngineConfig, number: int) -> Iterator[Executor]:
     """Where an engine works.
 
     Args:

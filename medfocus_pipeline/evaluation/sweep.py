@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.columns import groups, id_array, in_order
 from medfocus_pipeline.config import HeadConfig, ProbeConfig
+from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.datasets.splits import Budget, class_members, subsets_of
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.processes import HERE, Executor
@@ -166,7 +167,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The subsets that all heads are fitted on.
+    """The subsets that all heads are fitted on, and all networks trained on.
 
     Attributes:
         train_key, test_key: of all training and test images.
@@ -178,7 +179,7 @@ class Draws:
     subsets: list[tuple[int, Budget, IntArray, str]]
 
 
-def draw(config: ProbeConfig, *, train: Labelled, test: Labelled) -> Draws:
+def draw(config: ProbeConfig | TuningConfig, *, train: Labelled, test: Labelled) -> Draws:
     """The subsets of every budget and seed.
 
     Args:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from medfocus_pipeline.config import EngineConfig, ThreadsConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.processes import place_of
+from medfocus_pipeline.evaluation.processes import executor_of
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.sweep import Outcome, sweep
 from medfocus_pipeline.features import FeatureTable
@@ -58,8 +58,8 @@ def fit_missing(
         runs_of_one = next(one.runs for one in plans if one.runs)
         publish(folder.parent / "splits", dataset, split, runs_of_one)
         number = min(workers, 1 + count // _RUNS_A_PROCESS)
-        place, bar = place_of(engine, number), progress("fitting", count)
-        with writing(folder), place as within, bar as advance:
+        executor, bar = executor_of(engine, number), progress("fitting", count)
+        with writing(folder), executor as within, bar as advance:
             begun: deque[tuple[FeatureTable, Budgets]] = deque()
             for one, runs in missing:
                 if runs:

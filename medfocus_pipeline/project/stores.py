@@ -178,12 +178,11 @@ def locate_pictures(
     """
     place = Located(_label(context, config), dataset.files.ids, weights)
     key = masks.store.key if masks and masks.store else None
-    return _locate(
-        context.folder,
+    return _locate_encoded(
+        context,
         place,
+        config.encoder,
         lambda identity: pictures.recipe(config, identity, masks=key, prompts=dataset.prompts),
-        model=encoders.model_id(config.encoder),
-        revision=getattr(config.encoder, "revision", None),
     )
 
 
@@ -224,12 +223,11 @@ def _locate_embeddings(
     key = masks.store.key if masks and masks.store else None
     if embedding.needs_masks(config) and key is None:
         return place
-    return _locate(
-        context.folder,
+    return _locate_encoded(
+        context,
         place,
+        config.encoder,
         lambda identity: embedding.recipe(config, identity, masks=key, prompts=dataset.prompts),
-        model=encoders.model_id(config.encoder),
-        revision=getattr(config.encoder, "revision", None),
     )
 
 
@@ -249,13 +247,18 @@ def _locate_texts(
     context: Context, dataset: Dataset, encoder: EncoderConfig, weights: Weights | None
 ) -> Located:
     ids = distinct([embedding.text_id(text) for text in dataset.prompts])
-    return _locate(
-        context.folder,
-        Located(f"{encoder_label(encoder)}-class-prompts", ids, weights),
-        embedding.text_recipe,
-        model=encoders.model_id(encoder),
-        revision=getattr(encoder, "revision", None),
-    )
+    place = Located(f"{encoder_label(encoder)}-class-prompts", ids, weights)
+    return _locate_encoded(context, place, encoder, embedding.text_recipe)
+
+
+def _locate_encoded(
+    context: Context,
+    place: Located,
+    encoder: EncoderConfig,
+    make: Callable[[ModelIdentity], Recipe],
+) -> Located:
+    model, revision = encoders.model_id(encoder), getattr(encoder, "revision", None)
+    return _locate(context.folder, place, make, model=model, revision=revision)
 
 
 def _locate(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medfocus_pipeline.config import EngineConfig
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.processes import place_of
+from medfocus_pipeline.evaluation.processes import executor_of
 from medfocus_pipeline.evaluation.transfer import (
     DomainTable,
     Transfer,
@@ -44,8 +44,8 @@ def fit_transfers(
     count = sum(len(one.keys) for one in missing)
     if missing:
         number = min(workers, len(missing))
-        place, bar = place_of(engine, number), progress("fitting", count)
-        with writing(folder), place as within, bar as advance:
+        executor, bar = executor_of(engine, number), progress("fitting", count)
+        with writing(folder), executor as within, bar as advance:
             outcomes = within.map(fit_transfer, data.table, missing)
             for one, outcome in zip(missing, outcomes, strict=True):
                 results.append(

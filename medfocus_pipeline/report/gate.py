@@ -13,6 +13,7 @@ from medfocus_pipeline.report.content import Gallery, Section
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg, new_figure, shown, styled
 from medfocus_pipeline.report.formats import pipes
 from medfocus_pipeline.report.page import render_study, write_study
+from medfocus_pipeline.report.table import NEEDS_WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ def sections(report: GateReport) -> list[Section]:
     recalls = [f"recall, {side}, test" for side in SIDES]
     header = ["method", "learns from", *accuracies, *recalls, *ends]
     blank = ["-"] * (len(header) - 3)
-    summary += [[name, "both sides", "needs weights", *blank] for name in report.lacking]
+    summary += [[name, "both sides", NEEDS_WEIGHTS, *blank] for name in report.lacking]
     return [
         Section("All methods, %", header, summary),
         *(_split_section(methods, split) for split in splits),

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation.sweep import PlannedRun
 
+NEEDS_WEIGHTS = "needs weights"
+"""Note of a row whose model is not on this machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableCell:

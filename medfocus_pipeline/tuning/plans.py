@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
-from medfocus_pipeline.datasets.splits import Budget, nested_subsets
+from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.evaluation.sweep import Labelled
+from medfocus_pipeline.evaluation.sweep import Labelled, draw
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.folds import smallest_class
 from medfocus_pipeline.stores.keys import digest
@@ -60,34 +60,23 @@ def plan_tuned(
     }
     if config.search.trials:
         trained["search"] = config.search.model_dump(mode="json")
+    draws = draw(config, train=train, test=test)
     # The whole training set decides which test images are clean.
-    common = {**trained, "test": test.key, "train": train.key}
-    runs = []
-    for seed in range(config.seeds):
-        subsets = nested_subsets(
-            train.image_ids,
-            train.labels,
-            fractions=config.fractions,
-            shots=config.shots,
-            seed=seed,
+    common = {**trained, "test": draws.test_key, "train": draws.train_key}
+    runs = [
+        TunedRun(
+            digest({**common, "subset": subset_key, "seed": seed, "budget": list(budget)}),
+            config.run,
+            (config.run.focus,),
+            budget,
+            seed,
+            subset,
+            subset_key,
+            config.search,
+            digest({**trained, "subset": subset_key}),
         )
-        for budget, subset in subsets.items():
-            subset_key = train.part(subset).key
-            key = digest({**common, "subset": subset_key, "seed": seed, "budget": list(budget)})
-            search_key = digest({**trained, "subset": subset_key})
-            runs.append(
-                TunedRun(
-                    key,
-                    config.run,
-                    (config.run.focus,),
-                    budget,
-                    seed,
-                    subset,
-                    subset_key,
-                    config.search,
-                    search_key,
-                )
-            )
+        for seed, budget, subset, subset_key in draws.subsets
+    ]
     return sorted(runs, key=lambda run: (run.budget, run.seed))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands.reproduce import lacking, probe_row, sources
-from medfocus_pipeline.commands.results_table import NEEDS_WEIGHTS, build
+from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.datasets.splits import Budget, Split
 from medfocus_pipeline.errors import MedFocusError, StoreError
@@ -16,7 +16,7 @@ from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_stores
 from medfocus_pipeline.project.tuned_results import TunedNetwork
-from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.table import NEEDS_WEIGHTS, ResultsTable, TableCell, TableRow
 from medfocus_pipeline.reproduction import Row
 from medfocus_pipeline.types import join_parts
 
