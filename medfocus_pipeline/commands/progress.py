@@ -147,7 +147,10 @@ def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:
 def say_rate(what: str, count: int, seconds: float, *, unit: str = "images") -> None:
     """How many images, or others, a stage computed, and how fast."""
     rate = count / max(seconds, 1e-9)
-    say(f"{what}: {count:,} {unit} in {seconds:.1f} s, {rate:.1f} {unit}/s")
+    say(
+        f"{what}: {counted(count, unit.removesuffix('s'), unit)} in {seconds:.1f} s, "
+        f"{rate:.1f} {unit}/s"
+    )
 
 
 def human(size: float) -> str:

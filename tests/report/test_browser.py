@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, sync_playwright
 
-from medfocus_pipeline.report.page import render
+from medfocus_pipeline.report.page import render, render_study
 from tests.report import reports
 
 DESK, PHONE = (1440, 900), (360, 780)
@@ -41,6 +41,15 @@ CUT_OFF = """() => [...document.querySelectorAll("th, td")].filter((one) => {
   return one.checkVisibility() && box.width > 0
     && (box.left < around.left - 1 || box.right > Math.min(around.right, innerWidth) + 1);
 }).map((one) => one.textContent)"""
+
+
+class Table:
+    """Of a study: a name and a number in each column."""
+
+    def __init__(self, title: str, header: tuple[str, ...], columns: int) -> None:
+        self.title, self.header = title, header
+        self.rows = [(f"from {name}", *["87.5 ± 10.0 %"] * columns) for name in header]
+
 
 FOCUSED = """() => { const one = document.activeElement;
   return one.id || one.getAttribute("class") || one.outerHTML.slice(0, 60); }"""
@@ -174,6 +183,26 @@ def test_no_element_is_clipped(opened: Opener, name: str, width: int) -> None:
         return
     assert clipped == []
     assert cut == []
+
+
+@pytest.mark.parametrize("width", [400, 1280, 1920])
+@pytest.mark.parametrize("columns", [4, 16])
+def test_what_is_wide_on_a_studys_page_is_scrolled_to_and_the_page_is_not(
+    opened: Opener, files: dict[str, Path], columns: int, width: int
+) -> None:
+    title = "A name without any space in it: " + "pneumonia_" * 12
+    table = Table(title, ("target", *(f"hospital {n}" for n in range(columns))), columns)
+    drawn = '<svg viewBox="0 0 1800 600"><rect width="1800" height="600"/></svg>'
+    page = render_study(title, [table], [title], drawn, caption=title)
+    files["study"] = files["tame"].with_name(f"study-{columns}.html")
+    files["study"].write_text(page, encoding="utf-8")
+    shown = opened("study", (width, 900))
+    assert shown.evaluate(WIDER) == []
+    assert shown.evaluate("document.documentElement.scrollWidth") == width
+    clipped = {one.split()[0] for one in shown.evaluate(CLIPPED)}
+    assert clipped <= {"wide"}
+    assert clipped == set() or (width, columns) != (1920, 4)
+    assert shown.locator(".wide:has(table):not([tabindex='0'])").count() == 0
 
 
 def test_the_summary_is_above_the_fold(opened: Opener) -> None:

@@ -15,7 +15,8 @@ from tests.torture.trial import BAD
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory by what /proc says")
 def test_kills_two_runs_at_once_hostile_files_and_lines_do_no_harm() -> None:
-    numbers = ("--kills", "4", "--pairs", "6", "--inputs", "16", "--lines", "4", "--flips", "0")
+    tried = {"kills": 4, "pairs": 6, "inputs": 16, "guided": 100, "lines": 4}
+    numbers = [f"--{name}={number}" for name, number in {**tried, "flips": 0}.items()]
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture", *numbers, "--commands", "scan,masks", "--jobs=1"],
         cwd=Path(__file__).parents[2],
@@ -23,12 +24,8 @@ def test_kills_two_runs_at_once_hostile_files_and_lines_do_no_harm() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"^\| (\w+) \| (\d+) \|", done.stdout, re.MULTILINE) == [
-        ("kills", "4"),
-        ("pairs", "6"),
-        ("inputs", "16"),
-        ("lines", "4"),
-    ]
+    found = re.findall(r"^\| (\w+) \| (\d+) \|", done.stdout, re.MULTILINE)
+    assert {name: int(number) for name, number in found} == tried
 
 
 def test_flips_are_found_by_every_reader(done: Medfocus, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from medfocus_pipeline.stores import index
 from tests.stages.conftest import make_images
 from tests.stages.test_adapt import write_hospitals
 from tests.torture.flips import flips
+from tests.torture.guided import guided
 from tests.torture.inputs import inputs
 from tests.torture.kills import OUTPUTS, begin, kills
 from tests.torture.lines import lines
@@ -27,7 +28,14 @@ from tests.torture.trial import Counts, command, forked
 
 Commands: TypeAlias = Mapping[str, Sequence[str]]
 
-NUMBERS = {"kills": 1000, "pairs": 20, "inputs": 300, "lines": 400, "flips": 50_000}
+NUMBERS = {
+    "kills": 1000,
+    "pairs": 20,
+    "inputs": 300,
+    "guided": 20_000,
+    "lines": 400,
+    "flips": 50_000,
+}
 
 COMMANDS = {
     "scan": ("scan", "shapes", "--profile", "imagenet", "--data", "images"),
@@ -144,6 +152,7 @@ def torture(
         "kills": partial(kills, commands=commands),
         "pairs": partial(pairs, commands=commands),
         "inputs": inputs,
+        "guided": guided,
         "lines": lines,
     }
     for name, trial in {**trials, "flips": _flips}.items():
