@@ -5,16 +5,19 @@ from typing import Annotated
 
 import typer
 
-from medfocus_pipeline.cli.common import open_, runtime_of
+from medfocus_pipeline.cli.common import distributed, open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
+    Address,
     Assignments,
     CacheFolder,
     DataFolder,
     DatasetName,
     DeviceName,
+    EngineName,
+    EngineWorkers,
+    GpusPerWorker,
     ProfileName,
-    Workers,
     changed,
     comma_separated,
 )
@@ -30,7 +33,8 @@ app = typer.Typer()
 Examples:
   medfocus finetune brain --model efficientnet-lite0 --what last_block --fractions 5,20,100
   medfocus finetune brain --model timm/resnet50.a1_in1k --what all --device cuda
-  medfocus finetune chest --balance sampler --augmentation medical --set run.epochs=40""",
+  medfocus finetune chest --balance sampler --augmentation medical --set run.epochs=40
+  medfocus finetune brain --seeds 8 --engine ray --gpus-per-worker 1""",
 )
 def finetune_command(
     dataset: DatasetName = None,
@@ -69,7 +73,10 @@ def finetune_command(
         int | None,
         typer.Option(help="Images in memory at once; batches of more are accumulated."),
     ] = None,
-    workers: Workers = 2,
+    engine: EngineName = None,
+    address: Address = None,
+    workers: EngineWorkers = None,
+    gpus_per_worker: GpusPerWorker = None,
 ) -> None:
     """Train a network on each subset, with a classification layer on its embedding.
 
@@ -97,7 +104,9 @@ def finetune_command(
     }
     config = changed(TuningConfig(run=RECIPES[recipe]), options, set_)
     encoder = encoder_named(model, checkpoint, otherwise=context.profile.embed.encoder)
-    runtime = runtime_of(device, at_once, workers, compile_=False)
+    asked = (engine, address, workers, gpus_per_worker)
+    distributor, threads = distributed(context.profile.engine, *asked)
+    runtime = runtime_of(device, at_once, threads, compile_=False, engine=distributor)
     raise typer.Exit(finetune.run(context, encoder, config, runtime=runtime, workers=cores()))
 
 

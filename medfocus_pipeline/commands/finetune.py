@@ -75,7 +75,7 @@ def _fit_beside(
     for filled in own.embeddings().fill(runtime):
         say_rate(filled.what, filled.computed, filled.seconds, unit=filled.unit)
     plans = own.plans(probe)
-    own.fit(plans, own.split(probe), workers=workers)
+    own.fit(plans, own.split(probe), workers=workers, engine=runtime.engine)
     return plans
 
 

@@ -30,12 +30,17 @@ _LONG = 600.0
 
 def say_estimate(tuning: Finetuning, runtime: Runtime) -> None:
     """Say it before a CPU works for long."""
-    seconds = tuning.estimate(runtime)
-    if seconds > _LONG:
+    found = tuning.estimate(runtime)
+    if found.most > _LONG:
         say(
-            f"{tuning.label}: on this CPU at most about {seconds / 3600:.1f} h. Less: smaller "
-            "--fractions, fewer --seeds or --trials, --what last_block; or --device cuda elsewhere"
+            f"{tuning.label}: on this CPU between {_hours(found.least)} and {_hours(found.most)}, "
+            "by how early the epochs end. Less: smaller --fractions, fewer --seeds or --trials, "
+            "--what last_block; or --device cuda elsewhere"
         )
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{max(seconds / 60, 1):.0f} min"
 
 
 def tuned_cells(

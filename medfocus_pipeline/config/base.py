@@ -56,6 +56,17 @@ class Runtime(Frozen):
     workers: int = Field(default=2, ge=1, le=64)
     compile: bool = False
 
+    @property
+    def here(self) -> "Runtime":
+        """For what the command does by itself: in threads, on a device that is here.
+
+        With a cluster this node need not have the GPU that was asked for.
+        """
+        if isinstance(self.engine, ThreadsConfig):
+            return self
+        device: Device = "cpu" if self.device == "cpu" else "auto"
+        return self.model_copy(update={"engine": ThreadsConfig(), "device": device})
+
 
 def _nearest(problem: Any) -> str:
     """Of a name that is not in its table, the one that was probably meant."""

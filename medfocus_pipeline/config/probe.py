@@ -1,6 +1,6 @@
 """Stage two: rows of heads and focus modes, over fractions and seeds."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -58,28 +58,38 @@ class ProbeRow(Frozen):
         return join_parts(self.focus)
 
 
-class ProbeConfig(Frozen):
-    """Stage two: heads over fractions (or shots) and seeds.
+Fractions = tuple[Annotated[float, Field(gt=0, le=100)], ...]
+
+
+class Budgets(Frozen):
+    """Of which subsets of the training images something learns.
 
     Attributes:
         fractions: percent of the training images, nested.
         shots: images a class, nested; a class with fewer gives all of them.
         seeds: number of seeds, 0 .. seeds - 1.
+    """
+
+    fractions: Fractions = Field(default=(5.0, 10.0, 20.0, 50.0, 100.0), max_length=100)
+    shots: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(default=(), max_length=100)
+    seeds: int = Field(default=10, ge=1, le=1_000)
+
+    @model_validator(mode="after")
+    def _some_budget(self) -> Self:
+        if not self.fractions and not self.shots:
+            raise ValueError("expected at least one of fractions and shots, got neither")
+        return self
+
+
+class ProbeConfig(Budgets):
+    """Stage two: heads over fractions (or shots) and seeds.
+
+    Attributes:
+        rows: of the table.
         split_seed: of the stratified test split where a data set has no official one.
         test_share: share of the images in that split; None is the card's, or 0.3.
     """
 
     rows: tuple[ProbeRow, ...] = Field(default=(ProbeRow(),), min_length=1)
-    fractions: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
-        default=(5.0, 10.0, 20.0, 50.0, 100.0), max_length=100
-    )
-    shots: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(default=(), max_length=100)
-    seeds: int = Field(default=10, ge=1, le=1_000)
     split_seed: int = Field(default=0, ge=0, le=2**32 - 1)
     test_share: float | None = Field(default=None, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _some_budget(self) -> "ProbeConfig":
-        if not self.fractions and not self.shots:
-            raise ValueError("expected at least one of fractions and shots, got neither")
-        return self

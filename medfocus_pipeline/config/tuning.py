@@ -1,11 +1,12 @@
 """Fine-tuning: what of a network is trained on a subset, and how."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from medfocus_pipeline.config.base import Frozen
 from medfocus_pipeline.config.heads import Epochs
+from medfocus_pipeline.config.probe import Budgets, Fractions
 from medfocus_pipeline.types import Fit, FocusMode
 
 Trained = Literal["layer", "last_block", "lora", "all"]
@@ -120,19 +121,15 @@ class SearchConfig(Frozen):
     )
 
 
-class TuningConfig(Frozen):
-    """Fine-tuning over fractions (or shots) and seeds.
+class TuningConfig(Budgets):
+    """Fine-tuning over fractions (or shots) and seeds, fewer of them than heads are fitted on.
 
     Attributes:
         run: how each run trains.
         search: what is chosen inside its subset first.
-        fractions, shots, seeds: see `ProbeConfig`.
     """
 
+    fractions: Fractions = Field(default=(5.0, 20.0, 100.0), max_length=100)
+    seeds: int = Field(default=3, ge=1, le=1_000)
     run: FinetuneConfig = FinetuneConfig()
     search: SearchConfig = SearchConfig()
-    fractions: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
-        default=(5.0, 20.0, 100.0), max_length=100
-    )
-    shots: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(default=(), max_length=100)
-    seeds: int = Field(default=3, ge=1, le=1_000)

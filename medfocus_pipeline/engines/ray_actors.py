@@ -23,8 +23,15 @@ from medfocus_pipeline.columns import Ids
 from medfocus_pipeline.config import RayConfig, Runtime
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.engines.protocol import Fill, Load
-from medfocus_pipeline.engines.ray_cluster import TRIES_AGAIN, Driver, answer, connected, room
-from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError
+from medfocus_pipeline.engines.ray_cluster import (
+    TRIES_AGAIN,
+    Driver,
+    answer,
+    check_same_folder,
+    connected,
+    room,
+)
+from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.stores.compute import Outcome, fill_shards, prepare
 from medfocus_pipeline.stores.job import Job
 from medfocus_pipeline.stores.lock import holder_of
@@ -99,12 +106,7 @@ class _Worker:
         place = self.place(order)
         try:
             job = self._job = self._job or _loaded(order)
-            if holder_of(store.path) != order.lock:
-                raise StoreError(
-                    f"the folder {store.path.absolute()} here is not the one that the driver "
-                    "writes in. Put the cache on a file system that every node has mounted at "
-                    "the same path."
-                )
+            check_same_folder(store.path, order.lock)
             with calls_at_once(order.runtime.device):  # on a CPU: one thread, as ever
                 outcome = fill_shards(store, [(shard, list(ids))], job)
         except MedFocusError as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from medfocus_pipeline.config import RayConfig
-from medfocus_pipeline.errors import ConfigError, MedFocusError
+from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError
+from medfocus_pipeline.stores.lock import holder_of
 from medfocus_pipeline.types import Device
 
 _PACKAGES = ("medfocus-pipeline", "numpy", "torch")
@@ -88,6 +89,23 @@ def room(config: RayConfig, device: Device) -> tuple[dict[str, float], int]:
             f"a worker takes 1 core and {gpus:g} GPUs. Use --gpus-per-worker 0 without GPUs."
         )
     return {"num_cpus": 1, "num_gpus": gpus}, workers
+
+
+def check_same_folder(folder: Path, lock: str) -> None:
+    """Refuse to work, in a worker, where a folder is not the one that the driver writes in.
+
+    Args:
+        folder: whose lock the driver holds.
+        lock: what stands in the lock, see `holder_of`.
+
+    Raises:
+        StoreError: it is another one.
+    """
+    if holder_of(folder) != lock:
+        raise StoreError(
+            f"the folder {folder.absolute()} here is not the one that the driver writes in. Put "
+            "the cache on a file system that every node has mounted at the same path."
+        )
 
 
 def answer(get: Callable[[], Any], *, of: str) -> Any:

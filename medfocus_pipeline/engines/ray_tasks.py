@@ -5,15 +5,16 @@ there. A task whose worker dies is done again by Ray, and finds the same.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from medfocus_pipeline.config import RayConfig
-from medfocus_pipeline.engines.ray_cluster import TRIES_AGAIN, Driver, answer, connected
-from medfocus_pipeline.errors import ConfigError, MedFocusError
+from medfocus_pipeline.engines.ray_cluster import TRIES_AGAIN, Driver, answer, connected, room
+from medfocus_pipeline.errors import MedFocusError
+from medfocus_pipeline.types import Device
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -25,10 +26,11 @@ class RayTasks:
 
     Args:
         most: tasks at a time.
+        each: what one takes, by Ray's names.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, each: Mapping[str, float]) -> None:
+        self._most, self._each = most, each
         self._under_way: set[Any] = set()
         self._driver = Driver.here()
 
@@ -47,7 +49,7 @@ class RayTasks:
         """
         import ray
 
-        run = ray.remote(_run).options(num_cpus=1, max_retries=TRIES_AGAIN)
+        run = ray.remote(_run).options(**self._each, max_retries=TRIES_AGAIN)
         call = partial(run.remote, self._driver, function, ray.put(shared))
         begun, rest = deque[Any](), iter(tasks)
         self._begin(call, begun, rest)
@@ -94,19 +96,21 @@ def _run(driver: Driver, function: Callable[[Any, Any], Any], shared: Any, task:
 
 
 @contextmanager
-def ready(config: RayConfig) -> Iterator[RayTasks]:
+def ready(config: RayConfig, *, device: Device = "cpu") -> Iterator[RayTasks]:
     """Connected to a cluster, that of ``ray.init`` where the program called it.
 
-    Raises:
-        ConfigError: Ray is not installed, there is no cluster, or it has no core.
-    """
-    with connected(config.address):
-        import ray
+    Args:
+        config: `workers` are tasks at a time; `gpus_per_worker` counts unless `device` is a CPU.
+        device: that a task computes on, beside one core.
 
-        room = int(ray.cluster_resources().get("CPU", 0))
-        if not room:
-            raise ConfigError("The cluster has no core for a run. See `ray status`.")
-        tasks = RayTasks(min(config.workers or room, room))
+    Raises:
+        ConfigError: Ray is not installed, there is no cluster, or it has no room for a task.
+    """
+    if device == "cpu":
+        config = config.model_copy(update={"gpus_per_worker": None})
+    with connected(config.address):
+        each, have = room(config, device)
+        tasks = RayTasks(min(config.workers or have, have), each)
         try:
             yield tasks
         finally:

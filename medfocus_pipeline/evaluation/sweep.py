@@ -31,6 +31,9 @@ VERSION = 6
 _SEEDS_A_TASK = 10
 """Seeds that train side by side: the usual number, so that what they share is chosen once."""
 
+_PREDICTED_AT_ONCE = 4096
+"""Test images of a call, so that large sets need little memory beside their features."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -368,5 +371,14 @@ def run_generator(run: Run) -> np.random.Generator:
 
 
 def predict(fitted: FittedHead, table: FeatureTable) -> NDArray[np.float64]:
-    """Probabilities of the test images, ``(n_test, K) float64``: the one reading of the test."""
-    return fitted.predict_proba(table.features[table.test])
+    """Probabilities of the test images, ``(n_test, K) float64``: the one reading of the test.
+
+    Heads compute in float64, so that all at once would take twice what the features do.
+    """
+    parts = range(0, max(1, len(table.test)), _PREDICTED_AT_ONCE)
+    return np.concatenate(
+        [
+            fitted.predict_proba(table.features[table.test[start : start + _PREDICTED_AT_ONCE]])
+            for start in parts
+        ]
+    )

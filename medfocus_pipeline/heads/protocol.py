@@ -45,7 +45,8 @@ class FittedHead(Protocol):
     """A head after training.
 
     Contract: `predict_proba` takes ``(m, v, d) float32`` features of the same encoder and
-    views, and returns ``(m, K) float64``, rows summing to 1: the mean over views.
+    views, and returns ``(m, K) float64``, rows summing to 1: the mean over views, of each
+    image by itself.
     `chosen` says what was selected on training data (C, lambda), for the results table.
     """
 

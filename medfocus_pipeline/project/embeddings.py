@@ -108,10 +108,7 @@ class Embeddings:
     def _compute(self, runtime: Runtime, progress: Progress) -> list[Filled]:
         stores = self.locate(download=True)
         weights = stores.embeddings[0].need_weights()
-        here = runtime
-        if not isinstance(runtime.engine, ThreadsConfig):  # this node need not have the GPU
-            device = "cpu" if runtime.device == "cpu" else "auto"
-            here = runtime.model_copy(update={"engine": ThreadsConfig(), "device": device})
+        here = runtime.here
         encoder = load_encoder(self.plan.encoder, weights, here)
         if isinstance(encoder, FeatureFile):
             runtime = here  # there is nothing to distribute

@@ -7,8 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medfocus_pipeline import encoders
-from medfocus_pipeline.config import EncoderConfig, Runtime
+from medfocus_pipeline.config import EncoderConfig, RayConfig, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.devices import resolve_device
@@ -16,18 +19,21 @@ from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
-from medfocus_pipeline.evaluation.sweep import Labelled
+from medfocus_pipeline.evaluation.sweep import Labelled, Outcome
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, unembedded
+from medfocus_pipeline.project.cluster_training import Training, train_on_cluster
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.picture_store import PictureStore, read_pictures
 from medfocus_pipeline.project.stores import Located, Stores, masks_label
-from medfocus_pipeline.stores.lock import writing
+from medfocus_pipeline.stores.lock import holder_of, writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.kept import is_partial
 from medfocus_pipeline.tuning.plans import TunedRun, check_subsets, plan_tuned
-from medfocus_pipeline.tuning.runs import CHECKPOINT, Material, folder_of, most_seconds, tune
+from medfocus_pipeline.tuning.runs import CHECKPOINT, Duration, Material, duration, folder_of, tune
 from medfocus_pipeline.tuning.sources import Pictures
+from medfocus_pipeline.types import JSON
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
@@ -91,18 +97,31 @@ class Finetuning:
         folder, missing = self.project.results_folder, self._missing()
         if not missing:
             return 0
-        with writing(folder), self.material(runtime) as material:
-            check_subsets(material.table, missing)
-            for run in missing:
-                outcome = tune(material, run, told=partial(watch, run))
-                results.append(
-                    folder,
-                    results=[result_row(material.table, outcome)],
-                    predictions=prediction_rows(material.table, outcome),
-                    subsets=[subset_row(material.table, run)],
-                )
-                (folder_of(self.folder, run.key) / CHECKPOINT).unlink(missing_ok=True)
+        with writing(folder):
+            if isinstance(runtime.engine, RayConfig):
+                training = self._training(runtime)
+                check_subsets(training.table, missing)
+                outcomes = train_on_cluster(training, missing, runtime.engine)
+                for run, outcome in zip(missing, outcomes, strict=True):
+                    _retell(run, outcome.chosen, watch)
+                    self._keep(training.table, outcome)
+            else:
+                with self.material(runtime) as material:
+                    check_subsets(material.table, missing)
+                    for run in missing:
+                        outcome = tune(material, run, told=partial(watch, run))
+                        self._keep(material.table, outcome)
         return len(missing)
+
+    def _keep(self, table: FeatureTable, outcome: Outcome) -> None:
+        """Of a run that is over, after which its checkpoint is of no use."""
+        results.append(
+            self.project.results_folder,
+            results=[result_row(table, outcome)],
+            predictions=prediction_rows(table, outcome),
+            subsets=[subset_row(table, outcome.run)],
+        )
+        (folder_of(self.folder, outcome.run.key) / CHECKPOINT).unlink(missing_ok=True)
 
     def _missing(self) -> list[TunedRun]:
         """Runs without a result, or of whose weights a part was removed because it was damaged."""
@@ -113,22 +132,23 @@ class Finetuning:
             if run.key not in done or is_partial(folder_of(self.folder, run.key))
         ]
 
-    def estimate(self, runtime: Runtime) -> float:
-        """Seconds of a CPU that the runs without a result take at most, by a few pictures tried.
+    def estimate(self, runtime: Runtime) -> Duration:
+        """Seconds of a CPU that the runs without a result take, by a few pictures that are tried.
 
-        0 on a GPU: it is no matter of hours there. What cannot be trained is refused here already.
+        0 on a GPU, where it is no matter of hours, and on a cluster, whose nodes are not known.
+        What cannot be trained is refused here already.
 
         Raises:
             ConfigError: the network has not what is to be trained.
             DataError: a subset is too small.
         """
         missing = self._missing()
-        if not missing:
-            return 0.0
+        if not missing or isinstance(runtime.engine, RayConfig):
+            return Duration(0.0, 0.0)
         with self.material(runtime) as material:
             check_subsets(material.table, missing)
-            seconds = most_seconds(material, missing)
-        return seconds if resolve_device(runtime.device) == "cpu" else 0.0
+            found = duration(material, missing)
+        return found if resolve_device(runtime.device) == "cpu" else Duration(0.0, 0.0)
 
     @contextmanager
     def material(self, runtime: Runtime) -> Iterator[Material]:
@@ -137,12 +157,7 @@ class Finetuning:
         Raises:
             StoreError: the store of pictures is missing, or a shard of it is corrupt.
         """
-        stores, place = self.pictures.locate()
-        weights = place.need_weights()
-        if place.store is None:
-            raise StoreError(f"There are no pictures of {self.label} yet. Run: make finetune")
-        table = self._table(stores, place.store)
-        array = read_pictures(place.store, table.image_ids)
+        weights, table, array = self._read()
         with Pictures(array, table.image_ids, self.folder / "inputs") as shared:
             yield Material(
                 table,
@@ -153,6 +168,36 @@ class Finetuning:
                 self.folder,
                 runtime.batch_size,
             )
+
+    def _training(self, runtime: Runtime) -> Training:
+        """What workers of a cluster train with; the lock of the results is held."""
+        weights, table, array = self._read()
+        results_folder = self.project.results_folder
+        return Training(
+            table,
+            array,
+            self.encoder,
+            self.label,
+            weights.identity,
+            self.project.context.weights_memo,
+            self.folder,
+            results_folder,
+            holder_of(results_folder) or "",
+            runtime,
+        )
+
+    def _read(self) -> tuple[Weights, FeatureTable, NDArray[np.uint8]]:
+        """Weights, labels and pictures.
+
+        Raises:
+            StoreError: the store of pictures is missing, or a shard of it is corrupt.
+        """
+        stores, place = self.pictures.locate()
+        weights = place.need_weights()
+        if place.store is None:
+            raise StoreError(f"There are no pictures of {self.label} yet. Run: make finetune")
+        table = self._table(stores, place.store)
+        return weights, table, read_pictures(place.store, table.image_ids)
 
     def _planned(self, place: Located) -> list[TunedRun]:
         if place.recipe is None:
@@ -187,6 +232,14 @@ class Finetuning:
         hashes = dict(zip(*columns, strict=True))
         split = self.split or self.project.split()
         return unembedded(self.project.dataset.manifest, split, hashes, keys)
+
+
+def _retell(run: TunedRun, chosen: JSON, watch: Watch) -> None:
+    """The epochs of a run that was trained elsewhere."""
+    losses = zip(chosen["curves"]["train_loss"], chosen["curves"]["validation_loss"], strict=True)
+    for number, (loss, held_out) in enumerate(losses, start=1):
+        told = float("nan") if held_out is None else held_out
+        watch(run, Epoch(number, run.head.epochs, loss, told))
 
 
 _HASHES = ("image_id", "pixel_sha256")

@@ -14,7 +14,6 @@ from medfocus_pipeline.config import (
     EncoderConfig,
     FeaturesConfig,
     Runtime,
-    ThreadsConfig,
 )
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
@@ -96,7 +95,7 @@ class PictureStore:
         if not place.incomplete:
             return None
         project.need_images()
-        encoder = encoders.load_encoder(self.encoder, weights, runtime)
+        encoder = encoders.load_encoder(self.encoder, weights, runtime.here)
         candidates = resemblance = None
         if stores.masks and stores.masks.store:
             candidates = MaskReader(stores.masks.store)
@@ -114,9 +113,8 @@ class PictureStore:
         specs, rows = pictures.array_specs(encoder), pictures.SHARD_ROWS
         with place.writing(project.context.folder, specs, shard_rows=rows) as store:
             what = f"resizing {place.label}"
-            here = runtime.model_copy(update={"engine": ThreadsConfig()})
             filled = fill_missing(
-                store, place, lambda: job, here, what=what, progress=project.progress
+                store, place, lambda: job, runtime.here, what=what, progress=project.progress
             )
         project.leave_out(filled.problems)
         return filled

@@ -81,8 +81,21 @@ def tune(material: Material, run: TunedRun, *, told: Told = lambda _: None) -> O
     return Outcome(run, answers, chosen, time.perf_counter() - started)
 
 
-def most_seconds(material: Material, runs: Sequence[TunedRun]) -> float:
-    """How long runs of one configuration take at most, by four pictures that are tried."""
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Seconds that runs take.
+
+    Attributes:
+        least: where every run and trial ends as early as it may.
+        most: where none ends early, and every subset is cross-validated.
+    """
+
+    least: float
+    most: float
+
+
+def duration(material: Material, runs: Sequence[TunedRun]) -> Duration:
+    """How long runs of one configuration take, by four pictures that are tried."""
     config = runs[0].head
     network = build(
         material.load(), config, classes=len(material.table.classes), label=material.label
@@ -96,11 +109,13 @@ def most_seconds(material: Material, runs: Sequence[TunedRun]) -> float:
         times.append(time.perf_counter())
     once, each = (np.diff(times) / len(pictures)).tolist()
     renditions = 1 if config.augmentation == "none" else 1 + config.renditions
-    total = 0.0
-    for run in runs:
-        images = len(run.subset) * (1 + run.search.trials)
-        total += images * (once * renditions + each * config.epochs * config.folds)
-    return total
+    images = sum(len(run.subset) * (1 + run.search.trials) for run in runs)
+    judged = config.validation == "inside"
+    first, folds = (config.patience + 1, config.folds) if judged else (config.epochs, 1)
+    return Duration(
+        images * (once + each * min(first, config.epochs)),
+        images * (once * renditions + each * config.epochs * folds),
+    )
 
 
 def folder_of(tuning: Path, key: str) -> Path:

@@ -7,6 +7,7 @@ that the manifest says have been scanned, so that no step looks into one.
 import json
 import math
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -113,11 +114,31 @@ def measure(root: Path, *, repeats: int) -> JSON:
         runs = [_run(arguments) for _ in range(repeats)]
         figures[f"{command}_seconds"] = statistics.median(seconds for seconds, _ in runs)
         figures[f"{command}_megabytes"] = statistics.median(peak for _, peak in runs)
+    figures |= _probed(root, repeats=repeats)
     store = Project.open(_NAME, cache=root / "cache").masks.store
     started = time.perf_counter()
     store.index()
     figures["index_seconds"] = time.perf_counter() - started
     return figures
+
+
+def _probed(root: Path, *, repeats: int) -> JSON:
+    """Of `probe` on a hundredth of the training images, which reads the features of all images."""
+    arguments = ["-c", WITH_PEAK, "probe", _NAME, "--cache", str(root / "cache")]
+    arguments += ["--fractions", "1", "--seeds", "1", "--workers", "1"]
+    runs = []
+    for _ in range(repeats):
+        shutil.rmtree(root / "cache" / _NAME / "results", ignore_errors=True)
+        runs.append(_run(arguments))
+    [place] = Project.open(_NAME, cache=root / "cache").embeddings().locate().embeddings
+    if place.store is None:
+        raise RuntimeError("the embeddings that were made up are not there")
+    width = math.prod(place.store.row_shape("pooled"))
+    return {
+        "probe_seconds": statistics.median(seconds for seconds, _ in runs),
+        "probe_megabytes": statistics.median(peak for _, peak in runs),
+        "features_megabytes": 4 * width * len(place.ids) / 1e6,
+    }
 
 
 def _run(arguments: list[str]) -> tuple[float, float]:
@@ -140,8 +161,12 @@ def _write_manifest(root: Path, rows: int) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:07d}.png").touch()
     found = [
-        (f"{number:064x}", file.path, "", 0, CLASSES[0], "", "", "", 64, 64, "L", 0, file.mtime_ns)
+        (
+            *(f"{number:064x}", file.path, "", CLASSES.index(name), name, "", "", ""),
+            *(64, 64, "L", 0, file.mtime_ns),
+        )
         for number, file in enumerate(find_images(data))
+        for name in [file.path.partition("/")[0]]
     ]
     manifest = manifests.build(
         [(*row, "") for row in found],
@@ -221,7 +246,9 @@ def _print(figures: dict[int, JSON]) -> None:
     table = Table("what", f"{_SMALL:,} images", *beyond, "exponent", box=None)
     base = figures[_SMALL]
     for name in base:
-        over = name.endswith(("_seconds", "_megabytes")) and not name.startswith("making")
+        over = name.endswith(("_seconds", "_megabytes")) and not name.startswith(
+            ("making", "features")
+        )
         values = [figures[size][name] - (base[name] if over else 0) for size in sizes]
         row = [f"{one:,.3g}" if one < 1000 else f"{one:,.0f}" for one in (base[name], *values)]
         table.add_row(name.replace("_", " "), *row, _exponent(sizes, values))

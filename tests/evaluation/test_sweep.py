@@ -309,3 +309,23 @@ def test_keys_are_the_digests_of_the_sorted_images(
     assert keys.of_all == digest(sorted(rows))
     some = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1))))
     assert keys.of(np.array(some, np.int64)) == digest(sorted(rows[n] for n in some))
+
+
+def test_few_test_images_at_a_time_are_read_and_answered_as_all_at_once(
+    table: FeatureTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan(table)[-1]
+    [fitted] = fit(table, [run])
+    expected, asked = fitted.predict_proba(table.features[table.test]), []
+
+    class Watched:
+        chosen: JSON = {}
+
+        def predict_proba(self, features: np.ndarray) -> np.ndarray:
+            asked.append(len(features))
+            return fitted.predict_proba(features)
+
+    monkeypatch.setattr(module, "_PREDICTED_AT_ONCE", 4)
+    np.testing.assert_allclose(predict(Watched(), table), expected, atol=1e-12)
+    assert max(asked) == 4
+    assert sum(asked) == len(table.test) > 4

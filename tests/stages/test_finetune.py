@@ -83,6 +83,12 @@ def test_one_image_of_a_class_is_one_sentence(medfocus: Medfocus, images: Path) 
     assert answer.err.strip().count("\n") == 0
 
 
+def test_no_budget_at_all_is_one_sentence(medfocus: Medfocus, images: Path) -> None:
+    answer = medfocus(*FINETUNE[:6], "--data", images, "--set", "fractions=[]")
+    assert answer.code == 2
+    assert "expected at least one of fractions and shots, got neither" in answer.err
+
+
 def test_the_papers_networks_are_named_where_their_weights_are_missing(
     medfocus: Medfocus, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from medfocus_pipeline.tuning import course
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
 from medfocus_pipeline.tuning.course import Epoch, Told
 from medfocus_pipeline.tuning.plans import check_subsets
-from medfocus_pipeline.tuning.runs import CHECKPOINT, tune
+from medfocus_pipeline.tuning.runs import CHECKPOINT, duration, tune
 from medfocus_pipeline.tuning.training import Trainer
 from medfocus_pipeline.tuning.validation import balanced_loss, choosing_parts
 from tests.tuning.materials import FAST, RESNET, material, one_run, table_of
@@ -123,6 +123,16 @@ def test_out_of_memory_halves_the_pieces_and_keeps_the_batch(
     found = learned(tmp_path / "full").probabilities
     assert "Out of memory" in caplog.text
     np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+def test_an_estimate_is_a_range_that_grows_with_what_is_tried(tmp_path: Path) -> None:
+    made = material(tmp_path)
+    run = one_run(made.table, FAST.model_copy(update={"epochs": 20, "patience": 1, "folds": 3}))
+    tried = replace(run, search=run.search.model_copy(update={"trials": 99}))
+    few, many = (duration(made, [one]) for one in (run, tried))
+    assert few.least > 0
+    assert few.most > 5 * few.least  # 20 epochs of 3 folds, where 2 of a single part may do
+    assert many.least > 10 * few.least
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
