@@ -26,6 +26,7 @@ from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.fingerprints import known_fingerprints
+from medfocus_pipeline.project.located import Open
 from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import locate_stores
@@ -134,7 +135,7 @@ def _embeddings(context: Context, dataset: Dataset) -> tuple[dict[str, FloatArra
         [place] = locate_stores(context, dataset, whole[:1]).embeddings
     except MedFocusError as error:
         return {}, str(error)  # the other kinds need no encoder
-    if place.store is None:
+    if not isinstance(place, Open):
         return {}, f"there are none yet of {place.label}"
     return plain_rows(place.store), ""
 

@@ -177,11 +177,7 @@ def pull_command(
     if dataset is not None:
         wanted += _used(dataset, data, cache_, profile)
     for config in wanted or _of_profile(profile or DEFAULT):
-        weights = find_weights(config, hashes, download=True)
-        if weights is None:
-            raise WeightsError(
-                f"The weights of {model_id(config)} cannot be found. Known: medfocus models list."
-            )
+        weights = FAMILIES[type(config)].need(config, hashes, download=True)
         size = human(sum(path.stat().st_size for path in weights.paths.values()))
         say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
 

@@ -19,6 +19,7 @@ from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.fits import fit_missing
+from medfocus_pipeline.project.located import incomplete
 from medfocus_pipeline.project.plans import Plan, has_region, plan, split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
@@ -187,11 +188,11 @@ def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
     """The stores of these settings, made where they are missing."""
     if context.embed.needs_masks:
         place = locate_masks(context, dataset, context.masks)
-        if place.incomplete:
+        if incomplete(place):
             masks.run(context, context.masks, runtime, strict=False)
     configs = context.embed.configs(auto=dataset.card.roi)
     stores = locate_stores(context, dataset, configs)
-    if any(place.incomplete for place in stores.all()):
+    if any(map(incomplete, stores.all())):
         embed.run(context, context.embed, runtime, strict=False)
         stores = locate_stores(context, dataset, configs)
     return stores

@@ -25,6 +25,7 @@ from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.gating import saved_gate
+from medfocus_pipeline.project.located import opened, opened_of
 from medfocus_pipeline.project.plans import Plan, has_region
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
@@ -132,9 +133,10 @@ def pack(
         found: the run.
         saved: its head.
     """
-    row, run, masks = found.plan.row, found.run, found.plan.stores.masks
+    row, run = found.plan.row, found.run
     embed = found.plan.context.embed.configs(auto=dataset.card.roi)[0]
     masked = has_region(row.focus)
+    masks = opened(found.plan.stores.masks) if masked else None
     images = looks.features[looks.train[run.subset]]
     familiar = Familiar.of(images, generator("familiar", run.subset_key))
     gate = saved_gate(found.plan.context)
@@ -153,8 +155,8 @@ def pack(
         familiar_parts=tuple(map(FeaturePart.parse, looks.keys.focus)),
         views=found.plan.context.embed.fixed_views,
         encoder=anchored(embed.encoder),
-        segmenter=model_of(masks.store) if masked and masks else None,
-        encoder_model=model_of(found.plan.places[0].store),
+        segmenter=model_of(masks) if masks else None,
+        encoder_model=model_of(opened_of(found.plan.places)[0]),
         head=row.head,
         head_kind=saved.kind,
         head_settings=saved.settings,
@@ -185,10 +187,8 @@ def trained_on(table: FeatureTable, run: PlannedRun) -> TrainedOn:
     )
 
 
-def model_of(store: Store | None) -> Model:
+def model_of(store: Store) -> Model:
     """The model that a store was made with, whatever weights this machine has now."""
-    if store is None:
-        raise ValueError("stores are checked first")
     made = store.recipe.model
     return Model.of(ModelIdentity(made["id"], store.revision, made["files"]))
 

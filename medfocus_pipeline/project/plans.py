@@ -19,8 +19,9 @@ from medfocus_pipeline.features import (
 )
 from medfocus_pipeline.heads import entry
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.located import Located, Open, opened, opened_of
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Located, Stores, encoder_label, masks_label
+from medfocus_pipeline.project.stores import Stores, encoder_label, masks_label
 from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import FeaturePart
@@ -111,7 +112,7 @@ def plan(
         places = [] if blind else _places(context, stores, row.focus)
         keys = _keys(context, dataset, stores, row, places)
         note = NEEDS_IMAGES if blind else _lacks_regions(context, row)
-        if not note and _lacks_texts(context, row, places):
+        if not note and _lacks_texts(context, row, stores):
             note = NEEDS_DUAL
         runs = [] if note else plan_runs(row.head, keys, draws)
         plans.append(Plan(context, stores, row, keys, places, runs, note))
@@ -125,9 +126,9 @@ def _lacks_regions(context: Context, row: ProbeRow) -> str:
     return NEEDS_REGIONS if asked and without else ""
 
 
-def _lacks_texts(context: Context, row: ProbeRow, places: Sequence[Located]) -> bool:
+def _lacks_texts(context: Context, row: ProbeRow, stores: Stores) -> bool:
     """Whether the encoder lacks the texts, or the kind of text tower, that the head needs."""
-    config, weights = context.embed.encoder, places[0].weights
+    config, weights = context.embed.encoder, stores.weights
     match entry(row.head).needs:
         case "texts":
             return not has_text(config)
@@ -166,8 +167,7 @@ def _keys(
 ) -> FeatureKeys:
     config = context.embed
     masked = has_region(row.focus)
-    masks = stores.masks.store if stores.masks else None
-    texts = stores.texts.store if stores.texts else None
+    masks, texts = opened(stores.masks), opened(stores.texts)
     parts = zip(row.focus, places, strict=bool(places))
     return FeatureKeys(
         segmenter=masks_label(context.masks) if masked else "none",
@@ -182,7 +182,7 @@ def _keys(
 
 
 def _part_key(part: FeaturePart, place: Located) -> str:
-    key = place.store.key if place.store else ""
+    key = place.store.key if isinstance(place, Open) else ""
     return key if part.kind == "pooled" else f"{key}/{part.kind}"
 
 
@@ -193,11 +193,11 @@ def features(dataset: Dataset, split: Split, one: Plan) -> FeatureTable:
         StoreError: some are missing or do not belong together.
         WeightsError: the head needs a text tower whose weights are not on this machine.
     """
-    texts = one.stores.texts.store if one.stores.texts else None
+    texts = opened(one.stores.texts)
     return join(
         dataset.manifest,
         split,
-        [place.store for place in one.places if place.store],
+        opened_of(one.places),
         text=class_texts(texts, dataset.card.prompts()) if texts else None,
         keys=one.keys,
         temperature=text_temperature(texts) if texts else None,
@@ -207,9 +207,8 @@ def features(dataset: Dataset, split: Split, one: Plan) -> FeatureTable:
 
 def bytes_of(one: Plan, split: Split) -> int:
     """Bytes of the features of a line, from the descriptions of its stores alone."""
-    stores = [place.store for place in one.places if place.store]
     images = len(split.train) + len(split.test)
-    return images * bytes_an_image(stores, one.keys.focus)
+    return images * bytes_an_image(opened_of(one.places), one.keys.focus)
 
 
 def _prompts(dataset: Dataset, one: Plan) -> PromptSource | None:
@@ -220,7 +219,7 @@ def _prompts(dataset: Dataset, one: Plan) -> PromptSource | None:
     """
     if entry(one.row.head).needs != "text tower":
         return None
-    context, weights = one.context, one.places[0].weights
+    context, weights = one.context, one.stores.weights
     if weights is None:
         raise WeightsError(
             f"The head {one.row.head.name} runs the text tower of "

@@ -324,7 +324,7 @@ class Project:
 
         stores = self.embeddings().locate()
         config, _ = shown_embedding(self.context, self.dataset, stores)
-        return open_regions(self.context, self.dataset, stores, config)
+        return open_regions(self.context, self.dataset, self.masks.store, config)
 
     def region(self, image_id: str) -> "Region":
         """An image with its candidates, its region and what the encoder was given.

@@ -43,6 +43,7 @@ from medfocus_pipeline.tuning.network import NETWORK
 from medfocus_pipeline.tuning.plans import TunedRun
 from medfocus_pipeline.tuning.runs import folder_of
 from medfocus_pipeline.types import FeaturePart
+from medfocus_pipeline.weights import Model
 
 _LEFT_OUT = {"curves", "search"}
 """Of what was chosen, too long for a card."""
@@ -149,7 +150,7 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
 def _stage_one(project: Project, tuning: Finetuning) -> dict[str, Any]:
     """Of a pack's configuration what the pictures and the encoder are."""
     embed, part = tuning.pictures.embed, (FeaturePart(tuning.config.run.focus),)
-    stores, place = tuning.pictures.locate()
+    found = tuning.pictures.locate()
     masked = needs_masks(embed)
     masks = prompted(project.context.masks, project.dataset.phrases)
     return {
@@ -159,8 +160,8 @@ def _stage_one(project: Project, tuning: Finetuning) -> dict[str, Any]:
         "parts": part,
         "familiar_parts": part,
         "encoder": anchored(tuning.encoder),
-        "segmenter": model_of(stores.masks.store) if masked and stores.masks else None,
-        "encoder_model": model_of(place.store),
+        "segmenter": model_of(found.masks) if masked and found.masks else None,
+        "encoder_model": Model.of(found.weights.identity),
     }
 
 
