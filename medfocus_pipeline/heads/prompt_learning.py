@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from medfocus_pipeline.config import ClipAdapterConfig, CoCoOpConfig, CoOpConfig
+from medfocus_pipeline.config import ClipAdapterConfig, CoOpConfig
+from medfocus_pipeline.config.heads import CoOpDescentConfig
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.common import check
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Fitted = TypeVar("Fitted")
 
-PromptConfig: TypeAlias = CoOpConfig | CoCoOpConfig | ClipAdapterConfig
 
 TINY = 1e-12
 """Keeps the length of an all-zero feature from dividing by zero."""
@@ -132,7 +132,7 @@ def image_vectors(features: FloatArray, *, dim: int) -> FloatArray:
     return vectors
 
 
-def learning_rate(epoch: int, *, epochs: int, config: PromptConfig) -> float:
+def learning_rate(epoch: int, *, epochs: int, config: CoOpDescentConfig) -> float:
     """Constant in the first epoch, then along a cosine that counts from the second.
 
     The schedule of the authors' code: lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
@@ -158,7 +158,7 @@ def descend(
     rngs: Sequence[np.random.Generator],
     *,
     epochs: int,
-    config: PromptConfig,
+    config: CoOpDescentConfig,
 ) -> "Parameters":
     """SGD with momentum on each run's cross-entropy.
 

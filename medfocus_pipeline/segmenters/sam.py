@@ -33,9 +33,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "SamSegmente
         ConfigError: the device is not there.
         WeightsError: the files are not a SAM of Hugging Face, or are corrupt.
     """
-    config = masks.segmenter
-    if not isinstance(config, SamConfig):
-        raise TypeError(f"Expected the configuration of sam, got that of {config.name}.")
+    config = masks.segmenter_of(SamConfig)
     model = load_sam(weights).to(resolve_device(runtime.device))
     if runtime.compile:
         model.vision_encoder.compile()

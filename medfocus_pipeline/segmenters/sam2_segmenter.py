@@ -50,9 +50,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam2Segment
         ConfigError: the sam2 package or the device is not there.
         WeightsError: the checkpoint is corrupt or of another size.
     """
-    config = masks.segmenter
-    if not isinstance(config, Sam2Config):
-        raise TypeError(f"Expected the configuration of sam2, got that of {config.name}.")
+    config = masks.segmenter_of(Sam2Config)
     return Sam2Segmenter(
         sam2.load_model(config, weights).to(resolve_device(runtime.device)),
         sam2.settled(config),

@@ -60,9 +60,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam3Segment
     import torch
     from safetensors import SafetensorError
 
-    config = masks.segmenter
-    if not isinstance(config, Sam3Config):
-        raise TypeError(f"Expected the configuration of sam3, got that of {config.name}.")
+    config = masks.segmenter_of(Sam3Config)
     if not config.phrases:
         raise ConfigError(
             "SAM 3 is asked for phrases and got none: name a data set with a card, or "

@@ -130,9 +130,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "SamAdapterS
         ConfigError: the device is not there.
         WeightsError: a file is corrupt, or they do not fit together.
     """
-    config = masks.segmenter
-    if not isinstance(config, SamAdapterConfig):
-        raise TypeError(f"Expected the configuration of sam_adapter, got that of {config.name}.")
+    config = masks.segmenter_of(SamAdapterConfig)
     sam = load_adapter(weights, device=resolve_device(runtime.device))
     return SamAdapterSegmenter(sam, config, max_candidates=masks.max_candidates, frame=masks.frame)
 
