@@ -15,7 +15,7 @@ LIBRARY = ROOT / "medfocus_pipeline"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("files", "columns", "plain_yaml", "seeding", "workers", "config", "augmentation"),
-    ("sealed",),
+    ("sealed", "vectors"),
     ("devices", "tensors", "profiles"),
     ("hub",),
     ("weights",),
@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stores",),
     ("engines",),
     ("segmentation", "embedding"),
-    ("pictures",),
+    ("pictures", "embedded"),
     ("features",),
     ("heads",),
     ("adaptation", "gate"),

@@ -30,7 +30,6 @@ from medfocus_pipeline.embedding import (
 from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError, ImageError, StoreError
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.masks.focus import focus, view
 from medfocus_pipeline.masks.roi import choose_roi
 from medfocus_pipeline.seeding import generator
@@ -38,6 +37,7 @@ from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.opening import create
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity, Roi
+from medfocus_pipeline.vectors import normalise
 from tests.classifier.packs import DeepMeanEncoder
 from tests.fakes import SIDE, FakeDualEncoder, FakeEncoder, FakeSegmenter, candidates, picture
 

@@ -14,20 +14,15 @@ from medfocus_pipeline import embedding
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.manifest import ROW, Manifest, build
 from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.embedded import bytes_an_image, class_texts
 from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.features import (
-    FeatureKeys,
-    FeatureTable,
-    bytes_an_image,
-    class_texts,
-    join,
-    normalise,
-)
+from medfocus_pipeline.features import FeatureKeys, FeatureTable, join
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.opening import ArraySpec, create
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
+from medfocus_pipeline.vectors import normalise
 from tests.fakes import FakeDualEncoder, FakeEncoder, FakeSegmenter, picture
 
 IDENTITY = ModelIdentity("fake", None, {"weights": "abc"})

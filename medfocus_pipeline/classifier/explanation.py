@@ -43,9 +43,9 @@ from medfocus_pipeline.encoders.pooling import shares, token_weights
 from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.features import joined, normalise
 from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.types import FeaturePart, FloatArray, Image, Roi
+from medfocus_pipeline.vectors import joined, normalise
 
 HeatMethod: TypeAlias = Literal["tokens", "occlusion"]
 

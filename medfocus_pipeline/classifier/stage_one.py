@@ -12,10 +12,11 @@ from medfocus_pipeline.config import EmbedConfig, MasksConfig
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import focus_modes, joined
+from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.job import compute_all
 from medfocus_pipeline.types import Device, FeaturePart, FloatArray, FocusMode, Image, Roi
+from medfocus_pipeline.vectors import joined
 
 Encoded: TypeAlias = Mapping[FocusMode, Mapping[str, NDArray[Any]]]
 """Focus mode -> array of a store -> ``(n, v, d) float16``."""

@@ -21,8 +21,8 @@ from medfocus_pipeline.datasets.audit import (
 from medfocus_pipeline.datasets.series import series_warning
 from medfocus_pipeline.datasets.similarity import HASH_BITS
 from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.embedded import plain_rows
 from medfocus_pipeline.errors import DamagedError, DataError, MedFocusError, counted
-from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.fingerprints import known_fingerprints

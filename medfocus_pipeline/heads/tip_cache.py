@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config.heads import CacheConfig
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.folds import each_alone, folds, smallest_class
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.types import FloatArray, IntArray
+from medfocus_pipeline.vectors import normalise
 
 MOST_ALONE = 64
 """Images that are held out one by one."""

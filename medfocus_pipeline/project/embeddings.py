@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline import embedding
 from medfocus_pipeline.config import EmbedConfig, Runtime, ThreadsConfig
+from medfocus_pipeline.embedded import class_texts
 from medfocus_pipeline.encoders import find_weights, has_text, load_encoder, need_weights
 from medfocus_pipeline.encoders.feature_file import FeatureFile, listed
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.engines import JobMaker, Load
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.features import class_texts
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing

@@ -14,7 +14,6 @@ from medfocus_pipeline.datasets.manifest import NOT_MEDICAL, Manifest
 from medfocus_pipeline.encoders import find_weights, has_text, model_id
 from medfocus_pipeline.encoders.protocol import TextEncoder
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.gate.gate import verdicts
 from medfocus_pipeline.gate.own import OwnGate
 from medfocus_pipeline.gate.saved import (
@@ -32,6 +31,7 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import FeatureKind, Fit, FloatArray
+from medfocus_pipeline.vectors import class_means
 from medfocus_pipeline.weights import Model, Weights
 
 _GROWN = 2
@@ -202,11 +202,9 @@ def _fit(looker: Looker, what: Looked, rows: Mapping[str, FloatArray]) -> Fitted
     encoder = what.loaded
     if not isinstance(encoder, TextEncoder):
         raise ValueError("a gate of words has an encoder of words")
-    texts = np.stack(
-        [normalise(encoder.encode_text(some)).mean(axis=0) for some in looker.prompts.texts]
-    )
+    texts = class_means(encoder.encode_text(some) for some in looker.prompts.texts)
     pooling = looker.prompts.pooling
-    return ZeroShot.of(normalise(texts), encoder.temperature, looker.prompts, pooling)
+    return ZeroShot.of(texts, encoder.temperature, looker.prompts, pooling)
 
 
 def _digest(prompts: GatePrompts) -> str:

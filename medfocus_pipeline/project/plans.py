@@ -5,18 +5,12 @@ from dataclasses import dataclass
 
 from medfocus_pipeline.config import FeaturesConfig, ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Split, test_split
+from medfocus_pipeline.embedded import bytes_an_image, class_texts, text_temperature
 from medfocus_pipeline.encoders import has_prompts, has_text
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.evaluation.sweep import Labelled, Run, draw, plan_runs, to_fit
-from medfocus_pipeline.features import (
-    FeatureKeys,
-    FeatureTable,
-    bytes_an_image,
-    class_texts,
-    join,
-    text_temperature,
-)
+from medfocus_pipeline.features import FeatureKeys, FeatureTable, join
 from medfocus_pipeline.heads import entry
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.located import Located, Open, opened, opened_of

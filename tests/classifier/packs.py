@@ -12,10 +12,10 @@ from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EfficientNetLiteConfig as SomeEncoder
 from medfocus_pipeline.config import EmbedConfig, LinearConfig, MasksConfig, ThresholdConfig
 from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.heads.saved import save
 from medfocus_pipeline.types import JSON, Encoded, FeaturePart, FloatArray, Image, View
+from medfocus_pipeline.vectors import normalise
 from medfocus_pipeline.weights import Model
 from tests.fakes import FakeEncoder, FakeSegmenter, picture
 

@@ -8,8 +8,8 @@ import pytest
 from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.classifier.stage_one import features
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import joined
 from medfocus_pipeline.types import FeaturePart, FloatArray, RoiRule
+from medfocus_pipeline.vectors import joined
 from tests.classifier.packs import FAMILIAR, MASKS, images, stage_one
 from tests.fakes import FakeDualEncoder, FakeEncoder, FakeSegmenter, blank
 

@@ -8,7 +8,7 @@ from medfocus_pipeline.commands.progress import bar
 from medfocus_pipeline.commands.report.gallery import label_indices
 from medfocus_pipeline.commands.report.tiles import Tiles
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.features import plain_rows
+from medfocus_pipeline.embedded import plain_rows
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.located import opened
 from medfocus_pipeline.project.settings import Context
