@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.columns import id_array, places, row_array, whole
-from medfocus_pipeline.embedding import text_id
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.text_embedding import text_id
 from medfocus_pipeline.types import FeaturePart, FloatArray
 from medfocus_pipeline.vectors import class_means, normalise, stacked
 

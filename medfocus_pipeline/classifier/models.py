@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from medfocus_pipeline import embedding
+from medfocus_pipeline import image_roi
 from medfocus_pipeline.classifier.pack import Pack, PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig, Frozen, Runtime
@@ -50,7 +50,7 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
         restore(loaded, config.tuned, pack.network, label=config.encoder_model.id)
     similarity = None
     if config.roi == "text" and pack.texts is not None:
-        similarity = embedding.text_similarity(loaded, pack.texts, fit=config.fit)
+        similarity = image_roi.text_similarity(loaded, pack.texts, fit=config.fit)
     return StageOne(
         masks=config.masks,
         segmenter=segmenter,

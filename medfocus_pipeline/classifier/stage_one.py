@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline import embedding, segmentation
+from medfocus_pipeline import embedding, image_roi, segmentation
 from medfocus_pipeline.config import EmbedConfig, MasksConfig
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders.protocol import Encoder
@@ -45,7 +45,7 @@ class StageOne:
     encoder: Encoder
     parts: tuple[FeaturePart, ...]
     embed: EmbedConfig
-    similarity: embedding.Similarity | None = None
+    similarity: image_roi.Similarity | None = None
     batch_size: int | None = None
     device: Device = "auto"
 
@@ -70,7 +70,7 @@ class StageOne:
                 for row in range(len(block.columns["candidates"]))
             ]
         return [
-            embedding.region(image, one, self.embed, self.similarity)
+            image_roi.region(image, one, self.embed, self.similarity)
             for image, one in zip(images, found, strict=True)
         ]
 

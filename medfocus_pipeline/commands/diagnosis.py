@@ -14,7 +14,7 @@ from medfocus_pipeline.evaluation.diagnostics import (
 )
 from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.evaluation.predictions import Predictions, read_predictions
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.types import JSON

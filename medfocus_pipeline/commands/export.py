@@ -15,9 +15,10 @@ from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError, counted
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
-from medfocus_pipeline.evaluation.sweep import PlannedRun, held_out_accuracy
+from medfocus_pipeline.evaluation.sweep import held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads import names
 from medfocus_pipeline.project.dataset import Dataset

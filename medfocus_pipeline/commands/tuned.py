@@ -12,7 +12,7 @@ from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import Recall, class_recalls
 from medfocus_pipeline.evaluation.predictions import read_predictions
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.report.content import Section

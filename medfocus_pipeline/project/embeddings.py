@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline import embedding
+from medfocus_pipeline import embedding, image_roi, text_embedding
 from medfocus_pipeline.config import EmbedConfig, Runtime, ThreadsConfig
 from medfocus_pipeline.embedded import class_texts
 from medfocus_pipeline.encoders import find_weights, has_text, load_encoder, need_weights
@@ -123,7 +123,7 @@ class Embeddings:
             place = wanted_texts(context, dataset, self.plan.encoder).by(weights)
             texts = opened(place)
             if isinstance(encoder, TextEncoder) and incomplete(place):
-                specs, rows = embedding.text_array_specs(encoder.dim), embedding.TEXT_SHARD_ROWS
+                specs, rows = text_embedding.array_specs(encoder.dim), text_embedding.SHARD_ROWS
                 with writing(place, specs, shard_rows=rows) as texts:
                     given = (texts, place, _there(_text_job(dataset, encoder)), here)
                     done = fill_missing(*given, what="class prompts", progress=progress)
@@ -198,7 +198,7 @@ def _there(job: JobMaker) -> Load:
 def _text_job(dataset: Dataset, encoder: TextEncoder) -> JobMaker:
     def job(*, batch_size: int | None, workers: int, calls: int) -> Job[Any]:
         del batch_size, workers, calls  # one call after the other: there are few
-        return embedding.text_job(encoder, dataset.prompts)
+        return text_embedding.job(encoder, dataset.prompts)
 
     return job
 
@@ -223,7 +223,7 @@ def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
 
 def similarity(
     dataset: Dataset, config: EmbedConfig, texts: Store, encoder: Encoder
-) -> embedding.Similarity:
+) -> image_roi.Similarity:
     """How alike a region and the class texts are, for the ROI rule `text`."""
     found = class_texts(texts, dataset.card.prompts())
-    return embedding.text_similarity(encoder, found, fit=config.fit)
+    return image_roi.text_similarity(encoder, found, fit=config.fit)

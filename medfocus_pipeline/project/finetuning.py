@@ -15,8 +15,8 @@ from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
-from medfocus_pipeline.evaluation.sweep import Labelled
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, unembedded
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Open

@@ -18,9 +18,10 @@ from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_re
 from medfocus_pipeline.evaluation.intervals import t_interval
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.predictions import of_runs, read_predictions
+from medfocus_pipeline.evaluation.runs import PlannedRun, Run, to_fit
 from medfocus_pipeline.evaluation.scores import ALL, scored
 from medfocus_pipeline.evaluation.statistics import Result
-from medfocus_pipeline.evaluation.sweep import PlannedRun, Run, fit, predict, to_fit
+from medfocus_pipeline.evaluation.sweep import fit, predict
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.project.dataset import Dataset

@@ -9,7 +9,8 @@ from medfocus_pipeline.embedded import bytes_an_image, class_texts, text_tempera
 from medfocus_pipeline.encoders import has_prompts, has_text
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
-from medfocus_pipeline.evaluation.sweep import Labelled, Run, draw, plan_runs, to_fit
+from medfocus_pipeline.evaluation.draws import Labelled, draw
+from medfocus_pipeline.evaluation.runs import Run, plan_runs, to_fit
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, join
 from medfocus_pipeline.heads import entry
 from medfocus_pipeline.project.dataset import Dataset

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from medfocus_pipeline import embedding, segmentation
+from medfocus_pipeline import image_roi, segmentation
 from medfocus_pipeline.config import EmbedConfig, Runtime
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_annotation
@@ -48,7 +48,7 @@ class Regions:
     dataset: Dataset
     config: EmbedConfig
     reader: segmentation.MaskReader
-    similarity: embedding.Similarity | None
+    similarity: image_roi.Similarity | None
 
     def read(self, image_id: str) -> Region:
         """An image with all that belongs to it.
@@ -57,7 +57,7 @@ class Regions:
             ImageError: the image or its annotation cannot be read.
         """
         image, found = self.dataset.read(image_id), self.reader(image_id)
-        roi = embedding.region(image, found, self.config, self.similarity)
+        roi = image_roi.region(image, found, self.config, self.similarity)
         annotation = self.annotation(image_id, image.shape[:2])
         return Region(image, found, roi, annotation, focus(image, roi, self.config.focus))
 
@@ -97,7 +97,7 @@ def open_regions(context: Context, dataset: Dataset, masks: Store, config: Embed
 
 def _similarity(
     context: Context, dataset: Dataset, config: EmbedConfig
-) -> embedding.Similarity | None:
+) -> image_roi.Similarity | None:
     """What the ROI rule `text` compares with: the only one that needs the encoder again."""
     if config.roi != "text":
         return None

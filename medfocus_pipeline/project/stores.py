@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from medfocus_pipeline import embedding, encoders, segmentation, segmenters
+from medfocus_pipeline import embedding, encoders, segmentation, segmenters, text_embedding
 from medfocus_pipeline.columns import distinct
 from medfocus_pipeline.config import EmbedConfig, EncoderConfig, MasksConfig
 from medfocus_pipeline.errors import StoreError
@@ -120,9 +120,9 @@ def wanted_embeddings(
 
 def wanted_texts(context: Context, dataset: Dataset, encoder: EncoderConfig) -> Wanted:
     """The store of the class prompts."""
-    ids = distinct([embedding.text_id(text) for text in dataset.prompts])
+    ids = distinct([text_embedding.text_id(text) for text in dataset.prompts])
     label = f"{encoder_label(encoder)}-class-prompts"
-    return _encoded(context, encoder, label, ids, embedding.text_recipe)
+    return _encoded(context, encoder, label, ids, text_embedding.recipe)
 
 
 def check_masks(context: Context, stores: Stores) -> Store | None:

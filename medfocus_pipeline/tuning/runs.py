@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import EncoderConfig
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.encoders.protocol import Encoder
-from medfocus_pipeline.evaluation.sweep import Outcome
+from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.seeding import generator

@@ -6,8 +6,10 @@ import numpy as np
 
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.devices import cores
+from medfocus_pipeline.evaluation.draws import Labelled, draw
 from medfocus_pipeline.evaluation.processes import processes
-from medfocus_pipeline.evaluation.sweep import Labelled, draw, plan_runs, sweep
+from medfocus_pipeline.evaluation.runs import plan_runs
+from medfocus_pipeline.evaluation.sweep import sweep
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medfocus_pipeline.evaluation.sweep import Labelled
+from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.vectors import normalise
 

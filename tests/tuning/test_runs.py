@@ -8,7 +8,7 @@ import pytest
 
 from medfocus_pipeline.config.tuning import Balance
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.evaluation.sweep import Outcome
+from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.tuning import course
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
 from medfocus_pipeline.tuning.course import Epoch, Told

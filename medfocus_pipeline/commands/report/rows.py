@@ -10,7 +10,7 @@ from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.datasets.splits import Budget, Split
 from medfocus_pipeline.errors import MedFocusError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
