@@ -4,7 +4,7 @@ The tables themselves are in `segmenters` and `encoders`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, TypeVar, get_args
 
 from medfocus_pipeline.config import Frozen, Runtime
@@ -14,7 +14,7 @@ from medfocus_pipeline.weights import FileHashes, Weights
 Loaded = TypeVar("Loaded", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model of a family.
 
@@ -31,6 +31,7 @@ class Model:
 
     config: Frozen
     licence: str
+    _: KW_ONLY
     dim: int | None = None
     side: int | None = None
     pixels: str = ""
