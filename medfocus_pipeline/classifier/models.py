@@ -9,10 +9,11 @@ from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig, Frozen, Runtime
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import load_encoder
+from medfocus_pipeline.model_record import checked, pinned
 from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
 from medfocus_pipeline.segmenters import load_segmenter
 from medfocus_pipeline.tuning.kept import restore
-from medfocus_pipeline.weights import FileHashes, Weights, checked, local_folder, pinned
+from medfocus_pipeline.weights import FileHashes, Weights, local_folder
 
 
 def encoder_weights(config: PackConfig, hashes: FileHashes) -> Weights:

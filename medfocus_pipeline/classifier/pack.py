@@ -29,10 +29,10 @@ from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
 from medfocus_pipeline.gate.saved import GateDescription, SavedGate, arrays_of, fitted_of
 from medfocus_pipeline.heads.saved import Saved
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
 from medfocus_pipeline.tuning.network import NETWORK
 from medfocus_pipeline.types import JSON, Fit, FloatArray, RoiRule, View
-from medfocus_pipeline.weights import Model
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 

@@ -30,7 +30,8 @@ from medfocus_pipeline.project.stores import (
     locate_stores,
 )
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS, TableRow
-from medfocus_pipeline.reproduction import Row, TunedRow
+from medfocus_pipeline.reproduction import Row
+from medfocus_pipeline.reproduction_tuned import TunedRow
 
 
 @dataclass(frozen=True, slots=True)

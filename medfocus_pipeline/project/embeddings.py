@@ -14,6 +14,7 @@ from medfocus_pipeline.encoders.feature_file import FeatureFile, listed
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.engines import JobMaker, Load
 from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.model_record import Model, checked, pinned
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
@@ -31,7 +32,7 @@ from medfocus_pipeline.segmentation import MaskReader
 from medfocus_pipeline.stores.job import Job
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Model, checked, pinned
+from medfocus_pipeline.weights import FileHashes
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project

@@ -25,6 +25,7 @@ from medfocus_pipeline.gate.saved import (
     write_gate,
 )
 from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.looking import Looked
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.settings import Context
@@ -32,7 +33,7 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import FeatureKind, Fit, FloatArray
 from medfocus_pipeline.vectors import class_means
-from medfocus_pipeline.weights import Model, Weights
+from medfocus_pipeline.weights import Weights
 
 _GROWN = 2
 """A data set's own gate is fitted anew when the set has grown by this factor."""

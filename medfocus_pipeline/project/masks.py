@@ -10,6 +10,7 @@ from medfocus_pipeline.columns import numbers
 from medfocus_pipeline.config import MasksConfig, Runtime, ThreadsConfig
 from medfocus_pipeline.engines import JobMaker
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.model_record import Model, checked, pinned
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
 from medfocus_pipeline.project.located import Fillable, Located, Open, incomplete, writing
@@ -18,7 +19,7 @@ from medfocus_pipeline.project.stores import locate_masks, wanted_masks
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, need_weights, prompted
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Model, Weights, checked, pinned
+from medfocus_pipeline.weights import FileHashes, Weights
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project

@@ -24,6 +24,7 @@ from medfocus_pipeline.evaluation.statistics import Result
 from medfocus_pipeline.evaluation.sweep import fit, predict
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.gating import saved_gate
 from medfocus_pipeline.project.located import opened, opened_of
@@ -33,7 +34,6 @@ from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, ModelIdentity
-from medfocus_pipeline.weights import Model
 
 TOLERANCE = 1e-5
 """Of the probabilities that the exported head gives, against those that the run stored."""

@@ -17,6 +17,7 @@ from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.heads.saved import save
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.packing import (
     TOLERANCE,
@@ -43,7 +44,6 @@ from medfocus_pipeline.tuning.network import NETWORK
 from medfocus_pipeline.tuning.plans import TunedRun
 from medfocus_pipeline.tuning.runs import folder_of
 from medfocus_pipeline.types import FeaturePart
-from medfocus_pipeline.weights import Model
 
 _LEFT_OUT = {"curves", "search"}
 """Of what was chosen, too long for a card."""

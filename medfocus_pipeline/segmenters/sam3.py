@@ -14,7 +14,8 @@ from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.masks.candidates import Limits, select, stability
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
 from medfocus_pipeline.types import Candidates, Image
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name, unusable
+from medfocus_pipeline.weight_files import unusable
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
 
 _CONFIG = "config.json"
 _FILES = (_CONFIG, "processor_config.json", "tokenizer.json|vocab.json", FORMATS)

@@ -23,13 +23,8 @@ from medfocus_pipeline.sam.sam_pixels import WHOLE, in_frame
 from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam, adapter_layers
 from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity
-from medfocus_pipeline.weights import (
-    FileHashes,
-    Weights,
-    local_folder,
-    local_weights,
-    write_tensors,
-)
+from medfocus_pipeline.weight_files import write_tensors
+from medfocus_pipeline.weights import FileHashes, Weights, local_folder, local_weights
 
 ID = "sam-adapter"
 

@@ -26,7 +26,7 @@ from medfocus_pipeline.stores.job import Block, Job, compute_all
 from medfocus_pipeline.tuning.network import LAYER, NETWORK, prepared
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import joined
-from medfocus_pipeline.weights import write_tensors
+from medfocus_pipeline.weight_files import write_tensors
 
 TENSORS, RUN = "trained.safetensors", "run.json"
 

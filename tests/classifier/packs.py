@@ -14,9 +14,9 @@ from medfocus_pipeline.config import EmbedConfig, LinearConfig, MasksConfig, Thr
 from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.heads.saved import save
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.types import JSON, Encoded, FeaturePart, FloatArray, Image, View
 from medfocus_pipeline.vectors import normalise
-from medfocus_pipeline.weights import Model
 from tests.fakes import FakeEncoder, FakeSegmenter, picture
 
 MASKS = MasksConfig(segmenter=ThresholdConfig(), max_candidates=4, frame=16)
