@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.evaluation import regions
-from medfocus_pipeline.evaluation.regions import mean_scores, phantom_regions, region_scores
+from tests.bench.region_scores import mean_scores, phantom_regions, region_scores
 
 
 def square(top: int, left: int, bottom: int, right: int) -> np.ndarray:
