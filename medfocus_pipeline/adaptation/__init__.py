@@ -25,7 +25,7 @@ from medfocus_pipeline.config import (
     SubspaceConfig,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
-from medfocus_pipeline.heads import make_head
+from medfocus_pipeline.heads.table import make_head
 
 __all__ = ["METHODS", "Adapted", "Method", "MethodEntry", "Task", "make_method", "named"]
 

@@ -33,9 +33,9 @@ from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError, WeightsError
 from medfocus_pipeline.gate.gate import Gate, Verdict
-from medfocus_pipeline.heads import entry
 from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.heads.saved import load as load_head
+from medfocus_pipeline.heads.table import entry
 from medfocus_pipeline.stores.job import is_out_of_memory
 from medfocus_pipeline.types import Device, Image, Roi
 from medfocus_pipeline.weights import FileHashes

@@ -24,10 +24,9 @@ from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.embedded import plain_rows
 from medfocus_pipeline.errors import DamagedError, DataError, MedFocusError, counted
 from medfocus_pipeline.files import disk_errors
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.fingerprints import known_fingerprints
 from medfocus_pipeline.project.located import Open
-from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import locate_stores
 from medfocus_pipeline.project.study import Study

@@ -17,7 +17,6 @@ from medfocus_pipeline.commands.options import (
 )
 from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.commands.scan import open_dataset
-from medfocus_pipeline.commands.verify import verify
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.errors import (
     AccessError,
@@ -104,6 +103,8 @@ def verify_command(
     ] = False,
 ) -> None:
     """Read every file and compare it with its seal; exit with 1 if one is wrong."""
+    from medfocus_pipeline.commands.verify import verify
+
     del data, profile  # every command takes them; the stores are all in the cache
     wrong = 0
     for name in _names(dataset, cache_, studies=True):

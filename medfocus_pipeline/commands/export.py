@@ -20,8 +20,8 @@ from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.evaluation.sweep import held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
-from medfocus_pipeline.heads import names
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.heads.table import names
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.packing import (
     FittedRun,
     check_packable,
@@ -30,7 +30,7 @@ from medfocus_pipeline.project.packing import (
     origin,
     pack,
 )
-from medfocus_pipeline.project.plans import Plan, features, plan, split_of
+from medfocus_pipeline.project.plans import Plan, features, plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded, locate_stores

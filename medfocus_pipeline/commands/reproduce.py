@@ -16,11 +16,11 @@ from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.features import focus_modes
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.fits import fit_missing
 from medfocus_pipeline.project.located import incomplete
-from medfocus_pipeline.project.plans import Plan, has_region, plan, split_of
+from medfocus_pipeline.project.plans import Plan, has_region, plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import (

@@ -9,11 +9,11 @@ from medfocus_pipeline.commands.progress import human, out, say, say_json, say_p
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.pictures import STAGE
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Located, opened_of
 from medfocus_pipeline.project.picture_store import pictures_in_use
-from medfocus_pipeline.project.plans import plan, split_of
+from medfocus_pipeline.project.plans import plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, locate_masks, locate_stores
 from medfocus_pipeline.stores import catalog

@@ -11,8 +11,8 @@ from medfocus_pipeline.config import HeadConfig
 from medfocus_pipeline.datasets.splits import Budget
 from medfocus_pipeline.evaluation.draws import Draws
 from medfocus_pipeline.features import FeatureKeys
-from medfocus_pipeline.heads import entry, make_head
 from medfocus_pipeline.heads.protocol import ManyHead
+from medfocus_pipeline.heads.table import entry, make_head
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, IntArray

@@ -12,9 +12,9 @@ from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.processes import HERE, Executor
 from medfocus_pipeline.evaluation.runs import Outcome, Run, run_generator, task_of
 from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.heads import make_head
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
+from medfocus_pipeline.heads.table import make_head
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
 

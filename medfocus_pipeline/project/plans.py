@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfocus_pipeline.config import FeaturesConfig, ProbeConfig, ProbeRow
-from medfocus_pipeline.datasets.splits import Split, test_split
+from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.embedded import bytes_an_image, class_texts, text_temperature
 from medfocus_pipeline.encoders import has_prompts, has_text
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
@@ -12,7 +12,7 @@ from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.evaluation.draws import Labelled, draw
 from medfocus_pipeline.evaluation.runs import Run, plan_runs, to_fit
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, join
-from medfocus_pipeline.heads import entry
+from medfocus_pipeline.heads.table import entry
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.located import Located, Open, opened, opened_of
 from medfocus_pipeline.project.settings import Context
@@ -20,8 +20,6 @@ from medfocus_pipeline.project.stores import Stores, encoder_label, masks_label
 from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import FeaturePart
-
-_TEST_SHARE = 0.3
 
 _PAPER_METHODS = {
     ("linear", "original"): "CLIP",
@@ -134,12 +132,6 @@ def _lacks_texts(context: Context, row: ProbeRow, stores: Stores) -> bool:
             return not has_prompts(config, weights)
         case _:
             return False
-
-
-def split_of(dataset: Dataset, config: ProbeConfig) -> Split:
-    """The data set's own split, or the one that is drawn for it."""
-    share = config.test_share or dataset.card.test_share or _TEST_SHARE
-    return test_split(dataset.manifest, test_share=share, seed=config.split_seed)
 
 
 def _places(context: Context, stores: Stores, parts: Sequence[FeaturePart]) -> list[Located]:

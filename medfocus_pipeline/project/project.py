@@ -160,7 +160,7 @@ class Project:
 
     def split(self, config: "ProbeConfig | None" = None) -> "Split":
         """Rows of the manifest that are for training, and for testing."""
-        from medfocus_pipeline.project.plans import split_of
+        from medfocus_pipeline.project.dataset import split_of
 
         return split_of(self.dataset, config or self.context.probe)
 

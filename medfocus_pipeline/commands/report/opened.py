@@ -13,8 +13,7 @@ from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import AuditConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.plans import split_of
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.regions import Regions, open_regions, shown_embedding
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import (
