@@ -14,7 +14,7 @@ LIBRARY = ROOT / "medfocus_pipeline"
 # DESIGN: imports run left to right only. Units of one tuple are independent of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("files", "columns", "plain_yaml", "seeding", "workers", "config", "augmentation"),
+    ("files", "columns", "plain_yaml", "schedule", "seeding", "workers", "config", "augmentation"),
     ("sealed", "vectors"),
     ("devices", "tensors", "profiles"),
     ("hub",),

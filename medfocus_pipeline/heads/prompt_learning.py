@@ -19,6 +19,7 @@ from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.many import cross_entropy, in_groups, minibatches, steps_per_epoch
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.types import FloatArray
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def learning_rate(epoch: int, *, epochs: int, config: CoOpDescentConfig) -> floa
     """
     if epoch == 0:
         return config.warmup_rate
-    return config.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+    return config.learning_rate * cosine(epoch - 1, epochs)
 
 
 def epochs_of(train: TrainingSet, *, config: CoOpConfig | ClipAdapterConfig) -> int:
