@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medfocus_pipeline.classifier.card import card_text
+from medfocus_pipeline.classifier.model_card import card_text
 from medfocus_pipeline.classifier.novelty import parts_of
 from medfocus_pipeline.classifier.pack import write_pack
 from medfocus_pipeline.commands.progress import bar, say

@@ -19,7 +19,7 @@ from medfocus_pipeline.report.content import Section
 from medfocus_pipeline.report.table import TableRow, heading
 from medfocus_pipeline.report.tuned import TunedCell, recall_section
 from medfocus_pipeline.tuning.course import Epoch
-from medfocus_pipeline.tuning.plans import TunedRun
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON
 
 _LOG_EVERY = 15.0

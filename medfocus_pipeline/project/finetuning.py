@@ -16,7 +16,7 @@ from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.draws import Labelled
-from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
+from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, unembedded
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Open
@@ -26,9 +26,9 @@ from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.kept import is_partial
-from medfocus_pipeline.tuning.plans import TunedRun, check_subsets, plan_tuned
 from medfocus_pipeline.tuning.runs import CHECKPOINT, Material, folder_of, most_seconds, tune
 from medfocus_pipeline.tuning.sources import Pictures
+from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets, plan_tuned
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.card import Measured, Origin, Score
+from medfocus_pipeline.classifier.model_card import Measured, Origin, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn

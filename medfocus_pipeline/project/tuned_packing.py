@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.card import Measured
+from medfocus_pipeline.classifier.model_card import Measured
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack, PackConfig
@@ -41,8 +41,8 @@ from medfocus_pipeline.tuning.kept import (
     restore,
 )
 from medfocus_pipeline.tuning.network import NETWORK
-from medfocus_pipeline.tuning.plans import TunedRun
 from medfocus_pipeline.tuning.runs import folder_of
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import FeaturePart
 
 _LEFT_OUT = {"curves", "search"}

@@ -18,7 +18,7 @@ from medfocus_pipeline.sam.sam_model import (
 )
 from medfocus_pipeline.sam.sam_pixels import Extent, in_frame, letterboxed
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.predictions import MaskPredictions, candidates, joined
+from medfocus_pipeline.segmenters.mask_predictions import MaskPredictions, candidates, joined
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 from medfocus_pipeline.weights import Weights
 

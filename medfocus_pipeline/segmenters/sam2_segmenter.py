@@ -14,7 +14,7 @@ from medfocus_pipeline.masks.candidates import Limits, stability
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.predictions import MaskPredictions, candidates, joined
+from medfocus_pipeline.segmenters.mask_predictions import MaskPredictions, candidates, joined
 from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 from medfocus_pipeline.weights import Weights

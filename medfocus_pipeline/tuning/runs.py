@@ -19,10 +19,10 @@ from medfocus_pipeline.tuning.course import COLUMNS, Learned, Told, learn
 from medfocus_pipeline.tuning.kept import Kept, embedded, keep, layer_of
 from medfocus_pipeline.tuning.members import Subset
 from medfocus_pipeline.tuning.network import build
-from medfocus_pipeline.tuning.plans import TunedRun
 from medfocus_pipeline.tuning.search import search
 from medfocus_pipeline.tuning.sources import Pictures, Source
 from medfocus_pipeline.tuning.training import Trainer
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON, IntArray
 
 CHECKPOINT = "checkpoint.pt"

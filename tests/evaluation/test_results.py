@@ -14,8 +14,8 @@ from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import metrics, results
 from medfocus_pipeline.evaluation.draws import draw
 from medfocus_pipeline.evaluation.metrics import METRICS, Metric
+from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.results import BudgetScore, summarise
-from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.runs import Outcome, plan_runs
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
 from medfocus_pipeline.features import FeatureTable
