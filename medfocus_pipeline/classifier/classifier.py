@@ -27,7 +27,8 @@ from medfocus_pipeline.classifier.answer import Answer, Explanation
 from medfocus_pipeline.classifier.explanation import HeatMethod, heat_of, settled_method
 from medfocus_pipeline.classifier.models import encoder_weights, open_stage_one
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Pack, PackConfig, read_pack
+from medfocus_pipeline.classifier.pack import Pack, read_pack
+from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.encoders.prompt_tower import PromptSource

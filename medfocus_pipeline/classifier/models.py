@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from medfocus_pipeline import image_roi
-from medfocus_pipeline.classifier.pack import Pack, PackConfig
+from medfocus_pipeline.classifier.pack import Pack
+from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig, Frozen, Runtime
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights

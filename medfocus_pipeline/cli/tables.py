@@ -118,7 +118,7 @@ def gate_command(
 ) -> None:
     """Medical or not: every method of telling, on a data set of both, in one table."""
     from medfocus_pipeline.commands import gate
-    from medfocus_pipeline.commands.models import encoders_named
+    from medfocus_pipeline.commands.model_names import encoders_named
     from medfocus_pipeline.config import GateConfig
     from medfocus_pipeline.gate import default_config
 

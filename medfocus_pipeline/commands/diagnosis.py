@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import (
     class_recalls,

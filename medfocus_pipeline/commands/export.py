@@ -12,7 +12,7 @@ from medfocus_pipeline.classifier.pack import write_pack
 from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError, counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.runs import PlannedRun

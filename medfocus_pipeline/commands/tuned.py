@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medfocus_pipeline.commands.progress import err, say
 from medfocus_pipeline.config import Runtime
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import Recall, class_recalls
 from medfocus_pipeline.evaluation.predictions import read_predictions

@@ -9,7 +9,7 @@ import numpy as np
 from medfocus_pipeline.columns import groups, id_array, in_order
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.config.tuning import TuningConfig
-from medfocus_pipeline.datasets.splits import Budget, class_members, subsets_of
+from medfocus_pipeline.datasets.subsets import Budget, class_members, subsets_of
 from medfocus_pipeline.types import IntArray
 
 

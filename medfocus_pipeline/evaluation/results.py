@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.sealed import present, read_table, write_table

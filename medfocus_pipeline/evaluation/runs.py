@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import HeadConfig
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation.draws import Draws
 from medfocus_pipeline.features import FeatureKeys
 from medfocus_pipeline.heads.protocol import ManyHead

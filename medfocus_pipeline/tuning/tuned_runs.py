@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.evaluation.draws import Labelled, draw
 from medfocus_pipeline.features import FeatureTable

@@ -8,7 +8,7 @@ from importlib import import_module
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medfocus_pipeline.datasets.splits import nested_subsets
+from medfocus_pipeline.datasets.subsets import nested_subsets
 from medfocus_pipeline.heads.common import softmax
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.logistic import solve

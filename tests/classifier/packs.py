@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.classifier import Classifier
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack import Pack
+from medfocus_pipeline.classifier.pack_config import PackConfig, TrainedOn
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EfficientNetLiteConfig as SomeEncoder
 from medfocus_pipeline.config import EmbedConfig, LinearConfig, MasksConfig, ThresholdConfig

@@ -7,7 +7,8 @@ from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands.reproduce import lacking, probe_row, sources
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.train_adapter import default_adapter
-from medfocus_pipeline.datasets.splits import Budget, Split
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import MedFocusError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.runs import PlannedRun
