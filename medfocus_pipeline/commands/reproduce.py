@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medfocus_pipeline import reproduction
+from medfocus_pipeline import reproduction, reproduction_tuned
 from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
 from medfocus_pipeline.commands.progress import bar, say
@@ -68,7 +68,7 @@ def run(
     started = time.monotonic()
     dataset = open_dataset(context, images_needed=False)
     known = reproduction.rows(default_adapter(context))
-    heads, networks = reproduction.split_names(names)
+    heads, networks = reproduction_tuned.split_names(names)
     rows = reproduction.chosen(known, heads)
     context.remember(card=dataset.card_path)
     config = _protocol(context, seeds)

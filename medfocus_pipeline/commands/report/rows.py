@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medfocus_pipeline import reproduction
+from medfocus_pipeline import reproduction, reproduction_tuned
 from medfocus_pipeline.commands.reproduce import lacking, probe_row, sources
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.train_adapter import default_adapter
@@ -162,7 +162,7 @@ def _tuned(one: TunedNetwork) -> TableRow:
     row = next(
         (
             row
-            for row in reproduction.tuned_rows()
+            for row in reproduction_tuned.tuned_rows()
             if (row.encoder, row.run) == (one.tuning.encoder, config.run)
         ),
         None,
