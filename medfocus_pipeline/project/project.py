@@ -199,8 +199,9 @@ class Project:
 
         stores = self.embeddings().locate()
         plans = plan(self.context, self.dataset, stores, self.split(config), config)
-        for one in plans:
-            check_embedded(self.context, one.places)
+        # Rows share their stores, and each is surveyed once.
+        places = {place.label: place for one in plans for place in one.places}
+        check_embedded(self.context, places.values())
         return plans
 
     def probe(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfocus_pipeline.evaluation import regions
+from tests.bench import region_scores as regions
 from tests.bench.region_scores import mean_scores, phantom_regions, region_scores
 
 
