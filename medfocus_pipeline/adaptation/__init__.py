@@ -8,13 +8,13 @@ from medfocus_pipeline.adaptation.alignment import Coral, Standardised, Subspace
 from medfocus_pipeline.adaptation.alone import Alone
 from medfocus_pipeline.adaptation.label_shift import LabelShift
 from medfocus_pipeline.adaptation.protocol import Adapted, Method, Task
-from medfocus_pipeline.config import (
+from medfocus_pipeline.config import Frozen
+from medfocus_pipeline.config.adaptation import (
     AdaptationConfig,
     AugmentedDannConfig,
     CdanConfig,
     CoralConfig,
     DannConfig,
-    Frozen,
     LabelShiftConfig,
     OracleConfig,
     SourceConfig,

@@ -67,7 +67,7 @@ def adapt_command(
     """
     from medfocus_pipeline.adaptation import named
     from medfocus_pipeline.commands import adapt
-    from medfocus_pipeline.config import AdaptConfig
+    from medfocus_pipeline.config.adaptation import AdaptConfig
 
     names = comma_separated(methods)
     options = {"methods": None if names is None else [named(name) for name in names]}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.adaptation import METHODS, Adapted, MethodEntry, Task, make_method
 from medfocus_pipeline.adaptation.distance import proxy_a_distance
-from medfocus_pipeline.config import AdaptationConfig, AdaptConfig
+from medfocus_pipeline.config.adaptation import AdaptationConfig, AdaptConfig
 from medfocus_pipeline.datasets.study import SEVERAL
 from medfocus_pipeline.datasets.subsets import nested_subsets
 from medfocus_pipeline.evaluation.draws import Labelled
