@@ -1,6 +1,6 @@
 """Columns of Arrow as NumPy arrays, and looking ids up in them without an object for each.
 
-``to_numpy`` and ``pa.array`` of texts import pandas where it is installed: half a second.
+``to_numpy`` and ``pa.array`` of a list import pandas where it is installed: half a second.
 """
 
 from collections.abc import Sequence
@@ -40,6 +40,14 @@ def row_array(rows: IntArray) -> pa.Int64Array:
     """Row numbers, for ``take``."""
     buffer = pa.py_buffer(np.ascontiguousarray(rows, np.int64))
     return pa.Int64Array.from_buffers(pa.int64(), len(rows), [None, buffer])
+
+
+def score_array(values: Sequence[float]) -> pa.DoubleArray:
+    """Numbers as a column, null where they are nan."""
+    floats = np.array(values, np.float64)
+    known = np.packbits(~np.isnan(floats), bitorder="little")
+    buffers = pa.py_buffer(known.tobytes()), pa.py_buffer(floats.tobytes())
+    return pa.DoubleArray.from_buffers(pa.float64(), len(floats), buffers)
 
 
 def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:

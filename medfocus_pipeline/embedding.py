@@ -1,7 +1,5 @@
 """Stage one, second half: embeddings of the focused images, and of the class prompts."""
 
-import hashlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +13,9 @@ from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.similarity import pixel_sha256
 from medfocus_pipeline.encoders.fit import cover, fitted, share_seen
 from medfocus_pipeline.encoders.pooling import roi_pool, token_weights
-from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder, TextEncoder
+from medfocus_pipeline.encoders.protocol import Encoder, LevelEncoder
+from medfocus_pipeline.image_roi import Similarity, region
 from medfocus_pipeline.masks.focus import focus, focus_mask, view
-from medfocus_pipeline.masks.roi import choose_roi
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
@@ -25,7 +23,6 @@ from medfocus_pipeline.stores.opening import ArraySpec
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import (
     Candidates,
-    Fit,
     FloatArray,
     Image,
     Mask,
@@ -37,8 +34,6 @@ from medfocus_pipeline.types import (
 STAGE = "embeddings"
 VERSION = 3
 SHARD_ROWS = 256
-
-Similarity = Callable[[Image, Candidates], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +107,6 @@ def array_specs(config: EmbedConfig, encoder: Encoder) -> list[ArraySpec]:
         )
         for name, width in widths.items()
     ]
-
-
-def region(
-    image: Image, found: Candidates, config: EmbedConfig, similarity: Similarity | None
-) -> Roi:
-    """The ROI of an image with its candidates.
-
-    Args:
-        similarity: for the ROI rule `text`, see `text_similarity`.
-    """
-    scores = similarity(image, found) if similarity and len(found) else None
-    return choose_roi(found, config.roi, size=image.shape[:2], similarity=scores)
 
 
 def prepare(image: Image, roi: Roi | None, config: EmbedConfig, encoder: Encoder) -> Prepared:
@@ -294,65 +277,3 @@ def pooled_arrays(
         weights = token_weights(covers, encoder.token_grid)
         arrays["roi_pooled"] = roi_pool(encoded.tokens, weights)
     return arrays
-
-
-def text_similarity(encoder: Encoder, texts: FloatArray, *, fit: Fit) -> Similarity:
-    """Similarity of each candidate's crop with the class text it fits best.
-
-    Args:
-        texts: ``(K, d) float32``, L2-normalised class texts.
-        fit: how a crop becomes the encoder's square.
-
-    Returns:
-        A function of an image and its candidates that gives ``(k,) float32`` cosines;
-        safe to call from several threads.
-    """
-    lock = threading.Lock()
-
-    def similarity(image: Image, found: Candidates) -> FloatArray:
-        rois = (
-            choose_roi(found[index], "best", size=image.shape[:2]) for index in range(len(found))
-        )
-        pictures = np.stack([fitted(focus(image, roi, "crop"), encoder, fit) for roi in rois])
-        with lock:
-            rows = encoder.encode(pictures).pooled
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        unit = rows / np.maximum(norms, np.finfo(np.float32).tiny)
-        best: FloatArray = (unit @ texts.T).max(axis=1)
-        return best
-
-    return similarity
-
-
-TEXT_STAGE = "texts"
-TEXT_VERSION = 1
-TEXT_SHARD_ROWS = 256
-
-
-def text_recipe(identity: ModelIdentity) -> Recipe:
-    """What a text store is made from: any prompt can be a row of it."""
-    return Recipe(TEXT_STAGE, TEXT_VERSION, {}, identity.as_json(), upstream=None)
-
-
-def text_id(text: str) -> str:
-    """SHA-256 of a prompt, the id of its row."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def text_array_specs(dim: int) -> list[ArraySpec]:
-    """Arrays of a text store."""
-    return [ArraySpec("pooled", "float32", (dim,), ("feature",))]
-
-
-def text_job(encoder: TextEncoder, texts: Sequence[str]) -> Job[str]:
-    """How to compute the rows of a text store, one call at a time."""
-    by_id = {text_id(text): text for text in texts}
-
-    def compute(batch: Sequence[str]) -> Block:
-        columns = {
-            "text": pa.array(list(batch), pa.string()),
-            "temperature": pa.array([encoder.temperature] * len(batch), pa.float32()),
-        }
-        return Block({"pooled": encoder.encode_text(batch)}, columns)
-
-    return Job(by_id.__getitem__, compute, TEXT_SHARD_ROWS, workers=1)

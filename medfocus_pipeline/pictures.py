@@ -7,9 +7,10 @@ import pyarrow as pa
 
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.similarity import pixel_sha256
-from medfocus_pipeline.embedding import Similarity, needs_masks, region
+from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.encoders.protocol import Encoder
+from medfocus_pipeline.image_roi import Similarity, region
 from medfocus_pipeline.masks.focus import focus
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.keys import Recipe
@@ -64,7 +65,7 @@ def job(
     Args:
         read: the image of an id; may raise `ImageError`.
         candidates: the masks of an id; None where the focus mode needs none.
-        similarity: for the ROI rule `text`, see `embedding.text_similarity`.
+        similarity: for the ROI rule `text`, see `image_roi.text_similarity`.
         batch_size: read by no one: nothing is computed in batches.
         workers: threads that read.
         calls: of the encoder, likewise.

@@ -19,14 +19,12 @@ from medfocus_pipeline.config import (
     SamAdapterConfig,
     SamConfig,
     SegmenterConfig,
-    TimmConfig,
     TipAdapterConfig,
     TipAdapterFConfig,
     ZeroShotConfig,
 )
-from medfocus_pipeline.config.gate import EFFICIENTNET_B0, RESNET18
-from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import ConfigError, did_you_mean
+from medfocus_pipeline.reproduction_tuned import BACKBONES, SWIN
 from medfocus_pipeline.types import FeaturePart, Fit, FocusMode, RoiRule
 
 PAPER, METHODS, ABLATIONS = "the paper's rows", "other methods", "ablations"
@@ -43,20 +41,6 @@ MEDFOCUS = (FeaturePart("original", "levels"), FeaturePart("original", "roi_leve
 the same where the region is."""
 
 _OURS = "a variant of ours"
-
-_VIT = TimmConfig(model="vit_base_patch16_224.augreg2_in21k_ft_in1k")
-_SWIN = TimmConfig(model="swin_base_patch4_window7_224.ms_in22k_ft_in1k")
-
-_BACKBONES = (
-    ("resnet", "ResNet-50", "resnet50.a1_in1k", "ResNet", "He et al. 2016"),
-    ("res2net", "Res2Net-50", "res2net50_26w_4s.in1k", "Res2Net", "Gao et al. 2021, TPAMI"),
-    ("vit", "ViT-B/16", _VIT.model, "ViT", "Dosovitskiy et al. 2021"),
-    ("swin", "Swin-B", _SWIN.model, "Swin", "Liu et al. 2021"),
-)
-"""Name, label, timm's model, the paper's name, source."""
-
-TUNED = "finetune:"
-"""Begins the names of rows that are fine-tuned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,80 +69,6 @@ class Row:
     roi: RoiRule | None = None
     fit: Fit | None = None
     source: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TunedRow:
-    """One row of a network that is trained on each subset, not a head on its features.
-
-    Attributes:
-        name: what ``--rows`` calls it.
-        label: what the table calls it.
-        encoder: where training begins.
-        run: how it is trained.
-        method: the paper's name of it; empty if it is another's baseline.
-        source: where it is from.
-    """
-
-    name: str
-    label: str
-    encoder: EncoderConfig
-    run: FinetuneConfig
-    method: str = ""
-    source: str
-
-
-def tuned_rows() -> list[TunedRow]:
-    """The paper's four networks, and the two that ultrasound classifiers are held against.
-
-    They train for long without a GPU, so that `reproduce` trains those that are named.
-    """
-    run = FinetuneConfig(trained="all", fit="crop", learning_rate=1e-4, augmentation="medical")
-    paper = [
-        TunedRow(
-            name=f"{TUNED}{name}",
-            label=f"{label}, fine-tuned",
-            encoder=TimmConfig(model=model),
-            run=run,
-            method=method,
-            source=source,
-        )
-        for name, label, model, method, source in _BACKBONES
-    ]
-    others = [
-        TunedRow(
-            name=f"{TUNED}{name}",
-            label=f"{label}, fine-tuned",
-            encoder=encoder,
-            run=run,
-            source=source,
-        )
-        for name, label, encoder, source in (
-            ("resnet18", "ResNet-18", RESNET18, "He et al. 2016"),
-            ("efficientnet-b0", "EfficientNet-B0", EFFICIENTNET_B0, "Tan and Le 2019"),
-        )
-    ]
-    return [*paper, *others]
-
-
-def split_names(names: Sequence[str] | None) -> tuple[list[str] | None, list[TunedRow]]:
-    """Names of rows that are heads, and the rows that are fine-tuned; ``finetune`` is all of these.
-
-    Raises:
-        ConfigError: there is no such network.
-    """
-    if names is None:
-        return None, []
-    known = {row.name: row for row in tuned_rows()}
-    asked = [name for name in names if name.startswith(TUNED.rstrip(":"))]
-    wanted = list(known) if TUNED.rstrip(":") in asked else asked
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise ConfigError(
-            f"There is no row {', '.join(unknown)}.{did_you_mean(unknown[0], known)} Fine-tuned "
-            f"rows: {', '.join(known)}; others: medfocus finetune --model."
-        )
-    return [name for name in names if name not in asked], [known[name] for name in wanted]
 
 
 def rows(adapter: Path) -> list[Row]:
@@ -203,11 +113,11 @@ def _paper() -> list[Row]:
                 head=linear,
                 group=PAPER,
                 method=method,
-                encoder=TimmConfig(model=model),
+                encoder=encoder,
                 fit="crop",
                 source=source,
             )
-            for name, label, model, method, source in _BACKBONES
+            for name, label, encoder, method, source in BACKBONES
         ),
         *(
             Row(name=name, label=label, head=head, group=PAPER, method=method, fit="crop")
@@ -317,5 +227,5 @@ def _ablations(adapter: Path) -> list[Row]:
         ),
         row("sam", "SAM, not SAM2", segmenter=SamConfig(), source="Kirillov et al. 2023"),
         row("medsam", "MedSAM, not SAM2", segmenter=MedSamConfig(), source="Ma et al. 2024"),
-        row("sam2_swin", "Swin-B, not CLIP, linear", head=LinearConfig(), encoder=_SWIN),
+        row("sam2_swin", "Swin-B, not CLIP, linear", head=LinearConfig(), encoder=SWIN),
     ]

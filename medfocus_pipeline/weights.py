@@ -4,24 +4,20 @@ No torch here: what a model's identity is must be known in milliseconds, before 
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from medfocus_pipeline.config import Frozen
-from medfocus_pipeline.errors import MedFocusError, StoreError, WeightsError
-from medfocus_pipeline.files import replacing, sha256
-from medfocus_pipeline.hub import cached_snapshot, choose, download_files, first_line
+from medfocus_pipeline.errors import StoreError, WeightsError
+from medfocus_pipeline.files import sha256
+from medfocus_pipeline.hub import cached_snapshot, choose, download_files
 from medfocus_pipeline.sealed import read_json, write_json
-from medfocus_pipeline.tensors import beyond_tensors, shards_of
+from medfocus_pipeline.tensors import shards_of
 from medfocus_pipeline.types import ModelIdentity
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +35,6 @@ class Weights:
 
     identity: ModelIdentity
     paths: dict[str, Path]
-
-
-class Model(Frozen):
-    """A `ModelIdentity`, for JSON."""
-
-    id: str
-    revision: str | None = None
-    files: dict[str, str] = Field(default_factory=dict)
-
-    @classmethod
-    def of(cls, identity: ModelIdentity) -> "Model":
-        """From a model's identity."""
-        return cls(id=identity.id, revision=identity.revision, files=dict(identity.files))
 
 
 class FileHashes:
@@ -210,22 +193,6 @@ def model_name(model: str) -> str:
     return model if folder is None else folder.resolve().name
 
 
-def unusable(weights: Weights, kind: str, error: Exception) -> WeightsError:
-    """The one-sentence error for files that are there but do not load as a `kind`."""
-    name = weights.identity.id
-    if beyond := beyond_tensors(weights.paths.values(), error):
-        return WeightsError(
-            f"Weights of {name} do not load as {kind}: {beyond}, and MedFocus takes nothing but "
-            "tensors out of such a file; name another revision or model, or, where you trust its "
-            "authors, a folder with its tensors saved as safetensors."
-        )
-    if weights.identity.revision is None:
-        remedy = "name a file or folder of that model"
-    else:
-        remedy = f"if they are corrupt, delete them and run `medfocus models pull {name}`"
-    return WeightsError(f"Weights of {name} do not load as {kind}: {first_line(error)}; {remedy}.")
-
-
 def _identity(
     name: str, revision: str | None, paths: Mapping[str, Path], hashes: FileHashes
 ) -> ModelIdentity:
@@ -254,82 +221,3 @@ def local_folder(model: str) -> Path | None:
     path = Path(model).expanduser()
     looks_local = model.startswith((".", "~")) or path.is_absolute() or len(path.parts) > 2
     return path if looks_local or path.is_dir() else None
-
-
-def write_tensors(
-    path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
-) -> None:
-    """Writes what was trained as safetensors, whole or not at all.
-
-    Raises:
-        WeightsError: a weight is not finite.
-    """
-    from safetensors.torch import save
-
-    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if wrong:
-        raise WeightsError(
-            f"Weights are not finite ({', '.join(wrong[:3])}): the training diverged. Train anew "
-            "in another folder (--work) with a smaller learning rate (--set learning_rate=...)."
-        )
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(dict(tensors), dict(metadata) if metadata else None))
-
-
-@contextmanager
-def loading(weights: Weights, kind: str) -> Iterator[None]:
-    """The boundary of loading: what any library raises on a file that is no `kind`, is one error.
-
-    Torch, safetensors, timm and transformers raise a dozen classes, of which none is documented.
-
-    Raises:
-        WeightsError: the files do not load.
-    """
-    import torch
-
-    try:
-        yield
-    except (MedFocusError, MemoryError, ImportError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise unusable(weights, kind, error) from error
-
-
-def pinned(config: Any, model: Model) -> Any:
-    """An encoder's or segmenter's configuration with the commit of a model of the hub."""
-    if model.revision is None or "revision" not in type(config).model_fields:
-        return config
-    return config.model_copy(update={"revision": model.revision})
-
-
-def checked(found: Weights | None, wanted: Model, *, owner: str = "classifier") -> Weights:
-    """Weights that are here, and those that something was made with.
-
-    Args:
-        found: None where they are not on this machine.
-        wanted: whose they have to be.
-        owner: who needs them, for the message.
-
-    Raises:
-        WeightsError: they are missing, or others.
-    """
-    if found is None:
-        commit = f" at the commit {wanted.revision[:12]}" if wanted.revision else ""
-        raise WeightsError(
-            f"The {owner} needs the weights of {wanted.id}{commit}, which are not on this "
-            f"machine. Run: medfocus models pull {wanted.id}"
-        )
-    have = found.identity.files
-    for name in sorted(wanted.files.keys() | have.keys()):
-        if wanted.files.get(name) != have.get(name):
-            mine, theirs = (_short(files.get(name)) for files in (have, wanted.files))
-            raise WeightsError(
-                f"The {owner} was made with other weights of {wanted.id}: its {name} has "
-                f"the SHA-256 {theirs}, that on this machine {mine}. Its answers would not be "
-                f"the measured ones. Put back those weights, or make the {owner} again."
-            )
-    return found
-
-
-def _short(digest: str | None) -> str:
-    return "(no such file)" if digest is None else f"{digest[:12]}…"

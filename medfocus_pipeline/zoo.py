@@ -4,16 +4,17 @@ The tables themselves are in `segmenters` and `encoders`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, TypeVar, get_args
 
 from medfocus_pipeline.config import Frozen, Runtime
-from medfocus_pipeline.weights import Weights
+from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.weights import FileHashes, Weights
 
 Loaded = TypeVar("Loaded", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model of a family.
 
@@ -30,6 +31,7 @@ class Model:
 
     config: Frozen
     licence: str
+    _: KW_ONLY
     dim: int | None = None
     side: int | None = None
     pixels: str = ""
@@ -76,6 +78,20 @@ class ModelEntry(Generic[Loaded]):
     has_text: Callable[[Any], bool] = lambda _: False
     has_prompts: Callable[[Weights], bool] = lambda _: False
     models: tuple[Model, ...] = ()
+
+    def need(self, config: Any, hashes: FileHashes, *, download: bool) -> Weights:
+        """`find`, of weights that there have to be.
+
+        Raises:
+            WeightsError: they are not here, or cannot be had.
+        """
+        found = self.find(config, hashes, download=download)
+        if found is None:
+            raise WeightsError(
+                f"The weights of {self.label(config)} are not on this machine. Run: "
+                f"medfocus models pull {self.identify(config)}"
+            )
+        return found
 
 
 def name_of(config: type[Frozen]) -> str:

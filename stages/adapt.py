@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from medfocus_pipeline.__main__ import main
 
 if TYPE_CHECKING:
-    from medfocus_pipeline.config import AdaptConfig
+    from medfocus_pipeline.config.adaptation import AdaptConfig
     from medfocus_pipeline.project.study import Study
 
 

@@ -10,27 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from medfocus_pipeline import text_embedding
 from medfocus_pipeline.augmentation import draw
 from medfocus_pipeline.config import ClipConfig, EmbedConfig, TimmConfig
 from medfocus_pipeline.datasets.similarity import pixel_sha256
-from medfocus_pipeline.embedding import (
-    Similarity,
-    array_specs,
-    encode,
-    job,
-    needs_masks,
-    prepare,
-    recipe,
-    text_array_specs,
-    text_id,
-    text_job,
-    text_recipe,
-    text_similarity,
-)
+from medfocus_pipeline.embedding import array_specs, encode, job, needs_masks, prepare, recipe
 from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError, ImageError, StoreError
-from medfocus_pipeline.features import normalise
+from medfocus_pipeline.image_roi import Similarity, text_similarity
 from medfocus_pipeline.masks.focus import focus, view
 from medfocus_pipeline.masks.roi import choose_roi
 from medfocus_pipeline.seeding import generator
@@ -38,6 +26,7 @@ from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.opening import create
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity, Roi
+from medfocus_pipeline.vectors import normalise
 from tests.classifier.packs import DeepMeanEncoder
 from tests.fakes import SIDE, FakeDualEncoder, FakeEncoder, FakeSegmenter, candidates, picture
 
@@ -443,19 +432,26 @@ def test_a_text_store_holds_each_prompt_once_with_its_text_and_temperature(tmp_p
     assert isinstance(encoder, TextEncoder)
     prompts = ["a red scan", "a blue scan", "a red scan"]
     store = create(
-        tmp_path / "t", text_recipe(IDENTITY), text_array_specs(encoder.dim), shard_rows=2
+        tmp_path / "t",
+        text_embedding.recipe(IDENTITY),
+        text_embedding.array_specs(encoder.dim),
+        shard_rows=2,
     )
-    ids = [text_id(prompt) for prompt in prompts]
-    fill(store, ids, text_job(encoder, prompts))
-    fill(store, [text_id("green")], text_job(encoder, ["green"]))
+    ids = [text_embedding.text_id(prompt) for prompt in prompts]
+    fill(store, ids, text_embedding.job(encoder, prompts))
+    fill(store, [text_embedding.text_id("green")], text_embedding.job(encoder, ["green"]))
     stored = rows(store)
-    assert set(stored) == {text_id(text) for text in ("a red scan", "a blue scan", "green")}
+    assert set(stored) == {
+        text_embedding.text_id(text) for text in ("a red scan", "a blue scan", "green")
+    }
     for text in (*prompts, "green"):
-        np.testing.assert_array_equal(stored[text_id(text)], encoder.encode_text([text])[0])
-        assert column(store, "text")[text_id(text)] == text
+        np.testing.assert_array_equal(
+            stored[text_embedding.text_id(text)], encoder.encode_text([text])[0]
+        )
+        assert column(store, "text")[text_embedding.text_id(text)] == text
     assert column(store, "temperature") == pytest.approx(dict.fromkeys(stored, 0.01))
 
 
 def test_the_key_of_a_text_store_is_the_models_alone() -> None:
-    assert text_recipe(IDENTITY).key != text_recipe(ModelIdentity("other")).key
-    assert re.fullmatch("[0-9a-f]{64}", text_id("a scan"))
+    assert text_embedding.recipe(IDENTITY).key != text_embedding.recipe(ModelIdentity("other")).key
+    assert re.fullmatch("[0-9a-f]{64}", text_embedding.text_id("a scan"))

@@ -10,24 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from medfocus_pipeline import embedding
+from medfocus_pipeline import embedding, text_embedding
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.manifest import ROW, Manifest, build
 from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.embedded import bytes_an_image, class_texts
 from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.features import (
-    FeatureKeys,
-    FeatureTable,
-    bytes_an_image,
-    class_texts,
-    join,
-    normalise,
-)
+from medfocus_pipeline.features import FeatureKeys, FeatureTable, join
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.opening import ArraySpec, create
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, Image, ModelIdentity
+from medfocus_pipeline.vectors import normalise
 from tests.fakes import FakeDualEncoder, FakeEncoder, FakeSegmenter, picture
 
 IDENTITY = ModelIdentity("fake", None, {"weights": "abc"})
@@ -275,12 +270,12 @@ def texts(tmp_path: Path) -> Store:
     prompts = [text for one in PROMPTS for text in one]
     store = create(
         tmp_path / "texts",
-        embedding.text_recipe(IDENTITY),
-        embedding.text_array_specs(3),
+        text_embedding.recipe(IDENTITY),
+        text_embedding.array_specs(3),
         shard_rows=2,
     )
-    ids = [embedding.text_id(text) for text in prompts]
-    fill(store, ids, embedding.text_job(FakeDualEncoder(), prompts))
+    ids = [text_embedding.text_id(text) for text in prompts]
+    fill(store, ids, text_embedding.job(FakeDualEncoder(), prompts))
     return store
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import ModelIdentity
+from medfocus_pipeline.weight_files import loading
 from medfocus_pipeline.weights import (
     FileHashes,
     Weights,
     folder_weights,
     hub_weights,
-    loading,
     local_weights,
 )
 

@@ -8,13 +8,13 @@ from medfocus_pipeline.adaptation.alignment import Coral, Standardised, Subspace
 from medfocus_pipeline.adaptation.alone import Alone
 from medfocus_pipeline.adaptation.label_shift import LabelShift
 from medfocus_pipeline.adaptation.protocol import Adapted, Method, Task
-from medfocus_pipeline.config import (
+from medfocus_pipeline.config import Frozen
+from medfocus_pipeline.config.adaptation import (
     AdaptationConfig,
     AugmentedDannConfig,
     CdanConfig,
     CoralConfig,
     DannConfig,
-    Frozen,
     LabelShiftConfig,
     OracleConfig,
     SourceConfig,
@@ -25,7 +25,7 @@ from medfocus_pipeline.config import (
     SubspaceConfig,
 )
 from medfocus_pipeline.errors import ConfigError, did_you_mean
-from medfocus_pipeline.heads import make_head
+from medfocus_pipeline.heads.table import make_head
 
 __all__ = ["METHODS", "Adapted", "Method", "MethodEntry", "Task", "make_method", "named"]
 

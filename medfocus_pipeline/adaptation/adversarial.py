@@ -32,7 +32,7 @@ from medfocus_pipeline.adaptation.domains import (
 from medfocus_pipeline.adaptation.protocol import Adapted, Task
 from medfocus_pipeline.adaptation.protocol import check as check_task
 from medfocus_pipeline.adaptation.selection import held_apart, risk
-from medfocus_pipeline.config import AugmentedDannConfig, CdanConfig, DannConfig
+from medfocus_pipeline.config.adaptation import AugmentedDannConfig, CdanConfig, DannConfig
 from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.many import Minibatch, cross_entropy, in_groups, steps_per_epoch
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks

@@ -24,7 +24,8 @@ import numpy as np
 
 from medfocus_pipeline.adaptation.alone import generators
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
-from medfocus_pipeline.config import CoralConfig, LinearConfig, StandardisedConfig, SubspaceConfig
+from medfocus_pipeline.config import LinearConfig
+from medfocus_pipeline.config.adaptation import CoralConfig, StandardisedConfig, SubspaceConfig
 from medfocus_pipeline.heads.common import check as check_train
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class

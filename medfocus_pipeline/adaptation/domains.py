@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.adaptation.protocol import Task
-from medfocus_pipeline.config import AugmentedDannConfig, CdanConfig, DannConfig
+from medfocus_pipeline.config.adaptation import AugmentedDannConfig, CdanConfig, DannConfig
 from medfocus_pipeline.heads.many import all_steps, cross_entropy, gather
 from medfocus_pipeline.heads.mlp import Network, Scaling
 from medfocus_pipeline.heads.protocol import TrainingSet

@@ -22,7 +22,7 @@ import numpy as np
 
 from medfocus_pipeline.adaptation.alone import fit_all
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
-from medfocus_pipeline.config import LabelShiftConfig
+from medfocus_pipeline.config.adaptation import LabelShiftConfig
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.types import IntArray

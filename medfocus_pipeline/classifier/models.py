@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from medfocus_pipeline import embedding
-from medfocus_pipeline.classifier.pack import Pack, PackConfig
+from medfocus_pipeline import image_roi
+from medfocus_pipeline.classifier.pack import Pack
+from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig, Frozen, Runtime
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import load_encoder
+from medfocus_pipeline.model_record import checked, pinned
 from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
 from medfocus_pipeline.segmenters import load_segmenter
 from medfocus_pipeline.tuning.kept import restore
-from medfocus_pipeline.weights import FileHashes, Weights, checked, local_folder, pinned
+from medfocus_pipeline.weights import FileHashes, Weights, local_folder
 
 
 def encoder_weights(config: PackConfig, hashes: FileHashes) -> Weights:
@@ -50,7 +52,7 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
         restore(loaded, config.tuned, pack.network, label=config.encoder_model.id)
     similarity = None
     if config.roi == "text" and pack.texts is not None:
-        similarity = embedding.text_similarity(loaded, pack.texts, fit=config.fit)
+        similarity = image_roi.text_similarity(loaded, pack.texts, fit=config.fit)
     return StageOne(
         masks=config.masks,
         segmenter=segmenter,

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from medfocus_pipeline.classifier.classifier import Explanation
+from medfocus_pipeline.classifier.answer import Explanation
 from medfocus_pipeline.report.outlines import ROI, Colour, fitted, outlined
 from medfocus_pipeline.types import FloatArray, Image
 

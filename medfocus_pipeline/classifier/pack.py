@@ -15,112 +15,26 @@ The models of stage one are not in it. Their files are named by SHA-256, and oth
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.config import EncoderConfig, Frozen, HeadConfig, MasksConfig, PluginConfig
-from medfocus_pipeline.config.probe import FeatureParts
-from medfocus_pipeline.config.tuning import FinetuneConfig
+from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
 from medfocus_pipeline.files import disk_errors, replacing, sha256, write_text
-from medfocus_pipeline.gate.saved import GateDescription, SavedGate, arrays_of, fitted_of
+from medfocus_pipeline.gate.saved import SavedGate, arrays_of, fitted_of
 from medfocus_pipeline.heads.saved import Saved
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
 from medfocus_pipeline.tuning.network import NETWORK
-from medfocus_pipeline.types import JSON, Fit, FloatArray, RoiRule, View
-from medfocus_pipeline.weights import Model
+from medfocus_pipeline.types import FloatArray
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 
 _HEAD, _GATE = "head.", "gate."
 _OWNER = "classifier"
-
-
-class TrainedOn(Frozen):
-    """The run, as the results table names it.
-
-    Attributes:
-        key: of the run.
-        fraction: percent of the training images, or None.
-        shots: training images a class, or None.
-        images: number of training images.
-        test_images: number of test images on which it gave the stored predictions.
-    """
-
-    key: str
-    fraction: float | None
-    shots: int | None
-    seed: int
-    images: int
-    test_images: int
-
-
-class PackConfig(Frozen):
-    """Everything about a classifier but its arrays.
-
-    Attributes:
-        version: of this format.
-        medfocus: version of the package that wrote it.
-        dataset, title: of the data set.
-        classes: names of the K classes, in the order of the probabilities.
-        phrases: what stands for each class in a prompt.
-        masks: None where no part of the features looks at a region.
-        fit: how images become the encoder's squares, see `EmbedConfig`.
-        parts: of the features, in the order in which they are joined.
-        familiar_parts: of the features by which an image is familiar or not, see `novelty`.
-        segmenter, encoder_model: whose weights the features were made with.
-        head: as it was configured.
-        head_kind, head_settings: of the fitted head, see `heads.saved`.
-        temperature: of the encoder; None without a text tower.
-        tuned: how the encoder was fine-tuned; None if it was not.
-        neighbour, threshold: see `novelty`.
-        gate: what looked at the data set's images before; None where nothing did.
-        tensors_sha256: of the file of tensors.
-    """
-
-    format: Literal["medfocus-classifier"] = "medfocus-classifier"
-    version: Literal[4] = 4
-    medfocus: str
-    dataset: str
-    title: str
-    classes: tuple[str, ...] = Field(min_length=2)
-    phrases: tuple[str, ...]
-    masks: MasksConfig | None
-    roi: RoiRule
-    fit: Fit
-    parts: FeatureParts
-    familiar_parts: FeatureParts
-    views: tuple[View, ...] = Field(min_length=1)
-    encoder: EncoderConfig
-    segmenter: Model | None
-    encoder_model: Model
-    head: HeadConfig
-    head_kind: str
-    head_settings: JSON
-    temperature: float | None
-    tuned: FinetuneConfig | None = None
-    neighbour: int = Field(ge=1)
-    threshold: float = Field(ge=0)
-    run: TrainedOn
-    gate: GateDescription | None = None
-    tensors_sha256: str = ""
-
-    @property
-    def method(self) -> str:
-        """What was fitted, in a word or two."""
-        return f"{self.head.name} on a fine-tuned network" if self.tuned else self.head.name
-
-    @model_validator(mode="after")
-    def _no_code(self) -> "PackConfig":
-        segmenter = self.masks.segmenter if self.masks else None
-        for config in (self.encoder, self.head, segmenter):
-            if isinstance(config, PluginConfig):
-                raise ValueError(f"it names the plug-in {config.name}, and a folder has no code")
-        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

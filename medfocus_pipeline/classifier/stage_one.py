@@ -7,15 +7,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline import embedding, segmentation
+from medfocus_pipeline import embedding, image_roi, segmentation
 from medfocus_pipeline.config import EmbedConfig, MasksConfig
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import focus_modes, joined
+from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.stores.job import compute_all
 from medfocus_pipeline.types import Device, FeaturePart, FloatArray, FocusMode, Image, Roi
+from medfocus_pipeline.vectors import joined
 
 Encoded: TypeAlias = Mapping[FocusMode, Mapping[str, NDArray[Any]]]
 """Focus mode -> array of a store -> ``(n, v, d) float16``."""
@@ -44,7 +45,7 @@ class StageOne:
     encoder: Encoder
     parts: tuple[FeaturePart, ...]
     embed: EmbedConfig
-    similarity: embedding.Similarity | None = None
+    similarity: image_roi.Similarity | None = None
     batch_size: int | None = None
     device: Device = "auto"
 
@@ -69,7 +70,7 @@ class StageOne:
                 for row in range(len(block.columns["candidates"]))
             ]
         return [
-            embedding.region(image, one, self.embed, self.similarity)
+            image_roi.region(image, one, self.embed, self.similarity)
             for image, one in zip(images, found, strict=True)
         ]
 

@@ -84,7 +84,7 @@ def finetune_command(
     was stopped. Linear probes of the same encoder stand beside it in the table.
     """
     from medfocus_pipeline.commands import finetune
-    from medfocus_pipeline.commands.models import encoder_named
+    from medfocus_pipeline.commands.model_names import encoder_named
     from medfocus_pipeline.config.tuning import RECIPES, TuningConfig
 
     if recipe not in RECIPES:

@@ -7,7 +7,8 @@ from pathlib import Path
 from medfocus_pipeline.commands import phantom
 from medfocus_pipeline.commands.audit import Measured, write
 from medfocus_pipeline.commands.progress import bar, say, say_rate, say_table
-from medfocus_pipeline.config import AdaptConfig, Runtime
+from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.config.adaptation import AdaptConfig
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
 from medfocus_pipeline.datasets.study import chosen_pairs, find_study
 from medfocus_pipeline.errors import counted

@@ -21,12 +21,12 @@ from medfocus_pipeline.datasets.audit import (
 from medfocus_pipeline.datasets.series import series_warning
 from medfocus_pipeline.datasets.similarity import HASH_BITS
 from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.embedded import plain_rows
 from medfocus_pipeline.errors import DamagedError, DataError, MedFocusError, counted
-from medfocus_pipeline.features import plain_rows
 from medfocus_pipeline.files import disk_errors
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.fingerprints import known_fingerprints
-from medfocus_pipeline.project.plans import split_of
+from medfocus_pipeline.project.located import Open
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import locate_stores
 from medfocus_pipeline.project.study import Study
@@ -134,7 +134,7 @@ def _embeddings(context: Context, dataset: Dataset) -> tuple[dict[str, FloatArra
         [place] = locate_stores(context, dataset, whole[:1]).embeddings
     except MedFocusError as error:
         return {}, str(error)  # the other kinds need no encoder
-    if place.store is None:
+    if not isinstance(place, Open):
         return {}, f"there are none yet of {place.label}"
     return plain_rows(place.store), ""
 

@@ -17,7 +17,6 @@ from medfocus_pipeline.commands.options import (
 )
 from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.commands.scan import open_dataset
-from medfocus_pipeline.commands.verify import verify
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.errors import (
     AccessError,
@@ -27,8 +26,6 @@ from medfocus_pipeline.errors import (
     counted,
     did_you_mean,
 )
-from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.processes import remove_left_over
 from medfocus_pipeline.files import leftovers
 from medfocus_pipeline.project.settings import open_context
 from medfocus_pipeline.stores import catalog
@@ -87,6 +84,8 @@ def _rows_and_use(path: Path, used: set[str]) -> tuple[int | None, str]:
 
 def _runs(folder: Path) -> int | None:
     """Of a study; None where its results are damaged."""
+    from medfocus_pipeline.evaluation import results
+
     try:
         return len(results.read(folder, "adaptation"))
     except StoreError:
@@ -104,6 +103,8 @@ def verify_command(
     ] = False,
 ) -> None:
     """Read every file and compare it with its seal; exit with 1 if one is wrong."""
+    from medfocus_pipeline.commands.verify import verify
+
     del data, profile  # every command takes them; the stores are all in the cache
     wrong = 0
     for name in _names(dataset, cache_, studies=True):
@@ -124,6 +125,8 @@ def prune_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove stores that no current setting uses, and shards of images that are gone."""
+    from medfocus_pipeline.evaluation.processes import remove_left_over
+
     del data
     items = []
     for name in _names(dataset, cache_):

@@ -9,6 +9,7 @@ from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
 from medfocus_pipeline.project.agreement import read_agreement
+from medfocus_pipeline.project.located import opened
 from medfocus_pipeline.project.settings import Context, open_context
 from medfocus_pipeline.project.stores import locate_masks
 
@@ -70,7 +71,7 @@ def _is_newer(page: Path, *, than: Path) -> bool:
 def _say_agreement(context: Context) -> None:
     """The line that `masks` has for the ROI rule of the profile."""
     dataset = open_dataset(context, rescan=False)
-    store = locate_masks(context, dataset, context.masks).store
+    store = opened(locate_masks(context, dataset, context.masks))
     measured = read_agreement(store) if store else {}
     if not measured:
         return

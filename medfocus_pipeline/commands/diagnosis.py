@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import (
     class_recalls,
@@ -14,7 +14,7 @@ from medfocus_pipeline.evaluation.diagnostics import (
 )
 from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.evaluation.predictions import Predictions, read_predictions
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.types import JSON

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from medfocus_pipeline.commands.models import FAMILIES, ModelConfig, find_weights, known, model_id
+from medfocus_pipeline.commands.model_names import FAMILIES, find_weights, known, model_id
+from medfocus_pipeline.commands.models import ModelConfig
 from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError

@@ -6,6 +6,7 @@ from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.profiles import EmbedPlan
+from medfocus_pipeline.project.located import opened_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.stores.store import Store
 
@@ -29,10 +30,9 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
         images = counted(len(project.dataset.files), "image is", "images are")
         say(f"embed: all {images} done, nothing to do")
     problems |= project.dataset.problems
-    for place in embeddings.locate().embeddings:
-        if place.store:
-            say(f"store: {place.store.path}")
-            say_out_of_sight(place.store, plan)
+    for store in opened_of(embeddings.locate().embeddings):
+        say(f"store: {store.path}")
+        say_out_of_sight(store, plan)
     say_problems(problems)
     return int(strict and bool(problems))
 

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from medfocus_pipeline.classifier.card import card_text
+from medfocus_pipeline.classifier.model_card import card_text
 from medfocus_pipeline.classifier.novelty import parts_of
 from medfocus_pipeline.classifier.pack import write_pack
 from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError, counted
 from medfocus_pipeline.evaluation import results
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
-from medfocus_pipeline.evaluation.sweep import PlannedRun, held_out_accuracy
+from medfocus_pipeline.evaluation.sweep import held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
-from medfocus_pipeline.heads import names
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.heads.table import names
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.packing import (
     FittedRun,
     check_packable,
@@ -29,7 +30,7 @@ from medfocus_pipeline.project.packing import (
     origin,
     pack,
 )
-from medfocus_pipeline.project.plans import Plan, features, plan, split_of
+from medfocus_pipeline.project.plans import Plan, features, plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded, locate_stores

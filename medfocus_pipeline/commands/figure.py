@@ -4,18 +4,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import say
-from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.status import used_stores
 from medfocus_pipeline.errors import ConfigError, counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.embeddings import check_masks
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.regions import Region, open_regions, shown_embedding
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Located
+from medfocus_pipeline.project.stores import check_masks
 from medfocus_pipeline.report.sampling import in_turn
 from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, is_ours, write_png
+from medfocus_pipeline.stores.store import Store
 
 _NOTHING = "no answers yet: make probe"
 
@@ -54,13 +54,15 @@ def run(context: Context, *, count: int, path: Path | None) -> int:
         raise ConfigError(
             f"--out {path}: there is a file already that MedFocus did not write. Name another one."
         )
-    dataset = open_dataset(context)
+    project = Project.of(context, images_needed=True, progress=bar)
+    dataset = project.dataset
     stores = used_stores(context, dataset)
     check_masks(context, stores)
-    config, place = shown_embedding(context, dataset, stores)
-    answers = _answers(context, dataset, place)
+    config, embedded = shown_embedding(context, dataset, stores)
+    answers = _answers(context, dataset, embedded)
     chosen = choose_images(dataset, count=count, tested=answers.found)
-    regions, classes = open_regions(context, dataset, stores, config), dataset.manifest.classes
+    regions = open_regions(context, dataset, project.masks.store, config)
+    classes = dataset.manifest.classes
     examples = [
         _example(regions.read(image_id), classes[label], answers.found.get(image_id))
         for image_id, label in chosen.items()
@@ -90,12 +92,11 @@ def choose_images(dataset: Dataset, *, count: int, tested: Collection[str]) -> d
     return {id_: label_of[id_] for id_ in in_turn(label_of, count)}
 
 
-def _answers(context: Context, dataset: Dataset, place: Located) -> _Answers:
+def _answers(context: Context, dataset: Dataset, embedded: Store) -> _Answers:
     """Those of the run with the most labels, the first seed and, among such, the last head."""
     folder = context.folder / "results"
-    key = place.store.key if place.store else ""
     rows = results.read(folder).to_pylist()
-    runs = [row for row in rows if key in row["embedding_keys"].split(",")]
+    runs = [row for row in rows if embedded.key in row["embedding_keys"].split(",")]
     if not runs:
         return _Answers(_NOTHING, {})
     row = max(reversed(runs), key=lambda one: (one["n_train"], -one["seed"]))

@@ -22,7 +22,7 @@ from medfocus_pipeline.report.drawing import as_png
 from medfocus_pipeline.report.learning import draw_learning
 from medfocus_pipeline.report.table import TableRow
 from medfocus_pipeline.report.tuned import lessons, search_sections, training_section
-from medfocus_pipeline.tuning.plans import TunedRun
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 
 
 def run(

@@ -19,7 +19,7 @@ def _common() -> None:
 def list_command() -> None:
     """List every head: what it is, what it reads beside image features, its source."""
     from medfocus_pipeline.config import HeadPluginConfig, installed
-    from medfocus_pipeline.heads import entry, names
+    from medfocus_pipeline.heads.table import entry, names
     from medfocus_pipeline.reproduction import rows
     from medfocus_pipeline.types import join_parts
 

@@ -14,7 +14,8 @@ from medfocus_pipeline.evaluation.sweep import training_set
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve
-from medfocus_pipeline.project.plans import Plan, features, plan, split_of
+from medfocus_pipeline.project.dataset import split_of
+from medfocus_pipeline.project.plans import Plan, features, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded, locate_stores
 from medfocus_pipeline.report.table import heading

@@ -7,6 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from medfocus_pipeline.commands.model_names import (
+    FAMILIES,
+    TAKE_ANY_ID,
+    config_of,
+    find_weights,
+    model_id,
+)
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
     AsJson,
@@ -14,24 +21,21 @@ from medfocus_pipeline.commands.options import (
     DataFolder,
     DatasetName,
     ProfileName,
-    comma_separated,
 )
 from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.config import (
-    ClipConfig,
     EncoderConfig,
-    Frozen,
     PluginConfig,
     SegmenterConfig,
     installed,
 )
 from medfocus_pipeline.encoders import ENCODERS
-from medfocus_pipeline.errors import ConfigError, WeightsError
+from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.profiles import DEFAULT, load_profile
 from medfocus_pipeline.project.settings import open_context
 from medfocus_pipeline.segmenters import SEGMENTERS
 from medfocus_pipeline.types import JSON
-from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.weights import FileHashes
 from medfocus_pipeline.zoo import Model, ModelEntry, name_of
 
 app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
@@ -42,17 +46,6 @@ _WIDTH = 100
 _INDENT = " " * 6
 
 ModelConfig = SegmenterConfig | EncoderConfig
-
-FAMILIES: dict[type[Frozen], ModelEntry[Any]] = {**SEGMENTERS, **ENCODERS}
-"""Every segmenter and encoder, by the type of its configuration."""
-
-_TAKE_ANY_ID = {name_of(kind): entry.hub for kind, entry in FAMILIES.items() if entry.hub}
-
-
-def known() -> Iterator[Model]:
-    """Every model that the table names."""
-    for entry in FAMILIES.values():
-        yield from entry.models
 
 
 @app.command("list", epilog="Example: medfocus models list")
@@ -80,7 +73,7 @@ def list_command(
             if issubclass(config, PluginConfig):
                 for name, place in installed(config.group).items():
                     say(f"  {name} ({place})")
-    say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(_TAKE_ANY_ID)}")
+    say(f"Any other of the hub: medfocus models pull <id> --family {'|'.join(TAKE_ANY_ID)}")
 
 
 def _every_model() -> Iterator[tuple[str, Model, ModelEntry[Any]]]:
@@ -168,7 +161,7 @@ def pull_command(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
     family: Annotated[
         str | None,
-        typer.Option(help=f"Of ids that are not in the list: {', '.join(_TAKE_ANY_ID)}."),
+        typer.Option(help=f"Of ids that are not in the list: {', '.join(TAKE_ANY_ID)}."),
     ] = None,
 ) -> None:
     """Fetch weights into the Hugging Face cache."""
@@ -177,11 +170,7 @@ def pull_command(
     if dataset is not None:
         wanted += _used(dataset, data, cache_, profile)
     for config in wanted or _of_profile(profile or DEFAULT):
-        weights = find_weights(config, hashes, download=True)
-        if weights is None:
-            raise WeightsError(
-                f"The weights of {model_id(config)} cannot be found. Known: medfocus models list."
-            )
+        weights = FAMILIES[type(config)].need(config, hashes, download=True)
         size = human(sum(path.stat().st_size for path in weights.paths.values()))
         say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
 
@@ -194,89 +183,3 @@ def _used(dataset: str, data: Path | None, cache: Path, profile: str | None) -> 
 def _of_profile(name: str) -> list[ModelConfig]:
     profile = load_profile(name)
     return [profile.masks.segmenter, profile.embed.encoder]
-
-
-def config_of(model: str, revision: str | None = None, *, family: str | None = None) -> Any:
-    """The configuration that uses a hub model.
-
-    Args:
-        model: an id of the table, one that begins as a family's do (``timm/<name>``), or any.
-        revision: branch, tag or commit; None is the default one.
-        family: what loads an id that is not in the table; None is `clip`.
-
-    Raises:
-        ConfigError: it is a path, no family of that name takes any id, or the id begins as a
-            family's that does not know it.
-    """
-    if Path(model).exists():
-        raise ConfigError(f"{model} is a local folder; give it to --model or --checkpoint.")
-    if family is not None and family not in _TAKE_ANY_ID:
-        raise ConfigError(
-            f"The family {family} does not take any hub id. Those that do: "
-            f"{', '.join(_TAKE_ANY_ID)}."
-        )
-    if family is None:
-        for one in known():
-            if model_id(one.config) == model:
-                fields = type(one.config).model_fields
-                changes = {"revision": revision} if revision and "revision" in fields else {}
-                return one.config.model_copy(update=changes)
-        for entry in FAMILIES.values():
-            if entry.prefix and model.startswith(entry.prefix):
-                return _of_prefix(model, revision, entry)
-    return _TAKE_ANY_ID[family or "clip"](model, revision)
-
-
-def encoder_named(
-    model: str | None, checkpoint: Path | None, *, otherwise: EncoderConfig
-) -> EncoderConfig:
-    """The encoder that a command names.
-
-    Args:
-        model: a family (``lite-clip``), an id of the table, or any hub id; None is `otherwise`.
-        checkpoint: local weights of it.
-
-    Raises:
-        ConfigError: there is no such encoder, or it takes no checkpoint.
-    """
-    families = {name_of(kind): kind for kind in ENCODERS if not issubclass(kind, PluginConfig)}
-    config: Any = otherwise
-    if model in families:
-        config = families[model]()
-    elif model is not None:
-        config = config_of(model)
-    if type(config) not in ENCODERS:
-        raise ConfigError(f"{model} is a segmenter. Encoders: medfocus models list")
-    if checkpoint is None:
-        return config  # type: ignore[no-any-return]
-    if "checkpoint" not in type(config).model_fields:
-        raise ConfigError(f"{model_id(config)} takes no --checkpoint; leave it out.")
-    return config.model_copy(update={"checkpoint": checkpoint})  # type: ignore[no-any-return]
-
-
-def encoders_named(names: str) -> list[EncoderConfig]:
-    """The encoders that an option lists, with commas between them; ``none`` is none.
-
-    Raises:
-        ConfigError: there is no such encoder.
-    """
-    listed = [] if names == "none" else comma_separated(names) or []
-    return [encoder_named(one, None, otherwise=ClipConfig()) for one in listed]
-
-
-def _of_prefix(model: str, revision: str | None, entry: ModelEntry[Any]) -> Frozen:
-    if entry.hub is not None:
-        return entry.hub(model, revision)
-    ids = (model_id(one.config) for one in entry.models)
-    listed = ", ".join(name for name in ids if "/" in name)
-    raise ConfigError(f"There is no implementation of {model}. Known: {listed}.")
-
-
-def model_id(config: Any) -> str:
-    """Hub id or package of a segmenter's or an encoder's weights."""
-    return FAMILIES[type(config)].identify(config)
-
-
-def find_weights(config: Any, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """Weights of a segmenter or an encoder; None if they are not here and not fetched."""
-    return FAMILIES[type(config)].find(config, hashes, download=download)

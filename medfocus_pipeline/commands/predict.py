@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from medfocus_pipeline.classifier import Answer, Classifier, Explanation
-from medfocus_pipeline.classifier.card import NOTICE
 from medfocus_pipeline.classifier.explanation import HeatMethod
+from medfocus_pipeline.classifier.model_card import NOTICE
 from medfocus_pipeline.classifier.overlay import draw
 from medfocus_pipeline.commands.image_files import Source, find, read
 from medfocus_pipeline.commands.progress import bar, out, say, say_json

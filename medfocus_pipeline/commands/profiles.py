@@ -6,7 +6,7 @@ from rich.table import Table
 
 from medfocus_pipeline import profiles
 from medfocus_pipeline.commands import doctor
-from medfocus_pipeline.commands.models import model_id
+from medfocus_pipeline.commands.model_names import model_id
 from medfocus_pipeline.commands.progress import human, out, say
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medfocus_pipeline import reproduction
+from medfocus_pipeline import reproduction, reproduction_tuned
 from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
 from medfocus_pipeline.commands.progress import bar, say
@@ -16,10 +16,11 @@ from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.features import focus_modes
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.fits import fit_missing
-from medfocus_pipeline.project.plans import Plan, has_region, plan, split_of
+from medfocus_pipeline.project.located import incomplete
+from medfocus_pipeline.project.plans import Plan, has_region, plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import (
@@ -29,7 +30,8 @@ from medfocus_pipeline.project.stores import (
     locate_stores,
 )
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS, TableRow
-from medfocus_pipeline.reproduction import Row, TunedRow
+from medfocus_pipeline.reproduction import Row
+from medfocus_pipeline.reproduction_tuned import TunedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def run(
     started = time.monotonic()
     dataset = open_dataset(context, images_needed=False)
     known = reproduction.rows(default_adapter(context))
-    heads, networks = reproduction.split_names(names)
+    heads, networks = reproduction_tuned.split_names(names)
     rows = reproduction.chosen(known, heads)
     context.remember(card=dataset.card_path)
     config = _protocol(context, seeds)
@@ -187,11 +189,11 @@ def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
     """The stores of these settings, made where they are missing."""
     if context.embed.needs_masks:
         place = locate_masks(context, dataset, context.masks)
-        if place.incomplete:
+        if incomplete(place):
             masks.run(context, context.masks, runtime, strict=False)
     configs = context.embed.configs(auto=dataset.card.roi)
     stores = locate_stores(context, dataset, configs)
-    if any(place.incomplete for place in stores.all()):
+    if any(map(incomplete, stores.all())):
         embed.run(context, context.embed, runtime, strict=False)
         stores = locate_stores(context, dataset, configs)
     return stores

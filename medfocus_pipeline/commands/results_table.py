@@ -15,7 +15,7 @@ from rich.table import Table
 
 from medfocus_pipeline.commands.progress import out, say
 from medfocus_pipeline.datasets.audit import leak_warning
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.comparison import Comparison, compare
 from medfocus_pipeline.evaluation.diagnostics import accuracy_interval

@@ -11,9 +11,8 @@ from medfocus_pipeline.datasets.readers import one_of_several
 from medfocus_pipeline.datasets.tree import other_kinds
 from medfocus_pipeline.errors import MedFocusError, counted
 from medfocus_pipeline.project import dataset as datasets
-from medfocus_pipeline.project.dataset import MANIFEST, Dataset
+from medfocus_pipeline.project.dataset import MANIFEST, Dataset, split_of
 from medfocus_pipeline.project.gating import other_modality
-from medfocus_pipeline.project.plans import split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.types import JSON

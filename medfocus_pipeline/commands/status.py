@@ -1,6 +1,6 @@
 """``medfocus status``: what is cached, stale or missing, and what each command would do."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.table import Table
@@ -9,12 +9,13 @@ from medfocus_pipeline.commands.progress import human, out, say, say_json, say_p
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.pictures import STAGE
-from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.fits import fitted_keys
+from medfocus_pipeline.project.located import Located, opened_of
 from medfocus_pipeline.project.picture_store import pictures_in_use
-from medfocus_pipeline.project.plans import plan, split_of
+from medfocus_pipeline.project.plans import plan
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Located, Stores, locate_masks, locate_stores
+from medfocus_pipeline.project.stores import Stores, locate_masks, locate_stores
 from medfocus_pipeline.stores import catalog
 
 
@@ -87,7 +88,7 @@ def used_stores(context: Context, dataset: Dataset) -> Stores:
     """The stores of the settings used last, or else of the profile."""
     stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
     masks = stores.masks or locate_masks(context, dataset, context.masks)
-    return Stores(masks, stores.embeddings, stores.texts)
+    return replace(stores, masks=masks)
 
 
 def _of_store(stage: str, place: Located) -> State:
@@ -108,7 +109,7 @@ def _say_stale(context: Context, stores: Stores) -> None:
 
 def _stale(context: Context, stores: Stores) -> list[Path]:
     """Folders of stores that the settings do not use."""
-    known = {place.store.path for place in stores.all() if place.store}
+    known = {store.path for store in opened_of(stores.all())}
     used = pictures_in_use(context.folder / "results")
     known |= {
         store.path for store in catalog.open_stores(context.folder, STAGE) if store.key in used

@@ -12,8 +12,7 @@ from medfocus_pipeline.commands.train_offline import work_errors
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.errors import DataError, WeightsError
-from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.plans import split_of
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.sam.sam_model import find_sam
 from medfocus_pipeline.stores.lock import writing

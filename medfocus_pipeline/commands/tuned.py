@@ -8,18 +8,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medfocus_pipeline.commands.progress import err, say
 from medfocus_pipeline.config import Runtime
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import Recall, class_recalls
 from medfocus_pipeline.evaluation.predictions import read_predictions
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.report.content import Section
 from medfocus_pipeline.report.table import TableRow, heading
 from medfocus_pipeline.report.tuned import TunedCell, recall_section
 from medfocus_pipeline.tuning.course import Epoch
-from medfocus_pipeline.tuning.plans import TunedRun
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON
 
 _LOG_EVERY = 15.0

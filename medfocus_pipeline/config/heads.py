@@ -69,15 +69,29 @@ class ZeroShotConfig(Frozen):
     name: Literal["zeroshot"] = "zeroshot"
 
 
-class CoOpConfig(Frozen):
+class CoOpDescentConfig(Frozen):
+    """SGD as the authors of CoOp train, by whose code other heads are trained too.
+
+    Attributes:
+        warmup_rate: learning rate of the first epoch; the others follow a cosine.
+        momentum, weight_decay: those of the authors' code.
+    """
+
+    name: str
+    learning_rate: float = Field(default=0.002, gt=0)
+    warmup_rate: float = Field(default=1e-5, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    batch_size: int = Field(default=32, ge=1, le=65_536)
+
+
+class CoOpConfig(CoOpDescentConfig):
     """CoOp (Zhou et al. 2022): learned context tokens before each class's name.
 
     Attributes:
         context: tokens, shared by all classes.
         initial: words that the context starts from, as many tokens as they have; None draws
             `context` tokens from N(0, 0.02).
-        warmup_rate: learning rate of the first epoch; the others follow a cosine.
-        momentum, weight_decay: of SGD, those of the authors' code.
         epochs: for 1, for 2 to 4, and for 8 and more shots; a fraction counts as the nearest
             of them to its mean number of images a class.
     """
@@ -85,38 +99,27 @@ class CoOpConfig(Frozen):
     name: Literal["coop"] = "coop"
     context: int = Field(default=16, ge=1, le=512)
     initial: str | None = Field(default=None, min_length=1)
-    learning_rate: float = Field(default=0.002, gt=0)
-    warmup_rate: float = Field(default=1e-5, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=32, ge=1, le=65_536)
     epochs: tuple[Epochs, Epochs, Epochs] = (50, 100, 200)
 
 
-class CoCoOpConfig(Frozen):
+class CoCoOpConfig(CoOpDescentConfig):
     """CoCoOp (Zhou et al. 2022): context tokens that a small network shifts for each image.
 
     Attributes:
         initial: words that the context starts from, as many tokens as they have.
         reduction: of the network's hidden layer against the image feature.
-        warmup_rate: learning rate of the first epoch; the others follow a cosine.
-        momentum, weight_decay: of SGD, those of the authors' code.
         batch_size, epochs: those of the authors; see `heads.cocoop`.
     """
 
     name: Literal["cocoop"] = "cocoop"
     initial: str = Field(default="a photo of a", min_length=1)
     reduction: int = Field(default=16, ge=1, le=4_096)
-    learning_rate: float = Field(default=0.002, gt=0)
-    warmup_rate: float = Field(default=1e-5, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=1, ge=1, le=65_536)
     epochs: int = Field(default=10, ge=1, le=10_000)
 
 
-class TipAdapterConfig(Frozen):
-    """Tip-Adapter (Zhang et al. 2022): a cache model over the training features.
+class CacheConfig(Frozen):
+    """A cache model over the training features, beside the texts.
 
     Attributes:
         alpha: weight of the cache against the texts where a class has too few images to choose.
@@ -128,7 +131,7 @@ class TipAdapterConfig(Frozen):
         min_images: that every class needs for a choice; with one shot there is none.
     """
 
-    name: Literal["tip_adapter"] = "tip_adapter"
+    name: str
     alpha: float = Field(default=1.0, ge=0)
     beta: float = Field(default=1.0, gt=0)
     alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
@@ -141,53 +144,38 @@ class TipAdapterConfig(Frozen):
     min_images: int = Field(default=2, ge=2, le=1_000_000)
 
 
-class TipAdapterFConfig(Frozen):
+class TipAdapterConfig(CacheConfig):
+    """Tip-Adapter (Zhang et al. 2022): the features are the cache's keys as they are."""
+
+    name: Literal["tip_adapter"] = "tip_adapter"
+
+
+class TipAdapterFConfig(CacheConfig):
     """Tip-Adapter-F: the same with keys that are trained.
 
     Attributes:
-        alpha: weight of the cache where a class has too few images to choose.
-        beta: sharpness of the cache then.
-        alphas, betas: what cross-validation tries with the trained keys.
-        folds: of the cross-validation.
-        min_images: that every class needs for a choice.
         epochs, learning_rate, weight_decay, batch_size: of AdamW, along a cosine.
     """
 
     name: Literal["tip_adapter_f"] = "tip_adapter_f"
-    alpha: float = Field(default=1.0, ge=0)
-    beta: float = Field(default=1.0, gt=0)
-    alphas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), min_length=1
-    )
-    betas: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        default=(1.0, 2.0, 5.5, 10.0, 20.0, 50.0), min_length=1
-    )
-    folds: int = Field(default=3, ge=2, le=100)
-    min_images: int = Field(default=2, ge=2, le=1_000_000)
     epochs: int = Field(default=20, ge=1, le=10_000)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     batch_size: int = Field(default=256, ge=1, le=65_536)
 
 
-class ClipAdapterConfig(Frozen):
+class ClipAdapterConfig(CoOpDescentConfig):
     """CLIP-Adapter (Gao et al. 2021): a bottleneck MLP on the image feature, texts classify.
 
     Attributes:
         reduction: of the bottleneck.
         ratio: share of the adapted feature in the residual sum.
-        learning_rate, warmup_rate, momentum, weight_decay, batch_size, epochs: CoOp's, by whose
-            schedule the authors train; an epoch shows each image by one of its views.
+        epochs: see `CoOpConfig`; an epoch shows each image by one of its views.
     """
 
     name: Literal["clip_adapter"] = "clip_adapter"
     reduction: int = Field(default=4, ge=1, le=4_096)
     ratio: float = Field(default=0.2, ge=0, le=1)
-    learning_rate: float = Field(default=0.002, gt=0)
-    warmup_rate: float = Field(default=1e-5, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=32, ge=1, le=65_536)
     epochs: tuple[Epochs, Epochs, Epochs] = (50, 100, 200)
 
 
@@ -225,36 +213,41 @@ class MlpConfig(Frozen):
     batch_size: int = Field(default=128, ge=1, le=65_536)
 
 
-class ContrastiveConfig(Frozen):
-    """A projection trained on pairs (Hadsell et al. 2006), then logistic regression on it.
+class ProjectionConfig(Frozen):
+    """A projection trained to tell classes apart, then logistic regression on it.
 
     Attributes:
         network: its hidden layers, and how long they train; an epoch shows each view once.
         width: of the projection, which has unit length.
-        margin: distance beyond which two classes are far enough from each other.
         classifier: its C is not chosen, unless there are several.
     """
 
-    name: Literal["contrastive"] = "contrastive"
+    name: str
     network: MlpConfig = MlpConfig()
     width: Width = 64
-    margin: float = Field(default=1.0, gt=0, le=2)
     classifier: LinearConfig = LinearConfig(c_grid=(1.0,), default_c=1.0)
 
 
-class SupConConfig(Frozen):
-    """The same with the supervised contrastive loss (Khosla et al. 2020).
+class ContrastiveConfig(ProjectionConfig):
+    """By pairs (Hadsell et al. 2006).
 
     Attributes:
-        network, width, classifier: see `ContrastiveConfig`.
+        margin: distance beyond which two classes are far enough from each other.
+    """
+
+    name: Literal["contrastive"] = "contrastive"
+    margin: float = Field(default=1.0, gt=0, le=2)
+
+
+class SupConConfig(ProjectionConfig):
+    """By the supervised contrastive loss (Khosla et al. 2020).
+
+    Attributes:
         temperature: of the loss, the paper's is 0.1.
     """
 
     name: Literal["supcon"] = "supcon"
-    network: MlpConfig = MlpConfig()
-    width: Width = 64
     temperature: float = Field(default=0.1, gt=0)
-    classifier: LinearConfig = LinearConfig(c_grid=(1.0,), default_c=1.0)
 
 
 _OwnHead = Annotated[

@@ -1,6 +1,6 @@
 """Stage one: masks and embeddings."""
 
-from typing import get_args
+from typing import TypeVar, get_args
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ from medfocus_pipeline.types import (
     View,
 )
 
+_Kind = TypeVar("_Kind", bound=Frozen)
+
 
 class MasksConfig(Frozen):
     """Stage one, first half: candidate masks.
@@ -28,6 +30,16 @@ class MasksConfig(Frozen):
     segmenter: SegmenterConfig = Sam2Config()
     max_candidates: int = Field(default=16, ge=1, le=255)
     frame: int = Field(default=256, ge=16, le=1024, multiple_of=8)
+
+    def segmenter_of(self, kind: type[_Kind]) -> _Kind:
+        """The segmenter's configuration, of the family that reads it.
+
+        Raises:
+            TypeError: it is of another.
+        """
+        if not isinstance(self.segmenter, kind):
+            raise TypeError(f"Expected a {kind.__name__}, got that of {self.segmenter.name}.")
+        return self.segmenter
 
 
 FIXED_VIEWS: tuple[View, ...] = ("identity", "hflip", "centre_crop")

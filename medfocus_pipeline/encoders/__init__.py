@@ -15,6 +15,7 @@ __all__ = [
     "label",
     "load_encoder",
     "model_id",
+    "need_weights",
 ]
 
 
@@ -53,6 +54,15 @@ def find_weights(config: EncoderConfig, hashes: FileHashes, *, download: bool) -
         WeightsError: they cannot be had, or the name does not say which they are.
     """
     return ENCODERS[type(config)].find(config, hashes, download=download)
+
+
+def need_weights(config: EncoderConfig, hashes: FileHashes, *, download: bool = True) -> Weights:
+    """`find_weights`, of an encoder that cannot do without.
+
+    Raises:
+        WeightsError: the weights are not here, or cannot be had.
+    """
+    return ENCODERS[type(config)].need(config, hashes, download=download)
 
 
 def load_encoder(config: EncoderConfig, weights: Weights, runtime: Runtime) -> Encoder:

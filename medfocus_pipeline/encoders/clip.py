@@ -17,7 +17,8 @@ from medfocus_pipeline.encoders.hugging_face import (
 )
 from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.weights import FileHashes, Weights, loading, model_name
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights, model_name
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,8 @@ from medfocus_pipeline.efficientnet import (
 )
 from medfocus_pipeline.encoders.timm import timm_tower
 from medfocus_pipeline.encoders.tower import ImageTower
-from medfocus_pipeline.weights import FileHashes, Weights, loading
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights
 
 _DATA_CONFIG = {
     "input_size": (3, 224, 224),

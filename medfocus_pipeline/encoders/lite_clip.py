@@ -21,7 +21,8 @@ from medfocus_pipeline.encoders.efficientnet_lite import (
 )
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import JSON, ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Weights, folder_weights, loading
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights, folder_weights
 
 if TYPE_CHECKING:
     from torch import Tensor

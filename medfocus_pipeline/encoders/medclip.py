@@ -17,7 +17,8 @@ from medfocus_pipeline.encoders.hugging_face import token_maps
 from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, loading, local_weights
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights
 
 if TYPE_CHECKING:
     import torch

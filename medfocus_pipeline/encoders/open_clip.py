@@ -21,14 +21,8 @@ from medfocus_pipeline.encoders.pooling import level_indices
 from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
-from medfocus_pipeline.weights import (
-    FileHashes,
-    Weights,
-    find_files,
-    loading,
-    local_folder,
-    model_name,
-)
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, local_folder, model_name
 
 if TYPE_CHECKING:
     import torch

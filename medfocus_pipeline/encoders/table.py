@@ -68,46 +68,46 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         has_prompts=is_clip,
         models=(
             _model(
-                config=ClipConfig(model="openai/clip-vit-base-patch16"),
-                licence="MIT (code)",
+                ClipConfig(model="openai/clip-vit-base-patch16"),
+                "MIT (code)",
                 dim=512,
                 parameters=149.6,
             ),
             _model(
-                config=ClipConfig(model="openai/clip-vit-base-patch32"),
-                licence="MIT (code)",
+                ClipConfig(model="openai/clip-vit-base-patch32"),
+                "MIT (code)",
                 dim=512,
                 parameters=151.3,
             ),
             _model(
-                config=ClipConfig(model="openai/clip-vit-large-patch14"),
-                licence="MIT (code)",
+                ClipConfig(model="openai/clip-vit-large-patch14"),
+                "MIT (code)",
                 dim=768,
                 parameters=427.6,
             ),
             _model(
-                config=ClipConfig(model="flaviagiammarino/pubmed-clip-vit-base-patch32"),
-                licence="MIT",
+                ClipConfig(model="flaviagiammarino/pubmed-clip-vit-base-patch32"),
+                "MIT",
                 dim=512,
                 parameters=151.3,
             ),
             _model(
-                config=ClipConfig(model="google/siglip-base-patch16-224"),
-                licence="Apache-2.0",
+                ClipConfig(model="google/siglip-base-patch16-224"),
+                "Apache-2.0",
                 dim=768,
                 parameters=203.2,
                 pixels=_SQUEEZED,
             ),
             _model(
-                config=ClipConfig(model="google/siglip2-base-patch16-224"),
-                licence="Apache-2.0",
+                ClipConfig(model="google/siglip2-base-patch16-224"),
+                "Apache-2.0",
                 dim=768,
                 parameters=375.2,
                 pixels="bilinear, squeezed",
             ),
             _model(
-                config=ClipConfig(model="google/medsiglip-448"),
-                licence="Health AI Developer Foundations",
+                ClipConfig(model="google/medsiglip-448"),
+                "Health AI Developer Foundations",
                 dim=1152,
                 parameters=878.3,
                 side=448,
@@ -127,13 +127,7 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         hub=lambda model, revision: OpenClipConfig(model=model, revision=revision),
         has_text=lambda _: True,
         models=(
-            _model(
-                config=OpenClipConfig(),
-                licence="MIT",
-                dim=512,
-                parameters=195.9,
-                note="256 text tokens",
-            ),
+            _model(OpenClipConfig(), "MIT", dim=512, parameters=195.9, note="256 text tokens"),
         ),
     ),
     MedClipConfig: ModelEntry(
@@ -146,8 +140,8 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         has_text=lambda _: True,
         models=(
             _model(
-                config=MedClipConfig(),
-                licence="BSD (code)",
+                MedClipConfig(),
+                "BSD (code)",
                 dim=512,
                 parameters=136.6,
                 pixels="grey, padded, bicubic",
@@ -165,21 +159,14 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         hub=lambda model, revision: VisionConfig(model=model, revision=revision),
         models=(
             _model(
-                config=VisionConfig(model="microsoft/rad-dino"),
-                licence="MIT",
-                dim=768,
-                side=518,
-                parameters=86.6,
+                VisionConfig(model="microsoft/rad-dino"), "MIT", dim=768, side=518, parameters=86.6
             ),
             _model(
-                config=VisionConfig(model="facebook/dinov2-base"),
-                licence="Apache-2.0",
-                dim=768,
-                parameters=86.6,
+                VisionConfig(model="facebook/dinov2-base"), "Apache-2.0", dim=768, parameters=86.6
             ),
             _model(
-                config=VisionConfig(model="facebook/dinov3-vitb16-pretrain-lvd1689m"),
-                licence="DINOv3 License",
+                VisionConfig(model="facebook/dinov3-vitb16-pretrain-lvd1689m"),
+                "DINOv3 License",
                 dim=768,
                 side=224,
                 parameters=85.7,
@@ -197,19 +184,17 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         label=lambda config: sam_encoder_id(config).rpartition("/")[2],
         hub=lambda model, revision: SamEncoderConfig(model=model, revision=revision),
         models=(
-            _sam(config=SamEncoderConfig(), dim=128, side=256),
+            _sam(SamEncoderConfig(), dim=128, side=256),
             *(
-                _sam(config=SamEncoderConfig(model=model), parameters=parameters)
+                _sam(SamEncoderConfig(model=model), parameters=parameters)
                 for model, parameters in _SAM2_PARAMETERS.items()
             ),
-            _sam(config=SamEncoderConfig(model="facebook/sam-vit-base"), parameters=93.7),
+            _sam(SamEncoderConfig(model="facebook/sam-vit-base"), parameters=93.7),
             _sam(
-                config=SamEncoderConfig(model="wanglab/medsam-vit-base"),
-                parameters=93.7,
-                pixels=_SQUEEZED,
+                SamEncoderConfig(model="wanglab/medsam-vit-base"), parameters=93.7, pixels=_SQUEEZED
             ),
             _sam(
-                config=SamEncoderConfig(model="wanglab/MedSAM2"),
+                SamEncoderConfig(model="wanglab/MedSAM2"),
                 licence="CC BY-SA 4.0",
                 side=512,
                 parameters=38.9,
@@ -229,27 +214,17 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         ),
         prefix="timm/",
         models=(
+            _model(TimmConfig(model="resnet50.a1_in1k"), "Apache-2.0", dim=2048, parameters=25.6),
+            _model(TimmConfig(model="res2net50_26w_4s.in1k"), "unknown", dim=2048, parameters=25.7),
             _model(
-                config=TimmConfig(model="resnet50.a1_in1k"),
-                licence="Apache-2.0",
-                dim=2048,
-                parameters=25.6,
-            ),
-            _model(
-                config=TimmConfig(model="res2net50_26w_4s.in1k"),
-                licence="unknown",
-                dim=2048,
-                parameters=25.7,
-            ),
-            _model(
-                config=TimmConfig(model="vit_base_patch16_224.augreg2_in21k_ft_in1k"),
-                licence="Apache-2.0",
+                TimmConfig(model="vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+                "Apache-2.0",
                 dim=768,
                 parameters=86.6,
             ),
             _model(
-                config=TimmConfig(model="swin_base_patch4_window7_224.ms_in22k_ft_in1k"),
-                licence="MIT",
+                TimmConfig(model="swin_base_patch4_window7_224.ms_in22k_ft_in1k"),
+                "MIT",
                 dim=1024,
                 parameters=87.8,
             ),
@@ -262,13 +237,7 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         find=find_efficientnet_lite,
         load=load_efficientnet_lite,
         label=lambda config: config.name,
-        models=(
-            _model(
-                config=EfficientNetLiteConfig(),
-                licence="Apache-2.0",
-                dim=1280,
-            ),
-        ),
+        models=(_model(EfficientNetLiteConfig(), "Apache-2.0", dim=1280),),
     ),
     LiteClipConfig: ModelEntry(
         what="a small dual encoder that comes along",
@@ -279,13 +248,7 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
         label=lite_clip_id,
         has_text=lambda _: True,
         has_prompts=lambda _: True,
-        models=(
-            _model(
-                config=LiteClipConfig(),
-                licence="Apache-2.0",
-                dim=1280,
-            ),
-        ),
+        models=(_model(LiteClipConfig(), "Apache-2.0", dim=1280),),
     ),
     FeaturesConfig: ModelEntry(
         what="a file of features that you computed elsewhere",

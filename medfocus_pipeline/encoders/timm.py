@@ -11,7 +11,8 @@ from medfocus_pipeline.encoders.pooling import level_indices
 from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, Precision
-from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, loading, local_weights
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_weights
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,8 @@ from medfocus_pipeline.encoders.hugging_face import (
     token_maps,
 )
 from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
-from medfocus_pipeline.weights import FileHashes, Weights, loading, model_name
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights, model_name
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import NAN

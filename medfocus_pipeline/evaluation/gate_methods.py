@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import LinearConfig, OneClassConfig, Pooling
 from medfocus_pipeline.gate import ONE_CLASS, make_one_class
 from medfocus_pipeline.gate.zero_shot import ZeroShot
-from medfocus_pipeline.heads import make_head
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.table import make_head
 from medfocus_pipeline.types import FloatArray, IntArray
 
 Scorer = Callable[[FloatArray], NDArray[np.float64]]

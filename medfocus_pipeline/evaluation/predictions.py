@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.types import IntArray
 
@@ -52,8 +53,7 @@ class Predictions:
 
 def of_runs(table: pa.Table, run_keys: Collection[str]) -> pa.Table:
     """The rows of some runs, of results or predictions, in their order."""
-    wanted = pa.array(sorted(set(run_keys)), pa.string())
-    return table.filter(pc.is_in(table["run_key"], wanted))
+    return table.filter(pc.is_in(table["run_key"], id_array(sorted(set(run_keys)))))
 
 
 def read_predictions(predictions: pa.Table, run_keys: Collection[str]) -> dict[str, Predictions]:
@@ -80,7 +80,7 @@ def read_predictions(predictions: pa.Table, run_keys: Collection[str]) -> dict[s
     predicted = _integers(table["predicted"])
     clean = np.array(table["clean"].to_pylist(), np.bool_)
     values, starts, lengths = _lists(table["probabilities"])
-    runs = _integers(pc.index_in(table["run_key"], pa.array(wanted, pa.string())))
+    runs = _integers(pc.index_in(table["run_key"], id_array(wanted)))
     order = np.lexsort((labels, images, runs))
     edges = np.searchsorted(runs[order], np.arange(len(wanted) + 1))
     found = {}

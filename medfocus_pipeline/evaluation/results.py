@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.columns import id_array
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.sealed import present, read_table, write_table
@@ -198,7 +199,7 @@ def _rows(
     table: pa.Table, column: str, *, without: Set[str], within: Set[str] | None = None
 ) -> pa.Table:
     def among(keys: Set[str]) -> pa.ChunkedArray:
-        return pc.is_in(table[column], pa.array(sorted(keys), pa.string()))
+        return pc.is_in(table[column], id_array(sorted(keys)))
 
     kept = pc.invert(among(without))
     return table.filter(kept if within is None else pc.and_(kept, among(within)))

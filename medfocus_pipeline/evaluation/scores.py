@@ -1,11 +1,11 @@
 """Results with the scores that are asked for, computed from the stored predictions."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from medfocus_pipeline.columns import score_array
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.metrics import METRICS, ON_CLEAN, find, measure
 from medfocus_pipeline.evaluation.predictions import read_predictions
@@ -43,6 +43,5 @@ def scored(runs: pa.Table, predictions: pa.Table, names: Sequence[str] = ALL) ->
     for name in names:
         own = clean if name.endswith(ON_CLEAN) else whole
         values = [measure(name.removesuffix(ON_CLEAN), one) for one in own]
-        column = [None if math.isnan(value) else value for value in values]
-        runs = runs.append_column(name, pa.array(column, pa.float64()))
+        runs = runs.append_column(name, score_array(values))
     return runs

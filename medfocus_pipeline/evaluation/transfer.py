@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.adaptation import METHODS, Adapted, MethodEntry, Task, make_method
 from medfocus_pipeline.adaptation.distance import proxy_a_distance
-from medfocus_pipeline.config import AdaptationConfig, AdaptConfig
-from medfocus_pipeline.datasets.splits import nested_subsets
+from medfocus_pipeline.config.adaptation import AdaptationConfig, AdaptConfig
 from medfocus_pipeline.datasets.study import SEVERAL
+from medfocus_pipeline.datasets.subsets import nested_subsets
+from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.results import PREDICTIONS
-from medfocus_pipeline.evaluation.sweep import Labelled
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest

@@ -12,11 +12,12 @@ from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import joined
 from medfocus_pipeline.gate.saved import Fitted, GateDescription, SavedGate
 from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.model_record import checked, pinned
 from medfocus_pipeline.types import FeatureKind, FeaturePart, Fit, FloatArray, Image
-from medfocus_pipeline.weights import FileHashes, checked, pinned
+from medfocus_pipeline.vectors import joined
+from medfocus_pipeline.weights import FileHashes
 
 NOT_A_MEDICAL_IMAGE = "not a medical image"
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import NeighboursConfig
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.gate.protocol import check
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.vectors import normalise
 
 _ROWS = 4096
 """That are compared with the training images at once, which bounds the memory."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.vectors import normalise
 
 if TYPE_CHECKING:
     from torch import Tensor

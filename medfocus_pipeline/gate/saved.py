@@ -20,10 +20,10 @@ from medfocus_pipeline.files import disk_errors, replacing, sha256
 from medfocus_pipeline.gate.neighbours import Neighbours
 from medfocus_pipeline.gate.own import OwnGate
 from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.sealed import SEAL, present, read_bytes, read_json, write_json
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import JSON, FeatureKind, Fit
-from medfocus_pipeline.weights import Model
 
 DESCRIBED, TENSORS = "gate.json", "gate.safetensors"
 _OWNER = "gate"

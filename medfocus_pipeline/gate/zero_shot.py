@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import Pooling
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.vectors import normalise
 
 
 @dataclass(frozen=True, slots=True, eq=False)

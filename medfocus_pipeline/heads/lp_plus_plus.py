@@ -31,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LpPlusPlusConfig
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.protocol import TrainingSet
@@ -39,6 +38,7 @@ from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.tip_cache import trial_sets
 from medfocus_pipeline.types import JSON, FloatArray
+from medfocus_pipeline.vectors import normalise
 
 START = 2.5
 """Of alpha: by how much the mean cosine divided by the temperature is multiplied."""

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from medfocus_pipeline.config import ClipAdapterConfig, CoCoOpConfig, CoOpConfig
+from medfocus_pipeline.config import ClipAdapterConfig, CoOpConfig
+from medfocus_pipeline.config.heads import CoOpDescentConfig
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.many import cross_entropy, in_groups, minibatches, steps_per_epoch
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.types import FloatArray
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 Fitted = TypeVar("Fitted")
 
-PromptConfig: TypeAlias = CoOpConfig | CoCoOpConfig | ClipAdapterConfig
 
 TINY = 1e-12
 """Keeps the length of an all-zero feature from dividing by zero."""
@@ -132,14 +133,14 @@ def image_vectors(features: FloatArray, *, dim: int) -> FloatArray:
     return vectors
 
 
-def learning_rate(epoch: int, *, epochs: int, config: PromptConfig) -> float:
+def learning_rate(epoch: int, *, epochs: int, config: CoOpDescentConfig) -> float:
     """Constant in the first epoch, then along a cosine that counts from the second.
 
     The schedule of the authors' code: lr (1 + cos(pi (epoch - 1) / epochs)) / 2.
     """
     if epoch == 0:
         return config.warmup_rate
-    return config.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+    return config.learning_rate * cosine(epoch - 1, epochs)
 
 
 def epochs_of(train: TrainingSet, *, config: CoOpConfig | ClipAdapterConfig) -> int:
@@ -158,7 +159,7 @@ def descend(
     rngs: Sequence[np.random.Generator],
     *,
     epochs: int,
-    config: PromptConfig,
+    config: CoOpDescentConfig,
 ) -> "Parameters":
     """SGD with momentum on each run's cross-entropy.
 

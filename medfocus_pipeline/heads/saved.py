@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.heads import names
 from medfocus_pipeline.heads.protocol import FittedHead
+from medfocus_pipeline.heads.table import names
 from medfocus_pipeline.types import JSON
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.vectors import normalise
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
-from medfocus_pipeline.features import normalise
+from medfocus_pipeline.config.heads import CacheConfig
 from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.folds import each_alone, folds, smallest_class
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.types import FloatArray, IntArray
+from medfocus_pipeline.vectors import normalise
 
 MOST_ALONE = 64
 """Images that are held out one by one."""
@@ -75,7 +75,7 @@ def trial_sets(
 
 
 def trials_of(
-    train: TrainingSet, *, config: TipAdapterConfig | TipAdapterFConfig, rng: np.random.Generator
+    train: TrainingSet, *, config: CacheConfig, rng: np.random.Generator
 ) -> list[tuple[TrainingSet, TrainingSet]]:
     """`trial_sets` of a configuration; none where there is nothing to choose from."""
     if len(config.alphas) * len(config.betas) == 1:
@@ -91,9 +91,7 @@ def part(train: TrainingSet, images: IntArray) -> TrainingSet:
     )
 
 
-def choose(
-    trials: Sequence[Trial], texts: Texts, *, config: TipAdapterConfig | TipAdapterFConfig
-) -> tuple[float, float]:
+def choose(trials: Sequence[Trial], texts: Texts, *, config: CacheConfig) -> tuple[float, float]:
     """The alpha and beta with the most held-out images right.
 
     Of equals the pair with the least log-loss, then the smaller alpha, then the smaller beta.

@@ -11,13 +11,14 @@ from medfocus_pipeline.config import EncoderConfig, RayConfig, Runtime
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.engines import ray_tasks
 from medfocus_pipeline.engines.ray_cluster import check_same_folder
-from medfocus_pipeline.evaluation.sweep import Outcome
+from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.tuning.plans import TunedRun
+from medfocus_pipeline.model_record import Model, checked, pinned
 from medfocus_pipeline.tuning.runs import Material, folder_of, tune
 from medfocus_pipeline.tuning.sources import Pictures
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Model, checked, pinned
+from medfocus_pipeline.weights import FileHashes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
 from medfocus_pipeline.datasets.manifest import Files, Manifest
@@ -18,6 +19,7 @@ from medfocus_pipeline.datasets.readers import (
     steady,
 )
 from medfocus_pipeline.datasets.scan import data_root, scan
+from medfocus_pipeline.datasets.splits import Split, test_split
 from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
 from medfocus_pipeline.files import disk_errors, sha256
 from medfocus_pipeline.project.gating import gated
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 _READERS = 4
 MANIFEST = "manifest.parquet"
+
+_TEST_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,12 @@ def open_dataset(
         )
     card = card or plain_card(context.dataset, manifest.classes)
     return Dataset(root, card, card_path, manifest, files)
+
+
+def split_of(dataset: Dataset, config: ProbeConfig) -> Split:
+    """The data set's own split, or the one that is drawn for it."""
+    share = config.test_share or dataset.card.test_share or _TEST_SHARE
+    return test_split(dataset.manifest, test_share=share, seed=config.split_seed)
 
 
 def _find_card(context: Context, root: Path) -> Path | None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from medfocus_pipeline.adaptation import METHODS
-from medfocus_pipeline.config import AdaptConfig, FeaturesConfig, ProbeConfig, ProbeRow
+from medfocus_pipeline.config import FeaturesConfig, ProbeConfig, ProbeRow
+from medfocus_pipeline.config.adaptation import AdaptConfig
 from medfocus_pipeline.datasets.manifest import SYNTHETIC
 from medfocus_pipeline.datasets.splits import connected
 from medfocus_pipeline.datasets.twins import list_files, seen_elsewhere
@@ -15,6 +16,7 @@ from medfocus_pipeline.evaluation.transfer import DomainTable
 from medfocus_pipeline.features import FeatureTable, focus_modes, join
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.domains import Domain, Joined
+from medfocus_pipeline.project.located import incomplete
 from medfocus_pipeline.project.plans import plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
@@ -38,7 +40,7 @@ def embed_plan(project: Project, config: AdaptConfig) -> EmbedPlan:
     own = embedding_of(project.context)
     chosen = own.model_copy(update={"views": own.fixed_views})
     needed = tuple(focus_modes(config.focus))
-    if any(place.incomplete for place in project.embeddings_of(chosen).locate().embeddings):
+    if any(map(incomplete, project.embeddings_of(chosen).locate().embeddings)):
         in_region = any(part.in_region for part in config.focus)
         chosen = chosen.model_copy(update={"focus": needed, "roi_parts": in_region or None})
     drawn = config.augment or own.augmentations
@@ -79,8 +81,7 @@ def _features(domain: Domain, config: AdaptConfig) -> list[FeatureTable]:
                 f"The domain {domain.name}: {one.label} {one.note}. Name another --profile, or "
                 "other features: --set focus=[original]"
             )
-        check_embedded(context, one.places)
-        filled = [place.store for place in one.places if place.store]
+        filled = check_embedded(context, one.places)
         found.append(join(domain.manifest, domain.split, filled, text=None, keys=one.keys))
     return found
 

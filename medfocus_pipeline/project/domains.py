@@ -12,7 +12,7 @@ from medfocus_pipeline.datasets.similarity import Fingerprints
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.datasets.study import StudyCard
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.project.plans import split_of
+from medfocus_pipeline.project.dataset import split_of
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.types import IntArray

@@ -1,31 +1,38 @@
 """Stage one, second half, of a project: its embedding stores, and the class texts'."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline import embedding
+from medfocus_pipeline import embedding, image_roi, text_embedding
 from medfocus_pipeline.config import EmbedConfig, Runtime, ThreadsConfig
-from medfocus_pipeline.encoders import find_weights, has_text, load_encoder
+from medfocus_pipeline.embedded import class_texts
+from medfocus_pipeline.encoders import find_weights, has_text, load_encoder, need_weights
 from medfocus_pipeline.encoders.feature_file import FeatureFile, listed
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.engines import JobMaker, Load
-from medfocus_pipeline.errors import ConfigError, StoreError
-from medfocus_pipeline.features import class_texts
+from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.model_record import Model, checked, pinned
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
+from medfocus_pipeline.project.located import incomplete, opened, writing
 from medfocus_pipeline.project.progress import Progress
-from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Located, Stores, locate_stores
+from medfocus_pipeline.project.stores import (
+    Stores,
+    check_masks,
+    check_texts,
+    locate_stores,
+    wanted_embeddings,
+    wanted_texts,
+)
 from medfocus_pipeline.segmentation import MaskReader
 from medfocus_pipeline.stores.job import Job
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Model, checked, pinned
+from medfocus_pipeline.weights import FileHashes
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
@@ -50,17 +57,13 @@ class Embeddings:
         """One for each focus mode, the ROI rule `auto` settled by the card."""
         return self.plan.configs(auto=self.project.dataset.card.roi)
 
-    def locate(self, *, download: bool = False) -> Stores:
+    def locate(self) -> Stores:
         """The stores as far as they are known.
 
-        Args:
-            download: fetch the encoder's weights if they are not here.
-
         Raises:
-            WeightsError: they cannot be fetched, or a local file is missing.
+            WeightsError: a local file is missing.
         """
-        project = self.project
-        return locate_stores(project.context, project.dataset, self.configs, download=download)
+        return locate_stores(self.project.context, self.project.dataset, self.configs)
 
     def fill(
         self,
@@ -93,67 +96,53 @@ class Embeddings:
                 f"{self.plan.encoder.name} has no text tower. Use --encoder clip, or --roi best."
             )
         project, stores = self.project, self.locate()
-        check_masks(project.context, stores)
+        masks = check_masks(project.context, stores)
         if remember:
             project.context.remember(card=project.dataset.card_path, embed=self.plan)
-        if not any(place.incomplete for place in _own(stores)):
+        own = [*stores.embeddings, *([stores.texts] if stores.texts else [])]
+        if not any(map(incomplete, own)):
             return []
         project.need_images()
         runtime = runtime or Runtime(engine=project.context.profile.engine)
-        filled = self._compute(runtime, progress or project.progress)
+        filled = self._compute(masks, runtime, progress or project.progress)
         for one in filled:
             project.leave_out(one.problems)
         return filled
 
-    def _compute(self, runtime: Runtime, progress: Progress) -> list[Filled]:
-        stores = self.locate(download=True)
-        weights = stores.embeddings[0].need_weights()
+    def _compute(self, masks: Store | None, runtime: Runtime, progress: Progress) -> list[Filled]:
+        context, dataset = self.project.context, self.project.dataset
+        weights = need_weights(self.plan.encoder, context.hashes())
         here = runtime.here
         encoder = load_encoder(self.plan.encoder, weights, here)
         if isinstance(encoder, FeatureFile):
             runtime = here  # there is nothing to distribute
-        folder, dataset = self.project.context.folder, self.project.dataset
-        filled = []
-        if isinstance(encoder, TextEncoder) and stores.texts and stores.texts.incomplete:
-            specs, rows = embedding.text_array_specs(encoder.dim), embedding.TEXT_SHARD_ROWS
-            with stores.texts.writing(folder, specs, shard_rows=rows) as store:
-                load = _there(_text_job(dataset, encoder))
-                texts = fill_missing(
-                    *(store, stores.texts, load, here), what="class prompts", progress=progress
-                )
-                filled.append(replace(texts, unit="prompts"))
-            stores = self.locate(download=True)
-        for config, place in zip(self.configs, stores.embeddings, strict=True):
-            if not place.incomplete:
+        filled, texts = [], None
+        if has_text(self.plan.encoder):
+            place = wanted_texts(context, dataset, self.plan.encoder).by(weights)
+            texts = opened(place)
+            if isinstance(encoder, TextEncoder) and incomplete(place):
+                specs, rows = text_embedding.array_specs(encoder.dim), text_embedding.SHARD_ROWS
+                with writing(place, specs, shard_rows=rows) as texts:
+                    given = (texts, place, _there(_text_job(dataset, encoder)), here)
+                    done = fill_missing(*given, what="class prompts", progress=progress)
+                filled.append(replace(done, unit="prompts"))
+        for config in self.configs:
+            place = wanted_embeddings(context, dataset, config, masks).by(weights)
+            if not incomplete(place):
                 continue
-            load, doing = self._load(config, stores, encoder, runtime)
+            needed = masks if embedding.needs_masks(config) else None
+            read = check_texts(context, texts) if needed and config.roi == "text" else None
+            there = _Load(
+                *(dataset.elsewhere(), config, weights.identity, context.weights_memo),
+                *(needed, read, runtime),
+            )
+            load, doing = _loading(there, encoder, dataset)
             specs, rows = embedding.array_specs(config, encoder), embedding.SHARD_ROWS
-            with place.writing(folder, specs, shard_rows=rows) as store:
+            with writing(place, specs, shard_rows=rows) as store:
+                given = (store, place, load, runtime)
                 what = f"{doing} {place.label}"
-                filled.append(
-                    fill_missing(store, place, load, runtime, what=what, progress=progress)
-                )
+                filled.append(fill_missing(*given, what=what, progress=progress))
         return filled
-
-    def _load(
-        self, config: EmbedConfig, stores: Stores, encoder: Encoder, runtime: Runtime
-    ) -> tuple[Load, str]:
-        """What gets ready to compute the rows, and what computing them is called."""
-        dataset, context = self.project.dataset, self.project.context
-        if isinstance(encoder, FeatureFile):
-            return _there(_look_up(dataset, encoder)), "reading"
-        load = _Load(
-            dataset.elsewhere(),
-            config,
-            stores.embeddings[0].need_weights().identity,
-            context.weights_memo,
-            stores.masks.store if stores.masks and embedding.needs_masks(config) else None,
-            stores.texts.store if stores.texts else None,
-            runtime,
-        )
-        if isinstance(runtime.engine, ThreadsConfig):
-            return _there(load.job(encoder)), "embedding"
-        return load, "embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +151,7 @@ class _Load:
 
     Attributes:
         masks: None where the focus mode needs none.
-        texts: None without a text tower.
+        texts: None unless the ROI rule reads them.
     """
 
     dataset: Dataset
@@ -186,9 +175,17 @@ class _Load:
         """How to compute the rows with an encoder that is loaded."""
         candidates = None if self.masks is None else MaskReader(self.masks)
         given = (encoder, self.config, self.dataset.read, candidates)
-        texts = (self.dataset, self.config, self.texts, encoder)
-        alike = similarity(*texts) if self.masks else None
+        alike = similarity(self.dataset, self.config, self.texts, encoder) if self.texts else None
         return partial(embedding.job, *given, similarity=alike)
+
+
+def _loading(there: _Load, encoder: Encoder, dataset: Dataset) -> tuple[Load, str]:
+    """What gets ready to compute the rows, and what computing them is called."""
+    if isinstance(encoder, FeatureFile):
+        return _there(_look_up(dataset, encoder)), "reading"
+    if isinstance(there.runtime.engine, ThreadsConfig):
+        return _there(there.job(encoder)), "embedding"
+    return there, "embedding"
 
 
 def _there(job: JobMaker) -> Load:
@@ -196,28 +193,10 @@ def _there(job: JobMaker) -> Load:
     return lambda: job
 
 
-def check_masks(context: Context, stores: Stores) -> None:
-    """Refuse to go on without the masks that a focus mode needs.
-
-    Raises:
-        StoreError: some images have no masks.
-    """
-    missing = len(stores.masks.missing()) if stores.masks else 0
-    if stores.masks and missing:
-        raise StoreError(
-            f"{missing:,} of {len(stores.masks.ids):,} images have no masks of "
-            f"{stores.masks.label}. Run: make masks DATASET={context.dataset}"
-        )
-
-
-def _own(stores: Stores) -> Sequence[Located]:
-    return [*stores.embeddings, *([stores.texts] if stores.texts else [])]
-
-
 def _text_job(dataset: Dataset, encoder: TextEncoder) -> JobMaker:
     def job(*, batch_size: int | None, workers: int, calls: int) -> Job[Any]:
         del batch_size, workers, calls  # one call after the other: there are few
-        return embedding.text_job(encoder, dataset.prompts)
+        return text_embedding.job(encoder, dataset.prompts)
 
     return job
 
@@ -241,12 +220,8 @@ def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
 
 
 def similarity(
-    dataset: Dataset, config: EmbedConfig, texts: Store | None, encoder: Encoder
-) -> embedding.Similarity | None:
-    """How alike a region and the class texts are, for the ROI rule `text`; None for the others."""
-    if config.roi != "text":
-        return None
-    if texts is None:
-        raise ValueError("class prompts are embedded before images")
+    dataset: Dataset, config: EmbedConfig, texts: Store, encoder: Encoder
+) -> image_roi.Similarity:
+    """How alike a region and the class texts are, for the ROI rule `text`."""
     found = class_texts(texts, dataset.card.prompts())
-    return embedding.text_similarity(encoder, found, fit=config.fit)
+    return image_roi.text_similarity(encoder, found, fit=config.fit)

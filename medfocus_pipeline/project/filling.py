@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.engines import ENGINES, Load
+from medfocus_pipeline.project.located import Located
 from medfocus_pipeline.project.progress import Progress
-from medfocus_pipeline.project.stores import Located
 from medfocus_pipeline.stores.store import Store
 
 

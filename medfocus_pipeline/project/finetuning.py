@@ -18,20 +18,22 @@ from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
-from medfocus_pipeline.evaluation.sweep import Labelled, Outcome
+from medfocus_pipeline.evaluation.draws import Labelled
+from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
+from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, unembedded
 from medfocus_pipeline.project.cluster_training import Training, train_on_cluster
 from medfocus_pipeline.project.fits import fitted_keys
+from medfocus_pipeline.project.located import Open
 from medfocus_pipeline.project.picture_store import PictureStore, read_pictures
-from medfocus_pipeline.project.stores import Located, Stores, masks_label
+from medfocus_pipeline.project.stores import masks_label
 from medfocus_pipeline.stores.lock import holder_of, writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.kept import is_partial
-from medfocus_pipeline.tuning.plans import TunedRun, check_subsets, plan_tuned
 from medfocus_pipeline.tuning.runs import CHECKPOINT, Duration, Material, duration, folder_of, tune
 from medfocus_pipeline.tuning.sources import Pictures
+from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets, plan_tuned
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import Weights
 
@@ -78,7 +80,7 @@ class Finetuning:
 
     def runs(self) -> list[TunedRun]:
         """Every run, planned; none is fitted."""
-        return self._planned(self.pictures.locate()[1])
+        return self._planned(self.pictures.locate().place.recipe.key)
 
     def fit(self, runtime: Runtime, *, watch: Watch = lambda *_: None) -> int:
         """Train the runs that have no result yet; a killed one goes on.
@@ -192,32 +194,30 @@ class Finetuning:
         Raises:
             StoreError: the store of pictures is missing, or a shard of it is corrupt.
         """
-        stores, place = self.pictures.locate()
-        weights = place.need_weights()
-        if place.store is None:
+        found = self.pictures.locate()
+        if not isinstance(found.place, Open):
             raise StoreError(f"There are no pictures of {self.label} yet. Run: make finetune")
-        table = self._table(stores, place.store)
-        return weights, table, read_pictures(place.store, table.image_ids)
+        store = found.place.store
+        table = self._table(found.masks, store)
+        return found.weights, table, read_pictures(store, table.image_ids)
 
-    def _planned(self, place: Located) -> list[TunedRun]:
-        if place.recipe is None:
-            raise ValueError("pictures are located with their weights and masks")
+    def _planned(self, pictures: str) -> list[TunedRun]:
+        """Of the store of pictures with this key."""
         manifest, split = self.project.dataset.manifest, self.split or self.project.split()
         every = Labelled(
             tuple(manifest.image_ids), manifest.labels, tuple(manifest.strings("group"))
         )
         return plan_tuned(
             self.config,
-            place.recipe.key,
+            pictures,
             model=self.encoder.model_dump(mode="json", include={"name", "precision"}),
             train=every.part(split.train),
             test=every.part(split.test),
         )
 
-    def _table(self, stores: Stores, store: Store) -> FeatureTable:
+    def _table(self, masks: Store | None, store: Store) -> FeatureTable:
         embed = self.pictures.embed
         masked, run = needs_masks(embed), self.config.run
-        masks = stores.masks.store if stores.masks and masked else None
         keys = FeatureKeys(
             segmenter=masks_label(self.project.context.masks) if masked else "none",
             roi=embed.roi if masked else "none",

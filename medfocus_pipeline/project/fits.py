@@ -11,8 +11,9 @@ from medfocus_pipeline.config import EngineConfig, ThreadsConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.processes import executor_of
-from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
-from medfocus_pipeline.evaluation.sweep import Outcome, sweep
+from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
+from medfocus_pipeline.evaluation.runs import Outcome
+from medfocus_pipeline.evaluation.sweep import sweep
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, features

@@ -18,8 +18,8 @@ from medfocus_pipeline.project.gating import gate_folder
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.tuning.plans import TunedRun, check_subsets
 from medfocus_pipeline.tuning.runs import Material, tune
+from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets
 from medfocus_pipeline.types import IntArray
 
 if TYPE_CHECKING:

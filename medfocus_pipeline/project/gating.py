@@ -14,7 +14,6 @@ from medfocus_pipeline.datasets.manifest import NOT_MEDICAL, Manifest
 from medfocus_pipeline.encoders import find_weights, has_text, model_id
 from medfocus_pipeline.encoders.protocol import TextEncoder
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.gate.gate import verdicts
 from medfocus_pipeline.gate.own import OwnGate
 from medfocus_pipeline.gate.saved import (
@@ -26,13 +25,15 @@ from medfocus_pipeline.gate.saved import (
     write_gate,
 )
 from medfocus_pipeline.gate.zero_shot import ZeroShot
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.looking import Looked
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import FeatureKind, Fit, FloatArray
-from medfocus_pipeline.weights import Model, Weights
+from medfocus_pipeline.vectors import class_means
+from medfocus_pipeline.weights import Weights
 
 _GROWN = 2
 """A data set's own gate is fitted anew when the set has grown by this factor."""
@@ -202,11 +203,9 @@ def _fit(looker: Looker, what: Looked, rows: Mapping[str, FloatArray]) -> Fitted
     encoder = what.loaded
     if not isinstance(encoder, TextEncoder):
         raise ValueError("a gate of words has an encoder of words")
-    texts = np.stack(
-        [normalise(encoder.encode_text(some)).mean(axis=0) for some in looker.prompts.texts]
-    )
+    texts = class_means(encoder.encode_text(some) for some in looker.prompts.texts)
     pooling = looker.prompts.pooling
-    return ZeroShot.of(normalise(texts), encoder.temperature, looker.prompts, pooling)
+    return ZeroShot.of(texts, encoder.temperature, looker.prompts, pooling)
 
 
 def _digest(prompts: GatePrompts) -> str:

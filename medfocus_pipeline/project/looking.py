@@ -14,12 +14,12 @@ from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.encoders import load_encoder
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DamagedError, ImageError
-from medfocus_pipeline.features import joined
 from medfocus_pipeline.gate.gate import whole_features
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.types import FeatureKind, FeaturePart, Fit, FloatArray, Image
+from medfocus_pipeline.vectors import joined
 from medfocus_pipeline.weights import Weights
 
 _log = logging.getLogger(__name__)

@@ -10,14 +10,16 @@ from medfocus_pipeline.columns import numbers
 from medfocus_pipeline.config import MasksConfig, Runtime, ThreadsConfig
 from medfocus_pipeline.engines import JobMaker
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.model_record import Model, checked, pinned
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
+from medfocus_pipeline.project.located import Fillable, Located, Open, incomplete, writing
 from medfocus_pipeline.project.progress import Progress
-from medfocus_pipeline.project.stores import Located, locate_masks
-from medfocus_pipeline.segmenters import find_weights, load_segmenter, prompted
+from medfocus_pipeline.project.stores import locate_masks, wanted_masks
+from medfocus_pipeline.segmenters import find_weights, load_segmenter, need_weights, prompted
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import ModelIdentity
-from medfocus_pipeline.weights import FileHashes, Model, checked, pinned
+from medfocus_pipeline.weights import FileHashes, Weights
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
@@ -70,7 +72,7 @@ class Masks:
             StoreError: nothing was computed yet.
         """
         place = self.locate()
-        if place.store is None:
+        if not isinstance(place, Open):
             raise StoreError(
                 f"There are no masks of {place.label}. Run: make masks "
                 f"DATASET={self.project.name}, or project.masks.fill()."
@@ -99,23 +101,23 @@ class Masks:
         project = self.project
         place = self.locate()
         project.context.remember(card=project.dataset.card_path, masks=self.config)
-        if not place.incomplete:
+        if not incomplete(place):
             return None
         project.need_images()
-        place = self.locate(download=True)
+        weights, target = self.target()
         runtime = runtime or Runtime(engine=project.context.profile.engine)
         specs, rows = segmentation.array_specs(self.config), segmentation.SHARD_ROWS
-        with place.writing(project.context.folder, specs, shard_rows=rows) as store:
+        with writing(target, specs, shard_rows=rows) as store:
             load = _Load(
                 project.dataset.elsewhere(),
                 prompted(self.config, project.dataset.phrases),
-                place.need_weights().identity,
+                weights.identity,
                 project.context.weights_memo,
                 runtime,
             )
             filled = fill_missing(
-                *(store, place, load, runtime),
-                what=f"masks with {place.label}",
+                *(store, target, load, runtime),
+                what=f"masks with {target.label}",
                 progress=progress or project.progress,
             )
         project.leave_out(filled.problems)
@@ -126,11 +128,16 @@ class Masks:
         table = self.store.index(columns=["candidates"]).table()
         return 0 if table is None else int((numbers(table["candidates"]) == 0).sum())
 
-    def locate(self, *, download: bool = False) -> Located:
-        """The store as far as it is known.
+    def locate(self) -> Located:
+        """The store as far as it is known."""
+        return locate_masks(self.project.context, self.project.dataset, self.config)
 
-        Args:
-            download: fetch the segmenter's weights if they are not here.
+    def target(self) -> tuple[Weights, Fillable]:
+        """The segmenter's weights, fetched if they are not here, and the store that they fill.
+
+        Raises:
+            WeightsError: they cannot be had.
         """
-        project = self.project
-        return locate_masks(project.context, project.dataset, self.config, download=download)
+        context, dataset = self.project.context, self.project.dataset
+        weights = need_weights(self.config.segmenter, context.hashes())
+        return weights, wanted_masks(context, dataset, self.config).by(weights)

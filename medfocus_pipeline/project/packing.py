@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.card import Measured, Origin, Score
+from medfocus_pipeline.classifier.model_card import Measured, Origin, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack import Pack
+from medfocus_pipeline.classifier.pack_config import PackConfig, TrainedOn
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
@@ -18,20 +19,22 @@ from medfocus_pipeline.evaluation.diagnostics import accuracy_interval, class_re
 from medfocus_pipeline.evaluation.intervals import t_interval
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.predictions import of_runs, read_predictions
+from medfocus_pipeline.evaluation.runs import PlannedRun, Run, to_fit
 from medfocus_pipeline.evaluation.scores import ALL, scored
 from medfocus_pipeline.evaluation.statistics import Result
-from medfocus_pipeline.evaluation.sweep import PlannedRun, Run, fit, predict, to_fit
+from medfocus_pipeline.evaluation.sweep import fit, predict
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.gating import saved_gate
+from medfocus_pipeline.project.located import opened, opened_of
 from medfocus_pipeline.project.plans import Plan, has_region
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, ModelIdentity
-from medfocus_pipeline.weights import Model
 
 TOLERANCE = 1e-5
 """Of the probabilities that the exported head gives, against those that the run stored."""
@@ -132,9 +135,10 @@ def pack(
         found: the run.
         saved: its head.
     """
-    row, run, masks = found.plan.row, found.run, found.plan.stores.masks
+    row, run = found.plan.row, found.run
     embed = found.plan.context.embed.configs(auto=dataset.card.roi)[0]
     masked = has_region(row.focus)
+    masks = opened(found.plan.stores.masks) if masked else None
     images = looks.features[looks.train[run.subset]]
     familiar = Familiar.of(images, generator("familiar", run.subset_key))
     gate = saved_gate(found.plan.context)
@@ -153,8 +157,8 @@ def pack(
         familiar_parts=tuple(map(FeaturePart.parse, looks.keys.focus)),
         views=found.plan.context.embed.fixed_views,
         encoder=anchored(embed.encoder),
-        segmenter=model_of(masks.store) if masked and masks else None,
-        encoder_model=model_of(found.plan.places[0].store),
+        segmenter=model_of(masks) if masks else None,
+        encoder_model=model_of(opened_of(found.plan.places)[0]),
         head=row.head,
         head_kind=saved.kind,
         head_settings=saved.settings,
@@ -185,10 +189,8 @@ def trained_on(table: FeatureTable, run: PlannedRun) -> TrainedOn:
     )
 
 
-def model_of(store: Store | None) -> Model:
+def model_of(store: Store) -> Model:
     """The model that a store was made with, whatever weights this machine has now."""
-    if store is None:
-        raise ValueError("stores are checked first")
     made = store.recipe.model
     return Model.of(ModelIdentity(made["id"], store.revision, made["files"]))
 

@@ -16,15 +16,16 @@ from medfocus_pipeline.config import (
     Runtime,
 )
 from medfocus_pipeline.config.tuning import FinetuneConfig
-from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
+from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.project.embeddings import check_masks, similarity
+from medfocus_pipeline.project.embeddings import similarity
 from medfocus_pipeline.project.filling import Filled, fill_missing
+from medfocus_pipeline.project.located import Fillable, incomplete, opened, writing
 from medfocus_pipeline.project.stores import (
-    Located,
-    Stores,
-    locate_pictures,
+    check_masks,
+    check_texts,
     locate_stores,
+    wanted_embeddings,
 )
 from medfocus_pipeline.segmentation import MaskReader
 from medfocus_pipeline.stores.store import Store
@@ -72,13 +73,7 @@ class PictureStore:
                 "--model efficientnet-lite0, or medfocus models list."
             )
         hashes = self.project.context.hashes()
-        found = encoders.find_weights(self.encoder, hashes, download=self.download)
-        if found is None:
-            raise WeightsError(
-                f"The weights of {encoders.label(self.encoder)} are not on this machine. Run: "
-                f"medfocus models pull {encoders.model_id(self.encoder)}"
-            )
-        return found
+        return encoders.need_weights(self.encoder, hashes, download=self.download)
 
     def fill(self, runtime: Runtime) -> Filled | None:
         """Decode and resize the images that are not in the store yet; None if all are.
@@ -90,18 +85,17 @@ class PictureStore:
             StoreError: the masks are missing, the disk is full, or another process writes.
             WeightsError: the encoder's weights cannot be had.
         """
-        project, stores, weights = self.project, self._stores(), self.weights()
-        place = self._place(stores, weights)
-        if not place.incomplete:
+        project, found = self.project, self.locate()
+        if not incomplete(found.place):
             return None
         project.need_images()
-        encoder = encoders.load_encoder(self.encoder, weights, runtime.here)
+        encoder = encoders.load_encoder(self.encoder, found.weights, runtime.here)
         candidates = resemblance = None
-        if stores.masks and stores.masks.store:
-            candidates = MaskReader(stores.masks.store)
-            resemblance = similarity(
-                project.dataset, self.embed, stores.texts.store if stores.texts else None, encoder
-            )
+        if found.masks:
+            candidates = MaskReader(found.masks)
+        if found.masks and self.embed.roi == "text":
+            texts = check_texts(project.context, found.texts)
+            resemblance = similarity(project.dataset, self.embed, texts, encoder)
         job = partial(
             pictures.job,
             encoder,
@@ -111,37 +105,43 @@ class PictureStore:
             similarity=resemblance,
         )
         specs, rows = pictures.array_specs(encoder), pictures.SHARD_ROWS
-        with place.writing(project.context.folder, specs, shard_rows=rows) as store:
-            what = f"resizing {place.label}"
+        with writing(found.place, specs, shard_rows=rows) as store:
+            what = f"resizing {found.place.label}"
             filled = fill_missing(
-                store, place, lambda: job, runtime.here, what=what, progress=project.progress
+                store, found.place, lambda: job, runtime.here, what=what, progress=project.progress
             )
         project.leave_out(filled.problems)
         return filled
 
-    def locate(self) -> tuple[Stores, Located]:
-        """The stores upstream, and that of the pictures.
+    def locate(self) -> "LocatedPictures":
+        """The store of the pictures, and what they are made from.
 
         Raises:
             StoreError: the masks are missing.
             WeightsError: the encoder's weights cannot be had.
         """
-        stores = self._stores()
-        return stores, self._place(stores, self.weights())
+        context, dataset, embed = self.project.context, self.project.dataset, self.embed
+        stores = locate_stores(context, dataset, [embed], download=self.download)
+        masks, weights = check_masks(context, stores), self.weights()
+        place = wanted_embeddings(context, dataset, embed, masks, pictures.recipe).by(weights)
+        return LocatedPictures(weights, masks, opened(stores.texts), place)
 
-    def _stores(self) -> Stores:
-        project = self.project
-        stores = locate_stores(
-            project.context, project.dataset, [self.embed], download=self.download
-        )
-        check_masks(project.context, stores)
-        return stores
 
-    def _place(self, stores: Stores, weights: Weights) -> Located:
-        project = self.project
-        return locate_pictures(
-            project.context, project.dataset, self.embed, weights, masks=stores.masks
-        )
+@dataclass(frozen=True, slots=True)
+class LocatedPictures:
+    """The store of some pictures, and what they are made from.
+
+    Attributes:
+        weights: of the encoder, which says how large a picture is.
+        masks: None where the focus mode needs none.
+        texts: None where there are none.
+        place: the pictures.
+    """
+
+    weights: Weights
+    masks: Store | None
+    texts: Store | None
+    place: Fillable
 
 
 def pictures_in_use(results_folder: Path) -> set[str]:

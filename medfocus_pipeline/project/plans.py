@@ -4,28 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfocus_pipeline.config import FeaturesConfig, ProbeConfig, ProbeRow
-from medfocus_pipeline.datasets.splits import Split, test_split
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.embedded import bytes_an_image, class_texts, text_temperature
 from medfocus_pipeline.encoders import has_prompts, has_text
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import ConfigError, StoreError, WeightsError
-from medfocus_pipeline.evaluation.sweep import Labelled, Run, draw, plan_runs, to_fit
-from medfocus_pipeline.features import (
-    FeatureKeys,
-    FeatureTable,
-    bytes_an_image,
-    class_texts,
-    join,
-    text_temperature,
-)
-from medfocus_pipeline.heads import entry
+from medfocus_pipeline.evaluation.draws import Labelled, draw
+from medfocus_pipeline.evaluation.runs import Run, plan_runs, to_fit
+from medfocus_pipeline.features import FeatureKeys, FeatureTable, join
+from medfocus_pipeline.heads.table import entry
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.located import Located, Open, opened, opened_of
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Located, Stores, encoder_label, masks_label
+from medfocus_pipeline.project.stores import Stores, encoder_label, masks_label
 from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.types import FeaturePart
-
-_TEST_SHARE = 0.3
 
 _PAPER_METHODS = {
     ("linear", "original"): "CLIP",
@@ -111,7 +105,7 @@ def plan(
         places = [] if blind else _places(context, stores, row.focus)
         keys = _keys(context, dataset, stores, row, places)
         note = NEEDS_IMAGES if blind else _lacks_regions(context, row)
-        if not note and _lacks_texts(context, row, places):
+        if not note and _lacks_texts(context, row, stores):
             note = NEEDS_DUAL
         runs = [] if note else plan_runs(row.head, keys, draws)
         plans.append(Plan(context, stores, row, keys, places, runs, note))
@@ -125,9 +119,9 @@ def _lacks_regions(context: Context, row: ProbeRow) -> str:
     return NEEDS_REGIONS if asked and without else ""
 
 
-def _lacks_texts(context: Context, row: ProbeRow, places: Sequence[Located]) -> bool:
+def _lacks_texts(context: Context, row: ProbeRow, stores: Stores) -> bool:
     """Whether the encoder lacks the texts, or the kind of text tower, that the head needs."""
-    config, weights = context.embed.encoder, places[0].weights
+    config, weights = context.embed.encoder, stores.weights
     match entry(row.head).needs:
         case "texts":
             return not has_text(config)
@@ -138,12 +132,6 @@ def _lacks_texts(context: Context, row: ProbeRow, places: Sequence[Located]) -> 
             return not has_prompts(config, weights)
         case _:
             return False
-
-
-def split_of(dataset: Dataset, config: ProbeConfig) -> Split:
-    """The data set's own split, or the one that is drawn for it."""
-    share = config.test_share or dataset.card.test_share or _TEST_SHARE
-    return test_split(dataset.manifest, test_share=share, seed=config.split_seed)
 
 
 def _places(context: Context, stores: Stores, parts: Sequence[FeaturePart]) -> list[Located]:
@@ -166,8 +154,7 @@ def _keys(
 ) -> FeatureKeys:
     config = context.embed
     masked = has_region(row.focus)
-    masks = stores.masks.store if stores.masks else None
-    texts = stores.texts.store if stores.texts else None
+    masks, texts = opened(stores.masks), opened(stores.texts)
     parts = zip(row.focus, places, strict=bool(places))
     return FeatureKeys(
         segmenter=masks_label(context.masks) if masked else "none",
@@ -182,7 +169,7 @@ def _keys(
 
 
 def _part_key(part: FeaturePart, place: Located) -> str:
-    key = place.store.key if place.store else ""
+    key = place.store.key if isinstance(place, Open) else ""
     return key if part.kind == "pooled" else f"{key}/{part.kind}"
 
 
@@ -193,11 +180,11 @@ def features(dataset: Dataset, split: Split, one: Plan) -> FeatureTable:
         StoreError: some are missing or do not belong together.
         WeightsError: the head needs a text tower whose weights are not on this machine.
     """
-    texts = one.stores.texts.store if one.stores.texts else None
+    texts = opened(one.stores.texts)
     return join(
         dataset.manifest,
         split,
-        [place.store for place in one.places if place.store],
+        opened_of(one.places),
         text=class_texts(texts, dataset.card.prompts()) if texts else None,
         keys=one.keys,
         temperature=text_temperature(texts) if texts else None,
@@ -207,9 +194,8 @@ def features(dataset: Dataset, split: Split, one: Plan) -> FeatureTable:
 
 def bytes_of(one: Plan, split: Split) -> int:
     """Bytes of the features of a line, from the descriptions of its stores alone."""
-    stores = [place.store for place in one.places if place.store]
     images = len(split.train) + len(split.test)
-    return images * bytes_an_image(stores, one.keys.focus)
+    return images * bytes_an_image(opened_of(one.places), one.keys.focus)
 
 
 def _prompts(dataset: Dataset, one: Plan) -> PromptSource | None:
@@ -220,7 +206,7 @@ def _prompts(dataset: Dataset, one: Plan) -> PromptSource | None:
     """
     if entry(one.row.head).needs != "text tower":
         return None
-    context, weights = one.context, one.places[0].weights
+    context, weights = one.context, one.stores.weights
     if weights is None:
         raise WeightsError(
             f"The head {one.row.head.name} runs the text tower of "

@@ -160,7 +160,7 @@ class Project:
 
     def split(self, config: "ProbeConfig | None" = None) -> "Split":
         """Rows of the manifest that are for training, and for testing."""
-        from medfocus_pipeline.project.plans import split_of
+        from medfocus_pipeline.project.dataset import split_of
 
         return split_of(self.dataset, config or self.context.probe)
 
@@ -199,8 +199,9 @@ class Project:
 
         stores = self.embeddings().locate()
         plans = plan(self.context, self.dataset, stores, self.split(config), config)
-        for one in plans:
-            check_embedded(self.context, one.places)
+        # Rows share their stores, and each is surveyed once.
+        places = {place.label: place for one in plans for place in one.places}
+        check_embedded(self.context, places.values())
         return plans
 
     def probe(
@@ -324,7 +325,7 @@ class Project:
 
         stores = self.embeddings().locate()
         config, _ = shown_embedding(self.context, self.dataset, stores)
-        return open_regions(self.context, self.dataset, stores, config)
+        return open_regions(self.context, self.dataset, self.masks.store, config)
 
     def region(self, image_id: str) -> "Region":
         """An image with its candidates, its region and what the encoder was given.

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from medfocus_pipeline import embedding, segmentation
+from medfocus_pipeline import image_roi, segmentation
 from medfocus_pipeline.config import EmbedConfig, Runtime
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import read_annotation
-from medfocus_pipeline.encoders import load_encoder
-from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.features import class_texts
+from medfocus_pipeline.encoders import load_encoder, need_weights
 from medfocus_pipeline.masks.focus import focus
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.embeddings import similarity
+from medfocus_pipeline.project.located import opened
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Located, Stores, check_embedded, locate_stores
+from medfocus_pipeline.project.stores import Stores, check_embedded, check_texts, wanted_texts
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Candidates, Image, Mask, Roi
 
@@ -48,7 +48,7 @@ class Regions:
     dataset: Dataset
     config: EmbedConfig
     reader: segmentation.MaskReader
-    similarity: embedding.Similarity | None
+    similarity: image_roi.Similarity | None
 
     def read(self, image_id: str) -> Region:
         """An image with all that belongs to it.
@@ -57,7 +57,7 @@ class Regions:
             ImageError: the image or its annotation cannot be read.
         """
         image, found = self.dataset.read(image_id), self.reader(image_id)
-        roi = embedding.region(image, found, self.config, self.similarity)
+        roi = image_roi.region(image, found, self.config, self.similarity)
         annotation = self.annotation(image_id, image.shape[:2])
         return Region(image, found, roi, annotation, focus(image, roi, self.config.focus))
 
@@ -69,7 +69,7 @@ class Regions:
 
 def shown_embedding(
     context: Context, dataset: Dataset, stores: Stores
-) -> tuple[EmbedConfig, Located]:
+) -> tuple[EmbedConfig, Store]:
     """The embedding that pictures are about: segmented, or else the first focused one.
 
     Raises:
@@ -80,37 +80,28 @@ def shown_embedding(
     focused = [pair for pair in pairs if pair[0].focus != "original"]
     preferred = [pair for pair in focused if pair[0].focus == _PREFERRED]
     config, place = [*preferred, *focused, *pairs][0]
-    check_embedded(context, [place])
-    return config, place
+    [store] = check_embedded(context, [place])
+    return config, store
 
 
-def open_regions(
-    context: Context, dataset: Dataset, stores: Stores, config: EmbedConfig
-) -> Regions:
-    """The regions of a configuration, whose masks were checked.
+def open_regions(context: Context, dataset: Dataset, masks: Store, config: EmbedConfig) -> Regions:
+    """The regions of a configuration.
 
     Raises:
         StoreError: the ROI rule compares with class prompts that have no embeddings.
         WeightsError: it does, and the encoder's weights are not here.
     """
-    if stores.masks is None or stores.masks.store is None:
-        raise ValueError("masks are checked first")
-    reader = segmentation.MaskReader(stores.masks.store)
+    reader = segmentation.MaskReader(masks)
     return Regions(dataset, config, reader, _similarity(context, dataset, config))
 
 
 def _similarity(
     context: Context, dataset: Dataset, config: EmbedConfig
-) -> embedding.Similarity | None:
+) -> image_roi.Similarity | None:
     """What the ROI rule `text` compares with: the only one that needs the encoder again."""
     if config.roi != "text":
         return None
-    stores = locate_stores(context, dataset, [config], download=True)
-    texts: Store | None = stores.texts.store if stores.texts else None
-    if texts is None:
-        raise StoreError(
-            f"The class prompts have no embeddings. Run: make embed DATASET={context.dataset}"
-        )
-    encoder = load_encoder(config.encoder, stores.embeddings[0].need_weights(), Runtime())
-    prompts = class_texts(texts, dataset.card.prompts())
-    return embedding.text_similarity(encoder, prompts, fit=config.fit)
+    weights = need_weights(config.encoder, context.hashes())
+    found = opened(wanted_texts(context, dataset, config.encoder).by(weights))
+    texts = check_texts(context, found)
+    return similarity(dataset, config, texts, load_encoder(config.encoder, weights, Runtime()))

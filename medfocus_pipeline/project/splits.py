@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from medfocus_pipeline.datasets.splits import Budget, Split
-from medfocus_pipeline.evaluation.sweep import Run
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.datasets.subsets import Budget
+from medfocus_pipeline.evaluation.runs import Run
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.types import JSON

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.config import AdaptConfig, EngineConfig, Runtime
+from medfocus_pipeline.config import EngineConfig, Runtime
+from medfocus_pipeline.config.adaptation import AdaptConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table
 from medfocus_pipeline.datasets.similarity import Fingerprints

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.card import Measured
+from medfocus_pipeline.classifier.model_card import Measured
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Pack, PackConfig
+from medfocus_pipeline.classifier.pack import Pack
+from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.config import LinearConfig, Runtime
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.heads.saved import save
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.packing import (
     TOLERANCE,
@@ -40,8 +42,8 @@ from medfocus_pipeline.tuning.kept import (
     restore,
 )
 from medfocus_pipeline.tuning.network import NETWORK
-from medfocus_pipeline.tuning.plans import TunedRun
 from medfocus_pipeline.tuning.runs import folder_of
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import FeaturePart
 
 _LEFT_OUT = {"curves", "search"}
@@ -149,7 +151,7 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
 def _stage_one(project: Project, tuning: Finetuning) -> dict[str, Any]:
     """Of a pack's configuration what the pictures and the encoder are."""
     embed, part = tuning.pictures.embed, (FeaturePart(tuning.config.run.focus),)
-    stores, place = tuning.pictures.locate()
+    found = tuning.pictures.locate()
     masked = needs_masks(embed)
     masks = prompted(project.context.masks, project.dataset.phrases)
     return {
@@ -159,8 +161,8 @@ def _stage_one(project: Project, tuning: Finetuning) -> dict[str, Any]:
         "parts": part,
         "familiar_parts": part,
         "encoder": anchored(tuning.encoder),
-        "segmenter": model_of(stores.masks.store) if masked and stores.masks else None,
-        "encoder_model": model_of(place.store),
+        "segmenter": model_of(found.masks) if masked and found.masks else None,
+        "encoder_model": Model.of(found.weights.identity),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.drawing import CARD, MUTED, Size, new_figure, shown, styled
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow

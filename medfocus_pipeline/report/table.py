@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medfocus_pipeline.datasets.splits import Budget
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.datasets.subsets import Budget
+from medfocus_pipeline.evaluation.runs import PlannedRun
 
 NEEDS_WEIGHTS = "needs weights"
 """Note of a row whose model is not on this machine."""

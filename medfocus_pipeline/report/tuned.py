@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation.diagnostics import Recall
 from medfocus_pipeline.report.content import Section
 from medfocus_pipeline.report.learning import Lesson

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.report.colours import HEAT, MARKS, series
 from medfocus_pipeline.report.content import EmbeddingMap, Picture, Report, Tile
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, loading, model_name
+from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
 
 if TYPE_CHECKING:
     from torch import Tensor

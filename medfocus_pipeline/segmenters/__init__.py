@@ -17,6 +17,7 @@ __all__ = [
     "label",
     "load_segmenter",
     "model_id",
+    "need_weights",
     "prompted",
     "settled",
 ]
@@ -71,6 +72,15 @@ def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool)
         WeightsError: the weights cannot be found or fetched.
     """
     return SEGMENTERS[type(config)].find(config, hashes, download=download)
+
+
+def need_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool = True) -> Weights:
+    """`find_weights`, of a segmenter that cannot do without.
+
+    Raises:
+        WeightsError: the weights are not here, or cannot be had.
+    """
+    return SEGMENTERS[type(config)].need(config, hashes, download=download)
 
 
 def load_segmenter(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Segmenter:

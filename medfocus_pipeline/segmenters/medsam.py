@@ -31,9 +31,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "MedSamSegme
         ConfigError: the device is not there.
         WeightsError: the files are not a SAM of Hugging Face, or are corrupt.
     """
-    config = masks.segmenter
-    if not isinstance(config, MedSamConfig):
-        raise TypeError(f"Expected the configuration of medsam, got that of {config.name}.")
+    config = masks.segmenter_of(MedSamConfig)
     model = load_sam(weights).to(resolve_device(runtime.device))
     if runtime.compile:
         model.vision_encoder.compile()

@@ -17,9 +17,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Segmenter:
         ConfigError: it does not keep to the contract of `Segmenter`.
     """
     del weights  # the factory knows its files
-    config = masks.segmenter
-    if not isinstance(config, SegmenterPluginConfig):
-        raise TypeError(f"Expected the configuration of a plug-in, got that of {config.name}.")
+    config = masks.segmenter_of(SegmenterPluginConfig)
     given = {
         "device": resolve_device(runtime.device),
         "max_candidates": masks.max_candidates,

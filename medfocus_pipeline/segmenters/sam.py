@@ -18,7 +18,7 @@ from medfocus_pipeline.sam.sam_model import (
 )
 from medfocus_pipeline.sam.sam_pixels import Extent, in_frame, letterboxed
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.predictions import MaskPredictions, candidates, joined
+from medfocus_pipeline.segmenters.mask_predictions import MaskPredictions, candidates, joined
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 from medfocus_pipeline.weights import Weights
 
@@ -33,9 +33,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "SamSegmente
         ConfigError: the device is not there.
         WeightsError: the files are not a SAM of Hugging Face, or are corrupt.
     """
-    config = masks.segmenter
-    if not isinstance(config, SamConfig):
-        raise TypeError(f"Expected the configuration of sam, got that of {config.name}.")
+    config = masks.segmenter_of(SamConfig)
     model = load_sam(weights).to(resolve_device(runtime.device))
     if runtime.compile:
         model.vision_encoder.compile()

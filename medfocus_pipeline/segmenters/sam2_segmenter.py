@@ -14,7 +14,7 @@ from medfocus_pipeline.masks.candidates import Limits, stability
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.predictions import MaskPredictions, candidates, joined
+from medfocus_pipeline.segmenters.mask_predictions import MaskPredictions, candidates, joined
 from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
 from medfocus_pipeline.weights import Weights
@@ -50,9 +50,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam2Segment
         ConfigError: the sam2 package or the device is not there.
         WeightsError: the checkpoint is corrupt or of another size.
     """
-    config = masks.segmenter
-    if not isinstance(config, Sam2Config):
-        raise TypeError(f"Expected the configuration of sam2, got that of {config.name}.")
+    config = masks.segmenter_of(Sam2Config)
     return Sam2Segmenter(
         sam2.load_model(config, weights).to(resolve_device(runtime.device)),
         sam2.settled(config),

@@ -14,7 +14,8 @@ from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.masks.candidates import Limits, select, stability
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
 from medfocus_pipeline.types import Candidates, Image
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name, unusable
+from medfocus_pipeline.weight_files import unusable
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
 
 _CONFIG = "config.json"
 _FILES = (_CONFIG, "processor_config.json", "tokenizer.json|vocab.json", FORMATS)
@@ -60,9 +61,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam3Segment
     import torch
     from safetensors import SafetensorError
 
-    config = masks.segmenter
-    if not isinstance(config, Sam3Config):
-        raise TypeError(f"Expected the configuration of sam3, got that of {config.name}.")
+    config = masks.segmenter_of(Sam3Config)
     if not config.phrases:
         raise ConfigError(
             "SAM 3 is asked for phrases and got none: name a data set with a card, or "

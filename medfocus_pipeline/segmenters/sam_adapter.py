@@ -23,13 +23,8 @@ from medfocus_pipeline.sam.sam_pixels import WHOLE, in_frame
 from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam, adapter_layers
 from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity
-from medfocus_pipeline.weights import (
-    FileHashes,
-    Weights,
-    local_folder,
-    local_weights,
-    write_tensors,
-)
+from medfocus_pipeline.weight_files import write_tensors
+from medfocus_pipeline.weights import FileHashes, Weights, local_folder, local_weights
 
 ID = "sam-adapter"
 
@@ -130,9 +125,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "SamAdapterS
         ConfigError: the device is not there.
         WeightsError: a file is corrupt, or they do not fit together.
     """
-    config = masks.segmenter
-    if not isinstance(config, SamAdapterConfig):
-        raise TypeError(f"Expected the configuration of sam_adapter, got that of {config.name}.")
+    config = masks.segmenter_of(SamAdapterConfig)
     sam = load_adapter(weights, device=resolve_device(runtime.device))
     return SamAdapterSegmenter(sam, config, max_candidates=masks.max_candidates, frame=masks.frame)
 

@@ -76,13 +76,11 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         settled=sam2.settled,
         prefix="facebook/sam2",
         models=(
-            Model(
-                config=Sam2Config(size="lite"), licence="Apache-2.0", side=256, pixels="squeezed"
-            ),
+            Model(Sam2Config(size="lite"), "Apache-2.0", side=256, pixels="squeezed"),
             *(
                 Model(
-                    config=Sam2Config(size=size),
-                    licence="Apache-2.0",
+                    Sam2Config(size=size),
+                    "Apache-2.0",
                     side=1024,
                     pixels="squeezed",
                     parameters=parameters,
@@ -90,8 +88,8 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
                 for size, parameters in _SAM2_PARAMETERS.items()
             ),
             Model(
-                config=Sam2Config(size="medsam2"),
-                licence="CC BY-SA 4.0",
+                Sam2Config(size="medsam2"),
+                "CC BY-SA 4.0",
                 side=512,
                 pixels="bicubic, squeezed",
                 parameters=_SAM2_PARAMETERS["tiny"],
@@ -110,8 +108,8 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         prefix="facebook/sam",
         models=tuple(
             Model(
-                config=SamConfig(model=model),
-                licence="Apache-2.0",
+                SamConfig(model=model),
+                "Apache-2.0",
                 side=1024,
                 pixels="letterboxed",
                 parameters=parameters,
@@ -128,13 +126,7 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         label=lambda config: f"{_name(config)}-{config.box}",
         settled=lambda config: config.model_copy(update={"model": ""}),
         models=(
-            Model(
-                config=MedSamConfig(),
-                licence="Apache-2.0",
-                side=1024,
-                pixels="squeezed",
-                parameters=93.7,
-            ),
+            Model(MedSamConfig(), "Apache-2.0", side=1024, pixels="squeezed", parameters=93.7),
         ),
     ),
     Sam3Config: ModelEntry(
@@ -147,8 +139,8 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         settled=lambda config: config.model_copy(update={"model": ""}),
         models=(
             Model(
-                config=Sam3Config(),
-                licence="SAM License",
+                Sam3Config(),
+                "SAM License",
                 side=1008,
                 pixels="squeezed",
                 parameters=848,
@@ -171,7 +163,7 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         find=_no_weights,
         load=threshold.load,
         label=lambda config: config.name,
-        models=(Model(config=ThresholdConfig(), licence="ours"),),
+        models=(Model(ThresholdConfig(), "ours"),),
     ),
     SegmenterPluginConfig: ModelEntry(
         what="a segmenter of another package, docs/extending.md",

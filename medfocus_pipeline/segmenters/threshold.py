@@ -23,9 +23,7 @@ _SURROUNDINGS = 0.25
 
 def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "ThresholdSegmenter":  # noqa: ARG001
     """The segmenter; it has no weights and needs no device."""
-    config = masks.segmenter
-    if not isinstance(config, ThresholdConfig):
-        raise TypeError(f"Expected the configuration of threshold, got that of {config.name}.")
+    config = masks.segmenter_of(ThresholdConfig)
     return ThresholdSegmenter(config, max_candidates=masks.max_candidates, frame=masks.frame)
 
 

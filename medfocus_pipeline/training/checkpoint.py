@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.sealed import no_access
-from medfocus_pipeline.weights import write_tensors
+from medfocus_pipeline.weight_files import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,6 +17,7 @@ from pydantic import Field
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.encoders.lite_clip import TENSORS, TOKENIZER, make_text_tower
 from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.training.checkpoint import CsvLog, load_checkpoint, save_checkpoint
 from medfocus_pipeline.training.lessons import Batch, Lesson, draw_batch, make_lesson
 from medfocus_pipeline.training.lite_clip_export import export
@@ -252,5 +253,4 @@ class Run:
 
 def _rate(step: int, *, config: LiteClipTraining) -> float:
     """Share of the learning rate after so many steps: up a line, then down a cosine to zero."""
-    fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-    return min(1.0, (step + 1) / config.warmup) * fall
+    return min(1.0, (step + 1) / config.warmup) * cosine(step, config.steps)

@@ -17,8 +17,7 @@ from medfocus_pipeline import embedding
 from medfocus_pipeline.columns import distinct
 from medfocus_pipeline.config import EfficientNetLiteConfig, EmbedConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES, Phantom, draw
-from medfocus_pipeline.encoders import Encoder, find_weights, load_encoder
-from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.encoders import Encoder, load_encoder, need_weights
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, Job
@@ -98,12 +97,7 @@ def embed_phantoms(
         StoreError: the disk is full, or another process writes there.
         WeightsError: the network's package is not installed.
     """
-    weights = find_weights(_NETWORK, FileHashes(), download=False)
-    if weights is None:
-        raise WeightsError(
-            f"The weights of {_NETWORK.name} are not on this machine. Run: medfocus models pull "
-            f"{_NETWORK.name}"
-        )
+    weights = need_weights(_NETWORK, FileHashes(), download=False)
 
     @cache
     def encoder() -> Encoder:

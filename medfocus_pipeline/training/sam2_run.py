@@ -1,7 +1,6 @@
 """A training of sam2-lite between two steps: the weights, their averages, the files."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from pydantic import Field
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.sam import sam2_lite
+from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.training.checkpoint import (
     CsvLog,
@@ -190,8 +190,7 @@ class Run:
         """Learning rate of this step: up a line, then down a cosine to zero."""
         config, step = self._config, self.step + 1
         warmup = max(1, min(config.warmup, config.steps // 10))
-        fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        return config.learning_rate * min(1.0, step / warmup) * fall
+        return config.learning_rate * min(1.0, step / warmup) * cosine(step, config.steps)
 
     def _record(self, figures: dict[str, float]) -> None:
         """The log's row and the checkpoint, where they are due."""

@@ -1,6 +1,5 @@
 """A training of SAM-Adapter between two steps: how it is done, the model, the files."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.sam.sam_model import image_size, mask_side
+from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters.sam_adapter import put_tensors
 from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam
@@ -150,9 +150,8 @@ class Run:
         total = found["entropy"] + found["overlap"] + found["score"]
         total.backward()  # type: ignore[no-untyped-call]
         length = torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
-        fall = 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
         for group in self._optimiser.param_groups:
-            group["lr"] = config.learning_rate * fall
+            group["lr"] = config.learning_rate * cosine(self.step, config.steps)
         self._optimiser.step()
         self._optimiser.zero_grad()
         self.step += 1

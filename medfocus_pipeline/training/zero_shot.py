@@ -5,9 +5,8 @@ import numpy as np
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.training.prompts import card_of
-from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.vectors import class_means, normalise
 
 
 def zero_shot_accuracy(encoder: Encoder, kind: str, *, seed: int, count: int) -> float:
@@ -25,7 +24,7 @@ def zero_shot_accuracy(encoder: Encoder, kind: str, *, seed: int, count: int) ->
     if not isinstance(encoder, TextEncoder):
         raise ConfigError("Zero-shot classification needs a dual encoder: use lite-clip or clip.")
     card = card_of(kind)
-    texts = class_texts(encoder, card.prompts())
+    texts = class_means(map(encoder.encode_text, card.prompts()))
     phantoms = [draw(kind, seed, index) for index in range(count)]
     labels = np.array([card.class_index[one.label.casefold()] for one in phantoms])
     found: list[int] = []
@@ -34,9 +33,3 @@ def zero_shot_accuracy(encoder: Encoder, kind: str, *, seed: int, count: int) ->
         pictures = np.stack([encoder.prepare(one.image) for one in batch])
         found += (normalise(encoder.encode(pictures).pooled) @ texts.T).argmax(axis=1).tolist()
     return float(np.mean(np.array(found) == labels))
-
-
-def class_texts(encoder: TextEncoder, prompts: list[list[str]]) -> FloatArray:
-    """``(K, d) float32``, L2-normalised: the mean of each class's normalised prompts."""
-    means = [normalise(encoder.encode_text(texts)).mean(axis=0) for texts in prompts]
-    return normalise(np.stack(means))

@@ -19,14 +19,14 @@ from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.embedding import pooled_arrays
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DamagedError, WeightsError
-from medfocus_pipeline.features import joined
 from medfocus_pipeline.files import sha256
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.sealed import present, read_bytes, read_json, write_json
 from medfocus_pipeline.stores.job import Block, Job, compute_all
 from medfocus_pipeline.tuning.network import LAYER, NETWORK, prepared
 from medfocus_pipeline.types import JSON, FloatArray
-from medfocus_pipeline.weights import write_tensors
+from medfocus_pipeline.vectors import joined
+from medfocus_pipeline.weight_files import write_tensors
 
 TENSORS, RUN = "trained.safetensors", "run.json"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medfocus_pipeline.config import EncoderConfig
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.encoders.protocol import Encoder
-from medfocus_pipeline.evaluation.sweep import Outcome
+from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.seeding import generator
@@ -19,10 +19,10 @@ from medfocus_pipeline.tuning.course import COLUMNS, Learned, Told, learn
 from medfocus_pipeline.tuning.kept import Kept, embedded, keep, layer_of
 from medfocus_pipeline.tuning.members import Subset
 from medfocus_pipeline.tuning.network import build
-from medfocus_pipeline.tuning.plans import TunedRun
 from medfocus_pipeline.tuning.search import search
 from medfocus_pipeline.tuning.sources import Pictures, Source
 from medfocus_pipeline.tuning.training import Trainer
+from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON, IntArray
 
 CHECKPOINT = "checkpoint.pt"

@@ -5,8 +5,8 @@ the epoch, so that a run that was killed goes on from its last checkpoint to the
 
 The trainings of lite-clip, sam2-lite and SAM-Adapter (`training`) are no epochs over a labelled
 subset: they count steps of batches that are drawn anew, with losses, averaged weights and processes
-of their own, so that all they could share with this loop, beside the checkpoint that they do share,
-is backward, clip and step.
+of their own, so that all they could share with this loop, beside the checkpoint and the cosine that
+they do share, is backward, clip and step.
 """
 
 import copy
@@ -22,6 +22,7 @@ from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.heads.common import softmax
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import is_out_of_memory, log
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
@@ -223,7 +224,6 @@ class Trainer:
 
     def _set_rates(self, progress: float) -> None:
         """The learning rate of a moment, `progress` in [0, 1] of all epochs."""
-        falling = self.config.schedule == "cosine"
-        factor = 0.5 * (1 + math.cos(math.pi * progress)) if falling else 1.0
+        factor = cosine(progress, 1) if self.config.schedule == "cosine" else 1.0
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * group["share"] * factor

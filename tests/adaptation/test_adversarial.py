@@ -14,7 +14,8 @@ from medfocus_pipeline.adaptation.domains import (
     ramp,
     reverse,
 )
-from medfocus_pipeline.config import CdanConfig, DannConfig, MlpConfig, SourceMlpConfig
+from medfocus_pipeline.config import MlpConfig
+from medfocus_pipeline.config.adaptation import CdanConfig, DannConfig, SourceMlpConfig
 from medfocus_pipeline.heads.mlp import Network, Scaling
 from medfocus_pipeline.types import IntArray
 from tests.adaptation.tasks import quarters, shifted

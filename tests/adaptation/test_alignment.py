@@ -12,7 +12,7 @@ from medfocus_pipeline.adaptation.alignment import (
     recoloured,
     standardised,
 )
-from medfocus_pipeline.config import CoralConfig, SourceConfig, SubspaceConfig
+from medfocus_pipeline.config.adaptation import CoralConfig, SourceConfig, SubspaceConfig
 from tests.adaptation.tasks import quarters, shifted
 
 Array = np.ndarray

@@ -5,18 +5,16 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.adaptation import METHODS, make_method, named
-from medfocus_pipeline.config import (
+from medfocus_pipeline.config import ContrastiveConfig, MlpConfig, SupConConfig
+from medfocus_pipeline.config.adaptation import (
     AdaptationConfig,
     AdaptConfig,
     AugmentedDannConfig,
     CdanConfig,
-    ContrastiveConfig,
     DannConfig,
-    MlpConfig,
     SourceContrastiveConfig,
     SourceMlpConfig,
     SourceSupConConfig,
-    SupConConfig,
 )
 from medfocus_pipeline.errors import ConfigError, DataError
 from tests.adaptation.tasks import quarters, shifted

@@ -8,14 +8,14 @@ from importlib import import_module
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medfocus_pipeline.datasets.splits import nested_subsets
-from medfocus_pipeline.features import normalise
+from medfocus_pipeline.datasets.subsets import nested_subsets
 from medfocus_pipeline.heads.common import softmax
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.logistic import solve
 from medfocus_pipeline.heads.row_space import RowSpace
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
+from medfocus_pipeline.vectors import normalise
 
 _CLASSES = 4
 _DIM = 512

@@ -14,11 +14,11 @@ from medfocus_pipeline.datasets.phantoms.phantom import KINDS, PICTURES
 from medfocus_pipeline.datasets.readers import read_annotation, read_image
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DataError, WeightsError
-from medfocus_pipeline.evaluation.regions import mean_scores, phantom_regions, region_scores
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import Image, Mask
 from medfocus_pipeline.weights import FileHashes
+from tests.bench.region_scores import mean_scores, phantom_regions, region_scores
 
 Regions = Iterable[tuple[Image, Mask]]
 """Images with one true mask each."""

@@ -29,10 +29,11 @@ from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.inputs import digest_of
 from medfocus_pipeline.datasets.reading import AS_FOUND
 from medfocus_pipeline.datasets.tree import find_images, walk
-from medfocus_pipeline.encoders import load_encoder
+from medfocus_pipeline.encoders import load_encoder, need_weights
 from medfocus_pipeline.files import replacing
+from medfocus_pipeline.project.located import Fillable, writing
 from medfocus_pipeline.project.project import Project
-from medfocus_pipeline.project.stores import Located
+from medfocus_pipeline.project.stores import wanted_embeddings
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, Job
 from medfocus_pipeline.stores.opening import ArraySpec
@@ -194,8 +195,7 @@ def _fill_masks(project: Project) -> None:
     }
     kinds = {**segmentation.COLUMNS, **dict.fromkeys(("candidates", "width", "height"), pa.int32())}
     _fill(
-        project,
-        masks.locate(download=True),
+        masks.target()[1],
         [spec],
         {name: pa.scalar(value, kinds[name]) for name, value in columns.items()},
         shard_rows=segmentation.SHARD_ROWS,
@@ -205,9 +205,11 @@ def _fill_masks(project: Project) -> None:
 
 
 def _fill_embeddings(project: Project) -> None:
-    embeddings = project.embeddings()
-    [place], [config] = embeddings.locate(download=True).embeddings, embeddings.configs
-    encoder = load_encoder(config.encoder, place.need_weights(), Runtime())
+    embeddings, masks = project.embeddings(), project.masks.store
+    [config] = embeddings.configs
+    weights = need_weights(config.encoder, project.context.hashes())
+    encoder = load_encoder(config.encoder, weights, Runtime())
+    target = wanted_embeddings(project.context, project.dataset, config, masks).by(weights)
     columns = {
         "fallback": pa.scalar(False),
         "roi_area": pa.scalar(0.5, pa.float32()),
@@ -215,14 +217,13 @@ def _fill_embeddings(project: Project) -> None:
         "pixel_sha256": pa.scalar("0" * 64),
     }
     specs = embedding.array_specs(config, encoder)
-    _fill(project, place, specs, columns, shard_rows=embedding.SHARD_ROWS)
+    _fill(target, specs, columns, shard_rows=embedding.SHARD_ROWS)
     if embeddings.fill():
         raise RuntimeError("the embeddings that were made up are not those of the settings")
 
 
 def _fill(
-    project: Project,
-    place: Located,
+    target: Fillable,
     specs: Sequence[ArraySpec],
     columns: dict[str, Any],
     *,
@@ -235,8 +236,8 @@ def _fill(
         return Block(arrays, {name: pa.repeat(one, len(ids)) for name, one in columns.items()})
 
     job = Job(str, compute, _BATCH, workers=1)
-    with place.writing(project.context.folder, specs, shard_rows=shard_rows) as store:
-        fill(store, place.ids, job)
+    with writing(target, specs, shard_rows=shard_rows) as store:
+        fill(store, target.ids, job)
 
 
 def _print(figures: dict[int, JSON]) -> None:

@@ -6,11 +6,14 @@ import numpy as np
 
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.devices import cores
+from medfocus_pipeline.evaluation.draws import Labelled, draw
 from medfocus_pipeline.evaluation.processes import processes
-from medfocus_pipeline.evaluation.sweep import Labelled, draw, plan_runs, sweep
-from medfocus_pipeline.features import FeatureKeys, FeatureTable, normalise
+from medfocus_pipeline.evaluation.runs import plan_runs
+from medfocus_pipeline.evaluation.sweep import sweep
+from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
+from medfocus_pipeline.vectors import normalise
 
 _CLASSES = ("a", "b", "c", "d")
 _DIM = 1280

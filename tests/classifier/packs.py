@@ -7,16 +7,17 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.classifier import Classifier
 from medfocus_pipeline.classifier.novelty import Familiar
-from medfocus_pipeline.classifier.pack import Pack, PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack import Pack
+from medfocus_pipeline.classifier.pack_config import PackConfig, TrainedOn
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import EfficientNetLiteConfig as SomeEncoder
 from medfocus_pipeline.config import EmbedConfig, LinearConfig, MasksConfig, ThresholdConfig
 from medfocus_pipeline.encoders.pooling import cell_means, roi_pool
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.heads.saved import save
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.types import JSON, Encoded, FeaturePart, FloatArray, Image, View
-from medfocus_pipeline.weights import Model
+from medfocus_pipeline.vectors import normalise
 from tests.fakes import FakeEncoder, FakeSegmenter, picture
 
 MASKS = MasksConfig(segmenter=ThresholdConfig(), max_candidates=4, frame=16)

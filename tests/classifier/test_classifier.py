@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medfocus_pipeline.classifier.classifier import Answer
+from medfocus_pipeline.classifier.answer import Answer
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.types import Roi
 from tests.classifier.packs import CLASSES, classifier, images

@@ -3,8 +3,8 @@ import pytest
 
 from medfocus_pipeline.classifier import novelty
 from medfocus_pipeline.classifier.novelty import Familiar, parts_of
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.types import FeaturePart, FloatArray
+from medfocus_pipeline.vectors import normalise
 
 
 def cloud(count: int, *, seed: int, centre: int = 0, dim: int = 16) -> FloatArray:

@@ -5,18 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medfocus_pipeline import embedding, segmentation
+from medfocus_pipeline import embedding, image_roi, segmentation
 from medfocus_pipeline.classifier.stage_one import features
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.features import joined
 from medfocus_pipeline.types import FeaturePart, FloatArray, RoiRule
+from medfocus_pipeline.vectors import joined
 from tests.classifier.packs import FAMILIAR, MASKS, images, stage_one
 from tests.fakes import FakeDualEncoder, FakeEncoder, FakeSegmenter, blank
 
 IMAGES = [*images(7), blank((12, 10)), *images(2, size=(30, 16))]
 
 
-def stored(rule: RoiRule, *, similarity: embedding.Similarity | None = None) -> FloatArray:
+def stored(rule: RoiRule, *, similarity: image_roi.Similarity | None = None) -> FloatArray:
     """The features as masks and embed compute them, image by image."""
     models = stage_one()
     by_name = {str(number): image for number, image in enumerate(IMAGES)}
@@ -56,7 +56,7 @@ def test_features_are_those_that_the_stages_store(rule: RoiRule, batch_size: int
 
 def test_the_rule_text_compares_with_the_class_texts() -> None:
     texts = np.eye(3, dtype=np.float32)
-    similarity = embedding.text_similarity(FakeDualEncoder(), texts, fit="squeeze")
+    similarity = image_roi.text_similarity(FakeDualEncoder(), texts, fit="squeeze")
     models = stage_one()
     models = replace(
         models, embed=models.embed.model_copy(update={"roi": "text"}), similarity=similarity

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfocus_pipeline.datasets import splits
+from medfocus_pipeline.datasets import splits, subsets
 from medfocus_pipeline.datasets.manifest import Manifest, build
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.types import IntArray
@@ -179,8 +179,8 @@ def test_data_that_cannot_be_split_is_refused_with_the_fix(
         splits.test_split(manifest, test_share=0.3, seed=0)
 
 
-def _subsets(ids: Sequence[str], labels: IntArray, seed: int) -> dict[splits.Budget, IntArray]:
-    return splits.nested_subsets(ids, labels, fractions=FRACTIONS, shots=SHOTS, seed=seed)
+def _subsets(ids: Sequence[str], labels: IntArray, seed: int) -> dict[subsets.Budget, IntArray]:
+    return subsets.nested_subsets(ids, labels, fractions=FRACTIONS, shots=SHOTS, seed=seed)
 
 
 @given(labels=labelled(), seed=st.integers(0, 3))
@@ -225,4 +225,4 @@ def test_seeds_draw_different_subsets() -> None:
 
 def test_numbers_out_of_range_are_refused_together() -> None:
     with pytest.raises(ConfigError, match=r"0 %, 120 %, 0 shots"):
-        splits.nested_subsets(["a"], np.zeros(1, int), fractions=(0, 120), shots=(0,), seed=0)
+        subsets.nested_subsets(["a"], np.zeros(1, int), fractions=(0, 120), shots=(0,), seed=0)

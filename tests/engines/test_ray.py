@@ -16,6 +16,7 @@ from medfocus_pipeline.config import LiteClipConfig, ProbeConfig, RayConfig, Run
 from medfocus_pipeline.engines import ray_actors, ray_cluster
 from medfocus_pipeline.errors import ConfigError, DataError, StoreError, WeightsError
 from medfocus_pipeline.profiles import EmbedPlan
+from medfocus_pipeline.project.located import opened_of
 from medfocus_pipeline.project.progress import Advance, silent
 from tests.engines.conftest import IMAGES, SHARD_ROWS, Killer, Open, after_each_shard, files
 
@@ -40,7 +41,7 @@ def test_masks_embeddings_and_results_are_those_of_threads(cluster: None, opened
         assert filled.computed == IMAGES
         project.embeddings().fill(runtime)
     stores = [
-        [project.masks.store, *(one.store for one in project.embeddings().locate().embeddings)]
+        [project.masks.store, *opened_of(project.embeddings().locate().embeddings)]
         for project in (ours, theirs)
     ]
     assert len(stores[0]) == 2

@@ -10,6 +10,7 @@ from medfocus_pipeline.config import RayConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
 from medfocus_pipeline.datasets.phantoms.writer import plan, prepare, write
 from medfocus_pipeline.datasets.tree import find_images
+from medfocus_pipeline.project.located import opened_of
 from tests.engines.conftest import Killer, after_each_shard, files
 
 BRAIN = Path(__file__).parents[3] / "shared" / "data" / "brain"
@@ -49,7 +50,7 @@ def test_killed_workers_lose_no_mask_and_no_embedding(
     theirs.embeddings().fill(Runtime(device="cpu"))
     assert len(kill.killed) == kills
     stores = [
-        [project.masks.store, *(place.store for place in project.embeddings().locate().embeddings)]
+        [project.masks.store, *opened_of(project.embeddings().locate().embeddings)]
         for project in (ours, theirs)
     ]
     assert len(stores[0]) == 4

@@ -10,7 +10,9 @@ import pytest
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig, RayConfig
 from medfocus_pipeline.engines import ray_tasks
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.evaluation.sweep import draw, plan_runs, sweep
+from medfocus_pipeline.evaluation.draws import draw
+from medfocus_pipeline.evaluation.runs import plan_runs
+from medfocus_pipeline.evaluation.sweep import sweep
 from tests.evaluation.tables import make_table, side
 
 pytestmark = [

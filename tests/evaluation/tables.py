@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from medfocus_pipeline.evaluation.sweep import Labelled
-from medfocus_pipeline.features import FeatureKeys, FeatureTable, normalise
+from medfocus_pipeline.evaluation.draws import Labelled
+from medfocus_pipeline.features import FeatureKeys, FeatureTable
+from medfocus_pipeline.vectors import normalise
 
 KEYS = FeatureKeys(
     segmenter="threshold",

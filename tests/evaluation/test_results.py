@@ -12,11 +12,12 @@ from sklearn.metrics import roc_auc_score
 from medfocus_pipeline.config import LinearConfig, ProbeConfig
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation import metrics, results
+from medfocus_pipeline.evaluation.draws import draw
 from medfocus_pipeline.evaluation.metrics import METRICS, Metric
+from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.results import BudgetScore, summarise
-from medfocus_pipeline.evaluation.rows import prediction_rows, result_row, subset_row
+from medfocus_pipeline.evaluation.runs import Outcome, plan_runs
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
-from medfocus_pipeline.evaluation.sweep import Outcome, draw, plan_runs
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.sealed import write_table
 from medfocus_pipeline.types import JSON

@@ -13,6 +13,7 @@ from medfocus_pipeline.evaluation.intervals import (
     mean_interval,
     patient_interval,
     t_interval,
+    t_within,
     wilson_interval,
 )
 from medfocus_pipeline.evaluation.significance import (
@@ -252,3 +253,10 @@ def test_an_area_of_one_leaves_something_open() -> None:
     assert found.low < 0.97
     assert found.high == 1.0
     assert np.isnan(auroc_interval(float("nan"), 3, 3).low)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_students_quantile_is_scipys(level: float) -> None:
+    for freedom in (1, 2, 3, 4, 9, 10, 49, 1000):
+        expected = scipy.stats.t.ppf((1 + level) / 2, freedom)
+        assert t_within(level, freedom) == pytest.approx(expected, rel=1e-11)

@@ -10,19 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
-from medfocus_pipeline.evaluation import sweep as module
+from medfocus_pipeline.evaluation import runs as runs_module
+from medfocus_pipeline.evaluation import sweep as sweep_module
+from medfocus_pipeline.evaluation.draws import Keys, Labelled, draw
 from medfocus_pipeline.evaluation.processes import processes
-from medfocus_pipeline.evaluation.sweep import (
-    Keys,
-    Labelled,
-    Run,
-    draw,
-    fit,
-    plan_runs,
-    predict,
-    sweep,
-    training_set,
-)
+from medfocus_pipeline.evaluation.runs import Run, plan_runs
+from medfocus_pipeline.evaluation.sweep import fit, predict, sweep, training_set
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import Head, TrainingSet
@@ -181,7 +174,8 @@ def test_seeds_share_one_fit_on_all_images_only_where_the_head_draws_nothing(
     def make_uniform(_: HeadConfig) -> Head:
         return Uniform()
 
-    monkeypatch.setattr(module, "make_head", make_uniform)
+    for module in (runs_module, sweep_module):
+        monkeypatch.setattr(module, "make_head", make_uniform)
     runs = plan(table, head, ProbeConfig(fractions=(100,), seeds=4))
     assert len({run.fit_key for run in runs}) == fits
     [outcomes] = sweep(table, runs)
@@ -319,13 +313,13 @@ def test_few_test_images_at_a_time_are_read_and_answered_as_all_at_once(
     expected, asked = fitted.predict_proba(table.features[table.test]), []
 
     class Watched:
-        chosen: JSON = {}
+        chosen = fitted.chosen
 
         def predict_proba(self, features: np.ndarray) -> np.ndarray:
             asked.append(len(features))
             return fitted.predict_proba(features)
 
-    monkeypatch.setattr(module, "_PREDICTED_AT_ONCE", 4)
+    monkeypatch.setattr(sweep_module, "_PREDICTED_AT_ONCE", 4)
     np.testing.assert_allclose(predict(Watched(), table), expected, atol=1e-12)
     assert max(asked) == 4
     assert sum(asked) == len(table.test) > 4

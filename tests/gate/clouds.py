@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.vectors import normalise
 
 
 def cloud(count: int, *, seed: int, centre: int = 0, dim: int = 12) -> FloatArray:

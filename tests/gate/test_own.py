@@ -18,7 +18,7 @@ from medfocus_pipeline.gate.saved import (
     write_gate,
 )
 from medfocus_pipeline.gate.zero_shot import ZeroShot
-from medfocus_pipeline.weights import Model
+from medfocus_pipeline.model_record import Model
 from tests.gate.clouds import cloud
 
 

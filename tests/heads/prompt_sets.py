@@ -16,9 +16,9 @@ from transformers import AutoModel, AutoTokenizer
 from medfocus_pipeline.config import ClipConfig
 from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.vectors import normalise
 from medfocus_pipeline.weights import FileHashes
 from tests.encoders.models import save_clip
 

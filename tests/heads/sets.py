@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.types import FloatArray, IntArray
+from medfocus_pipeline.vectors import normalise
 
 
 def made_up(

@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from medfocus_pipeline.config import CoOpConfig
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads import make_head
 from medfocus_pipeline.heads.coop import CoOpHead, FittedCoOp, initial
 from medfocus_pipeline.heads.prompt_learning import class_names, epochs_of, learning_rate
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
+from medfocus_pipeline.heads.table import make_head
 from tests.heads.prompt_sets import (
     BARE,
     DIM,

@@ -7,11 +7,11 @@ import torch
 
 from medfocus_pipeline.config import FusionConfig, LinearConfig
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads import make_head
 from medfocus_pipeline.heads.fusion import FittedFusion, FusionHead
 from medfocus_pipeline.heads.fusion_mix import VARIANTS
 from medfocus_pipeline.heads.linear import LinearHead
 from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
+from medfocus_pipeline.heads.table import make_head
 from tests.heads.sets import dual_encoder, made_up, take
 
 CLASSIFIER = LinearConfig(c_grid=(10.0,))

@@ -11,13 +11,14 @@ from sklearn.model_selection import StratifiedKFold
 
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads import descent, make_head
+from medfocus_pipeline.heads import descent
 from medfocus_pipeline.heads import linear as module
 from medfocus_pipeline.heads.folds import folds
 from medfocus_pipeline.heads.linear import FittedLinear, LinearHead, choose_c, fit_rows
 from medfocus_pipeline.heads.logistic import Fits
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
+from medfocus_pipeline.heads.table import make_head
 from tests.heads.sets import made_up, take
 
 

@@ -21,9 +21,9 @@ from medfocus_pipeline.config import (
     ZeroShotConfig,
 )
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.heads import HEADS, make_head
 from medfocus_pipeline.heads.protocol import FittedHead, TrainingSet
 from medfocus_pipeline.heads.saved import Saved, load, save
+from medfocus_pipeline.heads.table import HEADS, make_head
 from tests.heads import prompt_sets, sets
 
 PROMPTS = (CoOpConfig(epochs=(1, 1, 1), context=2), CoCoOpConfig(epochs=1))

@@ -9,7 +9,7 @@ import hashlib
 import sys
 import numpy as np
 from medfocus_pipeline.config import FusionConfig, LinearConfig
-from medfocus_pipeline.heads import make_head
+from medfocus_pipeline.heads.table import make_head
 from medfocus_pipeline.heads.protocol import TrainingSet
 
 features = np.random.default_rng(0).normal(size=(30, 3, 2600)).astype(np.float32)
@@ -41,7 +41,7 @@ def test_a_process_s_first_fit_depends_neither_on_its_threads_nor_on_those_torch
 
 def test_importing_the_heads_imports_neither_torch_nor_scikit_learn() -> None:
     program = (
-        "import sys, medfocus_pipeline.heads as _;"
+        "import sys, medfocus_pipeline.heads.table as _;"
         "heavy = {'torch', 'sklearn', 'scipy', 'threadpoolctl'} & set(sys.modules);"
         "sys.exit(', '.join(heavy) or None)"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medfocus_pipeline.commands.models import known, model_id
+from medfocus_pipeline.commands.model_names import known, model_id
 from tests.encoders.models import save_clip
 from tests.hub.repositories import LISTINGS, as_pytorch, complete
 from tests.hub.server import Hub

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from medfocus_pipeline.features import normalise
 from medfocus_pipeline.report.layout import explained, layouts, perplexity
 from medfocus_pipeline.seeding import generator
+from medfocus_pipeline.vectors import normalise
 
 
 def groups(count: int = 20) -> np.ndarray:

@@ -12,7 +12,6 @@ from medfocus_pipeline import efficientnet
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.evaluation.regions import mean_scores, phantom_regions, region_scores
 from medfocus_pipeline.files import sha256
 from medfocus_pipeline.sam import sam2, sam2_lite
 from medfocus_pipeline.sam.sam2_pixels import normalised
@@ -20,6 +19,7 @@ from medfocus_pipeline.segmenters import find_weights, load_segmenter
 from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder
 from medfocus_pipeline.training.checkpoint import save_weights
 from medfocus_pipeline.weights import FileHashes, Weights
+from tests.bench.region_scores import mean_scores, phantom_regions, region_scores
 
 pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
 

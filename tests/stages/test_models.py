@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from medfocus_pipeline.commands.models import ModelConfig, config_of, known, model_id
+from medfocus_pipeline.commands.model_names import config_of, known, model_id
+from medfocus_pipeline.commands.models import ModelConfig
 from medfocus_pipeline.config import ClipConfig, Sam2Config, TimmConfig
 from medfocus_pipeline.errors import ConfigError
 from tests.stages.conftest import Medfocus

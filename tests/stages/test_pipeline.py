@@ -437,6 +437,19 @@ def test_nothing_to_do_takes_under_a_second_and_no_torch(
         assert seconds < 5
 
 
+def test_a_probe_with_nothing_to_do_imports_no_heavy_library(
+    done: Medfocus, tmp_path: Path
+) -> None:
+    assert done("scan").code == 0  # the images were copied to another folder
+    code = f"import sys; sys.argv = {['medfocus', *PROBE]}\n" + _REPORT
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "nothing to do" in run.stdout
+    loaded = set(json.loads(run.stdout.splitlines()[-1]))
+    assert not loaded & {"torch", "zarr", "sklearn", "transformers", "timm", "pandas", "scipy"}
+
+
 _REPORT = """
 from medfocus_pipeline.cli import main
 try:

@@ -12,7 +12,7 @@ from medfocus_pipeline.config import EncoderPluginConfig, HeadPluginConfig, Runt
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.evaluation.scores import read_scored
-from medfocus_pipeline.heads import entry
+from medfocus_pipeline.heads.table import entry
 from medfocus_pipeline.weights import FileHashes
 from tests.stages.conftest import Medfocus
 

@@ -144,7 +144,7 @@ def test_an_adapter_must_be_named_to_be_used(medfocus: Medfocus, tmp_path: Path)
 
 
 def test_sams_are_listed_and_known_by_their_ids(medfocus: Medfocus) -> None:
-    from medfocus_pipeline.commands.models import config_of
+    from medfocus_pipeline.commands.model_names import config_of
     from medfocus_pipeline.config import MedSamConfig, SamConfig
 
     answer = medfocus("models", "list")

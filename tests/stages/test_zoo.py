@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from medfocus_pipeline.commands.models import config_of, known
+from medfocus_pipeline.commands.model_names import config_of, known
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.segmenters import SEGMENTERS
 from tests.stages.conftest import Medfocus

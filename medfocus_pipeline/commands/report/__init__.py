@@ -24,6 +24,7 @@ from medfocus_pipeline.commands.report.provenance import provenance
 from medfocus_pipeline.commands.report.summary import Facts, summarise
 from medfocus_pipeline.commands.report.tiles import LEGEND, Tiles
 from medfocus_pipeline.features import focus_modes
+from medfocus_pipeline.project.located import opened_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label, masks_label
 from medfocus_pipeline.report.content import Gallery, Report, Tile
@@ -72,8 +73,7 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
     shares, dataset = share(images), opened.dataset
     labels = label_indices(dataset)
     names = {id_: dataset.manifest.classes[index] for id_, index in labels.items()}
-    masks = opened.stores.masks
-    found = survey(dataset, opened.place, masks.store if masks else None, opened.regions)
+    found = survey(dataset, opened.embedded, opened.masks, opened.regions)
     with bar("drawing images", images) as advance:
         tiles = Tiles(dataset, names, opened.regions, opened.here, lambda: advance(1))
         galleries = _galleries(opened, found, tiles, shares)
@@ -82,7 +82,7 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
     maps = embedding_maps(
         context, dataset, opened.stores, opened.split, tiles, points=shares.points
     )
-    used = [place.store for place in opened.stores.all() if place.store]
+    used = opened_of(opened.stores.all())
     rows, facts = opened.rows, _facts(opened, found, tiles)
     return Report(
         title=dataset.card.title,

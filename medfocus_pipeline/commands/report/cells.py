@@ -13,7 +13,7 @@ from medfocus_pipeline.evaluation.diagnostics import (
 )
 from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.evaluation.predictions import read_predictions
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.report.content import RowDetail
 from medfocus_pipeline.report.table import heading
 

@@ -10,7 +10,6 @@ from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.masks.roi import choose_roi, iou
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.regions import Regions
-from medfocus_pipeline.project.stores import Located
 from medfocus_pipeline.report.content import Gallery, Tile
 from medfocus_pipeline.report.sampling import Share, extreme, in_turn
 from medfocus_pipeline.stores.store import Store
@@ -43,19 +42,19 @@ class Survey:
 
 
 def survey(
-    dataset: Dataset, place: Located, masks: Store | None, regions: Regions | None
+    dataset: Dataset, embedded: Store, masks: Store | None, regions: Regions | None
 ) -> Survey:
     """Look through the index of the embeddings, the scores of the masks, some annotations.
 
     Args:
-        place: of the embeddings.
+        embedded: the store of the embeddings.
         masks: None where no focus mode has a region.
         regions: None where the images are not here: nothing can be shown, nor compared.
 
     Raises:
         StoreError: a store is corrupt.
     """
-    table = place.store.index().table() if place.store else None
+    table = embedded.index().table()
     if table is None or masks is None:
         return Survey({}, [], {}, {}, sampled=False)
     names = ("image_id", "fallback", "roi_area")
@@ -66,7 +65,7 @@ def survey(
     ]
     agreement, sampled = _agreement(dataset, masks, regions) if regions else ({}, False)
     return Survey(
-        out_of_sight=out_of_sight(place.store) if place.store else 0,
+        out_of_sight=out_of_sight(embedded),
         areas={id_: area for id_, fallback, area in rows if not fallback},
         fallbacks=sorted(id_ for id_, fallback, _ in rows if fallback),
         scores=_scores(dataset, masks) if regions else {},

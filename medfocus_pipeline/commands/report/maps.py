@@ -8,8 +8,9 @@ from medfocus_pipeline.commands.progress import bar
 from medfocus_pipeline.commands.report.gallery import label_indices
 from medfocus_pipeline.commands.report.tiles import Tiles
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.features import plain_rows
+from medfocus_pipeline.embedded import plain_rows
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.located import opened
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores
 from medfocus_pipeline.report.content import EmbeddingMap, Picture
@@ -46,7 +47,7 @@ def embedding_maps(
     modes = _shown(list(places))
     with bar("laying out embeddings", len(modes)) as advance:
         for mode in modes:
-            store = places[mode].store
+            store = opened(places[mode])
             if store is not None:
                 rows = plain_rows(store)
                 features = np.stack([rows[id_] for id_ in chosen])

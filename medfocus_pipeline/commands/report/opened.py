@@ -13,18 +13,17 @@ from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import AuditConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.embeddings import check_masks
-from medfocus_pipeline.project.plans import split_of
+from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.regions import Regions, open_regions, shown_embedding
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import (
-    Located,
     Stores,
     check_embedded,
+    check_masks,
     locate_stores,
 )
 from medfocus_pipeline.project.tuned_results import TunedNetwork
+from medfocus_pipeline.stores.store import Store
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +31,8 @@ class Opened:
     """What the report is made from.
 
     Attributes:
-        config, place: the embedding that the pictures are about.
+        masks: None where no focus mode has a region.
+        config, embedded: the embedding that the pictures are about, and its store.
         regions: None where there are none to draw.
         lacking: why, if there should be some.
         here: whether the images are on this machine.
@@ -42,8 +42,9 @@ class Opened:
     context: Context
     dataset: Dataset
     stores: Stores
+    masks: Store | None
     config: EmbedConfig
-    place: Located
+    embedded: Store
     split: Split
     rows: Rows
     measured: Measured
@@ -61,8 +62,8 @@ def open_report(context: Context) -> Opened:
     """
     dataset = open_dataset(context, images_needed=False)
     stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
-    check_masks(context, stores)
-    config, place = shown_embedding(context, dataset, stores)
+    masks = check_masks(context, stores)
+    config, embedded = shown_embedding(context, dataset, stores)
     check_embedded(context, stores.embeddings)
     # The images that the audit finds unreadable are left out of what follows, as elsewhere.
     measured = _audit(context, dataset)
@@ -72,17 +73,18 @@ def open_report(context: Context) -> Opened:
     rows = gather_rows(context, dataset, stores, split, networks)
     here = context.data.exists()
     regions, lacking = None, ""
-    if here and embedding.needs_masks(config):
+    if here and masks and embedding.needs_masks(config):
         try:
-            regions = open_regions(context, dataset, stores, config)
+            regions = open_regions(context, dataset, masks, config)
         except WeightsError as error:
             lacking = str(error)
     return Opened(
         context,
         dataset,
         stores,
+        masks,
         config,
-        place,
+        embedded,
         split,
         rows,
         measured,

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medfocus_pipeline import reproduction
+from medfocus_pipeline import reproduction, reproduction_tuned
 from medfocus_pipeline.commands.reproduce import lacking, probe_row, sources
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.train_adapter import default_adapter
-from medfocus_pipeline.datasets.splits import Budget, Split
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import MedFocusError, StoreError
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.sweep import PlannedRun
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
@@ -161,7 +162,7 @@ def _tuned(one: TunedNetwork) -> TableRow:
     row = next(
         (
             row
-            for row in reproduction.tuned_rows()
+            for row in reproduction_tuned.tuned_rows()
             if (row.encoder, row.run) == (one.tuning.encoder, config.run)
         ),
         None,

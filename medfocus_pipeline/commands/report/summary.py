@@ -13,7 +13,8 @@ from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import Audit, patients_warning
 from medfocus_pipeline.datasets.manifest import NOT_MEDICAL
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
-from medfocus_pipeline.datasets.splits import Budget, Split
+from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.settings import Context

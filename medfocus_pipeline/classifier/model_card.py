@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medfocus_pipeline.classifier.pack import PackConfig
+from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.evaluation.diagnostics import Recall
 from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import label

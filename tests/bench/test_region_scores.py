@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfocus_pipeline.evaluation import regions
-from medfocus_pipeline.evaluation.regions import mean_scores, phantom_regions, region_scores
+from tests.bench import region_scores as regions
+from tests.bench.region_scores import mean_scores, phantom_regions, region_scores
 
 
 def square(top: int, left: int, bottom: int, right: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-from medfocus_pipeline.classifier.card import Measured, Origin, Score, card_text
+from medfocus_pipeline.classifier.model_card import Measured, Origin, Score, card_text
 from medfocus_pipeline.evaluation.diagnostics import Recall
 from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import NAN

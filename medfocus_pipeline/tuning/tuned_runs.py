@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
-from medfocus_pipeline.datasets.splits import Budget
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.evaluation.sweep import Labelled, draw
+from medfocus_pipeline.evaluation.draws import Labelled, draw
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.folds import smallest_class
 from medfocus_pipeline.stores.keys import digest

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from medfocus_pipeline.evaluation.results import PREDICTIONS
-from medfocus_pipeline.evaluation.sweep import Outcome, PlannedRun
+from medfocus_pipeline.evaluation.runs import Outcome, PlannedRun
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.types import JSON
 
