@@ -18,7 +18,7 @@ from medfocus_pipeline.model_record import Model, checked, pinned
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
-from medfocus_pipeline.project.located import incomplete, opened, writing
+from medfocus_pipeline.project.located import incomplete, opened, tidy, writing
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.stores import (
     Stores,
@@ -101,6 +101,7 @@ class Embeddings:
             project.context.remember(card=project.dataset.card_path, embed=self.plan)
         own = [*stores.embeddings, *([stores.texts] if stores.texts else [])]
         if not any(map(incomplete, own)):
+            tidy(own)
             return []
         project.need_images()
         runtime = runtime or Runtime(engine=project.context.profile.engine)

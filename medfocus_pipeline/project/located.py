@@ -1,13 +1,14 @@
 """How far a store is known: not at all, what it would be made from, or open."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
 
+from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.stores import catalog, lock
 from medfocus_pipeline.stores.keys import Recipe
@@ -110,6 +111,15 @@ class Wanted(_Named):
 def incomplete(place: Located) -> bool:
     """Whether a store is not there, or lacks a row."""
     return not isinstance(place, Open) or len(place.missing()) > 0
+
+
+def tidy(places: Iterable[Located]) -> None:
+    """Merge the index parts that a run left loose which was killed as it merged them."""
+    for store in opened_of(places):
+        if store.is_scattered:
+            # They are good as they are: left where the cache is read-only, or is being written.
+            with suppress(StoreError), lock.writing(store.path):
+                store.compact()
 
 
 def opened(place: Located | None) -> Store | None:

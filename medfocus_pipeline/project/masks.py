@@ -13,7 +13,7 @@ from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.model_record import Model, checked, pinned
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
-from medfocus_pipeline.project.located import Fillable, Located, Open, incomplete, writing
+from medfocus_pipeline.project.located import Fillable, Located, Open, incomplete, tidy, writing
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.stores import locate_masks, wanted_masks
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, need_weights, prompted
@@ -102,6 +102,7 @@ class Masks:
         place = self.locate()
         project.context.remember(card=project.dataset.card_path, masks=self.config)
         if not incomplete(place):
+            tidy([place])
             return None
         project.need_images()
         weights, target = self.target()

@@ -213,6 +213,11 @@ def drop(store: Path, shards: Iterable[int], *, key: str) -> None:
         part_path(store, shard).unlink(missing_ok=True)
 
 
+def is_scattered(store: Path) -> bool:
+    """Whether there are parts enough to be merged."""
+    return len(_numbers(store, _PART)) > _FEW
+
+
 def compaction(store: Path, *, key: str) -> Iterator[Path]:
     """Merge the parts into segments, if there are many; a kill between two steps loses nothing.
 
@@ -221,9 +226,9 @@ def compaction(store: Path, *, key: str) -> Iterator[Path]:
     Yields:
         After each step what it wrote or removed.
     """
-    loose = _numbers(store, _PART)
-    if len(loose) <= _FEW:
+    if not is_scattered(store):
         return
+    loose = _numbers(store, _PART)
     for number in sorted({segment_of(shard) for shard in loose}):
         reader = _Reader(store, key, None)  # of one segment: memory does not grow with the store
         own = [shard for shard in loose if segment_of(shard) == number]

@@ -21,7 +21,15 @@ from medfocus_pipeline.sealed import (
     no_access,
     parse_json,
 )
-from medfocus_pipeline.stores.index import Index, Survey, compaction, drop, read_index, survey
+from medfocus_pipeline.stores.index import (
+    Index,
+    Survey,
+    compaction,
+    drop,
+    is_scattered,
+    read_index,
+    survey,
+)
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.parts import Content, Part, content_problem, part_path, write_part
 from medfocus_pipeline.types import JSON
@@ -217,9 +225,14 @@ class Store:
         with disk_errors(self.path):
             drop(self.path, shards, key=self.key)
 
+    @property
+    def is_scattered(self) -> bool:
+        """Whether there are index parts enough to be merged; a killed run may leave them."""
+        return self.format >= FORMAT and is_scattered(self.path)
+
     def compact(self) -> None:
         """Merge index parts into segments if there are many; call it with the lock held."""
-        if self.format >= FORMAT:
+        if self.is_scattered:
             with disk_errors(self.path):
                 for _ in compaction(self.path, key=self.key):
                     pass

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from medfocus_pipeline import sealed
+from medfocus_pipeline.project.located import Open, tidy
 from medfocus_pipeline.stores import catalog, index, segments
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.index import compaction, read_index
 from medfocus_pipeline.stores.job import Block, Job
+from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.opening import create, fitting_rows, open_store
 from medfocus_pipeline.stores.parts import part_path
 from medfocus_pipeline.stores.segments import SHARDS, segment_path
@@ -23,6 +26,9 @@ from tests.stores.conftest import SPECS, block, contents, expected, ids, job, re
 
 COUNT = 70
 """Shards, of one row: more than are left alone."""
+
+DEAD = 2**31 - 1
+"""Number that no process has."""
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,18 @@ def test_a_kill_while_the_segment_is_written_leaves_the_parts(
             store.compact()
     assert len(files(store)) == COUNT
     assert store.index().done == set(ids(COUNT))
+
+
+def test_a_run_with_nothing_to_do_finishes_the_merging_that_a_kill_cut_off(store: Store) -> None:
+    left = store.path / "index" / f".segment-000000.parquet.{DEAD}.partial"
+    left.write_bytes(b"PAR1")
+    place = Open("loose", pa.array(ids(COUNT)), store)
+    with writing(store.path):  # another run's
+        tidy([place])
+    assert len(files(store)) == COUNT + 1
+    tidy([place])
+    assert files(store) == ["segment-000000.parquet"]
+    assert contents(store) == expected(ids(COUNT))
 
 
 def test_a_reader_that_listed_the_parts_before_finds_them_in_the_segment(

@@ -32,6 +32,7 @@ class Counts(Counter[str]):
         self[outcome] += 1
         if outcome in BAD:
             self.examples.append(f"{outcome}: {what}")
+            print(self.examples[-1], file=sys.stderr, flush=True)
 
 
 def table(found: Mapping[str, Counts]) -> str:
