@@ -10,13 +10,7 @@ from medfocus_pipeline.encoders.fit import fitted
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.masks.focus import focus
 from medfocus_pipeline.masks.roi import choose_roi
-from medfocus_pipeline.types import (
-    Candidates,
-    Fit,
-    FloatArray,
-    Image,
-    Roi,
-)
+from medfocus_pipeline.types import Candidates, Fit, FloatArray, Image, Roi
 
 Similarity = Callable[[Image, Candidates], FloatArray]
 

@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medfocus_pipeline.config import (
-    EncoderConfig,
-    TimmConfig,
-)
+from medfocus_pipeline.config import EncoderConfig, TimmConfig
 from medfocus_pipeline.config.gate import EFFICIENTNET_B0, RESNET18
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import ConfigError, did_you_mean

@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medfocus_pipeline.commands.options import comma_separated
-from medfocus_pipeline.config import (
-    ClipConfig,
-    EncoderConfig,
-    Frozen,
-    PluginConfig,
-)
+from medfocus_pipeline.config import ClipConfig, EncoderConfig, Frozen, PluginConfig
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.segmenters import SEGMENTERS

@@ -23,12 +23,7 @@ from medfocus_pipeline.commands.options import (
     ProfileName,
 )
 from medfocus_pipeline.commands.progress import human, out, say, say_json
-from medfocus_pipeline.config import (
-    EncoderConfig,
-    PluginConfig,
-    SegmenterConfig,
-    installed,
-)
+from medfocus_pipeline.config import EncoderConfig, PluginConfig, SegmenterConfig, installed
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.profiles import DEFAULT, load_profile

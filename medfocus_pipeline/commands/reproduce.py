@@ -23,12 +23,7 @@ from medfocus_pipeline.project.located import incomplete
 from medfocus_pipeline.project.plans import Plan, has_region, plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import (
-    Stores,
-    encoder_label,
-    locate_masks,
-    locate_stores,
-)
+from medfocus_pipeline.project.stores import Stores, encoder_label, locate_masks, locate_stores
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS, TableRow
 from medfocus_pipeline.reproduction import Row
 from medfocus_pipeline.reproduction_tuned import TunedRow

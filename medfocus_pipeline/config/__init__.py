@@ -55,10 +55,7 @@ from medfocus_pipeline.config.plugin import (
     SegmenterPluginConfig,
     installed,
 )
-from medfocus_pipeline.config.probe import (
-    ProbeConfig,
-    ProbeRow,
-)
+from medfocus_pipeline.config.probe import ProbeConfig, ProbeRow
 from medfocus_pipeline.config.segmenters import (
     MedSamConfig,
     Sam2Config,
@@ -69,11 +66,7 @@ from medfocus_pipeline.config.segmenters import (
     SegmenterConfig,
     ThresholdConfig,
 )
-from medfocus_pipeline.config.stage_one import (
-    FIXED_VIEWS,
-    EmbedConfig,
-    MasksConfig,
-)
+from medfocus_pipeline.config.stage_one import FIXED_VIEWS, EmbedConfig, MasksConfig
 
 __all__ = [
     "FIXED_VIEWS",

@@ -5,12 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medfocus_pipeline.config.base import Frozen
-from medfocus_pipeline.config.heads import (
-    ContrastiveConfig,
-    LinearConfig,
-    MlpConfig,
-    SupConConfig,
-)
+from medfocus_pipeline.config.heads import ContrastiveConfig, LinearConfig, MlpConfig, SupConConfig
 from medfocus_pipeline.config.probe import FeatureParts
 from medfocus_pipeline.types import Augmentation, FeaturePart
 

@@ -6,15 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from medfocus_pipeline.config.base import Frozen
-from medfocus_pipeline.config.plugin import (
-    OWN,
-    PLUGIN,
-    SegmenterPluginConfig,
-    own_or_plugin,
-)
-from medfocus_pipeline.types import (
-    Precision,
-)
+from medfocus_pipeline.config.plugin import OWN, PLUGIN, SegmenterPluginConfig, own_or_plugin
+from medfocus_pipeline.types import Precision
 
 Sam2Size = Literal["lite", "tiny", "small", "base_plus", "large", "medsam2"]
 

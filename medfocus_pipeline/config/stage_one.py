@@ -7,14 +7,7 @@ from pydantic import Field
 from medfocus_pipeline.config.base import Frozen
 from medfocus_pipeline.config.encoders import ClipConfig, EncoderConfig
 from medfocus_pipeline.config.segmenters import Sam2Config, SegmenterConfig
-from medfocus_pipeline.types import (
-    Augmentation,
-    Fit,
-    FocusMode,
-    Rendition,
-    RoiRule,
-    View,
-)
+from medfocus_pipeline.types import Augmentation, Fit, FocusMode, Rendition, RoiRule, View
 
 _Kind = TypeVar("_Kind", bound=Frozen)
 

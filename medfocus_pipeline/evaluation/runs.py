@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import HeadConfig
+from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation.draws import Draws
 from medfocus_pipeline.features import FeatureKeys
@@ -24,66 +24,38 @@ _SEEDS_A_TASK = 10
 """Seeds that train side by side: the usual number, so that what they share is chosen once."""
 
 
-class Named(Protocol):
-    """What has a name."""
-
-    @property
-    def name(self) -> str:
-        """That a results table gives."""
-
-
-class PlannedRun(Protocol):
-    """A method on one subset, as the results have it; `Run` says what the attributes are."""
-
-    @property
-    def key(self) -> str:
-        """See `Run`."""
-
-    @property
-    def head(self) -> Named:
-        """Configuration of the method."""
-
-    @property
-    def focus(self) -> tuple[str, ...]:
-        """See `Run`."""
-
-    @property
-    def budget(self) -> Budget:
-        """See `Run`."""
-
-    @property
-    def seed(self) -> int:
-        """See `Run`."""
-
-    @property
-    def subset(self) -> IntArray:
-        """See `Run`."""
-
-    @property
-    def subset_key(self) -> str:
-        """See `Run`."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """One head to be fitted on one subset.
+class PlannedRun:
+    """A method on one subset, as the results have it.
 
     Attributes:
         key: SHA-256 of everything that determines the run's row, its seed too.
-        fit_key: the same without the seed where the head does not use it: runs that share
-            it share one fit (a linear probe on 100 % is the same for every seed).
+        head: configuration of the method.
+        focus: parts of the features, or the focus mode of the pictures.
         subset: ``(n,) int64``, positions among the training images, ascending.
         subset_key: SHA-256 of the subset's ids and labels.
     """
 
     key: str
-    fit_key: str
-    head: HeadConfig
+    head: HeadConfig | FinetuneConfig
     focus: tuple[str, ...]
     budget: Budget
     seed: int
     subset: IntArray
     subset_key: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run(PlannedRun):
+    """One head to be fitted on one subset.
+
+    Attributes:
+        fit_key: the key without the seed where the head does not use it: runs that share it share
+            one fit (a linear probe on 100 % is the same for every seed).
+    """
+
+    head: HeadConfig
+    fit_key: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +94,7 @@ def plan_runs(head: HeadConfig, keys: FeatureKeys, draws: Draws) -> list[Run]:
         # The whole training set decides which test images are clean.
         run = {**fit, "seed": seed, "budget": list(budget), "train": draws.train_key}
         runs.append(
-            Run(digest(run), digest(fit), head, keys.focus, budget, seed, subset, subset_key)
+            Run(digest(run), head, keys.focus, budget, seed, subset, subset_key, digest(fit))
         )
     return sorted(runs, key=lambda run: (run.budget, run.seed))
 

@@ -13,13 +13,7 @@ from medfocus_pipeline.datasets.manifest import VALIDATION as KEPT
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.evaluation.gate import (
-    SIDES,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    GateData,
-)
+from medfocus_pipeline.evaluation.gate import SIDES, TEST, TRAIN, VALIDATION, GateData
 from medfocus_pipeline.evaluation.gate_methods import (
     Method,
     linear_method,

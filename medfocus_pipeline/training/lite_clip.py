@@ -129,7 +129,7 @@ def train(config: LiteClipTraining, folder: Path, *, advance: Callable[[int], No
             length=config.length,
         )
         model = make_model(lesson, config)
-        run = Run(model, config, folder)
+        run = TrainingState(model, config, folder)
         run.resume()
         advance(run.step)
         while run.step < config.steps:
@@ -179,7 +179,7 @@ def loss(model: Any, batch: Batch) -> "Tensor":
     return contrastive + cross_entropy(prompts, batch.labels)
 
 
-class Run:
+class TrainingState:
     """A training between two steps: the model, the optimiser, the files.
 
     Args:

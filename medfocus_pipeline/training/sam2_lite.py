@@ -11,7 +11,7 @@ from medfocus_pipeline.training.checkpoint import load_checkpoint
 from medfocus_pipeline.training.feature_cache import FeatureCache
 from medfocus_pipeline.training.parallel import Team, team
 from medfocus_pipeline.training.sam2_model import initial_model
-from medfocus_pipeline.training.sam2_run import CHECKPOINT, Run, Sam2LiteTraining
+from medfocus_pipeline.training.sam2_run import CHECKPOINT, Sam2LiteTraining, TrainingState
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import FileHashes, Weights
 
@@ -100,7 +100,7 @@ def _learn(
     cache, model = _open(config, folder, described)
     if config.start is not None:
         sam2.load_checkpoint(model, config.start, name=sam2_lite.ID)
-    run = Run(model, config, config.recipe(described), folder, own)
+    run = TrainingState(model, config, config.recipe(described), folder, own)
     run.resume()
     advance(run.step)
     while run.step < config.steps:

@@ -81,7 +81,7 @@ class Sam2LiteTraining(Frozen):
         return {**settings, "features": features}
 
 
-class Run:
+class TrainingState:
     """A training between two steps: the model, its averages, the optimiser, the files.
 
     Args:

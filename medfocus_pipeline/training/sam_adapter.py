@@ -9,7 +9,7 @@ from medfocus_pipeline.sam.sam_model import load_sam, sam_id
 from medfocus_pipeline.segmenters.sam_adapter import AdapterMetadata, new_adapted, save_adapter
 from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.training.sam_adapter_data import Example, hold_out
-from medfocus_pipeline.training.sam_adapter_run import LOG, Run, SamAdapterTraining
+from medfocus_pipeline.training.sam_adapter_run import LOG, SamAdapterTraining, TrainingState
 from medfocus_pipeline.weights import Weights
 
 __all__ = ["ADAPTER", "LOG", "SamAdapterTraining", "Trained", "train"]
@@ -73,7 +73,7 @@ def train(
     sam.model.to(resolve_device(config.device))
     sam.layers.to(sam.model.device)
     sam.freeze()
-    run = Run(sam, config, recipe, folder, aside)
+    run = TrainingState(sam, config, recipe, folder, aside)
     run.resume()
     advance(run.step)
     while run.step < config.steps:

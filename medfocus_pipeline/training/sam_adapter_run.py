@@ -79,7 +79,7 @@ class SamAdapterTraining(Frozen):
         return {**settings, "sam": weights.identity.files, "images": digest(seen)}
 
 
-class Run:
+class TrainingState:
     """A training between two steps: the model, the optimiser, the files.
 
     Args:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config.tuning import FinetuneConfig, SearchConfig, TuningConfig
-from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.evaluation.draws import Labelled, draw
+from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.folds import smallest_class
 from medfocus_pipeline.stores.keys import digest
@@ -20,8 +20,8 @@ VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TunedRun:
-    """One network to be fine-tuned on one subset, see `PlannedRun`.
+class TunedRun(PlannedRun):
+    """One network to be fine-tuned on one subset.
 
     Attributes:
         head: how it is trained, but for what is searched.
@@ -29,13 +29,7 @@ class TunedRun:
         search_key: SHA-256 of all that a search depends on; runs of one subset share it.
     """
 
-    key: str
     head: FinetuneConfig
-    focus: tuple[str, ...]
-    budget: Budget
-    seed: int
-    subset: IntArray
-    subset_key: str
     search: SearchConfig
     search_key: str
 

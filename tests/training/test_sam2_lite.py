@@ -19,7 +19,7 @@ from medfocus_pipeline.training.feature_cache import MASK_SIDE, FeatureCache
 from medfocus_pipeline.training.parallel import Team, team
 from medfocus_pipeline.training.sam2_lite import Sam2LiteTraining, prepare, train
 from medfocus_pipeline.training.sam2_model import initial_model
-from medfocus_pipeline.training.sam2_run import CHECKPOINT, COLUMNS, RECIPE, Run
+from medfocus_pipeline.training.sam2_run import CHECKPOINT, COLUMNS, RECIPE, TrainingState
 from medfocus_pipeline.weights import FileHashes
 
 pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
@@ -149,7 +149,7 @@ def test_steps_lower_the_loss(cache: FeatureCache, tmp_path: Path) -> None:
 
     config = changed(SMALL, steps=100, batch_size=2, learning_rate=2e-3, save_every=100)
     model = initial_model(0)
-    run = Run(model, config, {}, tmp_path, Team())
+    run = TrainingState(model, config, {}, tmp_path, Team())
     fixed = sam2_losses.draw_batch(cache, 4, 64, np.random.default_rng(0))
 
     def loss() -> float:
@@ -208,7 +208,7 @@ def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(
 
 
 def test_a_training_that_diverged_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    run = Run(initial_model(0), SMALL, {}, tmp_path, Team())
+    run = TrainingState(initial_model(0), SMALL, {}, tmp_path, Team())
     run.keep()
     good = {path: path.read_bytes() for path in tmp_path.iterdir()}
     run._average["no_mem_embed"].fill_(float("nan"))
@@ -226,7 +226,7 @@ def learn_in_a_team(own: Team, features: Path, out: Path) -> None:
     config = changed(SMALL, workers=2)
     described = training._describe(config)
     cache, model = training._open(config, features, described)
-    run = Run(model, config, {}, out, own)
+    run = TrainingState(model, config, {}, out, own)
     for _ in range(2):
         run.advance(cache)
     torch.save(model.state_dict(), out / f"rank-{own.rank}.pt")

@@ -6,11 +6,7 @@ from pathlib import Path
 
 from medfocus_pipeline.commands.report.rows import Rows
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.diagnostics import (
-    class_recalls,
-    confusion_matrix,
-    reliability,
-)
+from medfocus_pipeline.evaluation.diagnostics import class_recalls, confusion_matrix, reliability
 from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.evaluation.predictions import read_predictions
 from medfocus_pipeline.evaluation.runs import PlannedRun

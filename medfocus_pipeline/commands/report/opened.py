@@ -16,12 +16,7 @@ from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.regions import Regions, open_regions, shown_embedding
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import (
-    Stores,
-    check_embedded,
-    check_masks,
-    locate_stores,
-)
+from medfocus_pipeline.project.stores import Stores, check_embedded, check_masks, locate_stores
 from medfocus_pipeline.project.tuned_results import TunedNetwork
 from medfocus_pipeline.stores.store import Store
 
