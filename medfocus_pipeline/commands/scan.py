@@ -12,7 +12,6 @@ from medfocus_pipeline.datasets.tree import other_kinds
 from medfocus_pipeline.errors import MedFocusError, counted
 from medfocus_pipeline.project import dataset as datasets
 from medfocus_pipeline.project.dataset import MANIFEST, Dataset, split_of
-from medfocus_pipeline.project.gating import other_modality
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.types import JSON
@@ -85,7 +84,7 @@ def _facts(context: Context, dataset: Dataset, counts: Mapping[tuple[str, str], 
         "gate": {
             "looked_at": len(dataset.manifest.gate_scores),
             "not_medical": dataset.manifest.refused,
-            "other_modality": other_modality(dataset.manifest, dataset.card),
+            "other_modality": dataset.other_modality,
         }
         if dataset.manifest.gate
         else None,
@@ -107,7 +106,7 @@ def _say_gate(context: Context, dataset: Dataset) -> None:
     if left_out:
         name = left_out[0]
         say(f"  an image all the same: medfocus scan {context.dataset} --keep {shlex.quote(name)}")
-    others = other_modality(manifest, dataset.card)
+    others = dataset.other_modality
     if others:
         counts = ", ".join(f"{name} {n:,}" for name, n in Counter(others.values()).most_common())
         shown = ", ".join(map(repr, list(others)[:_SHOWN]))

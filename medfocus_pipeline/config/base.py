@@ -12,7 +12,7 @@ from medfocus_pipeline.types import Device
 class Frozen(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
 
 class ThreadsConfig(Frozen):

@@ -16,7 +16,6 @@ from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.datasets.splits import Split, test_split
 from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
 from medfocus_pipeline.files import disk_errors, sha256
-from medfocus_pipeline.project.gating import gated
 from medfocus_pipeline.project.progress import Progress, silent
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.sealed import present
@@ -112,6 +111,18 @@ class Dataset:
         """Path -> why the image is left out."""
         return dict(self.manifest.problems)
 
+    @property
+    def other_modality(self) -> dict[str, str]:
+        """Path -> modality, of usable images that look like another one than the card's.
+
+        Nothing without a gate, and where the card's `modality` names none that the gate knows.
+        """
+        manifest, said = self.manifest, self.card.modality.casefold()
+        paths, names = manifest.paths, manifest.strings("looks_like")
+        known = [name for name in self.card.gate.medical if name.casefold() in said]
+        others = self.card.gate.medical.keys() - set(known) if known else set()
+        return {paths[row]: names[row] for row in manifest.usable if names[row] in others}
+
 
 def open_dataset(
     context: Context,
@@ -194,6 +205,8 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
             workers=_READERS,
         )
     if context.gate:
+        from medfocus_pipeline.project.gating import gated  # no other command imports gates
+
         root = data_root(context.data, context.reading.images)
         manifest = gated(context, card, root, manifest, previous, progress)
     if manifest is not previous:

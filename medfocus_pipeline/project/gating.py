@@ -154,20 +154,6 @@ def saved_gate(context: Context) -> SavedGate | None:
     return read_gate(gate_folder(context)) if context.gate else None
 
 
-def other_modality(manifest: Manifest, card: Card) -> dict[str, str]:
-    """Path -> modality, of usable images that look like another one than the card's.
-
-    Nothing where the card's `modality` names none that the gate knows.
-    """
-    paths, names = manifest.paths, manifest.strings("looks_like")
-    said = card.modality.casefold()
-    known = [name for name in card.gate.medical if name.casefold() in said]
-    if not known:
-        return {}
-    others = card.gate.medical.keys() - set(known)
-    return {paths[row]: names[row] for row in manifest.usable if names[row] in others}
-
-
 def is_kept(path: str, keep: Sequence[str]) -> bool:
     """Whether somebody said that a file is an image all the same: by path, name or pattern."""
     names = (path, path.rpartition("/")[2])

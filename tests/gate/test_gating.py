@@ -1,11 +1,14 @@
 """What the manifest says of a gate; which files are kept; which modality is another one."""
 
+from pathlib import Path
+
 import pytest
 
 from medfocus_pipeline.datasets.card import Card, ClassCard, card_folders, find_card
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.manifest import Manifest, build
-from medfocus_pipeline.project.gating import is_kept, other_modality
+from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.gating import is_kept
 
 PATHS = ("a/1.png", "a/2.png", "b/3.png", "b/4.png")
 
@@ -58,9 +61,13 @@ def card(modality: str) -> Card:
 def test_images_of_another_modality_than_the_cards_are_named() -> None:
     found = {"id 0": (2.5, "MRI"), "id 1": (-0.5, "CT"), "id 2": (0.1, "CT")}
     gated = make_manifest().gated("key", found, {1: "looks like no medical image"})
-    assert other_modality(gated, card("brain MRI")) == {"b/3.png": "CT"}
-    assert other_modality(gated, card("CT or MRI")) == {}
-    assert other_modality(gated, card("medical image")) == {}
+    made = {
+        name: Dataset(Path(), card(name), None, gated, gated.files)
+        for name in ("brain MRI", "CT or MRI", "medical image")
+    }
+    assert made["brain MRI"].other_modality == {"b/3.png": "CT"}
+    assert made["CT or MRI"].other_modality == {}
+    assert made["medical image"].other_modality == {}
 
 
 def test_every_packaged_cards_modality_is_one_that_the_gate_knows() -> None:
