@@ -1,7 +1,8 @@
 """Fine-tuning in a project: the runs that have no result yet."""
 
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, unembedded
+from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.cluster_training import Training, train_on_cluster
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Open
@@ -96,10 +98,11 @@ class Finetuning:
             ConfigError: the network has not what is to be trained.
             DataError: a subset is too small, or a training diverged.
         """
-        folder, missing = self.project.results_folder, self._missing()
+        missing = self._missing()
         if not missing:
+            self._tidy()
             return 0
-        with writing(folder):
+        with writing(self.project.results_folder):
             if isinstance(runtime.engine, RayConfig):
                 training = self._training(runtime)
                 check_subsets(training.table, missing)
@@ -114,6 +117,17 @@ class Finetuning:
                         outcome = tune(material, run, told=partial(watch, run))
                         self._keep(material.table, outcome)
         return len(missing)
+
+    def _tidy(self) -> None:
+        """Remove what a run left that was killed between its result and its end."""
+        done = (folder_of(self.folder, run.key) / CHECKPOINT for run in self.runs())
+        left = [*self.folder.glob("*inputs"), *(path for path in done if path.exists())]
+        if not left:
+            return
+        # Another run may be writing it, and a shared cache be read-only: it does no harm.
+        with suppress(StoreError), writing(self.project.results_folder), disk_errors(self.folder):
+            for path in left:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _keep(self, table: FeatureTable, outcome: Outcome) -> None:
         """Of a run that is over, after which its checkpoint is of no use."""

@@ -42,7 +42,14 @@ def test_a_fine_tuned_run_stands_beside_the_probe_and_its_export_says_the_same(
     chosen = json.loads(own["chosen"])
     assert [one["trial"] for one in chosen["search"]["trials"]] == [0, 1]
     assert len(chosen["curves"]["validation_loss"]) >= chosen["epochs"] >= 1
+    killed_late = tmp_path / "cache" / "shapes" / "tuning" / "inputs" / "last_block-plain"
+    killed_late.parent.mkdir()
+    killed_late.write_bytes(bytes(8))
+    checkpoint = killed_late.parents[1] / own["run_key"][:16] / "checkpoint.pt"
+    checkpoint.write_bytes(bytes(8))
     assert "all 1 run is done, nothing to do" in medfocus(*FINETUNE, "--data", images).out
+    assert not killed_late.parent.exists()
+    assert not checkpoint.exists()
 
     answer = medfocus("export", "shapes", "--head", "finetune", "--fraction", "100", "--out", "m")
     assert answer.code == 0, answer
