@@ -6,6 +6,7 @@ nobody may take that for damage. What pyarrow and json raise on content ends her
 """
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.errors import AccessError, DamagedError
-from medfocus_pipeline.files import replacing, write_text
+from medfocus_pipeline.files import put, write_text
 from medfocus_pipeline.types import JSON
 
 SEAL = "sha256"
@@ -100,15 +101,16 @@ def write_table(path: Path, table: pa.Table, *, owner: str) -> None:
     Raises:
         OSError: the disk is full or does not let itself be written to.
     """
-    with replacing(path) as temporary:
-        with pq.ParquetWriter(temporary, table.schema, write_page_checksum=True) as writer:
-            writer.write_table(table)
-            writer.add_key_value_metadata({_SEAL: _OPEN})
-        content = temporary.read_bytes()
-        place = content.rindex(_MARK) + len(_MARK)
-        with temporary.open("r+b") as file:
-            file.seek(place)
-            file.write(_seal(content, owner))
+    file = io.BytesIO()
+    with pq.ParquetWriter(file, table.schema, write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_SEAL: _OPEN})
+    content = file.getbuffer()
+    length, _ = _FOOTER.unpack(content[-_FOOTER.size :])
+    start = len(content) - _FOOTER.size - length
+    place = start + bytes(content[start:]).rindex(_MARK) + len(_MARK)
+    content[place : place + len(_OPEN)] = _seal(content, owner)
+    put(path, content)
 
 
 def read_table(path: Path, *, owner: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -195,8 +197,10 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a number")
 
 
-def _seal(content: bytes, owner: str) -> bytes:
-    return hashlib.sha256(owner.encode() + b"\n" + content).hexdigest().encode()
+def _seal(content: bytes | memoryview, owner: str) -> bytes:
+    seal = hashlib.sha256(owner.encode() + b"\n")
+    seal.update(content)
+    return seal.hexdigest().encode()
 
 
 def _check_seal(path: Path, file: BinaryIO, owner: str) -> None:

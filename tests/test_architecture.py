@@ -14,6 +14,7 @@ LIBRARY = ROOT / "medfocus_pipeline"
 # DESIGN: imports run left to right only. Units of one tuple are independent of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
+    ("places",),
     ("files", "columns", "plain_yaml", "seeding", "workers", "config", "augmentation"),
     ("sealed",),
     ("devices", "tensors", "profiles"),
