@@ -12,14 +12,14 @@ import re
 import stat
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path, PosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 from zlib import crc32
 
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -206,6 +206,17 @@ class ObjectPath(PosixPath):
             content: bytes = system.cat_file(name)
             return content
 
+    def heads(self, names: Sequence[str], size: int) -> list[bytes]:
+        """The first bytes of many objects below it, read at a time; of one that is gone, none."""
+        if not names:
+            return []
+        with self._calling() as (system, name):
+            paths = [f"{name}/{one}" for one in names]
+            found = system.cat_ranges(
+                paths, [0] * len(paths), [size] * len(paths), on_error="return"
+            )
+        return [one if isinstance(one, bytes) else b"" for one in found]
+
     def write_bytes(self, data: Any) -> int:
         """Put the object, over one that is there."""
         with self._calling() as (system, name):
@@ -298,16 +309,31 @@ def local_copy(path: Path) -> Iterator[Path]:
     """The file itself, or for as long as it is read a copy of the object, under its name.
 
     Raises:
-        OSError: an object cannot be read.
+        OSError: this one object cannot be read.
+        DataError: none can, since the store does not answer.
     """
     if not isinstance(path, ObjectPath):
         yield path
         return
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except ConnectionError as error:
+        _check_answers(path, error)
+        raise
     with tempfile.TemporaryDirectory(prefix="medfocus-object-") as folder:
         copy = Path(folder, path.name)
         copy.write_bytes(content)
         yield copy
+
+
+def _check_answers(path: ObjectPath, error: ConnectionError) -> None:
+    try:
+        path.exists()
+    except ConnectionError:
+        raise DataError(
+            f"{path.parent} cannot be reached now: {error.strerror}. See to the network or to "
+            "AWS_ENDPOINT_URL, then run the same command again; what was finished is kept."
+        ) from error
 
 
 def _system(protocol: str) -> "AbstractFileSystem":

@@ -57,8 +57,8 @@ class Dataset:
         """
         path, number = picture_place(self.root / self.files[image_id])
         try:
-            with steady(path):
-                pixels, found = decode(path, number).pixels, sha256(path)
+            with steady(path) as file:
+                pixels, found = decode(file, number).pixels, sha256(file)
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
         if picture_id(found, number) != image_id:
