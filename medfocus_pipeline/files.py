@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.errors import ConfigError, StoreError
-from medfocus_pipeline.places import ObjectPath
+from medfocus_pipeline.object_paths import ObjectPath
 
 MARK = ".medfocus"
 """File of a folder outside the cache: the names of what MedFocus wrote there, one a line."""

@@ -13,7 +13,8 @@ from medfocus_pipeline.datasets.found import ImageFile
 from medfocus_pipeline.datasets.manifest import SYNTHETIC
 from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.places import ObjectPath, names_in
+from medfocus_pipeline.object_paths import ObjectPath
+from medfocus_pipeline.places import names_in
 
 _Parts: TypeAlias = tuple[str, ...]
 

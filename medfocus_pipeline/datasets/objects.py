@@ -4,7 +4,7 @@ from itertools import groupby
 
 from medfocus_pipeline.datasets.found import SYSTEM_FOLDERS, UNREADABLE, Folder, ImageFile, ending
 from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
-from medfocus_pipeline.places import Object, ObjectPath
+from medfocus_pipeline.object_paths import Object, ObjectPath
 
 _HEAD = 352
 """Bytes that tell an image whose name does not."""

@@ -17,7 +17,7 @@ from medfocus_pipeline.datasets.found import (
 )
 from medfocus_pipeline.datasets.objects import Listing, list_folders
 from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
-from medfocus_pipeline.places import ObjectPath
+from medfocus_pipeline.object_paths import ObjectPath
 
 _ENDINGS = tuple(sorted(EXTENSIONS))
 

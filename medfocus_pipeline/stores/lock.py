@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.files import disk_errors
-from medfocus_pipeline.places import ObjectPath
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.stores import object_lock
 
 if TYPE_CHECKING:

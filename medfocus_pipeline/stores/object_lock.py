@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.files import disk_errors
-from medfocus_pipeline.places import ObjectPath
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.types import JSON
 
 log = logging.getLogger(__name__)

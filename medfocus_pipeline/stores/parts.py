@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from medfocus_pipeline.errors import DamagedError
-from medfocus_pipeline.places import ObjectPath
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.sealed import no_access, read_bytes, read_table, write_table
 from medfocus_pipeline.types import JSON
 

@@ -9,7 +9,8 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from medfocus_pipeline.places import ObjectPath
+from medfocus_pipeline import object_paths
+from medfocus_pipeline.object_paths import ObjectPath
 
 Fault = Callable[[str, str], "tuple[str, str] | None"]
 """Of method and path: status and S3's code of the answer, or ``("break", "")``; None for none."""
@@ -46,40 +47,39 @@ class _Quiet(WSGIRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def _running() -> Iterator[tuple[Server, int]]:
+def running() -> Iterator[Server]:
+    """The server, of which boto's usual variables tell, for the whole session."""
     server = Server()
     http = make_server("127.0.0.1", 0, server, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
-    yield server, http.server_port
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{http.server_port}",
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+        }.items():
+            patch.setenv(name, value)
+        patch.setattr("s3fs.S3FileSystem.retries", 1)
+        patch.setattr(object_paths, "_systems", {})
+        yield server
     http.shutdown()
     thread.join()
 
 
 @pytest.fixture
-def server(_running: tuple[Server, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The server, of which boto's usual variables tell."""
-    found, port = _running
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("medfocus_pipeline.places._systems", {})  # of another server
-    found.asked.clear()
-    yield found
-    found.fault = lambda method, path: None
+def server(running: Server) -> Iterator[Server]:
+    """The server, as long as the test runs."""
+    running.asked.clear()
+    yield running
+    running.fault = lambda method, path: None
 
 
 @pytest.fixture
 def bucket(server: Server, request: pytest.FixtureRequest) -> ObjectPath:
     """A bucket of the test's own."""
-    import boto3
-
     name = f"b{abs(hash(request.node.nodeid))}"
-    boto3.client("s3").create_bucket(Bucket=name)
+    object_paths.system_of("s3").mkdir(name)
     return ObjectPath("s3:", name)
