@@ -52,6 +52,8 @@ def run(
     context.remember(card=dataset.card_path)
     examples = _examples(context, dataset)
     weights = _weights(context, config)
+    if work is None:
+        context.need_folder("train-adapter")
     folder = work or default_adapter(context).parent
     started = time.monotonic()
     with (

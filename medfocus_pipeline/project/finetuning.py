@@ -91,6 +91,7 @@ class Finetuning:
         folder, missing = self.project.results_folder, self._missing()
         if not missing:
             return 0
+        self.project.context.need_folder("Fine-tuning")
         with writing(folder), self.material(runtime) as material:
             check_subsets(material.table, missing)
             for run in missing:

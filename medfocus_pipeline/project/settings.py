@@ -13,6 +13,7 @@ from medfocus_pipeline.datasets.card import check_name
 from medfocus_pipeline.datasets.reading import AS_FOUND, Column, Place, Reading
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
 from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.places import place
 from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
@@ -113,6 +114,21 @@ class Context:
     def probe(self) -> ProbeConfig:
         """The probe configuration that was used last, or the profile's."""
         return self.settings.probe or self.profile.probe
+
+    def need_folder(self, what: str) -> None:
+        """Refuse, before any work, what an object store cannot keep.
+
+        Args:
+            what: writes there, as the beginning of a sentence.
+
+        Raises:
+            ConfigError: the cache is in one.
+        """
+        if isinstance(self.cache, ObjectPath):
+            raise ConfigError(
+                f"{what} keeps checkpoints, which need a folder, and the cache is {self.cache}. "
+                f"Copy it, aws s3 sync {self.cache} cache, and name the copy: --cache cache"
+            )
 
     def hashes(self) -> FileHashes:
         """Memo of the weight files' hashes, shared by all data sets."""

@@ -192,7 +192,7 @@ def test_stage_two_reads_and_writes_the_store(
     cache = ("--cache", f"{bucket}/cache")
     medfocus("masks", "shapes", "--data", drawn, "--profile", "imagenet", *cache)
     medfocus("embed", "--views", "identity", "--set", "focus=[original]", *cache)
-    rows = ("--set", "rows=[{head: {name: linear}, focus: original}]")
+    rows = ("--set", "rows=[{head: {name: linear}, focus: [original]}]")
     assert "4 runs fitted" in medfocus(*PROBE, *rows, *cache).out
     assert "nothing to do" in medfocus(*PROBE, *rows, *cache).out
     assert "linear" in medfocus("results", *cache).out
