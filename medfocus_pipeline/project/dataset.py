@@ -20,6 +20,7 @@ from medfocus_pipeline.datasets.readers import (
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
 from medfocus_pipeline.files import disk_errors, sha256
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.project.gating import gated
 from medfocus_pipeline.project.progress import Progress, silent
 from medfocus_pipeline.project.settings import Context
@@ -28,7 +29,9 @@ from medfocus_pipeline.types import Image
 
 _log = logging.getLogger(__name__)
 
-_READERS = 4
+_READERS, _WAITING = 4, 16
+"""Threads that open files, and objects, which are waited for more than computed."""
+
 MANIFEST = "manifest.parquet"
 
 
@@ -187,7 +190,7 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
             reading=context.reading,
             previous=ungated,
             on_file=lambda _, total: advance(1, total),
-            workers=_READERS,
+            workers=_WAITING if isinstance(context.data, ObjectPath) else _READERS,
         )
     if context.gate:
         root = data_root(context.data, context.reading.images)
