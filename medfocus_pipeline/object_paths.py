@@ -82,6 +82,10 @@ class ObjectPath(PosixPath):
         below = super().__truediv__(name)
         return below if isinstance(below, ObjectPath) else ObjectPath(below)
 
+    def __rtruediv__(self, folder: str | os.PathLike[str]) -> "ObjectPath":
+        """Itself, whatever the folder: it is absolute."""
+        return self
+
     def is_absolute(self) -> bool:
         """Whether it is an address, and not part of one."""
         return bool(self.parts) and self.parts[0].endswith(":")

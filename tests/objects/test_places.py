@@ -28,6 +28,7 @@ def test_an_address_is_a_path_with_its_address_as_text() -> None:
     assert str(found) == "memory://scans/brain"
     assert str(found / "a" / "b.png") == "memory://scans/brain/a/b.png"
     assert (found / "a/b.png").relative_to(found).as_posix() == "a/b.png"
+    assert Path("studies") / found == found  # it is absolute
     assert (found.name, str(found.parent)) == ("brain", "memory://scans")
     with pytest.raises(TypeError, match="is no file of this machine"):
         os.stat(found)  # noqa: PTH116
