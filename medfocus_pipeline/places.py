@@ -50,7 +50,7 @@ def names_in(folder: Path) -> list[str]:
 
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """The file itself, or for as long as it is read a copy of the object, under its name.
+    """The file itself, or for as long as it is read a copy of the object; its name ends alike.
 
     Raises:
         OSError: this one object cannot be read.
@@ -65,7 +65,7 @@ def local_copy(path: Path) -> Iterator[Path]:
         _check_answers(path, error)
         raise
     with tempfile.TemporaryDirectory(prefix="medfocus-object-") as folder:
-        copy = Path(folder, path.name)
+        copy = Path(folder, path.name[-60:])  # a key may be longer than a file's name
         copy.write_bytes(content)
         yield copy
 

@@ -80,7 +80,14 @@ class Dataset:
             DataError: none of the first few is here.
         """
         places = (picture_place(self.root / name)[0] for name in islice(self.files.values(), 8))
-        if not any(path.exists() for path in places):
+        try:
+            seen = any(path.exists() for path in places)
+        except OSError as error:
+            raise DataError(
+                f"the images of {self.root} cannot be seen here: {error.strerror}. Set what the "
+                "object store asks for (AWS_…) on every node before Ray is started there."
+            ) from error
+        if not seen:
             raise DataError(
                 f"the images of {self.root} cannot be seen here. Put them on a file system that "
                 "every node has mounted at the same path."

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from medfocus_pipeline.object_paths import ObjectPath
+from medfocus_pipeline.places import place
 from medfocus_pipeline.segmentation import SHARD_ROWS
 from tests.objects.conftest import Server
 from tests.stages.conftest import PROBE, Medfocus, make_images, medfocus
@@ -196,3 +197,13 @@ def test_stage_two_reads_and_writes_the_store(
     assert "4 runs fitted" in medfocus(*PROBE, *rows, *cache).out
     assert "nothing to do" in medfocus(*PROBE, *rows, *cache).out
     assert "linear" in medfocus("results", *cache).out
+
+
+def test_what_needs_a_folder_refuses_before_it_begins(medfocus: Medfocus, drawn: Path) -> None:
+    where = ("shapes", "--data", drawn, "--profile", "imagenet", "--cache", "memory://cache")
+    for command in ("finetune", "train-adapter"):
+        found = medfocus(command, *where)
+        assert found.code == 2
+        assert f"{command} keeps checkpoints, which need a folder" in found.err
+        assert "aws s3 sync memory://cache cache" in found.err
+    assert not place("memory://cache").exists()
