@@ -30,6 +30,10 @@ BEAT = 30.0
 EXPIRES = 300.0
 """Seconds without one; the clocks of machines differ by less."""
 
+_CONDITIONAL = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
+"""Protocols that fsspec puts conditionally in (s3fs pull request 917, gcsfs 651, adlfs 491); what it
+does for others is to look and then to write."""
+
 _NAME = re.compile(r"lock-[0-9]{6}\.json")
 _RELEASED = b'{"released": true}'
 
@@ -72,6 +76,8 @@ def holding(folder: ObjectPath, me: JSON, *, wait: float = 0.0) -> Iterator[None
         StoreError: another process holds it, or took it because this one was not heard of; or
             there is no writing there.
     """
+    if folder.protocol not in _CONDITIONAL:
+        raise _unconditional(folder)
     text = json.dumps({**me, "machine": _machine()}).encode()
     with disk_errors(folder):
         mine = _acquire(folder, text, wait=wait)
@@ -153,10 +159,14 @@ def _check_conditional(path: ObjectPath, text: bytes) -> None:
     except FileExistsError:
         return
     path.unlink(missing_ok=True)
-    raise StoreError(
-        f"{path.parent} is in an object store that does not refuse an object that is there "
-        "(no conditional put, If-None-Match), so that two runs would not see each other. Keep "
-        "the cache in a folder, or in a store that does: S3, Google Cloud Storage, Azure, MinIO."
+    raise _unconditional(path.parent)
+
+
+def _unconditional(folder: ObjectPath) -> StoreError:
+    return StoreError(
+        f"{folder} is in an object store that does not refuse an object that is there (no "
+        "conditional put, If-None-Match), so that two runs would not see each other. Keep the "
+        "cache in a folder, or in one that does: S3, MinIO, Google Cloud Storage, Azure."
     )
 
 

@@ -107,6 +107,12 @@ def test_a_store_that_makes_an_object_twice_is_refused(
     ):
         pass
     assert locks(bucket) == []
+    nobodys = ObjectPath("ftp:", "hospital/cache")
+    with (
+        pytest.raises(StoreError, match="ftp://hospital/cache is in an object store that"),
+        writing(nobodys),
+    ):
+        pass
 
 
 def test_no_right_and_no_bucket_are_one_sentence(bucket: ObjectPath, server: Server) -> None:
