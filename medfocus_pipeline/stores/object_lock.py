@@ -31,8 +31,8 @@ EXPIRES = 300.0
 """Seconds without one; the clocks of machines differ by less."""
 
 _CONDITIONAL = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
-"""Protocols that fsspec puts conditionally in (s3fs pull request 917, gcsfs 651, adlfs 491); what it
-does for others is to look and then to write."""
+"""Protocols of file systems that put conditionally (pull requests 917 of s3fs, 651 of gcsfs, 491 of
+adlfs); others look first and then write."""
 
 _NAME = re.compile(r"lock-[0-9]{6}\.json")
 _RELEASED = b'{"released": true}'
