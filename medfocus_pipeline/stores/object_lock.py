@@ -90,7 +90,7 @@ def holding(folder: ObjectPath, me: JSON, *, wait: float = 0.0) -> Iterator[None
         ended.set()
         staying.join()
         if not lost.is_set():
-            _renew(mine, _RELEASED)
+            _renew(mine, _RELEASED, lost)
     if lost.is_set():
         raise StoreError(
             f"Another run took over {folder}, because this one was not heard of for "
@@ -100,19 +100,18 @@ def holding(folder: ObjectPath, me: JSON, *, wait: float = 0.0) -> Iterator[None
 
 def _stay(mine: ObjectPath, text: bytes, ended: threading.Event, lost: threading.Event) -> None:
     """Give a sign of life every `BEAT` seconds, until it has ended or another run took over."""
-    while not ended.wait(BEAT):
-        if _renew(mine, text) and max(_locks(mine.parent)) > mine.name:
-            lost.set()
-            return
+    while not ended.wait(BEAT) and not lost.is_set():
+        _renew(mine, text, lost)
 
 
-def _renew(mine: ObjectPath, text: bytes) -> bool:
+def _renew(mine: ObjectPath, text: bytes, lost: threading.Event) -> None:
+    """Put a lock again, and see whether there is a higher one."""
     try:
         mine.write_bytes(text)
+        if max(_locks(mine.parent), default="") > mine.name:
+            lost.set()
     except OSError as error:
         log.warning("The lock %s could not be renewed: %s", mine, error.strerror)
-        return False
-    return True
 
 
 def holder_text(folder: ObjectPath) -> str | None:
