@@ -202,6 +202,19 @@ class ObjectPath(PosixPath):
             content: bytes = system.cat_file(name)
             return content
 
+    def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Objects below it, asked for at a time."""
+        with self._calling() as (system, name):
+            paths = [f"{name}/{one}" for one in names]
+            whole = [None] * len(paths)
+            found = system.cat_ranges(paths, whole, whole, on_error="return") if paths else []
+        contents = dict(zip(names, found, strict=True))
+        for one, content in contents.items():
+            if isinstance(content, Exception):
+                with (self / one)._calling():
+                    raise content
+        return contents
+
     def heads(self, names: Sequence[str], size: int) -> list[bytes]:
         """The first bytes of many objects below it, read at a time; of one that is gone, none."""
         if not names:

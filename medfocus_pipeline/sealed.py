@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from medfocus_pipeline.errors import AccessError, DamagedError
 from medfocus_pipeline.files import put, write_text
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.types import JSON
 
 SEAL = "sha256"
@@ -50,6 +51,23 @@ def read_bytes(path: Path) -> bytes:
         raise DamagedError(f"{path} is missing") from error
     except OSError as error:
         raise no_access(path, error) from error
+
+
+def read_all(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The content of several files below a folder; of an object store at a time.
+
+    Raises:
+        DamagedError: one is not there.
+        AccessError: one cannot be read now.
+    """
+    if not isinstance(folder, ObjectPath):
+        return {name: read_bytes(folder / name) for name in names}
+    try:
+        return folder.read_all(names)
+    except FileNotFoundError as error:
+        raise DamagedError(f"{error.filename} is missing") from error
+    except OSError as error:
+        raise no_access(folder, error) from error
 
 
 @contextmanager
@@ -165,15 +183,18 @@ def read_json(path: Path, *, owner: str, free: Collection[str] = ()) -> JSON:
     return value
 
 
-def parse_json(path: Path) -> Any:
+def parse_json(path: Path, content: bytes | None = None) -> Any:
     """What a JSON file says, sealed or not.
+
+    Args:
+        content: of the file, if it was read.
 
     Raises:
         DamagedError: it is missing or no JSON.
         AccessError: it cannot be read now.
     """
     try:
-        return json.loads(read_bytes(path), parse_constant=_refuse)
+        return json.loads(read_bytes(path) if content is None else content, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is no JSON that can be read: {error}") from error
 

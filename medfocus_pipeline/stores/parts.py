@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.object_paths import ObjectPath
-from medfocus_pipeline.sealed import no_access, read_bytes, read_table, write_table
+from medfocus_pipeline.sealed import no_access, read_all, read_table, write_table
 from medfocus_pipeline.types import JSON
 
 METADATA = b"medfocus"
@@ -118,9 +118,8 @@ def checked(store: Path, part: Part) -> dict[str, bytes]:
         DamagedError: they are not what was written.
         AccessError: one cannot be read now.
     """
-    found = {}
+    found = read_all(store, list(part.files))
     for name, content in part.files.items():
-        found[name] = read_bytes(store / name)
         if hashlib.sha256(found[name]).hexdigest() != content.sha256:
             raise DamagedError(f"{name} is not what was written there")
     return found

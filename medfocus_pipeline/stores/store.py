@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.errors import DamagedError, StoreError
 from medfocus_pipeline.files import disk_errors, put, write_text
-from medfocus_pipeline.sealed import parse_json
+from medfocus_pipeline.sealed import parse_json, read_all
 from medfocus_pipeline.stores.chunks import decode, encode
 from medfocus_pipeline.stores.index import Index, Survey, compaction, drop, read_index, survey
 from medfocus_pipeline.stores.keys import Recipe
@@ -130,15 +130,18 @@ class Store:
         Raises:
             AccessError: one cannot be read now.
         """
-        for name in self.zarr:
-            problem = self._described_wrong(name, rows=0)
-            if problem:
+        try:
+            contents = read_all(self.data, list(self.zarr))
+        except DamagedError as error:
+            return str(error)
+        for name, content in contents.items():
+            if problem := self._described_wrong(name, rows=0, content=content):
                 return problem
         return None
 
-    def _described_wrong(self, name: str, *, rows: int) -> str | None:
+    def _described_wrong(self, name: str, *, rows: int, content: bytes | None = None) -> str | None:
         try:
-            found = parse_json(self.data / name)
+            found = parse_json(self.data / name, content)
         except DamagedError as error:
             return str(error)
         length = 0
