@@ -84,8 +84,8 @@ class Dataset:
             seen = any(path.exists() for path in places)
         except OSError as error:
             raise DataError(
-                f"the images of {self.root} cannot be seen here: {error.strerror}. Set what the "
-                "object store asks for (AWS_…) on every node before Ray is started there."
+                f"the images of {self.root} cannot be seen here: {error.strerror}. Name the "
+                "object store's key and endpoint (AWS_…) on every node before Ray starts there."
             ) from error
         if not seen:
             raise DataError(

@@ -125,7 +125,7 @@ def _acquire(folder: ObjectPath, text: bytes, *, wait: float) -> ObjectPath:
     until = time.monotonic() + wait
     while not ((last := _highest(folder)).free and (mine := _next(folder, last.number + 1, text))):
         if time.monotonic() >= until:
-            raise StoreError(_held(folder, _highest(folder)))
+            raise _held(folder, _highest(folder))
         time.sleep(0.1)
     return mine
 
@@ -186,13 +186,13 @@ def _locks(folder: ObjectPath) -> set[str]:
     return {one.name for one in folder.objects() if _NAME.fullmatch(one.name)}
 
 
-def _held(folder: ObjectPath, lock: _Lock) -> str:
+def _held(folder: ObjectPath, lock: _Lock) -> StoreError:
     told = lock.told
     who = "another process"
     if {"pid", "host", "since"} <= set(told):
         who = f"process {told['pid']} on {told['host']} since {told['since']}"
     ago = max(0, round(time.time() - lock.heard))
-    return (
+    return StoreError(
         f"{folder} is being written by {who}, last heard of {ago} seconds ago. Wait for it to end, "
         "or stop it, then run the same command again; if it was killed, its lock ends "
         f"{EXPIRES:.0f} seconds after it was last heard of."

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from medfocus_pipeline import segmentation
 from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.places import place
-from medfocus_pipeline.segmentation import SHARD_ROWS
 from tests.objects.conftest import Server
 from tests.stages.conftest import PROBE, Medfocus, make_images, medfocus
 
 __all__ = ["medfocus"]
 
 SHARD = 8
-assert SHARD < SHARD_ROWS
 
 _RUN = f"""
 from medfocus_pipeline import segmentation
@@ -71,19 +70,26 @@ def test_stage_one_computes_what_it_does_in_folders(
     assert "masks" in medfocus("cache", "ls", "--cache", f"{bucket}/cache").out
     assert "as it was written" in medfocus("cache", "verify", "--cache", f"{bucket}/cache").out
 
+    row = ("--set", "rows=[{head: {name: linear}, focus: [original]}]")
+    for text in ("4 runs fitted", "nothing to do"):  # stage two reads and writes it too
+        assert text in medfocus(*PROBE, *row, "--cache", f"{bucket}/cache").out
+    assert "linear" in medfocus("results", "--cache", f"{bucket}/cache").out
+
 
 def test_five_kills_lose_nothing(
-    images: ObjectPath, bucket: ObjectPath, drawn: Path, server: Server, tmp_path: Path
+    medfocus: Medfocus,
+    bucket: ObjectPath,
+    drawn: Path,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def command(data: Path, cache: Path | str) -> "subprocess.Popen[str]":
-        line = ["masks", "shapes", "--data", str(data), "--cache", str(cache)]
-        line = [sys.executable, "-c", _RUN, *line, "--profile", "imagenet"]
-        return subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-
     cache = bucket / "cache"
+    line = ("masks", "shapes", "--data", str(drawn), "--profile", "imagenet", "--cache")
     kept: dict[str, int] = {}
     for puts in (9, 5, 6, 3, 7):
-        child = command(images, cache)
+        words = [sys.executable, "-c", _RUN, *line, str(cache)]
+        child = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE)
         server.fault = _killing(child, puts)
         child.communicate()
         assert child.returncode == -9
@@ -92,11 +98,9 @@ def test_five_kills_lose_nothing(
         kept = found
     assert 0 < len(kept) < 8
     server.fault = lambda method, path: None
-    last = command(images, cache)
-    out, _ = last.communicate()
-    assert last.returncode == 0, out
-    assert f"{60 - SHARD * len(kept)} images in" in out
-    command(drawn, tmp_path / "cache").communicate()
+    monkeypatch.setattr(segmentation, "SHARD_ROWS", SHARD)
+    assert f"{60 - SHARD * len(kept)} images in" in medfocus(*line, cache).out
+    medfocus(*line, "cache")
     assert files(cache) == files(tmp_path / "cache")
 
 
@@ -185,18 +189,6 @@ def test_a_csv_names_images_in_the_store(
     assert "3 usable images" in medfocus(*listed, "--profile", "imagenet").out
     (bucket / "labels.csv").write_text("path,label\ndisc/none.png,disc\n")
     assert "line 2: no file 'disc/none.png'" in medfocus(*listed).err
-
-
-def test_stage_two_reads_and_writes_the_store(
-    medfocus: Medfocus, bucket: ObjectPath, drawn: Path
-) -> None:
-    cache = ("--cache", f"{bucket}/cache")
-    medfocus("masks", "shapes", "--data", drawn, "--profile", "imagenet", *cache)
-    medfocus("embed", "--views", "identity", "--set", "focus=[original]", *cache)
-    rows = ("--set", "rows=[{head: {name: linear}, focus: [original]}]")
-    assert "4 runs fitted" in medfocus(*PROBE, *rows, *cache).out
-    assert "nothing to do" in medfocus(*PROBE, *rows, *cache).out
-    assert "linear" in medfocus("results", *cache).out
 
 
 def test_what_needs_a_folder_refuses_before_it_begins(medfocus: Medfocus, drawn: Path) -> None:

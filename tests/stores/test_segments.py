@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medfocus_pipeline import sealed
-from medfocus_pipeline.stores import catalog, index, segments
+from medfocus_pipeline.stores import catalog, segments
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.index import compaction, read_index
 from medfocus_pipeline.stores.job import Block, Job
@@ -118,7 +118,7 @@ def test_a_reader_that_listed_the_parts_before_finds_them_in_the_segment(
             store.compact()
         return names
 
-    monkeypatch.setattr(index.os, "listdir", look)
+    monkeypatch.setattr(os, "listdir", look)
     found = read_index(store.path, key=store.key)
     assert len(listed[0]) == COUNT
     assert files(store) == ["segment-000000.parquet"]
