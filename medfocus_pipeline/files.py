@@ -4,6 +4,8 @@ import errno
 import glob
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +14,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.errors import ConfigError, StoreError
+from medfocus_pipeline.object_paths import ObjectPath
 
 MARK = ".medfocus"
 """File of a folder outside the cache: the names of what MedFocus wrote there, one a line."""
+
+
+_ELSEWHERE = "choose another place with --cache"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write to the yielded temporary path; it becomes `path` if nothing was raised.
 
-    The data is on disk (fsync) before the name is, and the name before this returns.
+    The data is on disk (fsync) before the name is, and the name before this returns. An object is
+    written here and then put.
     """
+    if isinstance(path, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="medfocus-object-") as folder:
+            yield Path(folder, path.name)
+            path.write_bytes(Path(folder, path.name).read_bytes())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         if is_left_over(leftover):
@@ -69,8 +81,24 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     if path.exists() and path.read_bytes() == content:
         return
+    put(path, content)
+
+
+def put(path: Path, content: bytes | memoryview) -> None:
+    """Write a file or an object whole or not at all, over one that is there."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(content)
+        return
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it."""
+    if isinstance(folder, ObjectPath):
+        folder.remove_below()
+    else:
+        shutil.rmtree(folder)
 
 
 def claim(folder: Path, names: Iterable[str], *, inputs: Iterable[Path] = ()) -> None:
@@ -127,7 +155,7 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full or read-only disk, or a wrong place, into one sentence.
+    """Turn a full or read-only disk, or a place that is wrong or out of reach, into one sentence.
 
     Raises:
         StoreError: any `OSError`.
@@ -138,10 +166,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full: free some space",
             errno.EDQUOT: "the disk quota is used up: free some space",
-            errno.EROFS: "the disk is read-only: choose another place with --cache",
-            errno.EACCES: "there is no right to write: choose another place with --cache",
+            errno.EROFS: f"the disk is read-only: {_ELSEWHERE}",
+            errno.EACCES: f"there is no right to write: {_ELSEWHERE}",
         }
-        other = f"{error.strerror or error}: choose another place with --cache"
+        again = "see to the network" if isinstance(error, ConnectionError) else _ELSEWHERE
+        other = f"{error.strerror or error}: {again}"
         reason = reasons.get(error.errno or 0, other)
         raise StoreError(
             f"Writing in {folder} failed, {reason}, then run the same command again; "

@@ -6,6 +6,7 @@ nobody may take that for damage. What pyarrow and json raise on content ends her
 """
 
 import hashlib
+import io
 import json
 import os
 import struct
@@ -18,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medfocus_pipeline.errors import AccessError, DamagedError
-from medfocus_pipeline.files import replacing, write_text
+from medfocus_pipeline.files import put, write_text
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.types import JSON
 
 SEAL = "sha256"
@@ -49,6 +51,23 @@ def read_bytes(path: Path) -> bytes:
         raise DamagedError(f"{path} is missing") from error
     except OSError as error:
         raise no_access(path, error) from error
+
+
+def read_all(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The content of several files below a folder; of an object store at a time.
+
+    Raises:
+        DamagedError: one is not there.
+        AccessError: one cannot be read now.
+    """
+    if not isinstance(folder, ObjectPath):
+        return {name: read_bytes(folder / name) for name in names}
+    try:
+        return folder.read_all(names)
+    except FileNotFoundError as error:
+        raise DamagedError(f"{error.filename} is missing") from error
+    except OSError as error:
+        raise no_access(folder, error) from error
 
 
 @contextmanager
@@ -100,15 +119,16 @@ def write_table(path: Path, table: pa.Table, *, owner: str) -> None:
     Raises:
         OSError: the disk is full or does not let itself be written to.
     """
-    with replacing(path) as temporary:
-        with pq.ParquetWriter(temporary, table.schema, write_page_checksum=True) as writer:
-            writer.write_table(table)
-            writer.add_key_value_metadata({_SEAL: _OPEN})
-        content = temporary.read_bytes()
-        place = content.rindex(_MARK) + len(_MARK)
-        with temporary.open("r+b") as file:
-            file.seek(place)
-            file.write(_seal(content, owner))
+    file = io.BytesIO()
+    with pq.ParquetWriter(file, table.schema, write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_SEAL: _OPEN})
+    content = file.getbuffer()
+    length, _ = _FOOTER.unpack(content[-_FOOTER.size :])
+    start = len(content) - _FOOTER.size - length
+    place = start + bytes(content[start:]).rindex(_MARK) + len(_MARK)
+    content[place : place + len(_OPEN)] = _seal(content, owner)
+    put(path, content)
 
 
 def read_table(path: Path, *, owner: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -163,15 +183,18 @@ def read_json(path: Path, *, owner: str, free: Collection[str] = ()) -> JSON:
     return value
 
 
-def parse_json(path: Path) -> Any:
+def parse_json(path: Path, content: bytes | None = None) -> Any:
     """What a JSON file says, sealed or not.
+
+    Args:
+        content: of the file, if it was read.
 
     Raises:
         DamagedError: it is missing or no JSON.
         AccessError: it cannot be read now.
     """
     try:
-        return json.loads(read_bytes(path), parse_constant=_refuse)
+        return json.loads(read_bytes(path) if content is None else content, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is no JSON that can be read: {error}") from error
 
@@ -195,8 +218,10 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a number")
 
 
-def _seal(content: bytes, owner: str) -> bytes:
-    return hashlib.sha256(owner.encode() + b"\n" + content).hexdigest().encode()
+def _seal(content: bytes | memoryview, owner: str) -> bytes:
+    seal = hashlib.sha256(owner.encode() + b"\n")
+    seal.update(content)
+    return seal.hexdigest().encode()
 
 
 def _check_seal(path: Path, file: BinaryIO, owner: str) -> None:

@@ -14,6 +14,7 @@ from medfocus_pipeline.commands.models import ModelConfig
 from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.profiles import Profile, load_profile, names
 from medfocus_pipeline.project.settings import open_context
 from medfocus_pipeline.weights import FileHashes
@@ -139,6 +140,8 @@ def _machine() -> list[Check]:
 
 
 def _disk(cache: Path) -> Check:
+    if isinstance(cache, ObjectPath):
+        return Check(f"cache at {cache}", "an object store", ok=True)
     place = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     return Check(f"disk of {cache}", f"{human(free)} free", free > _LEAST_FREE, "free some space")

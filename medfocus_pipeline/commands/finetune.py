@@ -43,6 +43,7 @@ def run(
     Returns:
         0.
     """
+    context.need_folder("finetune")
     started = time.monotonic()
     project = open_project(context)
     project.context.remember(card=project.dataset.card_path)

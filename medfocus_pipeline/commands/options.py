@@ -13,6 +13,7 @@ from medfocus_pipeline.commands.progress import json_alone
 from medfocus_pipeline.config import problems
 from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.errors import ConfigError, did_you_mean
+from medfocus_pipeline.places import place
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -24,11 +25,22 @@ DatasetName = Annotated[
 ]
 DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder of class folders, or a CSV. [default: data/<dataset>]"),
+    typer.Option(
+        "--data",
+        parser=place,
+        metavar="PATH",
+        help="Folder of class folders, or a CSV; s3://bucket/... too. [default: data/<dataset>]",
+    ),
 ]
 CacheFolder = Annotated[
     Path,
-    typer.Option("--cache", envvar="MEDFOCUS_CACHE", help="Where stores and results are kept."),
+    typer.Option(
+        "--cache",
+        envvar="MEDFOCUS_CACHE",
+        parser=place,
+        metavar="PATH",
+        help="Where stores and results are kept; s3://bucket/... too.",
+    ),
 ]
 ProfileName = Annotated[
     str | None,
@@ -82,7 +94,10 @@ Columns = Annotated[
     ),
 ]
 ImagesFolder = Annotated[
-    Path | None, typer.Option("--images", help="Folder that a CSV's paths are relative to.")
+    Path | None,
+    typer.Option(
+        "--images", parser=place, metavar="PATH", help="Folder that a CSV's paths are relative to."
+    ),
 ]
 KeepMasks = Annotated[
     bool | None,

@@ -46,6 +46,8 @@ def run(
         StoreError: the folder cannot be written, or another process does so.
         WeightsError: the SAM cannot be had, or the training diverged.
     """
+    if work is None:
+        context.need_folder("train-adapter")
     config = changed(SamAdapterTraining(), options, set_)
     dataset = open_dataset(context)
     context.remember(card=dataset.card_path)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfocus_pipeline.datasets.found import ImageFile
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.pixels import at_most_two_values
 from medfocus_pipeline.datasets.readers import (
@@ -15,7 +16,6 @@ from medfocus_pipeline.datasets.readers import (
     picture_id,
     steady,
 )
-from medfocus_pipeline.datasets.tree import ImageFile
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.files import sha256
 
@@ -119,15 +119,15 @@ def _whole(contents: Sequence[Content], *, every: bool) -> bool:
 def _open(path: Path, *, every: bool) -> list[Content]:
     """Hash and decode one file: its only picture, the middle one, or all."""
     try:
-        with steady(path):
-            file_id, found = sha256(path), _decoded(path)
+        with steady(path) as file:
+            file_id, found = sha256(file), _decoded(file)
             several = None if isinstance(found, ImageError) else one_of_several(found.mode)
             if not (every and several):
                 return [_content(file_id, found)]
             if several[2] > MAX_PICTURES:
                 return [Content(file_id, problem=TOO_MANY)]
             return [
-                _content(picture_id(file_id, number), _decoded(path, number))
+                _content(picture_id(file_id, number), _decoded(file, number))
                 for number in range(several[2])
             ]
     except ImageError as error:

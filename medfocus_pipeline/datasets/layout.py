@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.found import ImageFile
 from medfocus_pipeline.datasets.manifest import SYNTHETIC
 from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
-from medfocus_pipeline.datasets.tree import ImageFile
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.object_paths import ObjectPath
+from medfocus_pipeline.places import names_in
 
 _Parts: TypeAlias = tuple[str, ...]
 
@@ -153,15 +155,22 @@ def annotation_paths(root: Path, path: str, card: Card) -> list[Path]:
         return []
     pattern = PurePosixPath(card.annotation)
     image = PurePosixPath(path)
-    base = Path(os.path.realpath(root))
-    folder = Path(os.path.realpath(base / image.parent / pattern.parent))
+    base = root.resolve()
+    folder = _resolved(base / image.parent / pattern.parent)
     if not folder.is_dir() or not folder.is_relative_to(base):
         return []
     stem = image.name.removesuffix(".gz").rpartition(".")[0] or image.name
     wanted = pattern.name.replace("{stem}", glob.escape(stem))
-    names = sorted(os.listdir(folder))  # noqa: PTH208 (Path objects are slow here)
+    names = sorted(names_in(folder))
     masks = [name for name in names if fnmatch.fnmatchcase(name, wanted)]
     return [folder / name for name in masks if (folder / name).resolve().is_relative_to(base)]
+
+
+def _resolved(path: Path) -> Path:
+    """A path without links, and without ``..`` where there are none."""
+    if isinstance(path, ObjectPath):
+        return ObjectPath(os.path.normpath("/".join(path.parts)))
+    return path.resolve()
 
 
 def _place_below(root: _Parts, paths: Sequence[_Parts], card: Card) -> list[Place | None]:

@@ -2,13 +2,13 @@
 
 import csv
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from medfocus_pipeline.datasets.card import Card, Listing, plain_card
+from medfocus_pipeline.datasets.found import ImageFile
 from medfocus_pipeline.datasets.layout import Entry, Place
 from medfocus_pipeline.datasets.manifest import SYNTHETIC
 from medfocus_pipeline.datasets.names import (
@@ -19,7 +19,7 @@ from medfocus_pipeline.datasets.names import (
     without_ending,
 )
 from medfocus_pipeline.datasets.reading import Column
-from medfocus_pipeline.datasets.tree import ImageFile, describe, find_images
+from medfocus_pipeline.datasets.tree import describer, find_images
 from medfocus_pipeline.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -128,20 +128,21 @@ class _Finder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.base = os.path.realpath(root)
+        self.describe = describer(root)
         self.named: dict[str, list[str]] | None = None
 
     def __call__(self, text: str) -> tuple[ImageFile | None, str]:
         """The file, None if there is none, and its path relative to the root."""
         path = PurePosixPath(text)
-        for top in (self.root.absolute(), self.base) if path.is_absolute() else ():
+        absolute = path.is_absolute() or path.parts[:1] == PurePosixPath(self.root).parts[:1]
+        for top in (self.root.absolute(), self.root.resolve()) if absolute else ():
             path = path.relative_to(top) if path.is_relative_to(top) else path
         name = path.as_posix()
         if not text or path.is_absolute() or ".." in path.parts:
             return None, name
-        file = describe(self.base, name)
+        file = self.describe(name)
         if file is not None and file.missing and len(alike := self._named(name)) == 1:
-            return describe(self.base, alike[0]), alike[0]
+            return self.describe(alike[0]), alike[0]
         return file, name
 
     def _named(self, name: str) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN, decode_dicom
 from medfocus_pipeline.datasets.nifti import decode_nifti
 from medfocus_pipeline.datasets.raster import decode_raster, raster_kind
-from medfocus_pipeline.errors import ImageError
+from medfocus_pipeline.errors import ImageError, MedFocusError
+from medfocus_pipeline.places import local_copy
 from medfocus_pipeline.types import Image, Mask
 
 EXTENSIONS = frozenset(
@@ -79,7 +80,8 @@ def one_of_several(mode: str) -> tuple[str, int, int] | None:
 
 def picture_place(path: Path) -> tuple[Path, int | None]:
     """File and number (from 0) of ``scan.nii.gz/0012``: one picture of a file with several."""
-    return (path.parent, int(path.name)) if path.parent.is_file() else (path, None)
+    several = path.name.isdecimal() and path.parent.is_file()
+    return (path.parent, int(path.name)) if several else (path, None)
 
 
 def picture_id(file_id: str, number: int | None) -> str:
@@ -98,27 +100,32 @@ def decode(path: Path, number: int | None = None) -> Decoded:
         ImageError: why not, as the end of a sentence that begins with the file's name.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(132)
-            file.seek(0)
-            if not head:
-                raise ImageError("is empty (0 bytes)")
-            if head[128:] == b"DICM" or head.startswith(WITHOUT_PREAMBLE):
-                return Decoded(*decode_dicom(path, number))
-            kind = raster_kind(head)
-            if kind:
-                return Decoded(*decode_raster(file, kind, number or 0))
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            return Decoded(*decode_nifti(path, number))
+        with local_copy(path) as here:
+            return _decode(here, number)
     except (OSError, MemoryError) as error:
         # What the system refuses may pass; a decoder's own OSError, without a number, will not.
         passing = isinstance(error, MemoryError) or error.errno is not None
         how = PASSING if passing else "is damaged:"
         raise ImageError(f"{how} {_one_line(error)}") from error
-    except ImageError:
+    except MedFocusError:
         raise
     except Exception as error:  # decoders raise dozens of classes on damaged files
         raise ImageError(f"is damaged: {_one_line(error)}") from error
+
+
+def _decode(path: Path, number: int | None) -> Decoded:
+    with path.open("rb") as file:
+        head = file.read(132)
+        file.seek(0)
+        if not head:
+            raise ImageError("is empty (0 bytes)")
+        if head[128:] == b"DICM" or head.startswith(WITHOUT_PREAMBLE):
+            return Decoded(*decode_dicom(path, number))
+        kind = raster_kind(head)
+        if kind:
+            return Decoded(*decode_raster(file, kind, number or 0))
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return Decoded(*decode_nifti(path, number))
     raise ImageError(f"is no image: expected {FORMATS}")
 
 
@@ -133,17 +140,18 @@ def is_image(head: bytes) -> bool:
 
 
 @contextmanager
-def steady(path: Path) -> Iterator[None]:
-    """For what is hashed and decoded one after the other: both see the same bytes.
+def steady(path: Path) -> Iterator[Path]:
+    """For what is hashed and decoded one after the other: both see the same bytes, of this file.
 
     Raises:
         ImageError: the file was changed meanwhile.
         OSError: it is gone.
     """
-    before = _stamp(path)
-    yield
-    if _stamp(path) != before:
-        raise ImageError(f"{PASSING} it was changed meanwhile")
+    with local_copy(path) as file:
+        before = _stamp(file)
+        yield file
+        if _stamp(file) != before:
+            raise ImageError(f"{PASSING} it was changed meanwhile")
 
 
 def may_pass(problem: str) -> bool:

@@ -1,11 +1,15 @@
 """How a data set is read where neither its folders nor its card say it."""
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from medfocus_pipeline.config import Frozen
+from medfocus_pipeline.places import place
+
+Place: TypeAlias = Annotated[Path, AfterValidator(place)]
+"""A folder or file, which may be in an object store."""
 
 Column: TypeAlias = Literal["path", "label", "split", "group", "domain"]
 """What a CSV's line may say of an image."""
@@ -21,7 +25,7 @@ class Reading(Frozen):
     """
 
     columns: dict[Column, str] = Field(default_factory=dict)
-    images: Path | None = None
+    images: Place | None = None
     keep_masks: bool | None = None
 
 

@@ -1,6 +1,6 @@
 """From a folder or a CSV to the manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from medfocus_pipeline.datasets.contents import (
     Content,
     open_all,
 )
+from medfocus_pipeline.datasets.found import Folder, ImageFile
 from medfocus_pipeline.datasets.inputs import digest_of, is_settled
 from medfocus_pipeline.datasets.layout import (
     Entry,
@@ -26,7 +27,7 @@ from medfocus_pipeline.datasets.manifest import VALIDATION, Manifest, build
 from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders, without_ending
 from medfocus_pipeline.datasets.readers import EXTENSIONS, one_of_several
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
-from medfocus_pipeline.datasets.tree import ImageFile, find_images, walk
+from medfocus_pipeline.datasets.tree import find_images, images_of, walk
 from medfocus_pipeline.errors import ConfigError, DataError
 
 
@@ -91,10 +92,11 @@ def scan(
         keep = bool(card and (card.annotation or card.keep_masks))
         keep = keep if reading.keep_masks is None else reading.keep_masks
         where = str(source.resolve())
-        inputs = digest_of(walk(source), name=name, source=where, card=card, reading=reading)
+        folders = walk(source)
+        inputs = digest_of(folders, name=name, source=where, card=card, reading=reading)
         if previous and previous.inputs == inputs and is_settled(previous):
             return previous
-        entries, used = _list_folder(source, find_images(source), card, keep_masks=keep)
+        entries, used = _list_folder(source, _images(source, folders), card, keep_masks=keep)
     else:
         keep = True  # it lists what is an image
         columns = {**(card.columns if card else {}), **reading.columns}
@@ -119,6 +121,11 @@ def scan(
     return build(rows, name=name, classes=classes, from_card=from_card, source=where).with_inputs(
         inputs
     )
+
+
+def _images(source: Path, folders: Iterable[Folder]) -> list[ImageFile]:
+    """The images of a source that was walked; what was listed is not listed again."""
+    return images_of(folders) if isinstance(folders, list) else find_images(source)
 
 
 def _validated(entry: Entry, card: Card) -> Entry:

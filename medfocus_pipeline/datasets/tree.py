@@ -3,74 +3,41 @@
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
-from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
-
-SYSTEM_FOLDERS = frozenset(
-    (
-        *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
-        *("system volume information", "thumbs.db"),
-    )
+from medfocus_pipeline.datasets.found import (
+    SYSTEM_FOLDERS,
+    UNREADABLE,
+    Folder,
+    Found,
+    ImageFile,
+    ending,
 )
-"""Of macOS, Synology, QNAP, Windows and Linux: thumbnails and what was deleted, no images."""
+from medfocus_pipeline.datasets.objects import Listing, list_folders
+from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
+from medfocus_pipeline.object_paths import ObjectPath
 
 _ENDINGS = tuple(sorted(EXTENSIONS))
-
-_UNREADABLE = "cannot be read"
 
 _LATEST = 2**63 - 1
 """Times after the year 2262 do not fit the manifest."""
 
-Found: TypeAlias = tuple[str, int, int, str]
-"""The values of an `ImageFile`, of which a scan that finds nothing new makes none."""
 
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """One file that is, or claims to be, an image.
-
-    Attributes:
-        path: relative to the root, with forward slashes, valid Unicode.
-        bytes: size of the file, 0 if refused.
-        mtime_ns: time of its last change, 0 if refused.
-        refused: why the file must not be opened; empty when it may be.
-    """
-
-    path: str
-    bytes: int
-    mtime_ns: int
-    refused: str = ""
-
-    @property
-    def missing(self) -> bool:
-        """Whether nothing can be opened under this name."""
-        return self.refused.startswith(_UNREADABLE)
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What lies in one folder, its own folders left out.
-
-    Attributes:
-        files: the image files, by name: the values of an `ImageFile` each.
-        others: names of the files that are no images; not where a link led to the folder.
-    """
-
-    files: list[Found]
-    others: list[str]
-
-
-def walk(root: Path) -> Iterator[Folder]:
+def walk(root: Path) -> Iterable[Folder]:
     """Every folder with its image files, each folder once and in an order of its own.
+
+    Of an object store it is a list, since the listing takes its time.
 
     Images are known by their extension, or else by their first bytes. Hidden files and the folders
     that systems make (`SYSTEM_FOLDERS`) are skipped. Links are followed inside the root only, and
     no folder is entered twice, so that a loop of links ends.
     """
+    return list_folders(root) if isinstance(root, ObjectPath) else _walk(root)
+
+
+def _walk(root: Path) -> Iterator[Folder]:
     base = os.path.realpath(root)
     entered: set[tuple[int, int]] = set()
     # Folders first: if a folder is also reachable by a link, its own name counts.
@@ -109,8 +76,8 @@ def _look(base: str, folder: str, handle: int, folders: deque[str], links: deque
         try:  # by the folder's descriptor: the path to it is not looked up each time
             status = os.stat(name, dir_fd=handle, follow_symlinks=False)
         except OSError as error:  # it has gone meanwhile
-            if _ending(name) in EXTENSIONS:
-                found.files.append(_refused(path, f"{_UNREADABLE}: {error.strerror}"))
+            if ending(name) in EXTENSIONS:
+                found.files.append(_refused(path, f"{UNREADABLE}: {error.strerror}"))
             continue
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
@@ -138,7 +105,12 @@ def _to_enter(
 
 def find_images(root: Path) -> list[ImageFile]:
     """Every image file below a folder, sorted by path; see `walk`."""
-    found = [ImageFile(*file) for folder in walk(root) for file in folder.files]
+    return images_of(walk(root))
+
+
+def images_of(folders: Iterable[Folder]) -> list[ImageFile]:
+    """The image files of folders, sorted by path."""
+    found = [ImageFile(*file) for folder in folders for file in folder.files]
     return sorted(found, key=lambda file: file.path)
 
 
@@ -149,6 +121,13 @@ def other_kinds(root: Path) -> Counter[str]:
     """
     names = (name for folder in walk(root) for name in folder.others)
     return Counter(Path(name).suffix.lower() or "no ending" for name in names)
+
+
+def describer(root: Path) -> Callable[[str], ImageFile | None]:
+    """What `describe` says of a path below a folder; of an object store, one listing."""
+    if isinstance(root, ObjectPath):
+        return Listing(root)
+    return partial(describe, os.path.realpath(root))
 
 
 def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
@@ -170,13 +149,13 @@ def _described(base: str, path: str, *, link: bool) -> Found | None:
     except UnicodeEncodeError:
         return _refused(path, "has a name that is not valid UTF-8; rename it")
     if "\0" in path:
-        return _refused(path, f"{_UNREADABLE}: no file's name has a NUL in it")
+        return _refused(path, f"{UNREADABLE}: no file's name has a NUL in it")
     if link and not inside(place, base):
         return _refused(path, "is a link that leaves the data folder")
     try:
         status = os.stat(place)  # noqa: PTH116
     except OSError as error:
-        return _refused(path, f"{_UNREADABLE}: {error.strerror}")
+        return _refused(path, f"{UNREADABLE}: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
         return None
     return path, status.st_size, min(status.st_mtime_ns, _LATEST), ""
@@ -202,15 +181,6 @@ def _no_folder(path: str, error: OSError) -> Found:
     return _refused(path, f"is a folder that cannot be read: {error.strerror}")
 
 
-def _ending(name: str) -> str:
-    """The last suffix in lower case, ``.nii.gz`` whole; empty without one."""
-    dot = name.rfind(".")  # os.path.splitext, which takes as long as stat does
-    if dot <= 0:
-        return ""
-    ending = name[dot:].lower()
-    return ".nii.gz" if ending == ".gz" and name.lower().endswith(".nii.gz") else ending
-
-
 def _image(base: str, path: str, kind: int) -> Found | None:
     """A file that is an image whatever its name, link or characters; None for others."""
     name = path.rpartition("/")[2]
@@ -225,11 +195,11 @@ def _is_image(base: str, path: str, kind: int) -> bool:
     Args:
         kind: of the file itself, as `stat.S_IFMT`.
     """
-    place, ending = f"{base}/{path}", _ending(path.rpartition("/")[2])
-    if ending in EXTENSIONS:
+    place, named = f"{base}/{path}", ending(path.rpartition("/")[2])
+    if named in EXTENSIONS:
         return True
     if kind == stat.S_IFLNK and not inside(place, base):
-        return os.path.isdir(place) or not ending  # noqa: PTH112
+        return os.path.isdir(place) or not named  # noqa: PTH112
     # Archives name DICOM files after their UID, IM0001 or 1.2.840.113619.2; phones write .jfif.
     try:
         if not os.path.isfile(place):  # noqa: PTH113

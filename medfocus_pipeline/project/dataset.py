@@ -16,6 +16,7 @@ from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.datasets.splits import Split, test_split
 from medfocus_pipeline.errors import ConfigError, DamagedError, DataError, ImageError
 from medfocus_pipeline.files import disk_errors, sha256
+from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.project.progress import Progress, silent
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.sealed import present
@@ -23,7 +24,9 @@ from medfocus_pipeline.types import Image
 
 _log = logging.getLogger(__name__)
 
-_READERS = 4
+_READERS, _WAITING = 4, 16
+"""Threads that open files, and objects, which are waited for more than computed."""
+
 MANIFEST = "manifest.parquet"
 
 _TEST_SHARE = 0.3
@@ -54,8 +57,8 @@ class Dataset:
         """
         path, number = picture_place(self.root / self.files[image_id])
         try:
-            with steady(path):
-                pixels, found = decode(path, number).pixels, sha256(path)
+            with steady(path) as file:
+                pixels, found = decode(file, number).pixels, sha256(file)
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
         if picture_id(found, number) != image_id:
@@ -74,7 +77,14 @@ class Dataset:
             DataError: none of the first few is here.
         """
         places = (picture_place(self.root / name)[0] for name in islice(self.files.values(), 8))
-        if not any(path.exists() for path in places):
+        try:
+            seen = any(path.exists() for path in places)
+        except OSError as error:
+            raise DataError(
+                f"the images of {self.root} cannot be seen here: {error.strerror}. Name the "
+                "object store's key and endpoint (AWS_…) on every node before Ray starts there."
+            ) from error
+        if not seen:
             raise DataError(
                 f"the images of {self.root} cannot be seen here. Put them on a file system that "
                 "every node has mounted at the same path."
@@ -202,7 +212,7 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
             reading=context.reading,
             previous=ungated,
             on_file=lambda _, total: advance(1, total),
-            workers=_READERS,
+            workers=_WAITING if isinstance(context.data, ObjectPath) else _READERS,
         )
     if context.gate:
         from medfocus_pipeline.project.gating import gated  # no other command imports gates

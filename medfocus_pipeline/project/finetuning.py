@@ -102,6 +102,7 @@ class Finetuning:
         if not missing:
             self._tidy()
             return 0
+        self.project.context.need_folder("Fine-tuning")
         with writing(self.project.results_folder):
             if isinstance(runtime.engine, RayConfig):
                 training = self._training(runtime)

@@ -57,6 +57,7 @@ class GateNetwork:
             config: of the table.
             medical: see `gate_table`.
         """
+        project.context.need_folder("A fine-tuned network")
         run = TuningConfig(run=config.network, fractions=(100.0,), seeds=1)
         tuning = Finetuning(project, encoder, run)
         return cls(tuning, config, medical_class(project.classes, medical))

@@ -1,7 +1,6 @@
 """What was asked for last, so that ``make embed`` goes on where ``make masks`` ended."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,11 @@ from pydantic import Field
 
 from medfocus_pipeline.config import Frozen, MasksConfig, ProbeConfig
 from medfocus_pipeline.datasets.card import check_name
-from medfocus_pipeline.datasets.reading import AS_FOUND, Column, Reading
+from medfocus_pipeline.datasets.reading import AS_FOUND, Column, Place, Reading
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
 from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.object_paths import ObjectPath
+from medfocus_pipeline.places import place
 from medfocus_pipeline.profiles import DEFAULT, EmbedPlan, Profile, full_name, load_profile
 from medfocus_pipeline.sealed import SEAL, parse_json, present, read_json, write_json
 from medfocus_pipeline.weights import FileHashes
@@ -22,8 +23,6 @@ _log = logging.getLogger(__name__)
 
 SETTINGS, _LAST = "settings.json", "last.json"
 _OWNER = "settings"
-
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 _FREE = ("data", "card", "images")
 """Where the images lie: another place on each machine that a cache is copied to."""
@@ -40,11 +39,11 @@ class Settings(Frozen):
         masks, embed, probe: configurations of the stages that ran with this profile.
     """
 
-    data: Path
+    data: Place
     profile: str
-    card: Path | None = None
+    card: Place | None = None
     columns: dict[Column, str] = Field(default_factory=dict)
-    images: Path | None = None
+    images: Place | None = None
     keep_masks: bool | None = None
     gate: bool | None = None
     keep: tuple[str, ...] = ()
@@ -116,6 +115,21 @@ class Context:
         """The probe configuration that was used last, or the profile's."""
         return self.settings.probe or self.profile.probe
 
+    def need_folder(self, what: str) -> None:
+        """Refuse, before any work, what an object store cannot keep.
+
+        Args:
+            what: writes there, as the beginning of a sentence.
+
+        Raises:
+            ConfigError: the cache is in one.
+        """
+        if isinstance(self.cache, ObjectPath):
+            raise ConfigError(
+                f"{what} keeps checkpoints, which need a folder, and the cache is {self.cache}. "
+                f"Copy it, aws s3 sync {self.cache} cache, and name the copy: --cache cache"
+            )
+
     def hashes(self) -> FileHashes:
         """Memo of the weight files' hashes, shared by all data sets."""
         return FileHashes(self.weights_memo)
@@ -164,14 +178,13 @@ def open_context(
         reading: what of it is named comes before what is remembered of the same data.
 
     Raises:
-        ConfigError: no data set was named yet, or the name or profile is not usable.
+        ConfigError: no data set was named yet, or the name, profile or an address is not usable.
     """
-    for what, place in (("cache", cache), ("data", data), ("images", reading.images)):
-        _check_folder(what, place)
+    cache = place(cache)
     name = check_name(dataset or last_dataset(cache))
     known = _read(cache / name / SETTINGS)
     profile_name = full_name(profile) if profile else known.profile if known else DEFAULT
-    where = data.expanduser().resolve() if data else None
+    where = place(data).expanduser().resolve() if data else None
     settings = Settings(
         data=where or (known.data if known else Path("data", name).resolve()),
         profile=profile_name,
@@ -194,22 +207,6 @@ def open_context(
     )
 
 
-def _check_folder(what: str, place: Path | None) -> None:
-    """Refuse an address where a folder belongs.
-
-    Raises:
-        ConfigError: it is one; as a path ``s3://a`` is ``s3:/a``.
-    """
-    found = _ADDRESS.match(str(place or ""))
-    if found and place and not place.exists():
-        address = f"{found[1]}://{str(place)[found.end() :]}"
-        raise ConfigError(
-            f"--{what} {address}: MedFocus reads and writes folders, no object stores and no "
-            "addresses; mount it (rclone mount, mountpoint-s3, gcsfuse) or copy it (rclone copy), "
-            "and name the folder."
-        )
-
-
 def _reading(known: Settings | None, data: Path | None, named: Reading) -> dict[str, Any]:
     """What is named, and of the same data what is remembered."""
     fields = set(Reading.model_fields)
@@ -217,7 +214,7 @@ def _reading(known: Settings | None, data: Path | None, named: Reading) -> dict[
     said = known.model_dump(include=fields) if known and same else {}
     said |= named.model_dump(exclude_defaults=True)
     if named.images:
-        said["images"] = named.images.expanduser().resolve()
+        said["images"] = place(named.images).expanduser().resolve()
     return said
 
 

@@ -16,6 +16,7 @@ from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.datasets.study import StudyCard, chosen_pairs, find_study
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.evaluation.transfer import DomainTable, Transfer, plan_transfers
+from medfocus_pipeline.places import place
 from medfocus_pipeline.project.domain_features import (
     check_encoders,
     domain_table,
@@ -106,11 +107,12 @@ class Study:
             DataError: the images of a domain are not there, or lack a class.
         """
         name, path, card = find_study(name)
+        folder = place(cache)
         contexts = {
             domain: open_context(
                 card.dataset_of(domain),
-                data=path.parent / one.data.expanduser() if one.data else None,
-                cache=Path(cache),
+                data=path.parent / place(one.data).expanduser() if one.data else None,
+                cache=folder,
                 profile=profile,
             )
             for domain, one in card.domains.items()
@@ -118,13 +120,13 @@ class Study:
         check_distinct(card, contexts)
         projects: dict[tuple[str, Path], Project] = {}
         for context in contexts.values():
-            place = (context.dataset, context.data)
-            if place not in projects:
-                projects[place] = Project.of(context, progress=progress)
+            images = (context.dataset, context.data)
+            if images not in projects:
+                projects[images] = Project.of(context, progress=progress)
         own = {domain: projects[one.dataset, one.data] for domain, one in contexts.items()}
         check_classes(name, path, card, {domain: class_counts(own, card, domain) for domain in own})
         domains = [open_domain(domain, project, card) for domain, project in own.items()]
-        return cls(name, card, domains, Path(cache).expanduser() / name, progress)
+        return cls(name, card, domains, folder.expanduser() / name, progress)
 
     @property
     def engine(self) -> EngineConfig:

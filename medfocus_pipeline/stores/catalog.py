@@ -1,12 +1,11 @@
 """Which stores a cache holds: listing, finding without weights, pruning."""
 
-import shutil
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline.errors import AccessError, StoreError
-from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.files import disk_errors, remove_tree
 from medfocus_pipeline.stores.keys import Recipe
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.opening import DESCRIBED, open_store
@@ -162,7 +161,7 @@ def remove(item: Prunable) -> None:
         elif item.path.is_dir():
             with writing(item.path):
                 (item.path / DESCRIBED).unlink(missing_ok=True)
-            shutil.rmtree(item.path)
+            remove_tree(item.path)
         elif item.path.parent.name == "index":
             _remove_shard(item.path)
         else:

@@ -4,7 +4,6 @@ It is made of parts, one for a shard, and of segments, which many parts are merg
 """
 
 import logging
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from medfocus_pipeline.columns import Lookup, row_array
 from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.places import names_in
 from medfocus_pipeline.sealed import no_access, present
 from medfocus_pipeline.stores import segments
 from medfocus_pipeline.stores.parts import DataFiles, Part, part_path, read_part
@@ -247,7 +247,7 @@ def _numbers(store: Path, name: re.Pattern[str]) -> list[int]:
     """Numbers of the index's files of a name, ascending."""
     folder = store / "index"
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - iterdir makes a path of each
+        names = names_in(folder)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.object_paths import ObjectPath
+from medfocus_pipeline.stores import object_lock
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -23,7 +25,8 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the writer's lock of a folder.
 
     The lock belongs to the process and the operating system drops it when the process
-    dies, however it dies. ``lock.json`` beside it only says who holds it.
+    dies, however it dies. ``lock.json`` beside it only says who holds it. In an object store
+    see `object_lock`.
 
     Args:
         folder: the folder to write in; it is made.
@@ -32,6 +35,15 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     Raises:
         StoreError: another process holds the lock; the message says which.
     """
+    me = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if isinstance(folder, ObjectPath):
+        with object_lock.holding(folder, me, wait=wait):
+            yield
+        return
     from filelock import FileLock  # 50 ms that a run with nothing to do is spared
 
     holder = folder / _HOLDER
@@ -40,11 +52,6 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         _acquire(lock, folder, wait=wait)
     try:
-        me = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
         with disk_errors(folder):
             holder.write_text(json.dumps(me), encoding="utf-8")
         yield
@@ -58,6 +65,8 @@ def holder_of(folder: Path) -> str | None:
 
     It is the same text on every machine that sees this very folder, and no other run's.
     """
+    if isinstance(folder, ObjectPath):
+        return object_lock.holder_text(folder)
     try:
         return (folder / _HOLDER).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

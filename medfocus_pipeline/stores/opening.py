@@ -1,13 +1,15 @@
 """Stores as ``store.json`` describes them: making one, and opening one that is there."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from medfocus_pipeline.errors import DamagedError, StoreError
-from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.files import disk_errors, put, remove_tree
 from medfocus_pipeline.sealed import parse_json, present, read_json, write_json
 from medfocus_pipeline.stores.keys import Recipe, digest
 from medfocus_pipeline.stores.store import FORMAT, Store
@@ -79,35 +81,46 @@ def create(
     """
     if present(path / DESCRIBED):
         return open_store(path, expected=recipe)
-    import zarr
-    from zarr.codecs import ZstdCodec
-
     with disk_errors(path.parent):
         data = path / "data.zarr"
-        group = zarr.create_group(data, zarr_format=3, overwrite=True)
-        for spec in specs:
-            group.create_array(
-                spec.name,
-                shape=(0, *spec.shape),
-                chunks=(shard_rows, *spec.shape),
-                dtype=spec.dtype,
-                fill_value=0,
-                compressors=ZstdCodec(level=_ZSTD_LEVEL),
-                dimension_names=("row", *spec.dims),
-            )
-        names = ["zarr.json", *(f"{spec.name}/zarr.json" for spec in specs)]
+        if present(data):
+            remove_tree(data)  # of a store that lost its description
+        arrays = _empty(specs, shard_rows)
+        for name, content in arrays.items():
+            put(data / name, content)
         described: JSON = {
             "format": FORMAT,
             "key": recipe.key,
             "recipe": recipe.as_json(),
             "revision": revision,
             "shard_rows": shard_rows,
-            "zarr": {name: parse_json(data / name) for name in names},
+            "zarr": {name: json.loads(content) for name, content in arrays.items()},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
         }
         write_json(path / DESCRIBED, described, owner=_OWNER)
     return _as_described(path, described)
+
+
+def _empty(specs: Sequence[ArraySpec], shard_rows: int) -> dict[str, bytes]:
+    """The ``zarr.json`` of a group and of its arrays, by path in the group."""
+    import zarr
+    from zarr.codecs import ZstdCodec
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(files), zarr_format=3)
+    for spec in specs:
+        group.create_array(
+            spec.name,
+            shape=(0, *spec.shape),
+            chunks=(shard_rows, *spec.shape),
+            dtype=spec.dtype,
+            fill_value=0,
+            compressors=ZstdCodec(level=_ZSTD_LEVEL),
+            dimension_names=("row", *spec.dims),
+        )
+    return {name: content.to_bytes() for name, content in files.items()}
 
 
 def describe(path: Path) -> JSON:

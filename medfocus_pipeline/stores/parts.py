@@ -19,7 +19,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from medfocus_pipeline.errors import DamagedError
-from medfocus_pipeline.sealed import no_access, read_bytes, read_table, write_table
+from medfocus_pipeline.object_paths import ObjectPath
+from medfocus_pipeline.sealed import no_access, read_all, read_table, write_table
 from medfocus_pipeline.types import JSON
 
 METADATA = b"medfocus"
@@ -110,20 +111,18 @@ def _owner(key: str, shard: int) -> str:
     return f"{key}/{shard}"
 
 
-def content_problem(store: Path, part: Part) -> str | None:
-    """What is wrong with the bytes of a part's data files, if anything is.
+def checked(store: Path, part: Part) -> dict[str, bytes]:
+    """The bytes of a part's data files.
 
     Raises:
+        DamagedError: they are not what was written.
         AccessError: one cannot be read now.
     """
+    found = read_all(store, list(part.files))
     for name, content in part.files.items():
-        try:
-            data = read_bytes(store / name)
-        except DamagedError as error:
-            return str(error)
-        if hashlib.sha256(data).hexdigest() != content.sha256:
-            return f"{name} is not what was written there"
-    return None
+        if hashlib.sha256(found[name]).hexdigest() != content.sha256:
+            raise DamagedError(f"{name} is not what was written there")
+    return found
 
 
 class DataFiles:
@@ -134,8 +133,10 @@ class DataFiles:
     """
 
     def __init__(self, store: Path) -> None:
-        self._root = os.path.realpath(store)
+        self._store = store
+        self._root = str(store) if isinstance(store, ObjectPath) else os.path.realpath(store)
         self._plain: set[str] = set()
+        self._listed: dict[str, int] | None = None
 
     def check(self, part: Part) -> None:
         """Compare the sizes of a part's data files.
@@ -152,7 +153,7 @@ class DataFiles:
             except (FileNotFoundError, NotADirectoryError):
                 raise DamagedError(f"its data file {name} is missing") from None
             except OSError as error:
-                raise no_access(Path(self._root, name), error) from error
+                raise no_access(self._store / name, error) from error
             if found != content.size:
                 raise DamagedError(
                     f"its data file {name} has {found} bytes instead of {content.size}"
@@ -160,6 +161,8 @@ class DataFiles:
 
     def _size(self, name: str) -> int:
         """Bytes of a file; a path without a link is not resolved, which takes longest."""
+        if isinstance(self._store, ObjectPath):
+            return self._size_of_object(self._store, name)
         path = f"{self._root}/{name}"
         folder = name.rpartition("/")[0]
         status = os.lstat(path)
@@ -169,6 +172,15 @@ class DataFiles:
         if not real.startswith(self._root + os.sep):
             raise _outside(name)
         return os.stat(real).st_size  # noqa: PTH116
+
+    def _size_of_object(self, store: ObjectPath, name: str) -> int:
+        """Bytes of an object: all are listed at once; one that was put since is asked for."""
+        if self._listed is None:
+            self._listed = {
+                f"data.zarr/{one.name}": one.size for one in (store / "data.zarr").below()
+            }
+        size = self._listed.get(name)
+        return (store / name).stat().st_size if size is None else size
 
     def _is_plain(self, folder: str) -> bool:
         """Whether a folder of the store is reached without a link."""

@@ -5,6 +5,7 @@ zarr-python reads, changes and writes back a chunk that is written in part, so t
 partial writes into one chunk would lose data.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from medfocus_pipeline.errors import DamagedError, StoreError
-from medfocus_pipeline.files import disk_errors, flush, sha256, write_text
-from medfocus_pipeline.sealed import (
-    no_access,
-    parse_json,
-)
+from medfocus_pipeline.files import disk_errors, put, write_text
+from medfocus_pipeline.sealed import parse_json, read_all
+from medfocus_pipeline.stores.chunks import decode, encode
 from medfocus_pipeline.stores.index import (
     Index,
     Survey,
@@ -31,7 +30,7 @@ from medfocus_pipeline.stores.index import (
     survey,
 )
 from medfocus_pipeline.stores.keys import Recipe
-from medfocus_pipeline.stores.parts import Content, Part, content_problem, part_path, write_part
+from medfocus_pipeline.stores.parts import Content, Part, checked, part_path, write_part
 from medfocus_pipeline.types import JSON
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -95,29 +94,35 @@ class Store:
             AccessError: it cannot be read now.
             KeyError: there is no array of a name.
         """
-        import zarr
-
         first = part.shard * self.shard_rows
         rows = slice(first, first + part.table.num_rows)
-        problem = self.description_problem() or content_problem(self.path, part)
-        if problem:
+        wanted = self.arrays if names is None else names
+        if problem := self.description_problem():
             raise self._corrupt(part.shard, problem)
-        wanted = self.arrays if names is None else {name: self.arrays[name] for name in names}
         try:
-            return {
-                name: np.asarray(zarr.open_array(path, mode="r")[rows])
-                for name, path in wanted.items()
-            }
-        except OSError as error:
-            raise no_access(self.data, error) from error
+            data = checked(self.path, part)
+            return {name: decode(*self._chunks(name, data, rows.stop), rows) for name in wanted}
+        except DamagedError as error:
+            raise self._corrupt(part.shard, str(error)) from error
         except (RuntimeError, ValueError, TypeError) as error:
             raise self._corrupt(part.shard, f"it cannot be decoded ({error})") from error
 
+    def _chunks(
+        self, name: str, data: Mapping[str, bytes], rows: int
+    ) -> tuple[JSON, dict[str, bytes]]:
+        """The description of an array of so many rows, and of a shard's files those of it."""
+        folder = f"{self.data.name}/{name}/"
+        chunks = {
+            path.removeprefix(folder): content
+            for path, content in data.items()
+            if path.startswith(folder)
+        }
+        return self._description(f"{name}/zarr.json", rows), chunks
+
     @property
-    def arrays(self) -> dict[str, Path]:
-        """Name -> folder of each array."""
-        folders = [Path(name).parent for name in self.zarr]
-        return {folder.name: self.data / folder for folder in folders if folder.name}
+    def arrays(self) -> list[str]:
+        """Names of the arrays."""
+        return [name for path in self.zarr if (name := path.rpartition("/")[0])]
 
     def row_shape(self, name: str) -> tuple[int, ...]:
         """Shape of one row of an array.
@@ -133,15 +138,18 @@ class Store:
         Raises:
             AccessError: one cannot be read now.
         """
-        for name in self.zarr:
-            problem = self._described_wrong(name, rows=0)
-            if problem:
+        try:
+            contents = read_all(self.data, list(self.zarr))
+        except DamagedError as error:
+            return str(error)
+        for name, content in contents.items():
+            if problem := self._described_wrong(name, rows=0, content=content):
                 return problem
         return None
 
-    def _described_wrong(self, name: str, *, rows: int) -> str | None:
+    def _described_wrong(self, name: str, *, rows: int, content: bytes | None = None) -> str | None:
         try:
-            found = parse_json(self.data / name)
+            found = parse_json(self.data / name, content)
         except DamagedError as error:
             return str(error)
         length = 0
@@ -176,8 +184,6 @@ class Store:
         Raises:
             StoreError: the disk is full, or a value is not finite.
         """
-        import zarr
-
         for name, values in (*arrays.items(), *_numbers(columns)):
             if not np.isfinite(values).all():
                 raise StoreError(
@@ -185,21 +191,16 @@ class Store:
                     "again with --set encoder.precision=fp32; else the weights are at fault: "
                     "medfocus models list"
                 )
-        count, first = len(image_ids), shard * self.shard_rows
+        first = shard * self.shard_rows
         files: dict[str, Content] = {}
         with disk_errors(self.path):
             for name, rows in arrays.items():
-                # Chunks of zeros must exist too: their files are what says that they are whole.
-                array = zarr.open_array(self.data / name, mode="r+")
-                array = array.with_config({"write_empty_chunks": True})
-                block = np.zeros((self.shard_rows, *array.shape[1:]), array.dtype)
-                block[:count] = rows
-                array[first : first + self.shard_rows] = block
-                chunk = array.metadata.encode_chunk_key((shard, *([0] * (array.ndim - 1))))
+                described = self._description(f"{name}/zarr.json", first + self.shard_rows)
+                chunk, content = encode(described, shard, rows)
                 data = self.data / name / chunk
-                flush(data)
+                put(data, content)
                 files[data.relative_to(self.path).as_posix()] = Content(
-                    data.stat().st_size, sha256(data)
+                    len(content), hashlib.sha256(content).hexdigest()
                 )
             write_part(
                 self.path,

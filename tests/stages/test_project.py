@@ -1,6 +1,5 @@
 """`Project`: what a script does with a data set is what the commands do."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import pytest
 from medfocus_pipeline import Project
 from medfocus_pipeline.errors import ConfigError, DataError, StoreError
 from medfocus_pipeline.project.progress import Advance
-from tests.stages.conftest import Medfocus, call, make_images
+from tests.stages.conftest import call, make_images
 
 
 @pytest.fixture
@@ -111,15 +110,3 @@ def test_what_is_missing_is_said_with_what_to_do(tmp_path: Path) -> None:
         project.embeddings().fill()
     with pytest.raises(ConfigError, match="expected one of original, segmented"):
         project.features("nonsense")
-
-
-@pytest.mark.parametrize(
-    ("option", "address"),
-    [("data", "s3://scans/brain"), ("cache", "gs://scans"), ("images", "memory://scans")],
-)
-def test_an_address_where_a_folder_belongs_is_refused(
-    medfocus: Medfocus, option: str, address: str
-) -> None:
-    answer = medfocus("masks", "shapes", f"--{option}", address)
-    assert answer.code == 2
-    assert re.search(rf"--{option} {address}: .* mount it .* copy it", answer.err)

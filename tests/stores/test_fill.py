@@ -247,6 +247,6 @@ def test_a_full_disk_is_one_sentence(store: Store, monkeypatch: pytest.MonkeyPat
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medfocus_pipeline.stores.store.flush", full)
+    monkeypatch.setattr("medfocus_pipeline.files.flush", full)
     with pytest.raises(StoreError, match="the disk is full: free some space"):
         fill(store, ids(3), job())

@@ -13,7 +13,7 @@ import pytest
 
 from medfocus_pipeline import sealed
 from medfocus_pipeline.project.located import Open, tidy
-from medfocus_pipeline.stores import catalog, index, segments
+from medfocus_pipeline.stores import catalog, segments
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.index import compaction, read_index
 from medfocus_pipeline.stores.job import Block, Job
@@ -136,7 +136,7 @@ def test_a_reader_that_listed_the_parts_before_finds_them_in_the_segment(
             store.compact()
         return names
 
-    monkeypatch.setattr(index.os, "listdir", look)
+    monkeypatch.setattr(os, "listdir", look)
     found = read_index(store.path, key=store.key)
     assert len(listed[0]) == COUNT
     assert files(store) == ["segment-000000.parquet"]

@@ -1,0 +1,62 @@
+"""What is found below a data folder, wherever that is: image files, and what else lies there."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
+        *("system volume information", "thumbs.db"),
+    )
+)
+"""Of macOS, Synology, QNAP, Windows and Linux: thumbnails and what was deleted, no images."""
+
+UNREADABLE = "cannot be read"
+"""Begins what is said of a file that is not there, or not to be opened."""
+
+Found: TypeAlias = tuple[str, int, int, str]
+"""The values of an `ImageFile`, of which a scan that finds nothing new makes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One file that is, or claims to be, an image.
+
+    Attributes:
+        path: relative to the root, with forward slashes, valid Unicode.
+        bytes: size of the file, 0 if refused.
+        mtime_ns: time of its last change, 0 if refused.
+        refused: why the file must not be opened; empty when it may be.
+    """
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    refused: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether nothing can be opened under this name."""
+        return self.refused.startswith(UNREADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What lies in one folder, its own folders left out.
+
+    Attributes:
+        files: the image files, by name: the values of an `ImageFile` each.
+        others: names of the files that are no images; not where a link led to the folder.
+    """
+
+    files: list[Found]
+    others: list[str]
+
+
+def ending(name: str) -> str:
+    """The last suffix in lower case, ``.nii.gz`` whole; empty without one."""
+    dot = name.rfind(".")  # os.path.splitext, which takes as long as stat does
+    if dot <= 0:
+        return ""
+    ending = name[dot:].lower()
+    return ".nii.gz" if ending == ".gz" and name.lower().endswith(".nii.gz") else ending
