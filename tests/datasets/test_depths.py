@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import nibabel
@@ -12,7 +13,7 @@ import pytest
 import tifffile
 
 from medfocus_pipeline.datasets.readers import decode, read_image
-from medfocus_pipeline.datasets.tree import find_images, other_kinds
+from medfocus_pipeline.datasets.tree import find_images, other_kinds, walk
 
 SEEN = np.linspace(0, 1, 48 * 40).reshape(48, 40)
 DEEP = (SEEN * 4095).astype(np.uint16)  # 12 bits in 16
@@ -121,3 +122,24 @@ def test_the_content_decides_what_is_an_image_and_the_rest_is_counted(tmp_path: 
     assert found == ["a.jfif", "b.pgm", "c.jp2", "d", "e.gif"]
     assert all(decode(tmp_path / path).pixels.shape == (48, 40, 3) for path in found)
     assert other_kinds(tmp_path) == {".npy": 1, ".txt": 1}
+
+
+def test_other_kinds_are_those_that_a_walk_over_all_files_finds(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    (folder / "@eaDir").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    dicom = bytes(128) + b"DICM"
+    jpeg = b"\xff\xd8\xff"
+    for name, content in {
+        "IM0001": dicom,
+        "z.jfif": jpeg,
+        **dict.fromkeys(("notes", "x.PNG", "x.txt", ".x", "é.png", "Thumbs.db", "z.npy"), b""),
+        **dict.fromkeys(("@eaDir/y.txt", ".hidden/y.txt"), b""),
+    }.items():
+        (folder / name).write_bytes(content)
+    (tmp_path / "inner").symlink_to(folder)
+    (tmp_path / "link.txt").symlink_to(folder / "x.txt")
+    (tmp_path / "outer").symlink_to("/")
+    names = [name for one in walk(tmp_path) for name in one.others]
+    assert other_kinds(tmp_path) == Counter(Path(name).suffix or "no ending" for name in names)
+    assert {"notes", "x.txt", "link.txt", "z.npy"} <= set(names)
