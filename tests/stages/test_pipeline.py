@@ -93,7 +93,7 @@ def test_a_command_goes_on_with_the_settings_of_its_last_run(done: Medfocus) -> 
     Image.fromarray(draw(0, 701)).save("images/train/disc/newer.png")
     again = done("masks")
     assert "settings of the last run" in again.out
-    assert "threshold: 1 images" in again.out
+    assert "threshold: 1 image" in again.out
     (new,) = stores() - before
     assert new in again.out
 
