@@ -169,10 +169,13 @@ def _draw(
     most = np.clip(np.floor(share * total + 0.5), np.minimum(1, total - 1), total - 1).tolist()
     pairs, sizes = np.unique(units * len(total) + labels, return_counts=True)
     owners, classes = np.divmod(pairs, len(total))
+    shuffled = rng.permutation(owners[-1] + 1)
+    if len(shuffled) == len(units):  # each is one image: of each class the first so many
+        return _first_of_each(classes[shuffled], np.array(most))[np.argsort(shuffled)][units]
     bounds = np.searchsorted(owners, np.arange(owners[-1] + 2)).tolist()
     # (class, images) of each unit, the units one after the other: no array for each.
     counts = list(zip(classes.tolist(), sizes.tolist(), strict=True))
-    order = rng.permutation(len(bounds) - 1).tolist()
+    order = shuffled.tolist()
     taken = np.zeros(len(order), dtype=bool)
     have = [0] * len(total)
 
@@ -195,3 +198,18 @@ def _draw(
         if spare and have[label] == 0:
             take(min(spare, key=lambda n: sum(s for _, s in counts[bounds[n] : bounds[n + 1]])))
     return taken[units]
+
+
+def _first_of_each(classes: IntArray, most: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which are among the first `most` of their class, ``(n,) bool``.
+
+    Args:
+        classes: ``(n,) int64``, in the order in which they are taken.
+        most: ``(K,)``, of each class.
+    """
+    by_class = np.argsort(classes, kind="stable")
+    sizes = np.bincount(classes, minlength=len(most))
+    place = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    taken = np.zeros(len(classes), np.bool_)
+    taken[by_class] = place < most[classes[by_class]]
+    return taken

@@ -100,8 +100,9 @@ class Embeddings:
         if remember:
             project.context.remember(card=project.dataset.card_path, embed=self.plan)
         own = [*stores.embeddings, *([stores.texts] if stores.texts else [])]
-        if not any(map(incomplete, own)):
-            tidy(own)
+        complete = [place for place in own if not incomplete(place)]
+        tidy(complete)
+        if len(complete) == len(own):
             return []
         project.need_images()
         runtime = runtime or Runtime(engine=project.context.profile.engine)

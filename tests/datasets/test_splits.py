@@ -126,6 +126,27 @@ def test_split_does_not_depend_on_the_order_of_files(
     assert tested(range(n)) == tested(order)
 
 
+def test_images_that_are_by_themselves_are_drawn_as_units_are() -> None:
+    """A unit of two images of class 2 beside them: the way that looks at each unit in turn."""
+    labels = np.random.default_rng(0).integers(0, 2, 60)
+    alone = splits._draw(np.arange(60), labels, 0.3, Firsts())
+    beside = splits._draw(
+        np.append(np.arange(60), [60, 60]), np.append(labels, [2, 2]), 0.3, Firsts()
+    )
+    np.testing.assert_array_equal(alone, beside[:60])
+    assert alone.sum() == sum(int(0.3 * size + 0.5) for size in np.bincount(labels))
+
+
+class Firsts(np.random.Generator):
+    """Permutes as it is told: by what a number's digits say backwards."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def permutation(self, count: int) -> np.ndarray:
+        return np.array(sorted(range(count), key=lambda number: f"{number:06d}"[::-1]))
+
+
 def test_seed_changes_the_split() -> None:
     manifest = _manifest([0, 1] * 30)
     drawn = [splits.test_split(manifest, test_share=0.3, seed=seed).test for seed in (0, 0, 1)]

@@ -11,6 +11,7 @@ import pytest
 from medfocus_pipeline import Project
 from medfocus_pipeline.errors import ConfigError, DataError, StoreError
 from medfocus_pipeline.project.progress import Advance
+from medfocus_pipeline.stores import index
 from tests.stages.conftest import call, make_images
 
 
@@ -25,6 +26,21 @@ def test_a_script_begins_where_the_commands_ended(project: Project) -> None:
     assert project.masks.fill() is None
     assert project.embeddings().fill() == []
     assert project.probe() == 0
+
+
+def test_a_store_that_is_done_is_tidied_while_another_is_computed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between two stores: the first has loose index parts, the second is gone."""
+    stores = {one.store.path for one in project.embeddings().locate().embeddings if one.store}
+    gone = next(path for path in stores if "segmented" in path.name)
+    [kept] = [path for path in stores if "original" in path.name]
+    shutil.rmtree(gone)
+    assert [path.name for path in (kept / "index").iterdir()] == ["part-000000.parquet"]
+    monkeypatch.setattr(index, "_FEW", 0)
+    assert [one.computed for one in project.embeddings().fill()] == [40]
+    for path in (kept, gone):
+        assert [one.name for one in (path / "index").iterdir()] == ["segment-000000.parquet"]
 
 
 def test_the_commands_go_on_where_a_script_ended(tmp_path: Path) -> None:
