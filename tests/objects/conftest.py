@@ -22,9 +22,26 @@ class Server:
 
     asked: list[tuple[str, str]] = field(default_factory=list)
     fault: Fault = lambda method, path: None
+    under_way: set[object] = field(default_factory=set)
+    ended: threading.Condition = field(default_factory=threading.Condition)
     app: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        request = object()
+        self.under_way.add(request)
+        try:
+            return self._answer(environ, start)
+        finally:
+            with self.ended:
+                self.under_way.remove(request)
+                self.ended.notify_all()
+
+    def settle(self) -> None:
+        """Returns when nothing is asked of it any more, also by processes that are dead."""
+        with self.ended:
+            assert self.ended.wait_for(lambda: not self.under_way, timeout=30)
+
+    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.asked.append((method, path))
         fault = self.fault(method, path)
