@@ -58,15 +58,18 @@ def leftovers(folder: Path) -> list[Path]:
 def is_left_over(path: Path) -> bool:
     """Whether the process that a partial file is named after is dead."""
     number = path.name.split(".")[-2]
-    if not number.isdecimal() or int(number) == os.getpid():
-        return False
+    return number.isdecimal() and not is_running(int(number))
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
-        os.kill(int(number), 0)
+        os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
-        return True
+        return False
     except OSError:
-        return False  # another user's
-    return False
+        return True  # another user's
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

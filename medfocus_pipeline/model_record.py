@@ -1,16 +1,14 @@
 """The model that something was made with, written down, and compared with what is here."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import ModelIdentity
-
-if TYPE_CHECKING:
-    pass
-from medfocus_pipeline.weights import Weights
+from medfocus_pipeline.weights import FileHashes, Weights
 
 
 class Model(Frozen):
@@ -31,6 +29,23 @@ def pinned(config: Any, model: Model) -> Any:
     if model.revision is None or "revision" not in type(config).model_fields:
         return config
     return config.model_copy(update={"revision": model.revision})
+
+
+def found_again(
+    find: Callable[..., Weights | None],
+    config: Any,
+    model: Model,
+    hashes: FileHashes,
+    *,
+    owner: str = "classifier",
+) -> Weights:
+    """The weights that something was made with, of those that are here; see `checked`.
+
+    Args:
+        find: `find_weights` of the encoders or of the segmenters.
+        config: of one of them.
+    """
+    return checked(find(pinned(config, model), hashes, download=False), model, owner=owner)
 
 
 def checked(found: Weights | None, wanted: Model, *, owner: str = "classifier") -> Weights:

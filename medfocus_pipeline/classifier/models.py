@@ -10,7 +10,7 @@ from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig, Frozen, Runtime
 from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import load_encoder
-from medfocus_pipeline.model_record import checked, pinned
+from medfocus_pipeline.model_record import found_again
 from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
 from medfocus_pipeline.segmenters import load_segmenter
 from medfocus_pipeline.tuning.kept import restore
@@ -23,9 +23,7 @@ def encoder_weights(config: PackConfig, hashes: FileHashes) -> Weights:
     Raises:
         WeightsError: they are missing, or not those of the pack.
     """
-    encoder = pinned(config.encoder, config.encoder_model)
-    found = find_encoder_weights(encoder, hashes, download=False)
-    return checked(found, config.encoder_model)
+    return found_again(find_encoder_weights, config.encoder, config.encoder_model, hashes)
 
 
 def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Runtime) -> StageOne:
@@ -44,9 +42,10 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
     config = pack.config
     segmenter = None
     if config.masks is not None and config.segmenter is not None:
-        own = pinned(config.masks.segmenter, config.segmenter)
-        found = find_segmenter_weights(own, hashes, download=False)
-        segmenter = load_segmenter(config.masks, checked(found, config.segmenter), runtime)
+        found = found_again(
+            find_segmenter_weights, config.masks.segmenter, config.segmenter, hashes
+        )
+        segmenter = load_segmenter(config.masks, found, runtime)
     loaded = load_encoder(config.encoder, encoder, runtime)
     if config.tuned is not None:
         restore(loaded, config.tuned, pack.network, label=config.encoder_model.id)

@@ -14,7 +14,7 @@ from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.gate.saved import Fitted, GateDescription, SavedGate
 from medfocus_pipeline.gate.zero_shot import ZeroShot
-from medfocus_pipeline.model_record import checked, pinned
+from medfocus_pipeline.model_record import found_again
 from medfocus_pipeline.types import FeatureKind, FeaturePart, Fit, FloatArray, Image
 from medfocus_pipeline.vectors import joined
 from medfocus_pipeline.weights import FileHashes
@@ -61,9 +61,8 @@ class Gate:
         Raises:
             WeightsError: the encoder's weights are missing, corrupt, or others.
         """
-        wanted = saved.described.model
-        config = pinned(saved.described.encoder, wanted)
-        weights = checked(find_weights(config, hashes, download=False), wanted, owner="gate")
+        config, wanted = saved.described.encoder, saved.described.model
+        weights = found_again(find_weights, config, wanted, hashes, owner="gate")
         return cls(saved.described, saved.fitted, load_encoder(config, weights, runtime))
 
     def check(self, images: Sequence[Image]) -> list[Verdict]:

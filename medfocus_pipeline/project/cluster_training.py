@@ -13,7 +13,7 @@ from medfocus_pipeline.engines import ray_tasks
 from medfocus_pipeline.engines.ray_cluster import check_same_folder
 from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.model_record import Model, checked, pinned
+from medfocus_pipeline.model_record import Model, found_again
 from medfocus_pipeline.tuning.runs import Material, folder_of, tune
 from medfocus_pipeline.tuning.sources import Pictures
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
@@ -72,12 +72,8 @@ def _tuned(training: Training, run: TunedRun) -> Outcome:
         WeightsError: the encoder's weights are not here, or are others.
     """
     check_same_folder(training.results, training.lock)
-    model = Model.of(training.identity)
-    weights = checked(
-        find_weights(pinned(training.encoder, model), FileHashes(training.memo), download=False),
-        model,
-        owner="store",
-    )
+    model, hashes = Model.of(training.identity), FileHashes(training.memo)
+    weights = found_again(find_weights, training.encoder, model, hashes, owner="store")
     # Two tasks of a node must not write into each other's files.
     inputs = folder_of(training.folder, run.key).with_suffix(".inputs")
     with Pictures(training.pictures, training.table.image_ids, inputs) as pictures:

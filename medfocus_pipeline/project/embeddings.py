@@ -14,11 +14,11 @@ from medfocus_pipeline.encoders.feature_file import FeatureFile, listed
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.engines import JobMaker, Load
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.model_record import Model, checked, pinned
+from medfocus_pipeline.model_record import Model, found_again
 from medfocus_pipeline.profiles import EmbedPlan
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
-from medfocus_pipeline.project.located import incomplete, opened, tidy, writing
+from medfocus_pipeline.project.located import opened, to_fill, writing
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.stores import (
     Stores,
@@ -100,9 +100,7 @@ class Embeddings:
         if remember:
             project.context.remember(card=project.dataset.card_path, embed=self.plan)
         own = [*stores.embeddings, *([stores.texts] if stores.texts else [])]
-        complete = [place for place in own if not incomplete(place)]
-        tidy(complete)
-        if len(complete) == len(own):
+        if not any(map(to_fill, own)):
             return []
         project.need_images()
         runtime = runtime or Runtime(engine=project.context.profile.engine)
@@ -122,7 +120,7 @@ class Embeddings:
         if has_text(self.plan.encoder):
             place = wanted_texts(context, dataset, self.plan.encoder).by(weights)
             texts = opened(place)
-            if isinstance(encoder, TextEncoder) and incomplete(place):
+            if isinstance(encoder, TextEncoder) and to_fill(place):
                 specs, rows = text_embedding.array_specs(encoder.dim), text_embedding.SHARD_ROWS
                 with writing(place, specs, shard_rows=rows) as texts:
                     given = (texts, place, _there(_text_job(dataset, encoder)), here)
@@ -130,7 +128,7 @@ class Embeddings:
                 filled.append(replace(done, unit="prompts"))
         for config in self.configs:
             place = wanted_embeddings(context, dataset, config, masks).by(weights)
-            if not incomplete(place):
+            if not to_fill(place):
                 continue
             needed = masks if embedding.needs_masks(config) else None
             read = check_texts(context, texts) if needed and config.roi == "text" else None
@@ -166,11 +164,8 @@ class _Load:
 
     def __call__(self) -> JobMaker:
         self.dataset.need_here()
-        model = Model.of(self.identity)
-        own = pinned(self.config.encoder, model)
-        weights = checked(
-            find_weights(own, FileHashes(self.memo), download=False), model, owner="store"
-        )
+        model, hashes = Model.of(self.identity), FileHashes(self.memo)
+        weights = found_again(find_weights, self.config.encoder, model, hashes, owner="store")
         return self.job(load_encoder(self.config.encoder, weights, self.runtime))
 
     def job(self, encoder: Encoder) -> JobMaker:

@@ -1,6 +1,5 @@
 """Fine-tuning in a project: the runs that have no result yet."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
 from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureKeys, FeatureTable, unembedded
-from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.files import disk_errors, remove_tree
 from medfocus_pipeline.project.cluster_training import Training, train_on_cluster
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Open
@@ -128,7 +127,7 @@ class Finetuning:
         # Another run may be writing it, and a shared cache be read-only: it does no harm.
         with suppress(StoreError), writing(self.project.results_folder), disk_errors(self.folder):
             for path in left:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove_tree(path) if path.is_dir() else path.unlink()
 
     def _keep(self, table: FeatureTable, outcome: Outcome) -> None:
         """Of a run that is over, after which its checkpoint is of no use."""

@@ -113,13 +113,18 @@ def incomplete(place: Located) -> bool:
     return not isinstance(place, Open) or len(place.missing()) > 0
 
 
-def tidy(places: Iterable[Located]) -> None:
-    """Merge the index parts that a run left loose which was killed as it merged them."""
-    for store in opened_of(places):
-        if store.is_scattered:
-            # They are good as they are: left where the cache is read-only, or is being written.
-            with suppress(StoreError), lock.writing(store.path):
-                store.compact()
+def to_fill(place: Located) -> bool:
+    """Whether a store is not there, or lacks a row; of one that lacks none the index is merged.
+
+    A run that was killed as it merged the index parts may have left them loose.
+    """
+    if not isinstance(place, Open) or incomplete(place):
+        return True
+    if place.store.is_scattered:
+        # They are good as they are: left where the cache is read-only, or is being written.
+        with suppress(StoreError), lock.writing(place.store.path):
+            place.store.compact()
+    return False
 
 
 def opened(place: Located | None) -> Store | None:

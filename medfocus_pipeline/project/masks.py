@@ -10,10 +10,10 @@ from medfocus_pipeline.columns import numbers
 from medfocus_pipeline.config import MasksConfig, Runtime, ThreadsConfig
 from medfocus_pipeline.engines import JobMaker
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.model_record import Model, checked, pinned
+from medfocus_pipeline.model_record import Model, found_again
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.filling import Filled, fill_missing
-from medfocus_pipeline.project.located import Fillable, Located, Open, incomplete, tidy, writing
+from medfocus_pipeline.project.located import Fillable, Located, Open, to_fill, writing
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.stores import locate_masks, wanted_masks
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, need_weights, prompted
@@ -38,11 +38,8 @@ class _Load:
     def __call__(self) -> JobMaker:
         if not isinstance(self.runtime.engine, ThreadsConfig):
             self.dataset.need_here()
-        model = Model.of(self.identity)
-        own = pinned(self.config.segmenter, model)
-        weights = checked(
-            find_weights(own, FileHashes(self.memo), download=False), model, owner="store"
-        )
+        model, hashes = Model.of(self.identity), FileHashes(self.memo)
+        weights = found_again(find_weights, self.config.segmenter, model, hashes, owner="store")
         segmenter = load_segmenter(self.config, weights, self.runtime)
         return partial(segmentation.job, segmenter, self.config, self.dataset.read)
 
@@ -101,8 +98,7 @@ class Masks:
         project = self.project
         place = self.locate()
         project.context.remember(card=project.dataset.card_path, masks=self.config)
-        if not incomplete(place):
-            tidy([place])
+        if not to_fill(place):
             return None
         project.need_images()
         weights, target = self.target()

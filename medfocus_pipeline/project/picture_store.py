@@ -20,7 +20,7 @@ from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.embeddings import similarity
 from medfocus_pipeline.project.filling import Filled, fill_missing
-from medfocus_pipeline.project.located import Fillable, incomplete, opened, tidy, writing
+from medfocus_pipeline.project.located import Fillable, opened, to_fill, writing
 from medfocus_pipeline.project.stores import (
     check_masks,
     check_texts,
@@ -86,8 +86,7 @@ class PictureStore:
             WeightsError: the encoder's weights cannot be had.
         """
         project, found = self.project, self.locate()
-        if not incomplete(found.place):
-            tidy([found.place])
+        if not to_fill(found.place):
             return None
         project.need_images()
         encoder = encoders.load_encoder(self.encoder, found.weights, runtime.here)

@@ -50,7 +50,6 @@ def decode(described: JSON, chunks: Mapping[str, bytes], rows: slice) -> NDArray
         RuntimeError, ValueError, TypeError: the bytes are no chunk of this array.
     """
     array, _ = _array(described, chunks)
-    array.resize((rows.stop, *array.shape[1:]))
     return np.asarray(array[rows])
 
 

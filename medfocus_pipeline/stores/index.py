@@ -215,7 +215,7 @@ def drop(store: Path, shards: Iterable[int], *, key: str) -> None:
 
 def is_scattered(store: Path) -> bool:
     """Whether there are parts enough to be merged."""
-    return len(_numbers(store, _PART)) > _FEW
+    return bool(_loose(store))
 
 
 def compaction(store: Path, *, key: str) -> Iterator[Path]:
@@ -226,9 +226,7 @@ def compaction(store: Path, *, key: str) -> Iterator[Path]:
     Yields:
         After each step what it wrote or removed.
     """
-    if not is_scattered(store):
-        return
-    loose = _numbers(store, _PART)
+    loose = _loose(store)
     for number in sorted({segment_of(shard) for shard in loose}):
         reader = _Reader(store, key, None)  # of one segment: memory does not grow with the store
         own = [shard for shard in loose if segment_of(shard) == number]
@@ -241,6 +239,12 @@ def compaction(store: Path, *, key: str) -> Iterator[Path]:
         for shard in moving:
             part_path(store, shard).unlink(missing_ok=True)
             yield part_path(store, shard)
+
+
+def _loose(store: Path) -> list[int]:
+    """Shards of the parts that are to be merged; none while they are few."""
+    parts = _numbers(store, _PART)
+    return parts if len(parts) > _FEW else []
 
 
 def _numbers(store: Path, name: re.Pattern[str]) -> list[int]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.files import disk_errors
+from medfocus_pipeline.files import disk_errors, is_running
 from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.types import JSON
 
@@ -61,7 +61,7 @@ class _Lock(NamedTuple):
         if not self.number or told.get("released"):
             return True
         if told.get("machine") == _machine() and isinstance(told.get("pid"), int):
-            return not _runs(told["pid"])
+            return not is_running(told["pid"])
         return time.time() - self.heard > EXPIRES
 
 
@@ -208,13 +208,3 @@ def _machine() -> str:
         except OSError:
             facts.append("")  # no Linux
     return " ".join(facts)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # another user's
-    return True

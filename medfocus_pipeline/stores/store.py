@@ -233,7 +233,7 @@ class Store:
 
     def compact(self) -> None:
         """Merge index parts into segments if there are many; call it with the lock held."""
-        if self.is_scattered:
+        if self.format >= FORMAT:
             with disk_errors(self.path):
                 for _ in compaction(self.path, key=self.key):
                     pass
