@@ -19,7 +19,8 @@ def main(command: str | None = None) -> None:
     ending.end_on_signals()
     ending.open_outputs()
     # What imports make lives on: looking for garbage meanwhile is a fifth of the start, and
-    # looking for pydantic's plugins, of which there are none, another part of it.
+    # looking for pydantic's plugins, of which there are none, another part of it. Nor is it looked
+    # through later: what the modules hold stays to the end.
     gc.disable()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # torch's threads wait for each other by spinning, and take the cores from one another as
@@ -27,6 +28,7 @@ def main(command: str | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from medfocus_pipeline import cli
 
+    gc.freeze()
     gc.enable()
     ending.interrupt_on_signals()
     try:
