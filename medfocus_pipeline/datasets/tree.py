@@ -21,14 +21,18 @@ from medfocus_pipeline.object_paths import ObjectPath
 
 _ENDINGS = tuple(sorted(EXTENSIONS))
 
+_AT_A_TIME = 10_000
+"""Files of a folder."""
+
 _LATEST = 2**63 - 1
 """Times after the year 2262 do not fit the manifest."""
 
 
 def walk(root: Path) -> Iterable[Folder]:
-    """Every folder with its image files, each folder once and in an order of its own.
+    """Every folder with its image files, each file once and in an order of its own.
 
-    Of an object store it is a list, since the listing takes its time.
+    One of many files comes in several parts, so that not all of them are held. Of an object store
+    it is a list, since the listing takes its time.
 
     Images are known by their extension, or else by their first bytes. Hidden files and the folders
     that systems make (`SYSTEM_FOLDERS`) are skipped. Links are followed inside the root only, and
@@ -57,39 +61,43 @@ def _walk(root: Path) -> Iterator[Folder]:
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
-            found = _look(base, folder, handle, folders, links)
+            for found in _look(base, folder, handle, folders, links):
+                yield Folder(found.files, []) if by_link else found
         except OSError as error:
-            found = Folder([_no_folder(folder, error)], [])
+            yield Folder([_no_folder(folder, error)], [])
         finally:
             os.close(handle)
-        yield Folder(found.files, []) if by_link else found
 
 
-def _look(base: str, folder: str, handle: int, folders: deque[str], links: deque[str]) -> Folder:
-    """What lies in an open folder; what is to be entered goes to `folders` and `links`."""
+def _look(
+    base: str, folder: str, handle: int, folders: deque[str], links: deque[str]
+) -> Iterator[Folder]:
+    """What lies in an open folder, so many at a time; what is to be entered goes to the queues."""
     prefix = f"{folder}/" if folder else ""
-    found = Folder([], [])
-    for name in sorted(os.listdir(handle)):
-        if name[0] == ".":
-            continue
-        path = prefix + name
-        try:  # by the folder's descriptor: the path to it is not looked up each time
-            status = os.stat(name, dir_fd=handle, follow_symlinks=False)
-        except OSError as error:  # it has gone meanwhile
-            if ending(name) in EXTENSIONS:
-                found.files.append(_refused(path, f"{UNREADABLE}: {error.strerror}"))
-            continue
-        kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
-            found.files.append((path, status.st_size, min(status.st_mtime_ns, _LATEST), ""))
-        elif (queue := _to_enter(base, path, kind, folders, links)) is not None:
-            if name.casefold() not in SYSTEM_FOLDERS:
-                queue.append(path)
-        elif one := _image(base, path, kind):
-            found.files.append(one)
-        else:
-            found.others.append(name)
-    return found
+    names = sorted(os.listdir(handle))
+    for first in range(0, len(names), _AT_A_TIME):
+        found = Folder([], [])
+        for name in names[first : first + _AT_A_TIME]:
+            if name[0] == ".":
+                continue
+            path = prefix + name
+            try:  # by the folder's descriptor: the path to it is not looked up each time
+                status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            except OSError as error:  # it has gone meanwhile
+                if ending(name) in EXTENSIONS:
+                    found.files.append(_refused(path, f"{UNREADABLE}: {error.strerror}"))
+                continue
+            kind = stat.S_IFMT(status.st_mode)
+            if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
+                found.files.append((path, status.st_size, min(status.st_mtime_ns, _LATEST), ""))
+            elif (queue := _to_enter(base, path, kind, folders, links)) is not None:
+                if name.casefold() not in SYSTEM_FOLDERS:
+                    queue.append(path)
+            elif one := _image(base, path, kind):
+                found.files.append(one)
+            else:
+                found.others.append(name)
+        yield found
 
 
 def _to_enter(
