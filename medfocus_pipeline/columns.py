@@ -3,7 +3,8 @@
 ``to_numpy`` and ``pa.array`` of a list import pandas where it is installed: half a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,6 +30,22 @@ def id_array(values: Sequence[str]) -> pa.StringArray:
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64).astype(np.int32)
     buffers = pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(encoded))
     return pa.StringArray.from_buffers(len(encoded), *buffers)
+
+
+def as_column(values: Ids) -> pa.StringArray:
+    """Ids as a column."""
+    return values if isinstance(values, pa.StringArray) else id_array(values)
+
+
+def scalar(text: str) -> pa.StringScalar:
+    """A text as Arrow takes it; ``pa.scalar`` imports pandas too."""
+    return id_array([text])[0]
+
+
+def glued(*texts: pa.StringArray | str) -> pa.StringArray:
+    """Texts of each row, joined."""
+    parts = [scalar(one) if isinstance(one, str) else one for one in texts]
+    return pc.binary_join_element_wise(*parts, scalar(""))
 
 
 def distinct(values: Ids) -> pa.StringArray:
@@ -63,10 +80,40 @@ def numbers(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     return found
 
 
+def kept(column: pa.ChunkedArray | pa.Array, rows: IntArray) -> pa.Array:
+    """Some rows of a column, ascending; without a copy where they are all of them."""
+    return whole(column if len(rows) == len(column) else column.take(row_array(rows)))
+
+
 def is_empty(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
     """Of which rows the text is empty, ``(n,) bool``."""
     empty: NDArray[np.bool_] = numbers(pc.binary_length(column)) == 0
     return empty
+
+
+def is_text(column: pa.ChunkedArray | pa.Array, text: str) -> NDArray[np.bool_]:
+    """Of which rows the text is this one, ``(n,) bool``."""
+    same: NDArray[np.bool_] = numbers(pc.equal(column, scalar(text)).cast(pa.uint8())) == 1
+    return same
+
+
+def kinds(column: pa.ChunkedArray | pa.Array) -> tuple[list[str], IntArray]:
+    """The different texts, as they first appear, and which of them each row has, ``(n,) int64``."""
+    coded = whole(whole(column).dictionary_encode())
+    return coded.dictionary.to_pylist(), numbers(coded.indices).astype(np.int64)
+
+
+def in_rows(*columns: pa.ChunkedArray | pa.Array) -> Iterator[tuple[Any, ...]]:
+    """The values of columns, row by row, of which few are ever held."""
+    for first in range(0, len(columns[0]), _ROWS):
+        yield from zip(*(one.slice(first, _ROWS).to_pylist() for one in columns), strict=True)
+
+
+def joined(texts: pa.StringArray) -> memoryview:
+    """The UTF-8 bytes of the texts, one after the other, without a copy."""
+    _, ends, content = texts.buffers()
+    stops = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return memoryview(content or b"")[stops[0] : stops[-1]]
 
 
 def places(wanted: pa.StringArray, among: pa.StringArray) -> IntArray:
@@ -86,18 +133,15 @@ class Lookup:
 
     def __init__(self, among: pa.StringArray) -> None:
         self._among = among
-        self._bits: NDArray[np.uint64] | None = _bits(among)
-        if self._bits is not None:
-            self._order = np.argsort(self._bits, kind="stable")
-            self._bits = self._bits[self._order]
 
     def __call__(self, wanted: pa.StringArray) -> IntArray:
         """As `places`."""
-        bits = None if self._bits is None else _bits(wanted)
-        if self._bits is None or bits is None or not len(self._bits):
+        bits = None if self._sorted is None else _bits(wanted)
+        if self._sorted is None or bits is None:
             return self._one_by_one(wanted)
-        near = np.searchsorted(self._bits, bits).clip(max=len(self._bits) - 1)
-        found = np.where(self._bits[near] == bits, self._order[near], -1)
+        known, order = self._sorted
+        near = np.searchsorted(known, bits).clip(max=len(known) - 1)
+        found = np.where(known[near] == bits, order[near], -1)
         for first in range(0, len(found), _ROWS):
             some = found[first : first + _ROWS]
             there = np.flatnonzero(some >= 0)
@@ -105,6 +149,15 @@ class Lookup:
             if not mine.equals(self._among.take(row_array(some[there]))):
                 return self._one_by_one(wanted)  # different texts have equal bits
         return found
+
+    @cached_property
+    def _sorted(self) -> tuple[NDArray[np.uint64], IntArray] | None:
+        """Bits of the texts, ascending, and their places."""
+        bits = _bits(self._among)
+        if bits is None:
+            return None
+        order = np.argsort(bits, kind="stable")
+        return bits[order], order
 
     def _one_by_one(self, wanted: pa.StringArray) -> IntArray:
         first: dict[str, int] = {}
@@ -121,9 +174,13 @@ def groups(texts: pa.StringArray) -> tuple[IntArray, IntArray]:
         text is, ``(n,) int64``.
     """
     bits = _bits(texts)
+    if bits is not None and _differ(bits):
+        everyone = np.arange(len(texts))
+        return everyone, everyone
     if bits is not None:
         order = np.argsort(bits, kind="stable")
-        new = np.concatenate([[True], bits[order][1:] != bits[order][:-1]])
+        bits = bits[order]
+        new = np.concatenate([[True], bits[1:] != bits[:-1]])
         starts, again = np.flatnonzero(new), np.flatnonzero(~new)
         number = np.cumsum(new) - 1
         same = texts.take(row_array(order[starts[number[again]]]))
@@ -144,13 +201,26 @@ def in_order(texts: pa.StringArray) -> IntArray:
     content = _content(texts)
     if content is None:
         return np.argsort(np.array(texts.to_pylist(), dtype=object), kind="stable")
-    return np.argsort(content.view(f"S{_WIDTH}").ravel(), kind="stable")
+    begin = np.ascontiguousarray(content[:, :8]).view(">u8").ravel().astype(np.uint64)
+    order = np.argsort(begin, kind="stable")
+    begin = begin[order]
+    same = begin[1:] == begin[:-1]
+    tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+    texts_of = content[order[tied]].view(f"S{_WIDTH}").ravel()
+    order[tied] = order[tied][np.argsort(texts_of, kind="stable")]
+    return order
 
 
 def _bits(texts: pa.StringArray) -> NDArray[np.uint64] | None:
     """64 bits of each text, ``(n,)``; None where not all have the length of an id."""
     content = _content(texts)
     return None if content is None else content.view("<u8") @ _ODD  # modulo 2 ** 64
+
+
+def _differ(bits: NDArray[np.uint64]) -> bool:
+    """Whether no two are equal."""
+    ordered = np.sort(bits)
+    return bool((ordered[1:] != ordered[:-1]).all())
 
 
 def _content(texts: pa.StringArray) -> NDArray[np.uint8] | None:

@@ -1,41 +1,24 @@
-"""Files of the cache that tell whether they are what was written: sealed Parquet and JSON.
+"""Files of the cache that tell whether they are what was written; the JSON ones are here.
 
 A seal is the SHA-256 of whom the file belongs to and of its content. A file that was read and is
 not what was written raises `DamagedError`; one that could not be read raises `AccessError`, and
-nobody may take that for damage. What pyarrow and json raise on content ends here.
+nobody may take that for damage. What json raises on content ends here.
 """
 
 import hashlib
-import io
 import json
-import os
-import struct
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from medfocus_pipeline.errors import AccessError, DamagedError
-from medfocus_pipeline.files import put, write_text
+from medfocus_pipeline.files import write_text
 from medfocus_pipeline.object_paths import ObjectPath
 from medfocus_pipeline.types import JSON
 
 SEAL = "sha256"
 """Key of the seal in a JSON file."""
-
-_SEAL = b"medfocus.sha256"
-_OPEN = b"0" * 64
-_MARK = _SEAL + b"\x18\x40"
-"""What stands before the seal in a Parquet footer: its key, then Thrift's "text of 64 bytes"."""
-
-_FOOTER = struct.Struct("<I4s")
-"""The end of a Parquet file: how long the footer before it is, and what kind of file it is."""
-
-_BLOCK, _PAGES = 1 << 20, 1 << 16
-"""Bytes that are read at a time, of a file and of each of a table's columns."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -71,7 +54,7 @@ def read_all(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def reading(path: Path) -> Iterator[BinaryIO]:
     """A file that is read bit by bit.
 
     Raises:
@@ -108,50 +91,6 @@ def no_access(path: Path, error: OSError) -> AccessError:
         f"{path} cannot be read now: {error.strerror or error}. It may be whole, so nothing was "
         "changed: see to the right to read it, or to the disk, then run the same command again."
     )
-
-
-def write_table(path: Path, table: pa.Table, *, owner: str) -> None:
-    """Write a Parquet file with page checksums and a seal, whole or not at all.
-
-    Args:
-        owner: what the file belongs to, e.g. the key of its store; `read_table` asks for it.
-
-    Raises:
-        OSError: the disk is full or does not let itself be written to.
-    """
-    file = io.BytesIO()
-    with pq.ParquetWriter(file, table.schema, write_page_checksum=True) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({_SEAL: _OPEN})
-    content = file.getbuffer()
-    length, _ = _FOOTER.unpack(content[-_FOOTER.size :])
-    start = len(content) - _FOOTER.size - length
-    place = start + bytes(content[start:]).rindex(_MARK) + len(_MARK)
-    content[place : place + len(_OPEN)] = _seal(content, owner)
-    put(path, content)
-
-
-def read_table(path: Path, *, owner: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A sealed Parquet file without its seal.
-
-    Args:
-        columns: to return; the seal is that of all. None is all of them.
-
-    Raises:
-        DamagedError: it is missing, was changed, or belongs to something else.
-        AccessError: it cannot be read now.
-    """
-    with _opened(path) as file:
-        _check_seal(path, file, owner)
-        try:
-            with pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_PAGES) as found:
-                table = found.read(columns=columns, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            if isinstance(error, OSError) and error.errno:  # the system's, not pyarrow's
-                raise
-            raise DamagedError(f"{path} is no Parquet file that can be read: {error}") from error
-    metadata = {key: text for key, text in (table.schema.metadata or {}).items() if key != _SEAL}
-    return table.replace_schema_metadata(metadata or None)
 
 
 def write_json(path: Path, value: JSON, *, owner: str, free: Collection[str] = ()) -> None:
@@ -211,42 +150,15 @@ def canonical_json(value: object) -> bytes:
 
 def _json_seal(value: JSON, owner: str, free: Collection[str]) -> str:
     bound = {name: one for name, one in value.items() if name not in free}
-    return _seal(canonical_json(bound), owner).decode()
+    return seal_of(canonical_json(bound), owner).decode()
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a number")
 
 
-def _seal(content: bytes | memoryview, owner: str) -> bytes:
+def seal_of(content: bytes | memoryview, owner: str) -> bytes:
+    """The seal of a content, 64 hex digits."""
     seal = hashlib.sha256(owner.encode() + b"\n")
     seal.update(content)
     return seal.hexdigest().encode()
-
-
-def _check_seal(path: Path, file: BinaryIO, owner: str) -> None:
-    """Compare a Parquet file with its seal, without holding it.
-
-    Raises:
-        DamagedError: it has none, or was changed.
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _FOOTER.size))
-    length, magic = _FOOTER.unpack(file.read().rjust(_FOOTER.size, b"\0"))
-    start = size - _FOOTER.size - length
-    footer = b""
-    if magic == b"PAR1" and start >= 0:
-        file.seek(start)
-        footer = file.read()
-    place = footer.rfind(_MARK) + len(_MARK)
-    if place < len(_MARK):
-        raise DamagedError(f"{path} has no seal: it was changed, or is of another version")
-    seal = footer[place : place + len(_OPEN)]
-    found = hashlib.sha256(owner.encode() + b"\n")
-    file.seek(0)
-    for first in range(0, start, _BLOCK):
-        found.update(file.read(min(_BLOCK, start - first)))
-    found.update(footer[:place] + _OPEN + footer[place + len(seal) :])
-    if found.hexdigest().encode() != seal:
-        raise DamagedError(f"{path} is not what was written there: its content was changed")
-    file.seek(0)

@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("places",),
     ("files", "columns", "plain_yaml", "schedule", "seeding", "workers", "config", "augmentation"),
     ("sealed", "vectors"),
+    ("sealed_tables",),
     ("devices", "tensors", "profiles"),
     ("hub",),
     ("weights",),

@@ -31,7 +31,8 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import locate_stores
 from medfocus_pipeline.project.study import Study
 from medfocus_pipeline.report.drawing import printable
-from medfocus_pipeline.sealed import present, read_json, read_table, write_json, write_table
+from medfocus_pipeline.sealed import present, read_json, write_json
+from medfocus_pipeline.sealed_tables import read_table, write_table
 from medfocus_pipeline.types import JSON, FloatArray
 
 PAIRS, COUNTS = "audit.parquet", "audit.json"

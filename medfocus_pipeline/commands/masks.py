@@ -12,8 +12,8 @@ from medfocus_pipeline.project.settings import Context
 
 def _counts(manifest: Manifest) -> str:
     """Usable images of each class, such as ``glioma 15, notumor 15``."""
-    found = manifest.table["class_name"].take(row_array(manifest.usable)).value_counts().to_pylist()
-    counts = sorted((one["values"], one["counts"]) for one in found)
+    names = manifest.column("class_name").take(row_array(manifest.usable))
+    counts = sorted((one["values"], one["counts"]) for one in names.value_counts().to_pylist())
     return ", ".join(f"{name or 'none'} {count:,}" for name, count in counts)
 
 

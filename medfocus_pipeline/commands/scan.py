@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 
-from medfocus_pipeline.columns import row_array
+from medfocus_pipeline.columns import in_rows, is_empty, row_array
 from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import one_of_several
@@ -63,9 +63,9 @@ def run(context: Context, *, all_problems: bool, strict: bool, as_json: bool = F
 
 def _counts(manifest: Manifest) -> dict[tuple[str, str], int]:
     """(official split or nothing, class) -> usable images."""
-    splits, names = manifest.strings("split"), manifest.strings("class_name")
-    counts = Counter((splits[row], names[row]) for row in manifest.usable.tolist())
-    return dict(sorted(counts.items()))
+    usable = row_array(manifest.usable)
+    splits, names = (manifest.column(name).take(usable) for name in ("split", "class_name"))
+    return dict(sorted(Counter(in_rows(splits, names)).items()))
 
 
 def _facts(context: Context, dataset: Dataset, counts: Mapping[tuple[str, str], int]) -> JSON:
@@ -126,17 +126,19 @@ def _say_no_probe(context: Context, dataset: Dataset) -> None:
 
 def _say_patients(dataset: Dataset) -> None:
     """How many patients are known, and from where."""
-    manifest, groups = dataset.manifest, dataset.manifest.strings("group")
-    headers = manifest.strings("patient")
-    known = [row for row in manifest.usable if groups[row]]
-    if not known:
+    manifest, usable = dataset.manifest, dataset.manifest.usable
+    known = row_array(usable[~is_empty(manifest.column("group"))[usable]])
+    if not len(known):
         return
     told = "the card or the CSV"
-    if all(groups[row] == headers[row] for row in known):
+    groups, headers, paths = (
+        manifest.column(name).take(known) for name in ("group", "patient", "path")
+    )
+    if groups.equals(headers):
         told = "the headers of the files"
-    elif all(f"/{groups[row]}/" in f"/{manifest.paths[row]}" for row in known):
+    elif all(f"/{group}/" in f"/{path}" for group, path in in_rows(groups, paths)):
         told = "the folders or files that they lie in"
-    count, rest = len({groups[row] for row in known}), len(manifest.usable) - len(known)
+    count, rest = len(groups.unique()), len(usable) - len(known)
     more = f"; of {counted(rest, 'image')} it is not known" if rest else ""
     say(f"{counted(count, 'patient')}, by {told}: those of one stay on one side of the split{more}")
 
@@ -147,7 +149,7 @@ def _say_several(dataset: Dataset) -> None:
     if dataset.card.volumes == "refuse":
         return  # each is a problem of its own
     every = dataset.card.volumes == "all"
-    modes = manifest.table["mode"].take(row_array(manifest.usable)).value_counts().to_pylist()
+    modes = manifest.column("mode").take(row_array(manifest.usable)).value_counts().to_pylist()
     files, shown = Counter[str](), Counter[str]()
     for one in modes:
         kind, place, count = one_of_several(one["values"]) or ("", 0, 0)

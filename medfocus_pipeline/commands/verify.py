@@ -17,7 +17,8 @@ from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT
 from medfocus_pipeline.project.gate_scores import SCORES
 from medfocus_pipeline.project.settings import SETTINGS, check_settings
-from medfocus_pipeline.sealed import present, read_json, read_table
+from medfocus_pipeline.sealed import present, read_json
+from medfocus_pipeline.sealed_tables import read_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.stores.opening import DESCRIBED, open_store

@@ -95,7 +95,7 @@ def _contents(manifest: Manifest, *, every: bool) -> dict[tuple[str, int, int], 
         "patient",
         "problem",
     )
-    columns = [manifest.table[name].to_pylist() for name in names]
+    columns = [manifest.column(name).to_pylist() for name in names]
     known: dict[tuple[str, int, int], list[Content]] = {}
     for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
         *columns, strict=True

@@ -36,5 +36,5 @@ def digest_of(
 
 def is_settled(manifest: Manifest) -> bool:
     """Whether no file must be opened again though it looks the same."""
-    problems = manifest.table["problem"].unique().to_pylist()
+    problems = manifest.column("problem").unique().to_pylist()
     return not any(may_pass(problem) or problem == TOO_MANY for problem in problems)

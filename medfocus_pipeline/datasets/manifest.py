@@ -8,9 +8,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.columns import Lookup, groups, id_array, is_empty, numbers, row_array, whole
+from medfocus_pipeline.columns import (
+    Lookup,
+    groups,
+    id_array,
+    is_empty,
+    kept,
+    numbers,
+    row_array,
+    whole,
+)
 from medfocus_pipeline.errors import DamagedError
-from medfocus_pipeline.sealed import present, read_table, write_table
+from medfocus_pipeline.sealed import present
+from medfocus_pipeline.sealed_tables import SealedTable, write_table
 from medfocus_pipeline.types import IntArray
 
 SCHEMA_VERSION = 4
@@ -84,14 +94,24 @@ class Manifest:
     """One data set's images, sorted by path.
 
     Attributes:
-        table: rows as `COLUMNS` describes, with name, classes and version in its metadata.
+        rows: as `COLUMNS` describes, with name, classes and version in the metadata: a table, or
+            a file of which few columns are ever read.
     """
 
-    table: pa.Table
+    rows: pa.Table | SealedTable
 
     def __len__(self) -> int:
         """Number of rows, n, usable or not."""
-        return int(self.table.num_rows)
+        return int(self.rows.num_rows)
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows and columns."""
+        return self.rows.whole() if isinstance(self.rows, SealedTable) else self.rows
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of `COLUMNS`."""
+        return self.rows[name]
 
     @property
     def name(self) -> str:
@@ -116,20 +136,18 @@ class Manifest:
     @property
     def gate(self) -> str:
         """Key of the gate that gave the scores; empty without one."""
-        metadata: dict[bytes, bytes] = self.table.schema.metadata
-        return metadata.get(_GATE, b"").decode()
+        return self._metadata(_GATE, b"").decode()
 
     @property
     def inputs(self) -> str:
         """Digest of what the scan of a folder depended on; empty where it is not known."""
-        metadata: dict[bytes, bytes] = self.table.schema.metadata
-        return metadata.get(_INPUTS, b"").decode()
+        return self._metadata(_INPUTS, b"").decode()
 
     def with_inputs(self, digest: str) -> "Manifest":
         """The manifest with that digest, or without one if it is empty; itself if it has it."""
         if digest == self.inputs:
             return self
-        metadata = {**self.table.schema.metadata, _INPUTS: digest.encode()}
+        metadata = {**self.rows.schema.metadata, _INPUTS: digest.encode()}
         if not digest:
             del metadata[_INPUTS]
         return Manifest(self.table.replace_schema_metadata(metadata))
@@ -137,14 +155,15 @@ class Manifest:
     @property
     def gate_scores(self) -> dict[str, tuple[float, str]]:
         """Image id -> score of the gate and the modality, of the images that it looked at."""
-        columns = (self.image_ids, self.table["gate_score"].to_pylist(), self.strings("looks_like"))
+        scores = self.column("gate_score").to_pylist()
+        columns = (self.image_ids, scores, self.strings("looks_like"))
         rows = zip(*columns, strict=True)
         return {name: (score, like) for name, score, like in rows if score is not None}
 
     @property
     def refused(self) -> dict[str, float]:
         """Path -> score of what the gate takes for no medical images, the lowest first."""
-        pairs = zip(self.paths, self.table["gate_score"].to_pylist(), strict=True)
+        pairs = zip(self.paths, self.column("gate_score").to_pylist(), strict=True)
         found = {path: score for path, score in pairs if score is not None and score < 0}
         return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
@@ -161,12 +180,12 @@ class Manifest:
     @property
     def labels(self) -> IntArray:
         """``(n,) int64`` class index, -1 where unknown."""
-        return numbers(self.table["class_index"]).astype(np.int64)
+        return numbers(self.column("class_index")).astype(np.int64)
 
     @property
     def usable(self) -> IntArray:
         """Row numbers of the images without a problem, ascending."""
-        return np.flatnonzero(is_empty(self.table["problem"]))
+        return np.flatnonzero(is_empty(self.column("problem")))
 
     @property
     def patients(self) -> dict[str, str]:
@@ -176,20 +195,19 @@ class Manifest:
     @property
     def problems(self) -> list[tuple[str, str]]:
         """Path and problem of every row that has one."""
-        wrong = row_array(np.flatnonzero(~is_empty(self.table["problem"])))
-        rows = self.table.select(["path", "problem"]).take(wrong)
-        return list(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+        wrong = row_array(np.flatnonzero(~is_empty(self.column("problem"))))
+        texts = (self.column(name).take(wrong).to_pylist() for name in ("path", "problem"))
+        return list(zip(*texts, strict=True))
 
     @property
     def files(self) -> "Files":
         """Usable image id -> path of the first file with these bytes: the work of stage one."""
-        ids, paths = whole(self.table["image_id"]), whole(self.table["path"])
-        usable = self.usable
-        first, _ = groups(ids.take(row_array(usable)))
-        if len(first) == len(ids):  # all of them: no copy
-            return Files(ids, paths)
+        ids, paths, usable = whole(self.column("image_id")), self.column("path"), self.usable
+        first, _ = groups(kept(ids, usable))
+        if len(first) == len(ids):
+            return Files(ids, whole(paths))
         rows = row_array(usable[first])
-        return Files(ids.take(rows), paths.take(rows))
+        return Files(ids.take(rows), whole(paths.take(rows)))
 
     def says(
         self,
@@ -203,7 +221,7 @@ class Manifest:
         """Whether `build` would make the same manifest (which takes longer to find out)."""
         own = (self.name, self.classes, self.from_card, self.source)
         described = own == (name, tuple(classes), from_card, source)
-        columns = (self.table[name].to_pylist() for name in ROW.names)
+        columns = (self.column(name).to_pylist() for name in ROW.names)
         return described and list(zip(*columns, strict=True)) == [tuple(row) for row in rows]
 
     def with_problems(self, problems: Mapping[str, str]) -> "Manifest":
@@ -212,11 +230,9 @@ class Manifest:
         Args:
             problems: image id -> why the image cannot be used.
         """
-        index = self.table.schema.get_field_index("problem")
         pairs = zip(self.image_ids, self.strings("problem"), strict=True)
         texts = [problems.get(image_id, problem) for image_id, problem in pairs]
-        column = pa.array(texts, pa.string())
-        return Manifest(self.table.set_column(index, self.table.schema.field(index), column))
+        return self._with(self.gate, {"problem": texts})
 
     def gated(
         self, gate: str, found: Mapping[str, tuple[float, str]], problems: Mapping[int, str]
@@ -260,12 +276,12 @@ class Manifest:
 
     def strings(self, column: str) -> list[str]:
         """One text column."""
-        values: list[str] = self.table[column].to_pylist()
+        values: list[str] = self.column(column).to_pylist()
         return values
 
-    def _metadata(self, key: bytes) -> bytes:
-        metadata: dict[bytes, bytes] = self.table.schema.metadata
-        return metadata[key]
+    def _metadata(self, key: bytes, default: bytes | None = None) -> bytes:
+        metadata: dict[bytes, bytes] = self.rows.schema.metadata
+        return metadata[key] if default is None else metadata.get(key, default)
 
 
 class Files(Mapping[str, str]):
@@ -331,15 +347,15 @@ def read(path: Path) -> Manifest:
     """
     again = "Run: medfocus scan, which writes it anew."
     try:
-        table = read_table(path, owner=_OWNER)
+        rows = SealedTable(path, owner=_OWNER)
     except DamagedError as error:
         raise DamagedError(f"The manifest cannot be used: {error}. {again}") from error
-    got = (table.schema.metadata or {}).get(_VERSION, b"none").decode()
-    if got != str(SCHEMA_VERSION) or not table.schema.equals(COLUMNS):
+    got = (rows.schema.metadata or {}).get(_VERSION, b"none").decode()
+    if got != str(SCHEMA_VERSION) or not rows.schema.equals(COLUMNS):
         raise DamagedError(
             f"The manifest {path} has schema version {got}, expected {SCHEMA_VERSION}. {again}"
         )
-    return Manifest(table)
+    return Manifest(rows)
 
 
 def write(manifest: Manifest, path: Path) -> bool:

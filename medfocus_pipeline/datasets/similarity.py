@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.files import disk_errors
-from medfocus_pipeline.sealed import read_table, write_table
+from medfocus_pipeline.sealed_tables import read_table, write_table
 from medfocus_pipeline.types import FloatArray, Image, IntArray
 
 HASH_BITS = 64

@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from medfocus_pipeline.columns import groups, id_array, in_order, is_empty, row_array, whole
+from medfocus_pipeline.columns import (
+    groups,
+    id_array,
+    in_order,
+    is_empty,
+    is_text,
+    kept,
+    row_array,
+)
 from medfocus_pipeline.datasets.manifest import SYNTHETIC, VALIDATION, Manifest
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.seeding import generator
@@ -48,14 +56,14 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
     Raises:
         DataError: fewer than two classes, a class without a training image, or no test image.
     """
-    labels, every = manifest.labels, np.array(manifest.strings("split"))
-    made = every[manifest.usable] == SYNTHETIC
-    kept = every[manifest.usable] == VALIDATION
-    rows, synthetic = manifest.usable[~made & ~kept], manifest.usable[made]
+    labels, usable = manifest.labels, manifest.usable
+    sides = manifest.column("split").take(row_array(usable))
+    made = is_text(sides, SYNTHETIC)
+    other = ~made & ~is_text(sides, VALIDATION)
+    rows, synthetic = usable[other], usable[made]
     _check_classes(manifest, labels[rows], "usable")
-    sides = every[rows]
-    if official := bool((sides != "").any()):
-        in_test = sides == "test"
+    if official := not is_empty(sides)[other].all():
+        in_test = is_text(sides, "test")[other]
         _check_official(manifest, in_test)
     else:
         units = _units(manifest, rows)
@@ -110,9 +118,8 @@ def _units(manifest: Manifest, rows: IntArray) -> IntArray:
 
     They count up with the smallest image id of each.
     """
-    of_rows = row_array(rows)
-    ids = whole(manifest.table["image_id"]).take(of_rows)
-    unit = connected([ids, whole(manifest.table["group"]).take(of_rows)])
+    ids, patients = (kept(manifest.column(name), rows) for name in ("image_id", "group"))
+    unit = connected([ids, patients])
     _, first = np.unique(unit[in_order(ids)], return_index=True)
     rank = np.empty_like(first)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -131,7 +138,7 @@ def connected(says: Sequence[Sequence[str] | pa.StringArray]) -> IntArray:
     for words in says:
         column = words if isinstance(words, pa.StringArray) else id_array(words)
         said = np.flatnonzero(~is_empty(column))
-        first, number = groups(column.take(row_array(said)))
+        first, number = groups(kept(column, said))
         earlier = said[first][number]
         again = np.flatnonzero(earlier != said)
         pairs += zip(said[again].tolist(), earlier[again].tolist(), strict=True)

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from medfocus_pipeline.columns import id_array, in_order
+from medfocus_pipeline.columns import Ids, as_column, in_order
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
@@ -15,7 +15,7 @@ Budget: TypeAlias = tuple[Literal["fraction", "shots"], float]
 
 
 def nested_subsets(
-    image_ids: Sequence[str],
+    image_ids: Ids,
     labels: IntArray,
     *,
     fractions: Sequence[float],
@@ -53,9 +53,9 @@ def nested_subsets(
     return subsets_of(class_members(image_ids, labels), fractions=fractions, shots=shots, seed=seed)
 
 
-def class_members(image_ids: Sequence[str], labels: IntArray) -> dict[int, IntArray]:
+def class_members(image_ids: Ids, labels: IntArray) -> dict[int, IntArray]:
     """Label -> positions of its images in the order of their ids: what subsets are drawn from."""
-    by_id = in_order(id_array(image_ids))
+    by_id = in_order(as_column(image_ids))
     return {int(label): by_id[labels[by_id] == label] for label in np.unique(labels)}
 
 

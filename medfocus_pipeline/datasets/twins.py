@@ -54,7 +54,8 @@ def list_files(
     if not isinstance(split, str):
         sides[np.isin(rows, split.train)] = "train"
         sides[np.isin(rows, split.test)] = "test"
-    ids = [manifest.image_ids[row] for row in rows]
+    every = manifest.image_ids
+    ids = [every[row] for row in rows]
     hashes = [fingerprints.get(image_id) for image_id in ids]
     # What was not decoded is at least equal to itself, so that no file is near its own copy.
     pixels = [one.pixel_sha256 if one else own for one, own in zip(hashes, ids, strict=True)]

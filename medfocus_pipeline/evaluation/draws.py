@@ -5,12 +5,30 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from medfocus_pipeline.columns import groups, id_array, in_order
+from medfocus_pipeline.columns import (
+    glued,
+    groups,
+    id_array,
+    in_order,
+    joined,
+    kinds,
+    row_array,
+    whole,
+)
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.subsets import Budget, class_members, subsets_of
 from medfocus_pipeline.types import IntArray
+
+_AT_A_TIME = 1 << 16
+"""Lines of images that are put together."""
+
+_NOT_PLAIN = r'["\\]|[^ -~]'
+"""What JSON writes otherwise than it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +38,18 @@ class Labelled:
     Attributes:
         image_ids: of n images.
         labels: ``(n,) int64`` class indices.
-        patients: of each image, or empty words; none at all where nobody knows them.
+        patients: of each image, or empty words; None where nobody knows them.
     """
 
-    image_ids: tuple[str, ...]
+    image_ids: pa.StringArray
     labels: IntArray
-    patients: tuple[str, ...] = ()
+    patients: pa.StringArray | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Labelled":
+        """All images of a data set, row by row."""
+        ids, patients = (whole(manifest.column(name)) for name in ("image_id", "group"))
+        return cls(ids, manifest.labels, patients)
 
     @property
     def key(self) -> str:
@@ -34,12 +58,9 @@ class Labelled:
 
     def part(self, rows: IntArray) -> "Labelled":
         """Some of the images."""
-        ids, patients = self.image_ids, self.patients
-        return Labelled(
-            tuple(ids[row] for row in rows),
-            self.labels[rows],
-            tuple(patients[row] for row in rows) if patients else (),
-        )
+        wanted, patients = row_array(rows), self.patients
+        patients = None if patients is None else patients.take(wanted)
+        return Labelled(self.image_ids.take(wanted), self.labels[rows], patients)
 
 
 class Keys:
@@ -50,22 +71,43 @@ class Keys:
     """
 
     def __init__(self, images: Labelled) -> None:
-        patients = images.patients or ("",) * len(images.image_ids)
-        rows = list(zip(images.image_ids, images.labels.tolist(), patients, strict=True))
-        ids = id_array(images.image_ids)
-        if len(groups(ids)[0]) == len(ids):
-            self._order = in_order(ids)
-        else:
-            self._order = np.array(sorted(range(len(rows)), key=rows.__getitem__), np.int64)
-        self._lines = [f"[{quoted(one)},{label},{quoted(patient)}]" for one, label, patient in rows]
-        self.of_all = self.of(np.arange(len(rows)))
+        ids, labels, patients = images.image_ids, images.labels, images.patients
+        patients = id_array([""]).take(row_array(0 * labels)) if patients is None else patients
+        self._order = _order(ids, labels, patients)
+        numbers = row_array(labels).cast(pa.string())
+        self._lines = glued(",[", _spelled(ids), ",", numbers, ",", _spelled(patients), "]")
+        self.of_all = self.of(np.arange(len(labels)))
 
     def of(self, subset: IntArray) -> str:
         """The key of the images at some positions."""
         chosen = np.zeros(len(self._lines), dtype=np.bool_)
         chosen[subset] = True
-        lines = map(self._lines.__getitem__, self._order[chosen[self._order]].tolist())
-        return hashlib.sha256(f"[{','.join(lines)}]".encode("ascii")).hexdigest()
+        rows = self._order[chosen[self._order]]
+        key = hashlib.sha256(b"[")
+        for first in range(0, len(rows), _AT_A_TIME):
+            lines = joined(self._lines.take(row_array(rows[first : first + _AT_A_TIME])))
+            key.update(lines if first else lines[1:])
+        key.update(b"]")
+        return key.hexdigest()
+
+
+def _order(ids: pa.StringArray, labels: IntArray, patients: pa.StringArray) -> IntArray:
+    """The images by id, then label, then patient."""
+    first, which = groups(ids)
+    if len(first) == len(ids):
+        return in_order(ids)
+    words, patient = kinds(patients)
+    by_word = sorted(range(len(words)), key=words.__getitem__)
+    by_id = in_order(ids.take(row_array(first)))
+    return np.lexsort((np.argsort(by_word)[patient], labels, np.argsort(by_id)[which]))
+
+
+def _spelled(texts: pa.StringArray) -> pa.StringArray:
+    """Each text as JSON has it."""
+    if pc.any(pc.match_substring_regex(texts, _NOT_PLAIN)).as_py():
+        words, which = kinds(texts)
+        return id_array(list(map(quoted, words))).take(row_array(which))
+    return glued('"', texts, '"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +132,7 @@ def draw(config: ProbeConfig | TuningConfig, *, train: Labelled, test: Labelled)
         train: all training images, in the feature table's order.
         test: all test images.
     """
-    keys, everyone = Keys(train), np.arange(len(train.image_ids))
+    keys, everyone = Keys(train), np.arange(len(train.labels))
     members = class_members(train.image_ids, train.labels)
     subsets: list[tuple[int, Budget, IntArray, str]] = []
     for seed in range(config.seeds):

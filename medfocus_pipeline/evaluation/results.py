@@ -13,7 +13,8 @@ from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.files import disk_errors
-from medfocus_pipeline.sealed import present, read_table, write_table
+from medfocus_pipeline.sealed import present
+from medfocus_pipeline.sealed_tables import read_table, write_table
 
 RESULTS = pa.schema(
     [

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.adaptation import METHODS, Adapted, MethodEntry, Task, make_method
 from medfocus_pipeline.adaptation.distance import proxy_a_distance
+from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.config.adaptation import AdaptationConfig, AdaptConfig
 from medfocus_pipeline.datasets.study import SEVERAL
 from medfocus_pipeline.datasets.subsets import nested_subsets
@@ -69,8 +70,9 @@ class DomainTable:
     def labelled(self, rows: IntArray) -> Labelled:
         """Ids, labels and groups of some images."""
         table, groups = self.table, self.table.groups
-        patients = () if groups is None else tuple(map(str, groups[rows]))
-        return Labelled(tuple(table.image_ids[row] for row in rows), table.labels[rows], patients)
+        patients = None if groups is None else id_array(list(map(str, groups[rows])))
+        ids = id_array([table.image_ids[row] for row in rows])
+        return Labelled(ids, table.labels[rows], patients)
 
     def _of(self, rows: IntArray, names: Sequence[str]) -> IntArray:
         """By id: a key does not tell the order of the files, so no fit may depend on it."""
@@ -163,7 +165,7 @@ def _transfer(
         "views": views,
         "source": [known.key, digest([sources, domains.tolist()])],
         # Without labels: no label of the target's training images is in the key, or in the fit.
-        "target": digest(sorted(data.labelled(unlabelled).image_ids)),
+        "target": digest(sorted(data.labelled(unlabelled).image_ids.to_pylist())),
         "test": data.labelled(test).key,
         "fraction": config.fraction,
     }

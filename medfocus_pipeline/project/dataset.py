@@ -67,7 +67,7 @@ class Dataset:
 
     def elsewhere(self) -> "Dataset":
         """What `read` and the prompts need, to be sent to another process."""
-        rows = self.manifest.table.schema.empty_table()
+        rows = self.manifest.rows.schema.empty_table()
         return replace(self, manifest=Manifest(rows))
 
     def need_here(self) -> None:

@@ -201,8 +201,9 @@ def _text_job(dataset: Dataset, encoder: TextEncoder) -> JobMaker:
 def _look_up(dataset: Dataset, file: FeatureFile) -> JobMaker:
     manifest = dataset.manifest
     usable: dict[str, list[str]] = {}
+    ids, paths = manifest.image_ids, manifest.paths
     for row in manifest.usable.tolist():
-        usable.setdefault(manifest.image_ids[row], []).append(manifest.paths[row])
+        usable.setdefault(ids[row], []).append(paths[row])
     rows, surplus = file.match(usable)
     if surplus:
         _log.warning(

@@ -217,10 +217,8 @@ class Finetuning:
 
     def _planned(self, pictures: str) -> list[TunedRun]:
         """Of the store of pictures with this key."""
-        manifest, split = self.project.dataset.manifest, self.split or self.project.split()
-        every = Labelled(
-            tuple(manifest.image_ids), manifest.labels, tuple(manifest.strings("group"))
-        )
+        split = self.split or self.project.split()
+        every = Labelled.of(self.project.dataset.manifest)
         return plan_tuned(
             self.config,
             pictures,

@@ -16,7 +16,8 @@ from medfocus_pipeline.evaluation.gate import (
 )
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.project.gate_table import GateTable
-from medfocus_pipeline.sealed import present, read_table, write_table
+from medfocus_pipeline.sealed import present
+from medfocus_pipeline.sealed_tables import read_table, write_table
 
 SCORES = "gate.parquet"
 

@@ -95,8 +95,7 @@ def plan(
     context: Context, dataset: Dataset, stores: Stores, split: Split, config: ProbeConfig
 ) -> list[Plan]:
     """Every run of every line, from the manifest and the stores' keys alone."""
-    manifest = dataset.manifest
-    every = Labelled(tuple(manifest.image_ids), manifest.labels, tuple(manifest.strings("group")))
+    every = Labelled.of(dataset.manifest)
     draws = draw(config, train=every.part(split.train), test=every.part(split.test))
     plans = []
     for row in config.rows:

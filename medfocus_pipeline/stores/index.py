@@ -107,10 +107,17 @@ def survey(store: Path, image_ids: pa.StringArray, *, key: str) -> Survey:
         AccessError: something cannot be read now.
     """
     lookup, reader = Lookup(image_ids), _Reader(store, key, ["image_id"])
-    done = np.zeros(len(image_ids), dtype=np.bool_)
+    done, following = np.zeros(len(image_ids), dtype=np.bool_), 0
     for some in _several(reader.every()):
-        found = lookup(pa.concat_arrays(some))
-        done[found[found >= 0]] = True
+        ids = pa.concat_arrays(some)
+        if image_ids.slice(following, len(ids)).equals(ids):  # in the order in which they are asked
+            done[following : following + len(ids)] = True
+            following += len(ids)
+            continue
+        found = lookup(ids)
+        found = found[found >= 0]
+        done[found] = True
+        following = int(found[-1]) + 1 if len(found) else following
     missing = image_ids.take(row_array(np.flatnonzero(~done))) if done.any() else image_ids
     return Survey(missing, reader.seen, reader.damaged_now())
 

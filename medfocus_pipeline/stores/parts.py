@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.object_paths import ObjectPath
-from medfocus_pipeline.sealed import no_access, read_all, read_table, write_table
+from medfocus_pipeline.sealed import no_access, read_all
+from medfocus_pipeline.sealed_tables import read_table, write_table
 from medfocus_pipeline.types import JSON
 
 METADATA = b"medfocus"

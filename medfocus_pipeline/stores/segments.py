@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from medfocus_pipeline.errors import DamagedError
-from medfocus_pipeline.sealed import present, read_table, write_table
+from medfocus_pipeline.sealed import present
+from medfocus_pipeline.sealed_tables import read_table, write_table
 from medfocus_pipeline.stores.parts import METADATA, Part, contents
 from medfocus_pipeline.types import JSON
 

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.evaluation.draws import Labelled, draw
@@ -34,7 +35,7 @@ def measure(*, images: int, seeds: int) -> JSON:
     for head, parts in heads:
         table = _features(images, parts)
         train, test = (
-            Labelled(tuple(table.image_ids[row] for row in rows), table.labels[rows])
+            Labelled(id_array([table.image_ids[row] for row in rows]), table.labels[rows])
             for rows in (table.train, table.test)
         )
         runs = plan_runs(head, table.keys, draw(config, train=train, test=test))

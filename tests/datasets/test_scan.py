@@ -20,7 +20,7 @@ from medfocus_pipeline.datasets.readers import decode, read_annotation
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError, StoreError
-from medfocus_pipeline.sealed import write_table
+from medfocus_pipeline.sealed_tables import write_table
 from tests.datasets.conftest import REAL_DATA, SaveImage, write_dicom
 
 

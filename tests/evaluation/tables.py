@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.features import FeatureKeys, FeatureTable
 from medfocus_pipeline.vectors import normalise
@@ -47,4 +48,4 @@ def make_table(
 
 def side(table: FeatureTable, rows: np.ndarray) -> Labelled:
     """One side of the split, as the runs are planned for it."""
-    return Labelled(tuple(table.image_ids[row] for row in rows), table.labels[rows])
+    return Labelled(id_array([table.image_ids[row] for row in rows]), table.labels[rows])

@@ -19,7 +19,7 @@ from medfocus_pipeline.evaluation.results import BudgetScore, summarise
 from medfocus_pipeline.evaluation.runs import Outcome, plan_runs
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
 from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.sealed import write_table
+from medfocus_pipeline.sealed_tables import write_table
 from medfocus_pipeline.types import JSON
 from tests.evaluation.tables import KEYS, make_table, side
 

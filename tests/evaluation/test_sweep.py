@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.config import FusionConfig, HeadConfig, LinearConfig, ProbeConfig
 from medfocus_pipeline.evaluation import runs as runs_module
 from medfocus_pipeline.evaluation import sweep as sweep_module
@@ -59,14 +60,14 @@ def relabelled(images: Labelled, position: int) -> Labelled:
 
 
 def renamed(images: Labelled, position: int) -> Labelled:
-    ids = list(images.image_ids)
+    ids = images.image_ids.to_pylist()
     ids[position] = "another image"
-    return replace(images, image_ids=tuple(ids))
+    return replace(images, image_ids=id_array(ids))
 
 
 def shuffled(images: Labelled) -> Labelled:
     order = np.random.default_rng(1).permutation(len(images.labels))
-    return Labelled(tuple(images.image_ids[row] for row in order), images.labels[order])
+    return images.part(order)
 
 
 def test_there_is_a_run_for_each_budget_and_seed_and_each_has_a_key(table: FeatureTable) -> None:
@@ -299,7 +300,7 @@ def test_keys_are_the_digests_of_the_sorted_images(
 ) -> None:
     """Results that were kept are known by them: another way to them must lead to the same."""
     ids, labels, patients = zip(*rows, strict=True)
-    keys = Keys(Labelled(ids, np.array(labels), patients))
+    keys = Keys(Labelled(id_array(ids), np.array(labels), id_array(patients)))
     assert keys.of_all == digest(sorted(rows))
     some = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1))))
     assert keys.of(np.array(some, np.int64)) == digest(sorted(rows[n] for n in some))

@@ -17,7 +17,7 @@ from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.scores import read_scored
-from medfocus_pipeline.sealed import write_table
+from medfocus_pipeline.sealed_tables import write_table
 from tests.stages.conftest import Medfocus, call
 
 ROWS = (

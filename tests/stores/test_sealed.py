@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from medfocus_pipeline.errors import AccessError, DamagedError, StoreError
-from medfocus_pipeline.sealed import parse_json, read_json, read_table, write_json, write_table
+from medfocus_pipeline.sealed import parse_json, read_json, write_json
+from medfocus_pipeline.sealed_tables import read_table, write_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.opening import create, open_store
