@@ -11,15 +11,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medfocus_pipeline import columns
-from medfocus_pipeline.columns import groups, id_array, in_order, places
+from medfocus_pipeline.columns import (
+    glued,
+    groups,
+    id_array,
+    in_order,
+    in_rows,
+    is_empty,
+    is_text,
+    joined,
+    kept,
+    kinds,
+    places,
+)
 
-IDS = st.lists(st.integers(0, 20).map(lambda n: hashlib.sha256(bytes([n])).hexdigest()))
+IDS = st.lists(
+    st.one_of(
+        st.integers(0, 20).map(lambda n: hashlib.sha256(bytes([n])).hexdigest()),
+        st.integers(0, 20).map(lambda n: f"{n:064x}"),  # these begin alike
+    )
+)
 TEXTS = st.one_of(IDS, st.lists(st.text(max_size=2)))
 
 
 @given(st.lists(st.text(max_size=4), max_size=5))
 def test_ids_are_a_column_like_any(names: list[str]) -> None:
     assert id_array(names).equals(pa.array(names, pa.string()))
+
+
+@given(TEXTS)
+def test_columns_say_what_their_texts_do(texts: list[str]) -> None:
+    column = pa.chunked_array([id_array(texts[:1]), id_array(texts[1:])])
+    assert is_empty(column).tolist() == [not text for text in texts]
+    assert is_text(column, "a").tolist() == [text == "a" for text in texts]
+    words, which = kinds(column)
+    assert words == list(dict.fromkeys(texts))
+    assert [words[n] for n in which] == texts
+    rows = np.flatnonzero([len(text) != 1 for text in texts])
+    assert kept(column, rows).to_pylist() == [texts[row] for row in rows]
+    assert list(in_rows(column, column)) == list(zip(texts, texts, strict=True))
+    assert glued("<", id_array(texts), ">").to_pylist() == [f"<{text}>" for text in texts]
+    assert bytes(joined(id_array(texts).slice(1))).decode() == "".join(texts[1:])
 
 
 def check(wanted: Sequence[str], among: Sequence[str]) -> None:

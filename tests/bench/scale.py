@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ _SMALL = 100
 """Rows of the run whose time is taken for Python's start and the imports."""
 
 _FILES_A_FOLDER = 10_000
+_IMAGES_A_PATIENT = 4
 _BATCH = 1024
 _PROFILE = """
 masks: { segmenter: { name: threshold }, max_candidates: 2, frame: 16 }
@@ -163,8 +165,8 @@ def _write_manifest(root: Path, rows: int) -> None:
         (folder / f"{number:07d}.png").touch()
     found = [
         (
-            *(f"{number:064x}", file.path, "", CLASSES.index(name), name, "", "", ""),
-            *(64, 64, "L", 0, file.mtime_ns),
+            *(sha256(file.path.encode()).hexdigest(), file.path, "", CLASSES.index(name), name),
+            *(f"{number // _IMAGES_A_PATIENT:07d}", "", "", 64, 64, "L", 0, file.mtime_ns),
         )
         for number, file in enumerate(find_images(data))
         for name in [file.path.partition("/")[0]]

@@ -124,6 +124,15 @@ def test_the_content_decides_what_is_an_image_and_the_rest_is_counted(tmp_path: 
     assert other_kinds(tmp_path) == {".npy": 1, ".txt": 1}
 
 
+def test_a_folder_of_many_files_comes_in_parts(tmp_path: Path) -> None:
+    names = [f"{number:05d}.png" for number in range(10_500)]
+    for name in names:
+        (tmp_path / name).touch()
+    parts = [[file[0] for file in one.files] for one in walk(tmp_path)]
+    assert [len(one) for one in parts] == [10_000, 500]
+    assert [name for one in parts for name in one] == names
+
+
 def test_other_kinds_are_those_that_a_walk_over_all_files_finds(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     (folder / "@eaDir").mkdir(parents=True)

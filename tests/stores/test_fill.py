@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.errors import ImageError, StoreError
+from medfocus_pipeline.stores import index
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.job import Block, compute_all
 from medfocus_pipeline.stores.opening import create
@@ -76,6 +77,23 @@ def test_inputs_in_memory_come_back_in_order(count: int) -> None:
     blocks = compute_all(job(calls=3), ids(count))
     rows = [values for found in blocks for values in found.arrays["value"].tolist()]
     assert rows == [row(id_).tolist() for id_ in ids(count)]
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 16], ids=["shard by shard", "all shards at once"])
+@pytest.mark.parametrize("order", ["as stored", "reversed", "others between", "first gone"])
+def test_what_is_missing_does_not_depend_on_the_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch, order: str, at_once: int
+) -> None:
+    monkeypatch.setattr(index, "_LOOKED_UP", at_once)
+    stored, new = ids(37), [f"new {number}" for number in range(37)]
+    fill(store, stored, job())
+    asked = {
+        "as stored": [*stored, *new],
+        "reversed": [*new, *stored[::-1]],
+        "others between": [one for pair in zip(stored, new, strict=True) for one in pair],
+        "first gone": [*stored[1:20], *new, *stored[25:]],
+    }[order]
+    assert store.survey(id_array(asked)).missing.to_pylist() == new
 
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,7 +11,7 @@ import pytest
 
 from medfocus_pipeline.errors import AccessError, DamagedError, StoreError
 from medfocus_pipeline.sealed import parse_json, read_json, write_json
-from medfocus_pipeline.sealed_tables import read_table, write_table
+from medfocus_pipeline.sealed_tables import SealedTable, read_table, write_table
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.compute import fill
 from medfocus_pipeline.stores.opening import create, open_store
@@ -48,6 +48,31 @@ def test_a_table_of_another_owner_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "t.parquet", TABLE, owner="here")
     with pytest.raises(DamagedError, match="is not what was written there"):
         read_table(tmp_path / "t.parquet", owner="there")
+
+
+def test_columns_are_those_of_the_file_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, TABLE, owner="here")
+    opened = SealedTable(path, owner="here")
+    first = opened["score"]
+    write_table(path, TABLE.slice(1), owner="here")
+    assert opened.num_rows == 3
+    assert opened.whole().equals(TABLE)
+    assert opened["score"] is first
+    assert SealedTable(path, owner="here").num_rows == 2
+
+
+@pytest.mark.parametrize("fault", ["missing", "changed", "another's"])
+def test_a_table_is_checked_before_its_first_column_is_read(tmp_path: Path, fault: str) -> None:
+    path = tmp_path / "t.parquet"
+    if fault != "missing":
+        write_table(path, TABLE, owner="there" if fault == "another's" else "here")
+    if fault == "changed":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"t\.parquet"):
+        SealedTable(path, owner="here")
 
 
 def test_a_sealed_table_has_page_checksums(tmp_path: Path) -> None:
