@@ -96,8 +96,8 @@ def _say_gate(context: Context, dataset: Dataset) -> None:
     manifest = dataset.manifest
     if not manifest.gate:
         return
-    found = manifest.refused
-    left_out = [path for path in found if path in dataset.problems]
+    found, problems = manifest.refused, dataset.problems
+    left_out = [path for path in found if path in problems]
     kept = f", {len(found) - len(left_out):,} of them kept" if len(found) > len(left_out) else ""
     say(
         f"gate: {len(manifest.gate_scores):,} images looked at, {len(found):,} look like no "

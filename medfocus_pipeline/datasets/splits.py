@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from medfocus_pipeline.columns import (
+    Ids,
+    as_column,
     groups,
-    id_array,
     in_order,
     is_empty,
     is_text,
@@ -126,7 +126,7 @@ def _units(manifest: Manifest, rows: IntArray) -> IntArray:
     return rank[unit]
 
 
-def connected(says: Sequence[Sequence[str] | pa.StringArray]) -> IntArray:
+def connected(says: Sequence[Ids]) -> IntArray:
     """Which of n images belong together, ``(n,) int64``: equal numbers, by first appearance.
 
     Args:
@@ -134,33 +134,25 @@ def connected(says: Sequence[Sequence[str] | pa.StringArray]) -> IntArray:
             the lists belong together, and so does what is connected over others. Empty words
             say nothing.
     """
-    pairs: list[tuple[int, int]] = []
+    least = np.arange(len(says[0]))  # of those that an image is known to belong with
+    told: list[tuple[IntArray, IntArray]] = []
     for words in says:
-        column = words if isinstance(words, pa.StringArray) else id_array(words)
+        column = as_column(words)
         said = np.flatnonzero(~is_empty(column))
         first, number = groups(kept(column, said))
-        earlier = said[first][number]
-        again = np.flatnonzero(earlier != said)
-        pairs += zip(said[again].tolist(), earlier[again].tolist(), strict=True)
-    if not pairs:
-        return np.arange(len(says[0]))
-    parent = list(range(len(says[0])))
-
-    def top(n: int) -> int:
-        while parent[n] != n:
-            parent[n] = parent[parent[n]]
-            n = parent[n]
-        return n
-
-    for later, one in pairs:
-        parent[top(later)] = top(one)
-    roots = np.array(parent, np.int64)
-    while (roots[roots] != roots).any():
-        roots = roots[roots]
-    _, first, number = np.unique(roots, return_index=True, return_inverse=True)
-    rank = np.empty_like(first)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[number]
+        if len(first) < len(said):
+            told.append((said, number))
+    while told:
+        before = least
+        for said, number in told:
+            of_word = np.full(number.max() + 1, len(least))
+            np.minimum.at(of_word, number, least[said])
+            least = least.copy()
+            least[said] = of_word[number]
+        least = least[least]
+        if np.array_equal(least, before):
+            return np.unique(least, return_inverse=True)[1]
+    return least
 
 
 def _draw(

@@ -1,12 +1,15 @@
 """The test split and the nested subsets."""
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from medfocus_pipeline.datasets import splits, subsets
 from medfocus_pipeline.datasets.manifest import Manifest, build
@@ -247,3 +250,20 @@ def test_seeds_draw_different_subsets() -> None:
 def test_numbers_out_of_range_are_refused_together() -> None:
     with pytest.raises(ConfigError, match=r"0 %, 120 %, 0 shots"):
         subsets.nested_subsets(["a"], np.zeros(1, int), fractions=(0, 120), shots=(0,), seed=0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", *"abcdef"]), st.sampled_from(["", *"uvwxyz"]))))
+def test_what_belongs_together_is_what_scipy_connects(rows: list[tuple[str, str]]) -> None:
+    links = [
+        (one, other)
+        for one, other in itertools.combinations(range(len(rows)), 2)
+        if any(word and word == rows[other][which] for which, word in enumerate(rows[one]))
+    ]
+    edges = np.array(links, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links)), tuple(edges)), shape=(len(rows), len(rows)))
+    expected = connected_components(graph, directed=False)[1] if rows else np.zeros(0)
+    found = splits.connected([[one for one, _ in rows], [other for _, other in rows]])
+    assert [list(expected).index(one) for one in expected] == [
+        list(found).index(one) for one in found
+    ]
+    assert list(dict.fromkeys(found.tolist())) == list(range(len(set(found.tolist()))))
