@@ -18,7 +18,7 @@ RULES = 2
 def digest_of(
     folders: Iterable[Folder], *, name: str, source: str, card: Card | None, reading: Reading
 ) -> str:
-    """SHA-256 of what ``stat`` says of every file, and of all that says how they are read.
+    """What ``stat`` says of every file, and all that says how they are read: two SHA-256.
 
     Args:
         folders: of `walk`, in its order; one is held at a time.
@@ -27,11 +27,16 @@ def digest_of(
     """
     described = card.model_dump(mode="json") if card else None
     facts = [SCHEMA_VERSION, RULES, name, source, described, reading.model_dump(mode="json")]
-    digest = hashlib.sha256(canonical_json(facts))
+    rules, digest = hashlib.sha256(canonical_json(facts)), hashlib.sha256()
     for folder in folders:
         lines = [f"{path}\0{size}\0{time}\0{why}\0" for path, size, time, why in folder.files]
         digest.update("".join(lines).encode())
-    return digest.hexdigest()
+    return f"{rules.hexdigest()}-{digest.hexdigest()}"
+
+
+def of_equal_rules(inputs: str, others: str) -> bool:
+    """Whether two of `digest_of` are of files that are read alike."""
+    return inputs.partition("-")[0] == others.partition("-")[0]
 
 
 def is_settled(manifest: Manifest) -> bool:

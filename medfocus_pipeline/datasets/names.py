@@ -28,6 +28,12 @@ _MASK_FOLDERS = frozenset(
 )
 
 
+MAY_BE_MASK = (
+    r"(?i)[ _.-](mask|seg|gt|groundtruth|roi)[^/]*$|(^|/)(" + "|".join(sorted(_MASK_FOLDERS)) + ")/"
+)
+"""RE2 that finds all paths, and more, that `masks_of` may call masks."""
+
+
 def fold(name: str) -> str:
     """A label or folder name as it is compared: composed, stripped, without case."""
     return clean(name).casefold()

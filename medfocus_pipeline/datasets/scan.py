@@ -5,14 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
-from medfocus_pipeline.datasets.contents import (
-    MASK,
-    OUTSIDE,
-    SEVERAL,
-    TWO_VALUES,
-    Content,
-    open_all,
-)
+from medfocus_pipeline.datasets.changes import updated
+from medfocus_pipeline.datasets.contents import MASK, open_all
 from medfocus_pipeline.datasets.found import Folder, ImageFile
 from medfocus_pipeline.datasets.inputs import digest_of, is_settled
 from medfocus_pipeline.datasets.layout import (
@@ -22,12 +16,19 @@ from medfocus_pipeline.datasets.layout import (
     is_left_out,
     place_files,
 )
-from medfocus_pipeline.datasets.listing import NOT_VALIDATED, read_listing
-from medfocus_pipeline.datasets.manifest import VALIDATION, Manifest, build
-from medfocus_pipeline.datasets.names import fold, masks_of, patient_folders, without_ending
-from medfocus_pipeline.datasets.readers import EXTENSIONS, one_of_several
+from medfocus_pipeline.datasets.listing import read_listing
+from medfocus_pipeline.datasets.manifest import Manifest, build
+from medfocus_pipeline.datasets.names import masks_of
+from medfocus_pipeline.datasets.readers import EXTENSIONS
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
-from medfocus_pipeline.datasets.tree import find_images, images_of, walk
+from medfocus_pipeline.datasets.rows import (
+    folders_below,
+    pictures_of,
+    row_of,
+    validated,
+    without_drawn_masks,
+)
+from medfocus_pipeline.datasets.tree import images_of, walk
 from medfocus_pipeline.errors import ConfigError, DataError
 
 
@@ -96,23 +97,35 @@ def scan(
         inputs = digest_of(folders, name=name, source=where, card=card, reading=reading)
         if previous and previous.inputs == inputs and is_settled(previous):
             return previous
-        entries, used = _list_folder(source, _images(source, folders), card, keep_masks=keep)
+        if previous and (
+            found := updated(
+                *(previous, source, _again(source, folders)),
+                inputs=inputs,
+                card=card,
+                keep_masks=keep,
+                on_file=on_file,
+                workers=workers,
+            )
+        ):
+            return found
+        files = images_of(_again(source, folders))
+        entries, used = _list_folder(source, files, card, keep_masks=keep)
     else:
         keep = True  # it lists what is an image
         columns = {**(card.columns if card else {}), **reading.columns}
         entries, used = read_listing(listed, card, root=root, columns=columns)
     entries = [entry for entry in entries if not is_left_out(entry.file.path, used)]
-    entries = [_validated(entry, used) for entry in entries]
+    entries = [validated(entry, used) for entry in entries]
     files = [entry.file for entry in entries]
     where = str(source.resolve()) + (f" with {root.resolve()}" if reading.images else "")
     if previous and previous.source != where:
         previous = None  # equal paths, sizes and times elsewhere are other files
     every = used.volumes == "all"
     opened = open_all(root, files, previous, on_file, workers, every=every)
-    entries = entries if keep else _without_drawn_masks(entries, opened)
-    entries, contents = _pictures(entries, opened, used)
+    entries = entries if keep else without_drawn_masks(entries, opened)
+    entries, contents = pictures_of(entries, opened, used)
     classes = [item.name for item in used.classes]
-    rows = [_row(*pair, classes) for pair in zip(entries, contents, strict=True)]
+    rows = [row_of(*pair, classes) for pair in zip(entries, contents, strict=True)]
     from_card = card is not None
     if previous and previous.says(
         rows, name=name, classes=classes, from_card=from_card, source=where
@@ -123,19 +136,9 @@ def scan(
     )
 
 
-def _images(source: Path, folders: Iterable[Folder]) -> list[ImageFile]:
-    """The images of a source that was walked; what was listed is not listed again."""
-    return images_of(folders) if isinstance(folders, list) else find_images(source)
-
-
-def _validated(entry: Entry, card: Card) -> Entry:
-    """An image of a validation split stays there or trains, if the card says so, or is left out."""
-    if entry.place is None or entry.place.split != VALIDATION or card.use_validation == "keep":
-        return entry
-    if card.use_validation == "train":
-        return replace(entry, place=entry.place._replace(split="train"))
-    place = entry.place._replace(split="")
-    return replace(entry, place=place, file=replace(entry.file, refused=NOT_VALIDATED))
+def _again(source: Path, folders: Iterable[Folder]) -> Iterable[Folder]:
+    """The folders of a source that was walked; what was listed is not listed again."""
+    return folders if isinstance(folders, list) else walk(source)
 
 
 def _listing(source: Path, card: Card | None) -> Path | None:
@@ -167,7 +170,7 @@ def _list_folder(
             "these, or describe yours in a card (data/README.md)."
         )
     return [
-        Entry(file, place, used.patient_of(file.path), _folders_below(file.path, used))
+        Entry(file, place, used.patient_of(file.path), folders_below(file.path, used))
         for file, place in zip(files, places, strict=True)
     ], used
 
@@ -183,103 +186,3 @@ def _without_masks(files: Sequence[ImageFile]) -> list[ImageFile]:
         else file
         for file in files
     ]
-
-
-def _without_drawn_masks(
-    entries: Sequence[Entry], contents: Sequence[Sequence[Content]]
-) -> list[Entry]:
-    """The entries, those refused that look like the annotation mask of another one.
-
-    A mask has at most two values, and its name but for folder and ending, its size, its class and
-    its split are those of a picture that has more.
-    """
-    pictures: dict[tuple[object, ...], str] = {}
-    drawn: dict[int, tuple[object, ...]] = {}
-    for n, (entry, [content, *_]) in enumerate(zip(entries, contents, strict=True)):
-        stem = without_ending(entry.file.path).rpartition("/")[2]
-        known: tuple[object, ...] = (stem, entry.place, content.width, content.height)
-        if content.mode.endswith(TWO_VALUES):
-            drawn[n] = known
-        elif content.width and entry.place and not entry.file.refused:
-            pictures[known] = entry.file.path
-    marked = list(entries)
-    for n, of in drawn.items():
-        if of in pictures and not entries[n].file.refused:
-            why = f"{MASK} of {pictures[of]!r} by its content (--keep-masks: an image)"
-            marked[n] = replace(entries[n], file=replace(entries[n].file, refused=why))
-    return marked
-
-
-def _pictures(
-    entries: Sequence[Entry], contents: Sequence[Sequence[Content]], card: Card
-) -> tuple[list[Entry], list[Content]]:
-    """A row for every picture of every file, those of one file in one group."""
-    rows: list[Entry] = []
-    found: list[Content] = []
-    file_of: list[str] = []
-    for entry, pictures in zip(entries, contents, strict=True):
-        path, several = entry.file.path, len(pictures) > 1
-        for number, content in enumerate(pictures):
-            own = replace(entry.file, path=f"{path}/{number:04d}") if several else entry.file
-            rows.append(replace(entry, file=own))
-            found.append(content)
-            file_of.append(path if several else "")
-    rows = [
-        replace(entry, group=entry.group or path)
-        for entry, path in zip(_grouped(rows, found), file_of, strict=True)
-    ]
-    if card.volumes == "refuse":
-        found = [
-            replace(content, problem=SEVERAL) if one_of_several(content.mode) else content
-            for content in found
-        ]
-    return rows, found
-
-
-def _grouped(entries: Sequence[Entry], contents: Sequence[Content]) -> list[Entry]:
-    """Entries with the patient of the header, else of the folders, where nothing else says it.
-
-    A header's patient that all images share tells none apart and is not used.
-    """
-    if any(entry.group for entry in entries):
-        return list(entries)
-    groups = [content.patient for content in contents]
-    if len(set(groups) - {""}) < 2:
-        groups = [""] * len(entries)
-        placed = [n for n, entry in enumerate(entries) if entry.place and not entry.file.refused]
-        below = []
-        for n in placed:
-            entry = entries[n]
-            index = -1 if entry.place is None else entry.place.class_index
-            below.append((index, entry.below))
-        for n, group in zip(placed, patient_folders(below), strict=True):
-            groups[n] = group
-    return [replace(entry, group=group) for entry, group in zip(entries, groups, strict=True)]
-
-
-def _folders_below(path: str, card: Card) -> tuple[str, ...]:
-    """The folders between an image and the folder of its class."""
-    parts = path.split("/")[:-1]
-    first = next((n for n, part in enumerate(parts) if fold(part) in card.class_index), len(parts))
-    return tuple(parts[first + 1 :])
-
-
-def _row(entry: Entry, content: Content, classes: Sequence[str]) -> tuple[object, ...]:
-    """One row, in the order of `ROW`."""
-    split, index = entry.place or ("", -1)
-    return (
-        content.image_id,
-        entry.file.path,
-        split,
-        index,
-        classes[index] if index >= 0 else "",
-        entry.group,
-        entry.domain,
-        content.patient,
-        content.width,
-        content.height,
-        content.mode,
-        entry.file.bytes,
-        entry.file.mtime_ns,
-        entry.file.refused or content.problem or ("" if entry.place else OUTSIDE),
-    )
