@@ -166,10 +166,11 @@ def _write_manifest(root: Path, rows: int) -> None:
     found = [
         (
             *(sha256(file.path.encode()).hexdigest(), file.path, "", CLASSES.index(name), name),
-            *(f"{number // _IMAGES_A_PATIENT:07d}", "", "", 64, 64, "L", 0, file.mtime_ns),
+            *(patient, "", patient, 64, 64, "L", 0, file.mtime_ns),
         )
         for number, file in enumerate(find_images(data))
         for name in [file.path.partition("/")[0]]
+        for patient in [f"{number // _IMAGES_A_PATIENT:07d}"]  # as the headers of DICOM files say
     ]
     manifest = manifests.build(
         [(*row, "") for row in found],
