@@ -191,8 +191,7 @@ def groups(texts: pa.StringArray) -> tuple[IntArray, IntArray]:
             of = np.empty_like(order)
             of[order] = rank[number]
             return order[starts][by_place], of
-    known: dict[str, int] = {}
-    of = np.array([known.setdefault(text, len(known)) for text in texts.to_pylist()], np.int64)
+    of = numbers(texts.dictionary_encode().indices).astype(np.int64)  # as they first appear
     return np.unique(of, return_index=True)[1], of
 
 

@@ -10,9 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from medfocus_pipeline.columns import joined, numbers
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.files import put
 from medfocus_pipeline.sealed import no_access, reading, seal_of
@@ -27,6 +30,9 @@ _FOOTER = struct.Struct("<I4s")
 
 _BLOCK, _PAGES = 1 << 20, 1 << 16
 """Bytes that are read at a time, of a file and of each of a table's columns."""
+
+_ROWS = 1 << 16
+"""Of a column of texts that are read at a time."""
 
 
 def write_table(path: Path, table: pa.Table, *, owner: str) -> None:
@@ -97,7 +103,7 @@ class SealedTable:
     def __getitem__(self, name: str) -> pa.ChunkedArray:
         """One column."""
         if name not in self._columns:
-            self._columns[name] = self._parquet.read([name])[name]
+            self._columns[name] = self._parquet.column(name)
         return self._columns[name]
 
     def whole(self) -> pa.Table:
@@ -121,6 +127,31 @@ class _Parquet:
         with self._refusing():
             table = self._file.read(columns=columns, use_threads=False)
         return table.replace_schema_metadata(_unsealed(table.schema).metadata)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column. Texts are read twice: to read them once pyarrow takes twice the memory."""
+        if self.schema.field(name).type != pa.string():
+            return self.read([name])[name]
+        ends = np.zeros(self.num_rows + 1, np.int32)
+        first = 1
+        for some in self._batches(name):
+            if some.null_count:
+                return self.read([name])[name]
+            ends[first : first + len(some)] = numbers(pc.binary_length(some))
+            first += len(some)
+        np.cumsum(ends, out=ends)
+        content, first = np.empty(ends[-1], np.uint8), 0
+        for some in self._batches(name):
+            text = joined(some)
+            content[first : first + len(text)] = text
+            first += len(text)
+        buffers = pa.py_buffer(ends), pa.py_buffer(content)
+        return pa.chunked_array([pa.StringArray.from_buffers(self.num_rows, *buffers)])
+
+    def _batches(self, name: str) -> Iterator[pa.StringArray]:
+        with self._refusing():
+            for batch in self._file.iter_batches(_ROWS, columns=[name], use_threads=False):
+                yield batch.column(0)
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

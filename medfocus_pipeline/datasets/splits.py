@@ -189,6 +189,8 @@ def _draw(
     for n in order:
         if fits(n, most):
             take(n)
+            if have == most:
+                break
     rest = (total - 1).tolist()
     for label in np.flatnonzero((np.array(have) == 0) & (total > 1)).tolist():
         # Every unit of this class was too large: the smallest that leaves something to train.
