@@ -120,7 +120,9 @@ def _units(manifest: Manifest, rows: IntArray) -> IntArray:
     """
     ids, patients = (kept(manifest.column(name), rows) for name in ("image_id", "group"))
     unit = connected([ids, patients])
-    _, first = np.unique(unit[in_order(ids)], return_index=True)
+    by_id = unit[in_order(ids)]
+    first = np.empty(unit.max(initial=-1) + 1, np.int64)
+    first[by_id[::-1]] = np.arange(len(by_id))[::-1]  # of several values the last one stays
     rank = np.empty_like(first)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[unit]
@@ -151,7 +153,8 @@ def connected(says: Sequence[Ids]) -> IntArray:
             least[said] = of_word[number]
         least = least[least]
         if np.array_equal(least, before):
-            return np.unique(least, return_inverse=True)[1]
+            is_first = least == np.arange(len(least))
+            return (np.cumsum(is_first) - 1)[least]
     return least
 
 
