@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 from rich.table import Table
 
@@ -117,12 +118,34 @@ def measure(root: Path, *, repeats: int) -> JSON:
         runs = [_run(arguments) for _ in range(repeats)]
         figures[f"{command}_seconds"] = statistics.median(seconds for seconds, _ in runs)
         figures[f"{command}_megabytes"] = statistics.median(peak for _, peak in runs)
+    figures |= _added(root, repeats=repeats)
     figures |= _probed(root, repeats=repeats)
     store = Project.open(_NAME, cache=root / "cache").masks.store
     started = time.perf_counter()
     store.index()
     figures["index_seconds"] = time.perf_counter() - started
     return figures
+
+
+def _added(root: Path, *, repeats: int) -> JSON:
+    """Of `scan` after ten pictures have come, which are then taken away."""
+    manifest = root / "cache" / _NAME / "manifest.parquet"
+    folder = root / "data" / CLASSES[0] / "new"
+    before, runs = manifest.read_bytes(), []
+    for _ in range(repeats):
+        folder.mkdir()
+        for number in range(10):
+            pixels = np.random.default_rng(number).integers(0, 256, (64, 64), np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+        try:
+            runs.append(_run(["-c", WITH_PEAK, "scan", _NAME, "--cache", str(root / "cache")]))
+        finally:
+            shutil.rmtree(folder)
+            manifest.write_bytes(before)
+    return {
+        "scan_of_10_more_seconds": statistics.median(seconds for seconds, _ in runs),
+        "scan_of_10_more_megabytes": statistics.median(peak for _, peak in runs),
+    }
 
 
 def _probed(root: Path, *, repeats: int) -> JSON:

@@ -43,7 +43,7 @@ _REPEATS = 5
 
 WITH_PEAK = """
 import sys
-from medfocus_pipeline.cli import main
+from medfocus_pipeline.__main__ import main
 try:
     main()
 except SystemExit as stop:
