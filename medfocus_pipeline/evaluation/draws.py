@@ -14,6 +14,7 @@ from medfocus_pipeline.columns import (
     id_array,
     in_order,
     joined,
+    kept,
     kinds,
     row_array,
     whole,
@@ -73,19 +74,22 @@ class Keys:
     def __init__(self, images: Labelled) -> None:
         ids, labels, patients = images.image_ids, images.labels, images.patients
         patients = id_array([""]).take(row_array(0 * labels)) if patients is None else patients
-        self._order = _order(ids, labels, patients)
+        order = _order(ids, labels, patients)
+        self._rank = np.empty_like(order)
+        self._rank[order] = np.arange(len(order))
         numbers = row_array(labels).cast(pa.string())
-        self._lines = glued(",[", _spelled(ids), ",", numbers, ",", _spelled(patients), "]")
+        lines = glued(",[", _spelled(ids), ",", numbers, ",", _spelled(patients), "]")
+        self._lines = lines.take(row_array(order))
         self.of_all = self.of(np.arange(len(labels)))
 
     def of(self, subset: IntArray) -> str:
         """The key of the images at some positions."""
         chosen = np.zeros(len(self._lines), dtype=np.bool_)
-        chosen[subset] = True
-        rows = self._order[chosen[self._order]]
+        chosen[self._rank[subset]] = True
+        rows = np.flatnonzero(chosen)
         key = hashlib.sha256(b"[")
         for first in range(0, len(rows), _AT_A_TIME):
-            lines = joined(self._lines.take(row_array(rows[first : first + _AT_A_TIME])))
+            lines = joined(kept(self._lines, rows[first : first + _AT_A_TIME]))
             key.update(lines if first else lines[1:])
         key.update(b"]")
         return key.hexdigest()
