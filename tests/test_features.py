@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from medfocus_pipeline import embedding, text_embedding
 from medfocus_pipeline.config import EmbedConfig
-from medfocus_pipeline.datasets.manifest import ROW, Manifest, build
+from medfocus_pipeline.datasets.manifest import Manifest, build
+from medfocus_pipeline.datasets.manifest_columns import ROW
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.embedded import bytes_an_image, class_texts
 from medfocus_pipeline.encoders.fit import fitted

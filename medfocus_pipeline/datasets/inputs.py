@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.contents import TOO_MANY
 from medfocus_pipeline.datasets.found import Folder
-from medfocus_pipeline.datasets.manifest import SCHEMA_VERSION, Manifest
+from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest_columns import SCHEMA_VERSION
 from medfocus_pipeline.datasets.readers import may_pass
 from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.sealed import canonical_json

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from medfocus_pipeline.datasets.card import Card, plain_card
 from medfocus_pipeline.datasets.found import ImageFile
-from medfocus_pipeline.datasets.manifest import SYNTHETIC
+from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC
 from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.object_paths import ObjectPath

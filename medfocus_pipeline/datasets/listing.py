@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from medfocus_pipeline.datasets.card import Card, Listing, plain_card
 from medfocus_pipeline.datasets.found import ImageFile
 from medfocus_pipeline.datasets.layout import Entry, Place
-from medfocus_pipeline.datasets.manifest import SYNTHETIC
+from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC
 from medfocus_pipeline.datasets.names import (
     check_class_names,
     clean,

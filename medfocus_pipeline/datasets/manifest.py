@@ -1,7 +1,7 @@
 """The manifest: the Parquet table of one data set's images, one row a file."""
 
 import json
-from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,74 +9,21 @@ import numpy as np
 import pyarrow as pa
 
 from medfocus_pipeline.columns import (
-    Lookup,
     groups,
-    id_array,
     is_empty,
     kept,
     numbers,
     row_array,
     whole,
 )
+from medfocus_pipeline.datasets.image_paths import Files
+from medfocus_pipeline.datasets.manifest_columns import COLUMNS, NOT_MEDICAL, ROW, SCHEMA_VERSION
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.sealed_tables import SealedTable, write_table
 from medfocus_pipeline.types import IntArray
 
-SCHEMA_VERSION = 4
-
 _OWNER = "manifest"
-
-ROW = pa.schema(
-    [
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("class_index", pa.int32(), nullable=False),
-        pa.field("class_name", pa.string(), nullable=False),
-        pa.field("group", pa.string(), nullable=False),
-        pa.field("domain", pa.string(), nullable=False),
-        pa.field("patient", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("mode", pa.string(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-        pa.field("mtime_ns", pa.int64(), nullable=False),
-        pa.field("problem", pa.string(), nullable=False),
-    ]
-)
-"""What a scan says of every row; see `COLUMNS`."""
-
-COLUMNS = pa.schema(
-    [
-        *ROW,
-        pa.field("gate_score", pa.float64()),
-        pa.field("looks_like", pa.string(), nullable=False),
-    ]
-)
-"""What every row says.
-
-``image_id`` is the SHA-256 of the file's bytes in hex, empty where the file could not be
-opened. ``path`` is relative to the data folder, with forward slashes. ``split`` is ``train`` or
-``test``, empty without an official split; `SYNTHETIC` of images that train whatever the split,
-`VALIDATION` of those that choose a gate's threshold and do neither.
-``class_index`` is -1 and ``class_name`` empty where no class is known. ``group`` is the patient, or
-empty; ``domain`` the hospital or machine by the CSV's column of that name, or empty; ``patient`` a
-digest of what the file's own header says of it (DICOM's PatientID, else StudyInstanceUID).
-``width`` and ``height`` are those of the upright picture, 0 if it cannot be read. ``problem`` is
-why the row is not usable, else empty. ``gate_score`` is how much the gate takes the picture for a
-medical image, below 0 for none, null where it did not look; ``looks_like`` is the modality that it
-most looks like, empty where no gate says so.
-"""
-
-NOT_MEDICAL = "looks like no medical image"
-"""How the problem begins that the gate gives a row."""
-
-SYNTHETIC = "synthetic"
-"""The split of images that somebody made: they train and never test."""
-
-VALIDATION = "validation"
-"""The split of images that neither train nor test, where the card keeps it."""
 
 _VERSION, _DATASET, _CLASSES, _CARD, _SOURCE, _GATE, _INPUTS = (
     b"medfocus.schema_version",
@@ -200,7 +147,7 @@ class Manifest:
         return list(zip(*texts, strict=True))
 
     @property
-    def files(self) -> "Files":
+    def files(self) -> Files:
         """Usable image id -> path of the first file with these bytes: the work of stage one."""
         ids, paths, usable = whole(self.column("image_id")), self.column("path"), self.usable
         first, _ = groups(kept(ids, usable))
@@ -282,39 +229,6 @@ class Manifest:
     def _metadata(self, key: bytes, default: bytes | None = None) -> bytes:
         metadata: dict[bytes, bytes] = self.rows.schema.metadata
         return metadata[key] if default is None else metadata.get(key, default)
-
-
-class Files(Mapping[str, str]):
-    """Image id -> path, without a Python object for each.
-
-    Attributes:
-        ids: of the images, each once.
-    """
-
-    def __init__(self, ids: pa.StringArray, paths: pa.StringArray) -> None:
-        self.ids = ids
-        self._paths = paths
-        self._lookup: Lookup | None = None
-
-    def __getitem__(self, image_id: str) -> str:
-        """The path of an image."""
-        self._lookup = self._lookup or Lookup(self.ids)
-        [place] = self._lookup(id_array([image_id]))
-        if place < 0:
-            raise KeyError(image_id)
-        return str(self._paths[place])
-
-    def __iter__(self) -> Iterator[str]:
-        """The ids."""
-        return iter(self.ids.to_pylist())
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.ids)
-
-    def items(self) -> ItemsView[str, str]:
-        """All ids and paths, made at once."""
-        return dict(zip(self.ids.to_pylist(), self._paths.to_pylist(), strict=True)).items()
 
 
 def build(

@@ -7,7 +7,7 @@ from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.contents import MASK, OUTSIDE, SEVERAL, TWO_VALUES, Content
 from medfocus_pipeline.datasets.layout import Entry
 from medfocus_pipeline.datasets.listing import NOT_VALIDATED
-from medfocus_pipeline.datasets.manifest import VALIDATION
+from medfocus_pipeline.datasets.manifest_columns import VALIDATION
 from medfocus_pipeline.datasets.names import fold, patient_folders, without_ending
 from medfocus_pipeline.datasets.readers import one_of_several
 

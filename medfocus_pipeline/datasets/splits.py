@@ -17,7 +17,8 @@ from medfocus_pipeline.columns import (
     kept,
     row_array,
 )
-from medfocus_pipeline.datasets.manifest import SYNTHETIC, VALIDATION, Manifest
+from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC, VALIDATION
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray

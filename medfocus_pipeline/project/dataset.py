@@ -10,7 +10,8 @@ from pathlib import Path
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
-from medfocus_pipeline.datasets.manifest import Files, Manifest
+from medfocus_pipeline.datasets.image_paths import Files
+from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import CHANGED, decode, picture_id, picture_place, steady
 from medfocus_pipeline.datasets.scan import data_root, scan
 from medfocus_pipeline.datasets.splits import Split, test_split

@@ -8,7 +8,7 @@ import numpy as np
 from medfocus_pipeline.adaptation import METHODS
 from medfocus_pipeline.config import FeaturesConfig, ProbeConfig, ProbeRow
 from medfocus_pipeline.config.adaptation import AdaptConfig
-from medfocus_pipeline.datasets.manifest import SYNTHETIC
+from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC
 from medfocus_pipeline.datasets.splits import connected
 from medfocus_pipeline.datasets.twins import list_files, seen_elsewhere
 from medfocus_pipeline.errors import ConfigError, DataError

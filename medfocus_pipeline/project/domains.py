@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest_columns import ROW, VALIDATION
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.similarity import Fingerprints
 from medfocus_pipeline.datasets.splits import Split
@@ -113,11 +114,11 @@ def open_domain(name: str, project: Project, card: StudyCard) -> Domain:
         if own and index < 0 and not row["problem"]:
             left_out[row["class_name"]] += 1
         problem = row["problem"] or (_ELSEWHERE if not own else _UNNAMED if index < 0 else "")
-        if not problem and row["split"] == manifests.VALIDATION:
+        if not problem and row["split"] == VALIDATION:
             problem = _CHOOSES
         shared = classes[index] if index >= 0 else ""
         row |= {"class_index": index, "class_name": shared, "problem": problem}
-        rows.append([row[name] for name in manifests.ROW.names])
+        rows.append([row[name] for name in ROW.names])
     own_manifest = manifests.build(rows, name=name, classes=classes, from_card=True)
     dataset = replace(project.dataset, manifest=own_manifest)
     split = split_of(dataset, project.context.probe)

@@ -9,7 +9,7 @@ import numpy as np
 from medfocus_pipeline.config import GateConfig, Pooling, ProbeRow, Runtime
 from medfocus_pipeline.datasets.card import Card, ClassCard
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
-from medfocus_pipeline.datasets.manifest import VALIDATION as KEPT
+from medfocus_pipeline.datasets.manifest_columns import VALIDATION as KEPT
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import ConfigError

@@ -10,7 +10,8 @@ import numpy as np
 from medfocus_pipeline.config import EfficientNetLiteConfig, EncoderConfig
 from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
-from medfocus_pipeline.datasets.manifest import NOT_MEDICAL, Manifest
+from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest_columns import NOT_MEDICAL
 from medfocus_pipeline.encoders import find_weights, has_text, model_id
 from medfocus_pipeline.encoders.protocol import TextEncoder
 from medfocus_pipeline.errors import WeightsError

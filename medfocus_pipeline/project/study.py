@@ -11,6 +11,7 @@ from medfocus_pipeline.config import EngineConfig, Runtime
 from medfocus_pipeline.config.adaptation import AdaptConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_table
+from medfocus_pipeline.datasets.manifest_columns import ROW
 from medfocus_pipeline.datasets.similarity import Fingerprints
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.datasets.study import StudyCard, chosen_pairs, find_study
@@ -222,7 +223,7 @@ class Study:
         domains = np.repeat(np.arange(len(tables)), lengths)
         sides = np.concatenate([np.isin(d.manifest.usable, d.split.test) for d in self.domains])
         split = Split(np.flatnonzero(~sides), np.flatnonzero(sides), official=True)
-        rows = [[row[name] for name in manifests.ROW.names] for table in tables for row in table]
+        rows = [[row[name] for name in ROW.names] for table in tables for row in table]
         manifest = manifests.build(rows, name=self.name, classes=self.classes, from_card=True)
         return Joined(manifest, domains, split, known)
 

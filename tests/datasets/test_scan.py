@@ -16,6 +16,7 @@ from medfocus_pipeline.datasets.contents import OUTSIDE
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
 from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest_columns import COLUMNS
 from medfocus_pipeline.datasets.readers import decode, read_annotation
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.datasets.scan import data_root, scan
@@ -30,7 +31,7 @@ def _problem(manifest: Manifest, path: str) -> str:
 
 def test_every_column_says_what_it_should(folder: Path, card: Card) -> None:
     manifest = scan(folder, name="pets", card=card)
-    assert manifest.table.schema.equals(manifests.COLUMNS)
+    assert manifest.table.schema.equals(COLUMNS)
     assert (len(manifest), manifest.name, manifest.classes) == (8, "pets", ("cat", "dog"))
     assert manifest.from_card
     row = manifest.table.to_pylist()[0]
@@ -571,7 +572,7 @@ def test_manifest_opens_in_pandas(folder: Path, card: Card, tmp_path: Path) -> N
     pandas = pytest.importorskip("pandas")
     manifests.write(scan(folder, name="pets", card=card), tmp_path / "m.parquet")
     frame = pandas.read_parquet(tmp_path / "m.parquet")
-    assert list(frame.columns) == manifests.COLUMNS.names
+    assert list(frame.columns) == COLUMNS.names
 
 
 needs_data = pytest.mark.skipif(

@@ -11,7 +11,7 @@ from medfocus_pipeline.commands.report.rows import Rows
 from medfocus_pipeline.commands.report.tiles import percent
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import Audit, patients_warning
-from medfocus_pipeline.datasets.manifest import NOT_MEDICAL
+from medfocus_pipeline.datasets.manifest_columns import NOT_MEDICAL
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.datasets.subsets import Budget

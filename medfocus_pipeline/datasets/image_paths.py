@@ -1,0 +1,40 @@
+"""The path of each image by its id."""
+
+from collections.abc import ItemsView, Iterator, Mapping
+
+import pyarrow as pa
+
+from medfocus_pipeline.columns import Lookup, id_array
+
+
+class Files(Mapping[str, str]):
+    """Image id -> path, without a Python object for each.
+
+    Attributes:
+        ids: of the images, each once.
+    """
+
+    def __init__(self, ids: pa.StringArray, paths: pa.StringArray) -> None:
+        self.ids = ids
+        self._paths = paths
+        self._lookup: Lookup | None = None
+
+    def __getitem__(self, image_id: str) -> str:
+        """The path of an image."""
+        self._lookup = self._lookup or Lookup(self.ids)
+        [place] = self._lookup(id_array([image_id]))
+        if place < 0:
+            raise KeyError(image_id)
+        return str(self._paths[place])
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids."""
+        return iter(self.ids.to_pylist())
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    def items(self) -> ItemsView[str, str]:
+        """All ids and paths, made at once."""
+        return dict(zip(self.ids.to_pylist(), self._paths.to_pylist(), strict=True)).items()
