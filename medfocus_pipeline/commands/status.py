@@ -1,5 +1,6 @@
 """``medfocus status``: what is cached, stale or missing, and what each command would do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -68,20 +69,24 @@ def _states(
     """Of every stage, and why `probe` could not be asked."""
     usable, files = len(dataset.manifest.usable), len(dataset.manifest)
     states = [State("scan", dataset.card.title, usable, files, "files usable", "nothing")]
-    states += [
-        _of_store("masks" if place is stores.masks else "embed", place) for place in stores.all()
-    ]
+    refused, counts = None, list[tuple[str, int, int]]()
+    with ThreadPoolExecutor() as pool:  # to ask a store is to read and to hash
+        asked = [
+            pool.submit(_of_store, "masks" if place is stores.masks else "embed", place)
+            for place in stores.all()
+        ]
+        try:
+            counts = _count_runs(context, dataset, stores)
+        except MedFocusError as error:
+            refused = error
+        states += [one.result() for one in asked]
     ready = all(one.next == "nothing" for one in states)
-    try:
-        counts = _count_runs(context, dataset, stores)
-    except MedFocusError as error:
-        return states, error
     for label, done, planned in counts:
         todo = "nothing" if done == planned else f"fit {planned - done:,} runs"
         if done < planned and not ready:
             todo = "the rows above first"
         states.append(State("probe", label, done, planned, "runs", todo))
-    return states, None
+    return states, refused
 
 
 def used_stores(context: Context, dataset: Dataset) -> Stores:

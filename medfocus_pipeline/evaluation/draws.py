@@ -1,6 +1,7 @@
 """The subsets that heads are fitted on, and their keys."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 
@@ -23,6 +24,7 @@ from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.subsets import Budget, class_members, subsets_of
+from medfocus_pipeline.devices import cores
 from medfocus_pipeline.types import IntArray
 
 _AT_A_TIME = 1 << 16
@@ -80,10 +82,13 @@ class Keys:
         numbers = row_array(labels).cast(pa.string())
         lines = glued(",[", _spelled(ids), ",", numbers, ",", _spelled(patients), "]")
         self._lines = lines.take(row_array(order))
+        self.of_all = ""
         self.of_all = self.of(np.arange(len(labels)))
 
     def of(self, subset: IntArray) -> str:
         """The key of the images at some positions."""
+        if len(subset) == len(self._lines) and self.of_all:
+            return self.of_all
         chosen = np.zeros(len(self._lines), dtype=np.bool_)
         chosen[self._rank[subset]] = True
         rows = np.flatnonzero(chosen)
@@ -138,14 +143,15 @@ def draw(config: ProbeConfig | TuningConfig, *, train: Labelled, test: Labelled)
     """
     keys, everyone = Keys(train), np.arange(len(train.labels))
     members = class_members(train.image_ids, train.labels)
-    subsets: list[tuple[int, Budget, IntArray, str]] = []
-    for seed in range(config.seeds):
-        drawn = subsets_of(members, fractions=config.fractions, shots=config.shots, seed=seed)
-        for budget, subset in drawn.items():
-            whole = len(subset) == len(everyone)  # of every seed: most of the ids
-            subsets.append(
-                (seed, budget, everyone, keys.of_all)
-                if whole
-                else (seed, budget, subset, keys.of(subset))
-            )
-    return Draws(keys.of_all, test.key, subsets)
+    drawn = [
+        (seed, budget, everyone if len(subset) == len(everyone) else subset)
+        for seed in range(config.seeds)
+        for budget, subset in subsets_of(
+            members, fractions=config.fractions, shots=config.shots, seed=seed
+        ).items()
+    ]
+    with ThreadPoolExecutor(cores()) as pool:
+        found = pool.map(keys.of, [subset for *_, subset in drawn])
+        test_key = test.key
+        subsets = [(*one, key) for one, key in zip(drawn, found, strict=True)]
+    return Draws(keys.of_all, test_key, subsets)

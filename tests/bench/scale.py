@@ -116,8 +116,7 @@ def measure(root: Path, *, repeats: int) -> JSON:
     for command in ("scan", "masks", "embed", "status"):
         arguments = ["-c", WITH_PEAK, command, _NAME, "--cache", str(root / "cache")]
         runs = [_run(arguments) for _ in range(repeats)]
-        figures[f"{command}_seconds"] = statistics.median(seconds for seconds, _ in runs)
-        figures[f"{command}_megabytes"] = statistics.median(peak for _, peak in runs)
+        figures |= _medians(command, runs)
     figures |= _added(root, repeats=repeats)
     figures |= _probed(root, repeats=repeats)
     store = Project.open(_NAME, cache=root / "cache").masks.store
@@ -142,40 +141,45 @@ def _added(root: Path, *, repeats: int) -> JSON:
         finally:
             shutil.rmtree(folder)
             manifest.write_bytes(before)
-    return {
-        "scan_of_10_more_seconds": statistics.median(seconds for seconds, _ in runs),
-        "scan_of_10_more_megabytes": statistics.median(peak for _, peak in runs),
-    }
+    return _medians("scan_of_10_more", runs)
 
 
 def _probed(root: Path, *, repeats: int) -> JSON:
     """Of `probe` on a hundredth of the training images, which reads the features of all images."""
     arguments = ["-c", WITH_PEAK, "probe", _NAME, "--cache", str(root / "cache")]
     arguments += ["--fractions", "1", "--seeds", "1", "--workers", "1"]
-    runs = []
+    settings, runs = root / "cache" / _NAME / "settings.json", []
+    before = settings.read_bytes()
     for _ in range(repeats):
         shutil.rmtree(root / "cache" / _NAME / "results", ignore_errors=True)
         runs.append(_run(arguments))
+    settings.write_bytes(before)  # `status` is about the profile's own fractions and seeds
     [place] = Project.open(_NAME, cache=root / "cache").embeddings().locate().embeddings
     if place.store is None:
         raise RuntimeError("the embeddings that were made up are not there")
     width = math.prod(place.store.row_shape("pooled"))
-    return {
-        "probe_seconds": statistics.median(seconds for seconds, _ in runs),
-        "probe_megabytes": statistics.median(peak for _, peak in runs),
-        "features_megabytes": 4 * width * len(place.ids) / 1e6,
-    }
+    return _medians("probe", runs) | {"features_megabytes": 4 * width * len(place.ids) / 1e6}
 
 
-def _run(arguments: list[str]) -> tuple[float, float]:
-    """Processor seconds and peak megabytes of a command: a busy machine does not change those."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def _medians(command: str, runs: Sequence[tuple[float, float, float]]) -> JSON:
+    """Of what `_run` says, each by its name."""
+    kinds = ("seconds", "elapsed", "megabytes")
+    columns = zip(kinds, zip(*runs, strict=True), strict=True)
+    return {f"{command}_{kind}": statistics.median(values) for kind, values in columns}
+
+
+def _run(arguments: list[str]) -> tuple[float, float, float]:
+    """Processor seconds, elapsed ones and peak megabytes of a command.
+
+    A busy machine changes the elapsed ones alone.
+    """
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     run = subprocess.run(
         [sys.executable, *arguments], check=True, stdout=subprocess.PIPE, text=True
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    after, elapsed = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - started
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds, float(run.stdout.split()[-1])
+    return seconds, elapsed, float(run.stdout.split()[-1])
 
 
 def _write_manifest(root: Path, rows: int) -> None:
@@ -273,14 +277,14 @@ def _print(figures: dict[int, JSON]) -> None:
     table = Table("what", f"{_SMALL:,} images", *beyond, "exponent", box=None)
     base = figures[_SMALL]
     for name in base:
-        over = name.endswith(("_seconds", "_megabytes")) and not name.startswith(
+        over = name.endswith(("_seconds", "_elapsed", "_megabytes")) and not name.startswith(
             ("making", "features")
         )
         values = [figures[size][name] - (base[name] if over else 0) for size in sizes]
         row = [f"{one:,.3g}" if one < 1000 else f"{one:,.0f}" for one in (base[name], *values)]
         table.add_row(name.replace("_", " "), *row, _exponent(sizes, values))
     out.print(table)
-    say(f"+: seconds and megabytes beyond a collection of {_SMALL} rows")
+    say(f"+: processor seconds, elapsed ones and megabytes beyond a collection of {_SMALL} rows")
 
 
 def _exponent(sizes: Sequence[int], values: Sequence[float]) -> str:
