@@ -82,13 +82,10 @@ class Keys:
         numbers = row_array(labels).cast(pa.string())
         lines = glued(",[", _spelled(ids), ",", numbers, ",", _spelled(patients), "]")
         self._lines = lines.take(row_array(order))
-        self.of_all = ""
         self.of_all = self.of(np.arange(len(labels)))
 
     def of(self, subset: IntArray) -> str:
         """The key of the images at some positions."""
-        if len(subset) == len(self._lines) and self.of_all:
-            return self.of_all
         chosen = np.zeros(len(self._lines), dtype=np.bool_)
         chosen[self._rank[subset]] = True
         rows = np.flatnonzero(chosen)
@@ -113,7 +110,8 @@ def _order(ids: pa.StringArray, labels: IntArray, patients: pa.StringArray) -> I
 
 def _spelled(texts: pa.StringArray) -> pa.StringArray:
     """Each text as JSON has it."""
-    if pc.any(pc.match_substring_regex(texts, _NOT_PLAIN)).as_py():
+    plain = bytes(joined(texts)).isalnum()  # as ids are; the regular expression takes far longer
+    if not plain and pc.any(pc.match_substring_regex(texts, _NOT_PLAIN)).as_py():
         words, which = kinds(texts)
         return id_array(list(map(quoted, words))).take(row_array(which))
     return glued('"', texts, '"')
@@ -141,17 +139,19 @@ def draw(config: ProbeConfig | TuningConfig, *, train: Labelled, test: Labelled)
         train: all training images, in the feature table's order.
         test: all test images.
     """
-    keys, everyone = Keys(train), np.arange(len(train.labels))
-    members = class_members(train.image_ids, train.labels)
-    drawn = [
-        (seed, budget, everyone if len(subset) == len(everyone) else subset)
-        for seed in range(config.seeds)
-        for budget, subset in subsets_of(
-            members, fractions=config.fractions, shots=config.shots, seed=seed
-        ).items()
-    ]
-    with ThreadPoolExecutor(cores()) as pool:
-        found = pool.map(keys.of, [subset for *_, subset in drawn])
-        test_key = test.key
-        subsets = [(*one, key) for one, key in zip(drawn, found, strict=True)]
-    return Draws(keys.of_all, test_key, subsets)
+    everyone = np.arange(len(train.labels))
+    with ThreadPoolExecutor(cores()) as pool:  # sorting and hashing leave the interpreter free
+        test_key = pool.submit(lambda: test.key)
+        keys, members = Keys(train), class_members(train.image_ids, train.labels)
+
+        def of_seed(seed: int) -> list[tuple[int, Budget, IntArray, str]]:
+            drawn = subsets_of(members, fractions=config.fractions, shots=config.shots, seed=seed)
+            return [
+                (seed, budget, everyone, keys.of_all)
+                if len(subset) == len(everyone)  # of every seed: most of the ids
+                else (seed, budget, subset, keys.of(subset))
+                for budget, subset in drawn.items()
+            ]
+
+        subsets = [one for some in pool.map(of_seed, range(config.seeds)) for one in some]
+        return Draws(keys.of_all, test_key.result(), subsets)

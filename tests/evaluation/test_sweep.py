@@ -279,7 +279,7 @@ def test_groups_reach_the_head_and_patients_are_part_of_the_keys() -> None:
     same = (given.features[:, None] == images.features).all(axis=(2, 3))
     assert given.groups is not None
     np.testing.assert_array_equal(given.groups, same.argmax(axis=1) // 2)
-    known = replace(train, patients=("anna",) * len(train.image_ids))
+    known = replace(train, patients=id_array(["anna"] * len(train.image_ids)))
     [other] = plan_runs(LinearConfig(), images.keys, draw(config, train=known, test=test))
     assert other.fit_key != run.fit_key
 
