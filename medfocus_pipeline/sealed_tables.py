@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -89,6 +90,7 @@ class SealedTable:
             self._parquet = _Parquet(path, stack.enter_context(reading(path)), owner)
             weakref.finalize(self, stack.pop_all().close)
         self._columns: dict[str, pa.ChunkedArray] = {}
+        self._lock = Lock()
 
     @property
     def num_rows(self) -> int:
@@ -102,9 +104,10 @@ class SealedTable:
 
     def __getitem__(self, name: str) -> pa.ChunkedArray:
         """One column."""
-        if name not in self._columns:
-            self._columns[name] = self._parquet.column(name)
-        return self._columns[name]
+        with self._lock:
+            if name not in self._columns:
+                self._columns[name] = self._parquet.column(name)
+            return self._columns[name]
 
     def whole(self) -> pa.Table:
         """All columns."""
@@ -139,6 +142,8 @@ class _Parquet:
                 return self.read([name])[name]
             ends[first : first + len(some)] = numbers(pc.binary_length(some))
             first += len(some)
+        if ends.sum(dtype=np.int64) > np.iinfo(np.int32).max:  # several arrays then
+            return self.read([name])[name]
         np.cumsum(ends, out=ends)
         content, first = np.empty(ends[-1], np.uint8), 0
         for some in self._batches(name):

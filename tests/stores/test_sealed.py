@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medfocus_pipeline.errors import AccessError, DamagedError, StoreError
 from medfocus_pipeline.sealed import parse_json, read_json, write_json
@@ -227,3 +230,23 @@ def test_a_link_to_a_folder_is_removed_and_not_followed(store: Store, tmp_path: 
         catalog.remove(item)
     assert (victim / "store.json").is_file()
     assert list(store.path.parent.iterdir()) == []
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=3), st.integers(0, 9)), max_size=5),
+    st.sampled_from([1, 30_000]),
+)
+def test_columns_read_when_asked_for_are_those_of_the_table(
+    rows: list[tuple[str, int]], times: int
+) -> None:
+    table = pa.table(
+        {"name": [name for name, _ in rows] * times, "n": [n for _, n in rows] * times},
+        schema=pa.schema([("name", pa.string()), ("n", pa.int64())]),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "t.parquet")
+        write_table(path, table, owner="")
+        found = SealedTable(path, owner="")
+        assert found["name"].to_pylist() == table["name"].to_pylist()
+        assert found.whole().equals(table)
+        del found
