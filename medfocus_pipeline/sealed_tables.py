@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from medfocus_pipeline.columns import joined, numbers
 from medfocus_pipeline.errors import DamagedError
@@ -32,7 +33,7 @@ _FOOTER = struct.Struct("<I4s")
 _BLOCK, _PAGES = 1 << 20, 1 << 16
 """Bytes that are read at a time, of a file and of each of a table's columns."""
 
-_ROWS = 1 << 16
+_ROWS = 1 << 13
 """Of a column of texts that are read at a time."""
 
 
@@ -121,7 +122,9 @@ class _Parquet:
         _check_seal(path, file, owner)
         self._path = path
         with self._refusing():
-            self._file = pq.ParquetFile(file, page_checksum_verification=True, buffer_size=_PAGES)
+            self._file = pq.ParquetFile(
+                file, page_checksum_verification=True, buffer_size=_PAGES, pre_buffer=False
+            )
             self.schema = _unsealed(self._file.schema_arrow)
         self.num_rows = int(self._file.metadata.num_rows)
 
@@ -133,18 +136,9 @@ class _Parquet:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column. Texts are read twice: to read them once pyarrow takes twice the memory."""
-        if self.schema.field(name).type != pa.string():
+        ends = self._ends(name) if self.schema.field(name).type == pa.string() else None
+        if ends is None:
             return self.read([name])[name]
-        ends = np.zeros(self.num_rows + 1, np.int32)
-        first = 1
-        for some in self._batches(name):
-            if some.null_count:
-                return self.read([name])[name]
-            ends[first : first + len(some)] = numbers(pc.binary_length(some))
-            first += len(some)
-        if ends.sum(dtype=np.int64) > np.iinfo(np.int32).max:  # several arrays then
-            return self.read([name])[name]
-        np.cumsum(ends, out=ends)
         content, first = np.empty(ends[-1], np.uint8), 0
         for some in self._batches(name):
             text = joined(some)
@@ -152,6 +146,18 @@ class _Parquet:
             first += len(text)
         buffers = pa.py_buffer(ends), pa.py_buffer(content)
         return pa.chunked_array([pa.StringArray.from_buffers(self.num_rows, *buffers)])
+
+    def _ends(self, name: str) -> NDArray[np.int32] | None:
+        """Where each text ends, after a 0; None where one is null, or one array is too short."""
+        ends, first = np.zeros(self.num_rows + 1, np.int32), 1
+        for some in self._batches(name):
+            if some.null_count:
+                return None
+            ends[first : first + len(some)] = numbers(pc.binary_length(some))
+            first += len(some)
+        if ends.sum(dtype=np.int64) > np.iinfo(np.int32).max:
+            return None
+        return np.cumsum(ends, out=ends)
 
     def _batches(self, name: str) -> Iterator[pa.StringArray]:
         with self._refusing():

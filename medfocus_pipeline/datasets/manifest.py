@@ -143,18 +143,17 @@ class Manifest:
     def problems(self) -> list[tuple[str, str]]:
         """Path and problem of every row that has one."""
         wrong = row_array(np.flatnonzero(~is_empty(self.column("problem"))))
+        if not len(wrong):
+            return []
         texts = (self.column(name).take(wrong).to_pylist() for name in ("path", "problem"))
         return list(zip(*texts, strict=True))
 
     @property
     def files(self) -> Files:
         """Usable image id -> path of the first file with these bytes: the work of stage one."""
-        ids, paths, usable = whole(self.column("image_id")), self.column("path"), self.usable
-        first, _ = groups(kept(ids, usable))
-        if len(first) == len(ids):
-            return Files(ids, whole(paths))
-        rows = row_array(usable[first])
-        return Files(ids.take(rows), whole(paths.take(rows)))
+        ids, usable = whole(self.column("image_id")), self.usable
+        rows = usable[groups(kept(ids, usable))[0]]
+        return Files(kept(ids, rows), lambda: kept(self.column("path"), rows))
 
     def says(
         self,

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 from pathlib import Path
 
 import PIL.Image
@@ -566,6 +567,18 @@ def test_damaged_or_foreign_manifest_is_refused_and_replaced(
             manifests.read(path)
         assert manifests.write(manifest, path)
         assert len(manifests.read(path)) == 8
+
+
+def test_files_of_a_manifest_are_the_same_in_another_process(
+    folder: Path, card: Card, tmp_path: Path
+) -> None:
+    path = tmp_path / "cache" / "manifest.parquet"
+    manifests.write(scan(folder, name="pets", card=card), path)
+    files = manifests.read(path).files
+    sent = pickle.loads(pickle.dumps(files))
+    path.unlink()
+    assert dict(sent.items()) == dict(files.items()) == {name: files[name] for name in files}
+    assert len(sent) == len(files) > 0
 
 
 def test_manifest_opens_in_pandas(folder: Path, card: Card, tmp_path: Path) -> None:
