@@ -11,13 +11,9 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from medfocus_pipeline.columns import joined, numbers
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.files import put
 from medfocus_pipeline.sealed import no_access, reading, seal_of
@@ -32,9 +28,6 @@ _FOOTER = struct.Struct("<I4s")
 
 _BLOCK, _PAGES = 1 << 20, 1 << 16
 """Bytes that are read at a time, of a file and of each of a table's columns."""
-
-_ROWS = 1 << 13
-"""Of a column of texts that are read at a time."""
 
 
 def write_table(path: Path, table: pa.Table, *, owner: str) -> None:
@@ -107,7 +100,7 @@ class SealedTable:
         """One column."""
         with self._lock:
             if name not in self._columns:
-                self._columns[name] = self._parquet.column(name)
+                self._columns[name] = self._parquet.read([name])[name]
             return self._columns[name]
 
     def whole(self) -> pa.Table:
@@ -133,36 +126,6 @@ class _Parquet:
         with self._refusing():
             table = self._file.read(columns=columns, use_threads=False)
         return table.replace_schema_metadata(_unsealed(table.schema).metadata)
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        """One column. Texts are read twice: to read them once pyarrow takes twice the memory."""
-        ends = self._ends(name) if self.schema.field(name).type == pa.string() else None
-        if ends is None:
-            return self.read([name])[name]
-        content, first = np.empty(ends[-1], np.uint8), 0
-        for some in self._batches(name):
-            text = joined(some)
-            content[first : first + len(text)] = text
-            first += len(text)
-        buffers = pa.py_buffer(ends), pa.py_buffer(content)
-        return pa.chunked_array([pa.StringArray.from_buffers(self.num_rows, *buffers)])
-
-    def _ends(self, name: str) -> NDArray[np.int32] | None:
-        """Where each text ends, after a 0; None where one is null, or one array is too short."""
-        ends, first = np.zeros(self.num_rows + 1, np.int32), 1
-        for some in self._batches(name):
-            if some.null_count:
-                return None
-            ends[first : first + len(some)] = numbers(pc.binary_length(some))
-            first += len(some)
-        if ends.sum(dtype=np.int64) > np.iinfo(np.int32).max:
-            return None
-        return np.cumsum(ends, out=ends)
-
-    def _batches(self, name: str) -> Iterator[pa.StringArray]:
-        with self._refusing():
-            for batch in self._file.iter_batches(_ROWS, columns=[name], use_threads=False):
-                yield batch.column(0)
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
