@@ -15,13 +15,12 @@ import pyarrow.compute as pc
 
 from medfocus_pipeline.columns import id_array, is_empty, kinds, numbers, row_array, whole
 from medfocus_pipeline.datasets.card import Card
-from medfocus_pipeline.datasets.contents import MASK, TOO_MANY, TWO_VALUES, Content, open_all
+from medfocus_pipeline.datasets.contents import MASK, TWO_VALUES, Content, is_passing, open_all
 from medfocus_pipeline.datasets.found import Folder, ImageFile
 from medfocus_pipeline.datasets.inputs import of_equal_rules
 from medfocus_pipeline.datasets.layout import Entry, Place, guess_card, place_files
 from medfocus_pipeline.datasets.manifest import Manifest, build
-from medfocus_pipeline.datasets.names import MAY_BE_MASK, patient_folders, without_ending
-from medfocus_pipeline.datasets.readers import may_pass
+from medfocus_pipeline.datasets.names import MAY_BE_MASK, patient_folders, stem_of
 from medfocus_pipeline.datasets.rows import folders_below, row_of, validated, without_several
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.types import IntArray
@@ -147,7 +146,7 @@ def _find(previous: Manifest, folders: Iterable[Folder], *, keep_masks: bool) ->
     if not keep_masks and pc.any(pc.match_substring_regex(paths, MAY_BE_MASK)).as_py():
         return None
     rows = _rows_of(paths, previous)
-    good = np.array([not (may_pass(word) or word == TOO_MANY) for word in words], np.bool_)[which]
+    good = np.array([not is_passing(word) for word in words], np.bool_)[which]
     known = np.stack([numbers(previous.column(name)) for name in ("bytes", "mtime_ns")], axis=1)
     same = rows >= 0
     same[same] = good[rows[same]] & (known[rows[same]] == stats[same]).all(axis=1)
@@ -228,16 +227,12 @@ def _may_draw_masks(
     rows = row_array(np.flatnonzero(two[which]))
     names = ("path", "width", "height")
     drawn = zip(*(previous.column(name).take(rows).to_pylist() for name in names), strict=True)
-    known = {(_stem(path), *size) for path, *size in drawn}
+    known = {(stem_of(path), *size) for path, *size in drawn}
     return any(
         content.mode.endswith(TWO_VALUES)
-        or (_stem(entry.file.path), content.width, content.height) in known
+        or (stem_of(entry.file.path), content.width, content.height) in known
         for entry, content in zip(entries, contents, strict=True)
     )
-
-
-def _stem(path: str) -> str:
-    return without_ending(path).rpartition("/")[2]
 
 
 def _spliced(previous: Manifest, changes: _Changes, rows: Sequence[Sequence[object]]) -> Manifest:

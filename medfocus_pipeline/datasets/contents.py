@@ -82,6 +82,11 @@ def open_all(
     return [content or [Content()] for content in contents]
 
 
+def is_passing(problem: str) -> bool:
+    """Whether a file with this problem is opened again though it looks the same."""
+    return may_pass(problem) or problem == TOO_MANY
+
+
 def _contents(manifest: Manifest, *, every: bool) -> dict[tuple[str, int, int], list[Content]]:
     """Path, size and mtime -> what an earlier scan saw in the file."""
     names = (
@@ -101,7 +106,7 @@ def _contents(manifest: Manifest, *, every: bool) -> dict[tuple[str, int, int], 
         *columns, strict=True
     ):
         # Without an id the file was not even opened.
-        if not image_id or may_pass(problem) or problem == TOO_MANY:
+        if not image_id or is_passing(problem):
             continue
         told = "" if problem in {OUTSIDE, SEVERAL} or problem.startswith(MASK) else problem
         content = Content(image_id, width, height, mode, patient, told)

@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Iterable
 
 from medfocus_pipeline.datasets.card import Card
-from medfocus_pipeline.datasets.contents import TOO_MANY
+from medfocus_pipeline.datasets.contents import is_passing
 from medfocus_pipeline.datasets.found import Folder
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.manifest_columns import SCHEMA_VERSION
-from medfocus_pipeline.datasets.readers import may_pass
 from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.sealed import canonical_json
 
@@ -43,4 +42,4 @@ def of_equal_rules(inputs: str, others: str) -> bool:
 def is_settled(manifest: Manifest) -> bool:
     """Whether no file must be opened again though it looks the same."""
     problems = manifest.column("problem").unique().to_pylist()
-    return not any(may_pass(problem) or problem == TOO_MANY for problem in problems)
+    return not any(map(is_passing, problems))

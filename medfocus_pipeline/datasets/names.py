@@ -124,6 +124,11 @@ def without_ending(path: str) -> str:
     return str(pure.with_suffix("")) if pure.stem else path
 
 
+def stem_of(path: str) -> str:
+    """The name of a path's file without its ending."""
+    return without_ending(path).rpartition("/")[2]
+
+
 def patient_folders(below: Sequence[tuple[int, tuple[str, ...]]]) -> list[str]:
     """The patient of each file where folders between class and image say it, else empty.
 

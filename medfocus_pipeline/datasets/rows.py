@@ -8,7 +8,7 @@ from medfocus_pipeline.datasets.contents import MASK, OUTSIDE, SEVERAL, TWO_VALU
 from medfocus_pipeline.datasets.layout import Entry
 from medfocus_pipeline.datasets.listing import NOT_VALIDATED
 from medfocus_pipeline.datasets.manifest_columns import VALIDATION
-from medfocus_pipeline.datasets.names import fold, patient_folders, without_ending
+from medfocus_pipeline.datasets.names import fold, patient_folders, stem_of
 from medfocus_pipeline.datasets.readers import one_of_several
 
 
@@ -33,7 +33,7 @@ def without_drawn_masks(
     pictures: dict[tuple[object, ...], str] = {}
     drawn: dict[int, tuple[object, ...]] = {}
     for n, (entry, [content, *_]) in enumerate(zip(entries, contents, strict=True)):
-        stem = without_ending(entry.file.path).rpartition("/")[2]
+        stem = stem_of(entry.file.path)
         known: tuple[object, ...] = (stem, entry.place, content.width, content.height)
         if content.mode.endswith(TWO_VALUES):
             drawn[n] = known
