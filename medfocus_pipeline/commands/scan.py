@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 
-from medfocus_pipeline.columns import in_rows, is_empty, row_array
+from medfocus_pipeline.columns import in_rows, is_empty, kept, row_array
 from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import one_of_several
@@ -127,16 +127,17 @@ def _say_no_probe(context: Context, dataset: Dataset) -> None:
 def _say_patients(dataset: Dataset) -> None:
     """How many patients are known, and from where."""
     manifest, usable = dataset.manifest, dataset.manifest.usable
-    known = row_array(usable[~is_empty(manifest.column("group"))[usable]])
+    known = usable[~is_empty(manifest.column("group"))[usable]]
     if not len(known):
         return
     told = "the card or the CSV"
-    groups, headers, paths = (
-        manifest.column(name).take(known) for name in ("group", "patient", "path")
-    )
+    groups, headers = (kept(manifest.column(name), known) for name in ("group", "patient"))
     if groups.equals(headers):
         told = "the headers of the files"
-    elif all(f"/{group}/" in f"/{path}" for group, path in in_rows(groups, paths)):
+    elif all(
+        f"/{group}/" in f"/{path}"
+        for group, path in in_rows(groups, kept(manifest.column("path"), known))
+    ):
         told = "the folders or files that they lie in"
     count, rest = len(groups.unique()), len(usable) - len(known)
     more = f"; of {counted(rest, 'image')} it is not known" if rest else ""

@@ -15,7 +15,6 @@ from medfocus_pipeline.columns import (
     is_empty,
     is_text,
     kept,
-    row_array,
 )
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC, VALIDATION
@@ -58,7 +57,7 @@ def test_split(manifest: Manifest, *, test_share: float, seed: int) -> Split:
         DataError: fewer than two classes, a class without a training image, or no test image.
     """
     labels, usable = manifest.labels, manifest.usable
-    sides = manifest.column("split").take(row_array(usable))
+    sides = kept(manifest.column("split"), usable)
     made = is_text(sides, SYNTHETIC)
     other = ~made & ~is_text(sides, VALIDATION)
     rows, synthetic = usable[other], usable[made]
