@@ -1,10 +1,9 @@
-"""Columns of Arrow as NumPy arrays, and looking ids up in them without an object for each.
+"""Columns of Arrow as NumPy arrays, and made of them.
 
 ``to_numpy`` and ``pa.array`` of a list import pandas where it is installed: half a second.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,11 +16,8 @@ from medfocus_pipeline.types import IntArray
 Ids: TypeAlias = Sequence[str] | pa.StringArray
 """Ids of rows; a column has each once."""
 
-_WIDTH = 64
-"""Characters of a SHA-256, which ids are."""
-
 _ROWS = 1 << 16
-"""That are compared at a time."""
+"""Of which the values are made at a time."""
 
 
 def id_array(values: Sequence[str]) -> pa.StringArray:
@@ -53,10 +49,45 @@ def distinct(values: Ids) -> pa.StringArray:
     return values if isinstance(values, pa.StringArray) else id_array(list(dict.fromkeys(values)))
 
 
+def blank(rows: int) -> pa.StringArray:
+    """As many empty texts."""
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(bytes(4 * rows + 4)), pa.py_buffer(b""))
+
+
+def spread(words: Sequence[str], which: IntArray) -> pa.StringArray:
+    """One of few words in each row, as `kinds` tells them apart."""
+    return id_array(words).take(row_array(which))
+
+
+def recoded(texts: pa.ChunkedArray | pa.Array, word: Callable[[str], str]) -> pa.StringArray:
+    """The texts, each of the different ones changed alike."""
+    words, which = kinds(texts)
+    return spread([word(one) for one in words], which)
+
+
+def replaced(texts: pa.StringArray, rows: IntArray, others: Sequence[str]) -> pa.StringArray:
+    """The texts, with others in some rows."""
+    order = np.arange(len(texts))
+    order[rows] = len(texts) + np.arange(len(rows))
+    return pa.concat_arrays([texts, id_array(others)]).take(row_array(order))
+
+
+def where(mask: NDArray[np.bool_], texts: pa.Array, others: pa.Array) -> pa.Array:
+    """Texts where the mask is true, else the others."""
+    bits = pa.py_buffer(np.packbits(mask, bitorder="little").tobytes())
+    known = pa.BooleanArray.from_buffers(pa.bool_(), len(mask), [None, bits])
+    return pc.if_else(known, texts, others)
+
+
 def row_array(rows: IntArray) -> pa.Int64Array:
     """Row numbers, for ``take``."""
-    buffer = pa.py_buffer(np.ascontiguousarray(rows, np.int64))
-    return pa.Int64Array.from_buffers(pa.int64(), len(rows), [None, buffer])
+    return number_array(np.asarray(rows, np.int64))
+
+
+def number_array(values: NDArray[Any]) -> pa.Array:
+    """Numbers as a column of their own type, without nulls."""
+    kind, buffer = pa.from_numpy_dtype(values.dtype), pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None, buffer])
 
 
 def score_array(values: Sequence[float]) -> pa.DoubleArray:
@@ -103,10 +134,24 @@ def kinds(column: pa.ChunkedArray | pa.Array) -> tuple[list[str], IntArray]:
     return coded.dictionary.to_pylist(), numbers(coded.indices).astype(np.int64)
 
 
+def which_are(texts: pa.Array, wanted: Callable[[str], bool]) -> NDArray[np.bool_]:
+    """Of which rows this holds, ``(n,) bool``; asked once of each different text."""
+    words, which = kinds(texts)
+    return np.array([wanted(word) for word in words], np.bool_)[which]
+
+
 def in_rows(*columns: pa.ChunkedArray | pa.Array) -> Iterator[tuple[Any, ...]]:
     """The values of columns, row by row, of which few are ever held."""
     for first in range(0, len(columns[0]), _ROWS):
         yield from zip(*(one.slice(first, _ROWS).to_pylist() for one in columns), strict=True)
+
+
+def found_at(wanted: pa.StringArray, among: pa.StringArray) -> IntArray:
+    """Where texts of any length stand in a column: the first place, -1 of those that do not."""
+    found = pc.index_in(wanted, value_set=among)
+    there = numbers(found.is_valid().cast(pa.uint8())) == 1
+    rows = np.frombuffer(found.buffers()[1] or b"", np.int32)[: len(found)]
+    return np.where(there, rows, -1).astype(np.int64)
 
 
 def joined(texts: pa.StringArray) -> memoryview:
@@ -114,123 +159,3 @@ def joined(texts: pa.StringArray) -> memoryview:
     _, ends, content = texts.buffers()
     stops = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     return memoryview(content or b"")[stops[0] : stops[-1]]
-
-
-def places(wanted: pa.StringArray, among: pa.StringArray) -> IntArray:
-    """Where texts stand in a column, ``(n,) int64``: the first place, -1 of those that do not.
-
-    As ``pc.index_in``, which takes three times the memory and longer.
-    """
-    return Lookup(among)(wanted)
-
-
-class Lookup:
-    """Finds texts in a column by 64 bits of each; whether they are equal is looked at after.
-
-    Args:
-        among: the column; a text that stands there twice is found at its first place.
-    """
-
-    def __init__(self, among: pa.StringArray) -> None:
-        self._among = among
-
-    def __call__(self, wanted: pa.StringArray) -> IntArray:
-        """As `places`."""
-        bits = None if self._sorted is None else _bits(wanted)
-        if self._sorted is None or bits is None:
-            return self._one_by_one(wanted)
-        known, order = self._sorted
-        near = np.searchsorted(known, bits).clip(max=len(known) - 1)
-        found = np.where(known[near] == bits, order[near], -1)
-        for first in range(0, len(found), _ROWS):
-            some = found[first : first + _ROWS]
-            there = np.flatnonzero(some >= 0)
-            mine = wanted.slice(first, _ROWS).take(row_array(there))
-            if not mine.equals(self._among.take(row_array(some[there]))):
-                return self._one_by_one(wanted)  # different texts have equal bits
-        return found
-
-    @cached_property
-    def _sorted(self) -> tuple[NDArray[np.uint64], IntArray] | None:
-        """Bits of the texts, ascending, and their places."""
-        bits = _bits(self._among)
-        if bits is None:
-            return None
-        order = np.argsort(bits, kind="stable")
-        return bits[order], order
-
-    def _one_by_one(self, wanted: pa.StringArray) -> IntArray:
-        first: dict[str, int] = {}
-        for place, text in enumerate(self._among.to_pylist()):
-            first.setdefault(text, place)
-        return np.array([first.get(text, -1) for text in wanted.to_pylist()], np.int64)
-
-
-def groups(texts: pa.StringArray) -> tuple[IntArray, IntArray]:
-    """Equal texts.
-
-    Returns:
-        The first place of each distinct text, ``(m,) int64`` ascending, and which of these each
-        text is, ``(n,) int64``.
-    """
-    bits = _bits(texts)
-    if bits is not None and _differ(bits):
-        everyone = np.arange(len(texts))
-        return everyone, everyone
-    if bits is not None:
-        order = np.argsort(bits, kind="stable")
-        bits = bits[order]
-        new = np.concatenate([[True], bits[1:] != bits[:-1]])
-        starts, again = np.flatnonzero(new), np.flatnonzero(~new)
-        number = np.cumsum(new) - 1
-        same = texts.take(row_array(order[starts[number[again]]]))
-        if texts.take(row_array(order[again])).equals(same):
-            by_place = np.argsort(order[starts])
-            rank = np.empty_like(by_place)
-            rank[by_place] = np.arange(len(by_place))
-            of = np.empty_like(order)
-            of[order] = rank[number]
-            return order[starts][by_place], of
-    of = numbers(texts.dictionary_encode().indices).astype(np.int64)  # as they first appear
-    return np.unique(of, return_index=True)[1], of
-
-
-def in_order(texts: pa.StringArray) -> IntArray:
-    """Places of the texts in the order of the texts, ``(n,) int64``; equal ones as they stand."""
-    content = _content(texts)
-    if content is None:
-        return np.argsort(np.array(texts.to_pylist(), dtype=object), kind="stable")
-    begin = np.ascontiguousarray(content[:, :8]).view(">u8").ravel().astype(np.uint64)
-    order = np.argsort(begin, kind="stable")
-    begin = begin[order]
-    same = begin[1:] == begin[:-1]
-    tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
-    texts_of = content[order[tied]].view(f"S{_WIDTH}").ravel()
-    order[tied] = order[tied][np.argsort(texts_of, kind="stable")]
-    return order
-
-
-def _bits(texts: pa.StringArray) -> NDArray[np.uint64] | None:
-    """64 bits of each text, ``(n,)``; None where not all have the length of an id."""
-    content = _content(texts)
-    return None if content is None else content.view("<u8") @ _ODD  # modulo 2 ** 64
-
-
-def _differ(bits: NDArray[np.uint64]) -> bool:
-    """Whether no two are equal."""
-    ordered = np.sort(bits)
-    return bool((ordered[1:] != ordered[:-1]).all())
-
-
-def _content(texts: pa.StringArray) -> NDArray[np.uint8] | None:
-    """The characters, ``(n, 64)``; None without a text, or where not all have as many."""
-    _, ends, content = texts.buffers()
-    if not len(texts) or content is None:
-        return None
-    stops = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    if (np.diff(stops) != _WIDTH).any():
-        return None
-    return np.frombuffer(content, np.uint8)[stops[0] : stops[-1]].reshape(-1, _WIDTH)
-
-
-_ODD = np.array([pow(0x9E3779B97F4A7C15, power, 2**64) for power in range(1, 9)], np.uint64)

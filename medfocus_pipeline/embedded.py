@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.columns import id_array, places, row_array, whole
+from medfocus_pipeline.columns import id_array, row_array, whole
 from medfocus_pipeline.errors import StoreError
+from medfocus_pipeline.ids import places
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.text_embedding import text_id
 from medfocus_pipeline.types import FeaturePart, FloatArray

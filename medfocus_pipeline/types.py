@@ -18,6 +18,7 @@ Boxes: TypeAlias = NDArray[np.float32]
 
 FloatArray: TypeAlias = NDArray[np.float32]
 IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
 
 JSON: TypeAlias = dict[str, Any]
 """A JSON object."""

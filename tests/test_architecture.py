@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("object_paths",),
     ("places",),
     ("files", "columns", "plain_yaml", "schedule", "seeding", "workers", "config", "augmentation"),
-    ("sealed", "vectors"),
+    ("sealed", "vectors", "ids"),
     ("sealed_tables",),
     ("devices", "tensors", "profiles"),
     ("hub",),

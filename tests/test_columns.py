@@ -10,20 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfocus_pipeline import columns
+from medfocus_pipeline import ids
 from medfocus_pipeline.columns import (
+    blank,
+    found_at,
     glued,
-    groups,
     id_array,
-    in_order,
     in_rows,
     is_empty,
     is_text,
     joined,
     kept,
     kinds,
-    places,
+    number_array,
+    recoded,
+    replaced,
+    where,
+    which_are,
 )
+from medfocus_pipeline.ids import groups, in_order, places
 
 IDS = st.lists(
     st.one_of(
@@ -54,6 +59,33 @@ def test_columns_say_what_their_texts_do(texts: list[str]) -> None:
     assert bytes(joined(id_array(texts).slice(1))).decode() == "".join(texts[1:])
 
 
+@given(st.lists(st.tuples(st.text(max_size=2), st.text(max_size=2), st.booleans())))
+def test_columns_are_changed_as_their_texts_are(rows: list[tuple[str, str, bool]]) -> None:
+    texts, others, mask = ([row[n] for row in rows] for n in range(3))
+    column, flags = id_array(texts), np.array(mask, np.bool_)
+    chosen = [text if one else other for text, other, one in rows]
+    assert where(flags, column, id_array(others)).to_pylist() == chosen
+    some, new = np.flatnonzero(~flags), [other for _, other, one in rows if not one]
+    assert replaced(column, some, new).to_pylist() == chosen
+    assert recoded(column, str.upper).to_pylist() == [text.upper() for text in texts]
+    assert which_are(column, str.isupper).tolist() == [text.isupper() for text in texts]
+    assert blank(len(texts)).equals(pa.array([""] * len(texts), pa.string()))
+
+
+@given(st.lists(st.text(max_size=1)), st.lists(st.text(max_size=1)))
+def test_texts_of_any_length_are_found_at_their_first_place(
+    wanted: list[str], among: list[str]
+) -> None:
+    found = found_at(id_array(wanted), id_array(among)).tolist()
+    assert found == [among.index(text) if text in among else -1 for text in wanted]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.float64])
+def test_numbers_are_a_column_of_their_type(kind: type[np.number]) -> None:
+    numbers = np.arange(6, dtype=kind)[::2]
+    assert number_array(numbers).equals(pa.array(numbers.tolist(), pa.from_numpy_dtype(kind)))
+
+
 def check(wanted: Sequence[str], among: Sequence[str]) -> None:
     expected = pc.index_in(pa.array(wanted, pa.string()), value_set=pa.array(among, pa.string()))
     assert places(id_array(wanted), id_array(among)).tolist() == expected.fill_null(-1).to_pylist()
@@ -69,7 +101,7 @@ def test_texts_are_found_at_their_first_place(wanted: list[str], among: list[str
 
 def test_texts_of_equal_bits_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody knows two ids of equal bits; here all have them.
-    monkeypatch.setattr(columns, "_bits", lambda texts: np.zeros(len(texts), np.uint64))
+    monkeypatch.setattr(ids, "_bits", lambda texts: np.zeros(len(texts), np.uint64))
     names = [f"{n % 5:064x}" for n in range(8)]
     check(names[2:], names[:4])
 

@@ -1,12 +1,30 @@
 """What is in the files of a data set: each is hashed and decoded, unless it is as it was."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline.datasets.found import ImageFile
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medfocus_pipeline.columns import (
+    found_at,
+    id_array,
+    is_empty,
+    kept,
+    kinds,
+    number_array,
+    numbers,
+    recoded,
+    row_array,
+    which_are,
+    whole,
+)
 from medfocus_pipeline.datasets.manifest import Manifest
+from medfocus_pipeline.datasets.manifest_columns import ROW
 from medfocus_pipeline.datasets.pixels import at_most_two_values
 from medfocus_pipeline.datasets.readers import (
     Decoded,
@@ -18,6 +36,7 @@ from medfocus_pipeline.datasets.readers import (
 )
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.files import sha256
+from medfocus_pipeline.types import IntArray
 
 OUTSIDE = "is outside the card's layout"
 """Problem of a readable image that lies in no folder of a class."""
@@ -37,6 +56,14 @@ MASK = "is taken for the annotation mask"
 TWO_VALUES = ", two values"
 """In the mode of a picture that may be a mask."""
 
+_AT_A_TIME = 4096
+"""Files that are waiting to be opened, or were and wait to be put with the others."""
+
+CONTENTS = pa.schema(
+    [ROW.field(name) for name in ("image_id", "width", "height", "mode", "patient", "problem")]
+)
+"""Pictures by the column; see `Content`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -52,73 +79,120 @@ class Content:
 
 def open_all(
     root: Path,
-    files: Sequence[ImageFile],
+    entries: pa.RecordBatch,
     previous: Manifest | None,
     on_file: Callable[[int, int], None] | None,
     workers: int,
     *,
     every: bool,
-) -> list[list[Content]]:
+) -> tuple[pa.RecordBatch, IntArray]:
     """What is in each file; an unchanged one is not opened again, a refused one never.
 
     Args:
+        entries: as `ENTRIES`.
         every: of several pictures in a file each is opened, else the middle one.
+
+    Returns:
+        One row a picture, as `CONTENTS`, and which entry each is of, ``(m,) int64`` ascending.
     """
-    known = {} if previous is None else _contents(previous, every=every)
-    contents = [
-        [Content()] if file.refused else known.get((file.path, file.bytes, file.mtime_ns))
-        for file in files
-    ]
-    todo = [row for row, content in enumerate(contents) if content is None]
+    refused = ~is_empty(entries.column("refused"))
+    earlier, rows, known = CONTENTS.empty_table(), *(np.zeros(0, np.int64) for _ in range(2))
+    if previous is not None:
+        earlier = _earlier(previous)
+        rows, known = _unchanged(entries, previous, every=every)
+        rows, known = rows[~refused[known]], known[~refused[known]]
+    seen = refused.copy()
+    seen[known] = True
+    opened, new = _opened(root, entries, np.flatnonzero(~seen), on_file, workers, every=every)
+    shut = np.flatnonzero(refused)
+    every_row = pa.concat_tables([earlier, opened, _by_column([Content()])])
+    rows = np.concatenate(
+        [rows, len(earlier) + np.arange(len(new)), np.full(len(shut), len(every_row) - 1)]
+    )
+    of = np.concatenate([known, new, shut])
+    order = np.argsort(of, kind="stable")
+    take = row_array(rows[order])
+    columns = [whole(column.take(take)) for column in every_row.columns]
+    return pa.record_batch(columns, schema=CONTENTS), of[order]
+
+
+def _earlier(previous: Manifest) -> pa.Table:
+    """What an earlier scan saw in the files, as `CONTENTS`."""
+    columns = [previous.column(name) for name in CONTENTS.names]
+    return pa.table([*columns[:-1], recoded(columns[-1], _told)], schema=CONTENTS)
+
+
+def _told(problem: str) -> str:
+    """A problem, if it is of what the file holds and not of how it is read."""
+    return "" if problem in {OUTSIDE, SEVERAL} or problem.startswith(MASK) else problem
+
+
+def _unchanged(
+    entries: pa.RecordBatch, previous: Manifest, *, every: bool
+) -> tuple[IntArray, IntArray]:
+    """Rows of an earlier manifest that are still right, and which entry each is of."""
+    names = whole(previous.column("path"))
+    of = found_at(names, entries.column("path"))
+    if every:  # scan.nii/0003 is one of a file's pictures
+        files = pc.replace_substring_regex(names, r"/\d+$", "")
+        of = np.where(of < 0, found_at(files, entries.column("path")), of)
+    passing = which_are(previous.column("problem"), is_passing)
+    unopened = is_empty(previous.column("image_id"))
+    rows = np.flatnonzero((of >= 0) & ~passing & ~unopened)
+    for name in ("bytes", "mtime_ns"):
+        then, now = numbers(previous.column(name)), numbers(entries.column(name))
+        rows = rows[then[rows] == now[of[rows]]]
+    pictures = np.ones(len(entries), np.int64)
+    if every:
+        modes, mode_of = kinds(previous.column("mode"))
+        counts = [several[2] if (several := one_of_several(one)) else 1 for one in modes]
+        np.maximum.at(pictures, of[rows], np.array(counts, np.int64)[mode_of[rows]])
+    complete = np.bincount(of[rows], minlength=len(entries)) == pictures
+    rows = rows[complete[of[rows]]]
+    return rows, of[rows]
+
+
+def _opened(
+    root: Path,
+    entries: pa.RecordBatch,
+    rows: IntArray,
+    on_file: Callable[[int, int], None] | None,
+    workers: int,
+    *,
+    every: bool,
+) -> tuple[pa.Table, IntArray]:
+    """What is in the files of some entries, and which entry each picture is of."""
+    parts, of = [_by_column([])], [rows[:0]]
+    done = itertools.count(1)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
     try:
-        opened = pool.map(lambda row: _open(root / files[row].path, every=every), todo)
-        for done, (row, content) in enumerate(zip(todo, opened, strict=True), start=1):
-            contents[row] = content
-            if on_file:
-                on_file(done, len(todo))
+        for some in np.split(rows, range(_AT_A_TIME, len(rows), _AT_A_TIME)):
+            names = kept(entries.column("path"), some).to_pylist() if len(some) else []
+            found = []
+            for contents in pool.map(lambda name: _open(root / name, every=every), names):
+                found.append(contents)
+                if on_file:
+                    on_file(next(done), len(rows))
+            parts.append(_by_column([content for contents in found for content in contents]))
+            of.append(np.repeat(some, list(map(len, found))))
     finally:
         pool.shutdown(cancel_futures=True)
-    return [content or [Content()] for content in contents]
+    return pa.concat_tables(parts), np.concatenate(of)
+
+
+def _by_column(contents: Sequence[Content]) -> pa.Table:
+    """Pictures as `CONTENTS`."""
+    columns = []
+    for field in CONTENTS:
+        values = [getattr(content, field.name) for content in contents]
+        text = field.type == pa.string()
+        columns.append(id_array(values) if text else number_array(np.array(values, np.int32)))
+    return pa.table(columns, schema=CONTENTS)
 
 
 def is_passing(problem: str) -> bool:
     """Whether a file with this problem is opened again though it looks the same."""
     return may_pass(problem) or problem == TOO_MANY
-
-
-def _contents(manifest: Manifest, *, every: bool) -> dict[tuple[str, int, int], list[Content]]:
-    """Path, size and mtime -> what an earlier scan saw in the file."""
-    names = (
-        "path",
-        "bytes",
-        "mtime_ns",
-        "image_id",
-        "width",
-        "height",
-        "mode",
-        "patient",
-        "problem",
-    )
-    columns = [manifest.column(name).to_pylist() for name in names]
-    known: dict[tuple[str, int, int], list[Content]] = {}
-    for path, size, mtime, image_id, width, height, mode, patient, problem in zip(
-        *columns, strict=True
-    ):
-        # Without an id the file was not even opened.
-        if not image_id or is_passing(problem):
-            continue
-        told = "" if problem in {OUTSIDE, SEVERAL} or problem.startswith(MASK) else problem
-        content = Content(image_id, width, height, mode, patient, told)
-        for place in (path, path.rpartition("/")[0]) if every else (path,):
-            known.setdefault((place, size, mtime), []).append(content)
-    return {place: contents for place, contents in known.items() if _whole(contents, every=every)}
-
-
-def _whole(contents: Sequence[Content], *, every: bool) -> bool:
-    """Whether these are all pictures of a file that are asked for."""
-    several = next(filter(None, (one_of_several(content.mode) for content in contents)), None)
-    return len(contents) == (several[2] if every and several else 1)
 
 
 def _open(path: Path, *, every: bool) -> list[Content]:

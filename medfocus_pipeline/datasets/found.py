@@ -1,7 +1,15 @@
 """What is found below a data folder, wherever that is: image files, and what else lies there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from medfocus_pipeline.columns import id_array, number_array, which_are, whole
 
 SYSTEM_FOLDERS = frozenset(
     (
@@ -15,7 +23,17 @@ UNREADABLE = "cannot be read"
 """Begins what is said of a file that is not there, or not to be opened."""
 
 Found: TypeAlias = tuple[str, int, int, str]
-"""The values of an `ImageFile`, of which a scan that finds nothing new makes none."""
+"""The values of an `ImageFile`, of which a scan makes none."""
+
+FILES = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("refused", pa.string(), nullable=False),
+    ]
+)
+"""Image files by the column; see `ImageFile`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +78,26 @@ def ending(name: str) -> str:
         return ""
     ending = name[dot:].lower()
     return ".nii.gz" if ending == ".gz" and name.lower().endswith(".nii.gz") else ending
+
+
+def by_column(files: Sequence[Found]) -> pa.RecordBatch:
+    """Files as `FILES`."""
+    paths, sizes, times, refused = zip(*files, strict=True) if files else ([], [], [], [])
+    counts = (number_array(np.array(one, np.int64)) for one in (sizes, times))
+    return pa.record_batch([id_array(paths), *counts, id_array(refused)], schema=FILES)
+
+
+def together(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """All files of several `FILES`."""
+    columns = pa.Table.from_batches(parts, schema=FILES).columns
+    return pa.record_batch([whole(column) for column in columns], schema=FILES)
+
+
+def in_path_order(files: pa.RecordBatch) -> pa.RecordBatch:
+    """The files, or what begins with their columns, by path."""
+    return files.take(pc.sort_indices(files.column("path")))
+
+
+def is_missing(files: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Which of the files cannot be opened under their names, ``(n,) bool``."""
+    return which_are(files.column("refused"), lambda why: why.startswith(UNREADABLE))

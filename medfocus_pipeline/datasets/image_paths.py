@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from medfocus_pipeline.columns import Lookup, id_array
+from medfocus_pipeline.columns import id_array
+from medfocus_pipeline.ids import Lookup
 
 
 class Files(Mapping[str, str]):

@@ -4,12 +4,10 @@ import fnmatch
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 from medfocus_pipeline.datasets.card import Card, plain_card
-from medfocus_pipeline.datasets.found import ImageFile
 from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC
 from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
 from medfocus_pipeline.errors import DataError
@@ -28,25 +26,6 @@ class Place(NamedTuple):
 
     split: str
     class_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file of a data set.
-
-    Attributes:
-        file: as it stands on disk.
-        place: None outside the card's layout.
-        group: the patient, or empty.
-        domain: the hospital or machine, or empty.
-        below: the folders between the class's folder and the file.
-    """
-
-    file: ImageFile
-    place: Place | None
-    group: str
-    below: tuple[str, ...] = ()
-    domain: str = ""
 
 
 def place_files(paths: Sequence[str], card: Card) -> list[Place | None]:
@@ -131,6 +110,13 @@ def expected_layout(card: Card) -> str:
     splits = ["|".join(names) for names in card.splits.values()]
     classes = " or ".join("|".join((item.name, *item.folders)) for item in card.classes)
     return "/".join(([f"({' or '.join(splits)})"] if splits else []) + [f"({classes})", "<image>"])
+
+
+def folders_below(path: str, card: Card) -> tuple[str, ...]:
+    """The folders between an image and the folder of its class."""
+    parts = path.split("/")[:-1]
+    first = next((n for n, part in enumerate(parts) if fold(part) in card.class_index), len(parts))
+    return tuple(parts[first + 1 :])
 
 
 def is_left_out(path: str, card: Card) -> bool:

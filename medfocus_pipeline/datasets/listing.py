@@ -1,63 +1,49 @@
 """A CSV instead of class folders: ``path,label[,split][,group][,domain]``."""
 
-import csv
-import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from medfocus_pipeline.datasets.card import Card, Listing, plain_card
-from medfocus_pipeline.datasets.found import ImageFile
-from medfocus_pipeline.datasets.layout import Entry, Place
-from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC
-from medfocus_pipeline.datasets.names import (
-    check_class_names,
-    clean,
-    fold,
-    split_side,
-    without_ending,
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from medfocus_pipeline.columns import (
+    blank,
+    in_rows,
+    is_empty,
+    kinds,
+    number_array,
+    numbers,
+    recoded,
+    row_array,
+    spread,
+    where,
+    which_are,
+    whole,
 )
+from medfocus_pipeline.datasets.card import Card, plain_card
+from medfocus_pipeline.datasets.csv_lines import problems_of, read_lines
+from medfocus_pipeline.datasets.entries import ENTRIES, patients
+from medfocus_pipeline.datasets.found import in_path_order, is_missing
+from medfocus_pipeline.datasets.listed_files import find_files
+from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC
+from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
 from medfocus_pipeline.datasets.reading import Column
-from medfocus_pipeline.datasets.tree import describer, find_images
 from medfocus_pipeline.errors import DataError
-
-_log = logging.getLogger(__name__)
-
-_REQUIRED: tuple[Column, ...] = ("path", "label")
-_OPTIONAL: tuple[Column, ...] = ("split", "group", "domain")
-_EXPECTED = "path,label[,split][,group][,domain]"
-
-_ALSO_CALLED: dict[Column, tuple[str, ...]] = {
-    "path": ("image index", "image", "image_path", "filename", "file_name", "filepath", "file"),
-    "label": ("finding labels", "finding", "diagnosis", "class", "target"),
-    "split": ("subset",),
-    "domain": ("hospital", "site", "scanner", "machine"),
-    "group": ("patient id", "patient_id", "patientid", "patient", "subject"),
-}
-"""What public sets (NIH's ChestX-ray14, CheXpert, Kaggle's) call these columns, without case."""
-
-_SEPARATORS = (",", ";", "\t")
-
-_BRACES = re.compile(r"\{([^{}]+)\}")
-"""A column in a card's path."""
+from medfocus_pipeline.types import BoolArray, IntArray
 
 _SEVERAL = re.compile(r"[|;,]")
 """Between labels of one cell."""
-_SHOWN = 20
-_SPLITS = "train, validation, test nor synthetic"
 
-NOT_VALIDATED = (
-    "is of the validation split, which neither trains nor tests (use_validation: train in a card)"
-)
-"""Why an image of a validation split is left out."""
+_SPLITS = "train, validation, test nor synthetic"
 
 UNLABELLED = "has no label in the CSV"
 
 
 def read_listing(
     path: Path, card: Card | None, *, root: Path, columns: Mapping[Column, str]
-) -> tuple[list[Entry], Card]:
+) -> tuple[pa.RecordBatch, Card]:
     """Read a CSV of images, sorted by path.
 
     Args:
@@ -71,185 +57,126 @@ def read_listing(
         columns: ours -> what they are called here.
 
     Returns:
-        The lines and the card they were read with.
+        The files as `ENTRIES`, by path, and the card they were read with.
 
     Raises:
         DataError: all problems of the file, each with its line.
     """
-    rows = _read_rows(path, columns, card.listing if card else None)
-    known = card.class_index if card else {}
-    several = [
-        f"line {number}: {row['label']!r} is several labels; keep one of them, or name the "
-        "combination as a class in a card"
-        for number, row in rows
-        if fold(row["label"]) not in known and _SEVERAL.search(row["label"])
-    ]
-    if several:
-        raise DataError(_told(path, several))
-    card = card or _card_of_labels(path, [row["label"] for _, row in rows])
-    find = _Finder(root)
-    with_split = any(row["split"] not in {"", SYNTHETIC} for _, row in rows)
-    lines: dict[str, Entry] = {}
-    said: dict[str, tuple[int, str]] = {}
-    problems: list[str] = []
-    for number, row in rows:
-        index = card.class_index.get(fold(row["label"]), -1)
-        split = _split(row["split"])
-        file, name = find(row["path"])
-        if said.get(name) == (index, row["split"]):
-            continue
-        said[name] = index, row["split"]
-        wrong = {
-            f"no file {row['path']!r} in {root}": file is None or file.missing,
-            f"path {name!r} stands twice, with different labels or splits": name in lines,
-            f"unknown label {row['label']!r}": index < 0 and row["label"] != "",
-            f"split {row['split']!r} is neither {_SPLITS}": split is None,
-            "split is empty, but not in other lines": with_split and split == "",
-        }
-        problems += [f"line {number}: {text}" for text, holds in wrong.items() if holds]
-        if file is not None:
-            group = row["group"] or card.patient_of(name)
-            if not row["label"]:
-                file = replace(file, refused=UNLABELLED)
-            place = Place(split or "", index) if row["label"] else None
-            lines[name] = Entry(file, place, group, domain=row["domain"])
+    lines = read_lines(path, columns, card.listing if card else None)
+    _refuse_several(path, lines, card)
+    labels, label_of = kinds(lines["label"])
+    card = card or _card_of_labels(path, labels)
+    files = find_files(root, whole(lines["path"]))
+    index = np.array([card.class_index.get(fold(one), -1) for one in labels], np.int32)[label_of]
+    again, twice = _repeated(files.column("path"), index, kinds(lines["split"])[1])
+    once = np.flatnonzero(~again)
+    if len(once) < len(lines):
+        rows = row_array(once)
+        lines, files, index, twice = lines.take(rows), files.take(rows), index[once], twice[once]
+    problems = list(_wrong_lines(lines, files, index, twice, root))
     if problems:
-        labels = ", ".join(item.name for item in card.classes)
+        known = ", ".join(item.name for item in card.classes)
         raise DataError(
-            _told(path, problems)
-            + f"\nLabels: {labels}. Mend the lines, or name the folder that the "
+            problems_of(path, problems)
+            + f"\nLabels: {known}. Mend the lines, or name the folder that the "
             "paths are relative to (--images), and try again."
         )
-    return sorted(lines.values(), key=lambda line: line.file.path), card
+    return in_path_order(_entries(lines, files, index, card)), card
 
 
-class _Finder:
-    """The file that a line means."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.describe = describer(root)
-        self.named: dict[str, list[str]] | None = None
-
-    def __call__(self, text: str) -> tuple[ImageFile | None, str]:
-        """The file, None if there is none, and its path relative to the root."""
-        path = PurePosixPath(text)
-        absolute = path.is_absolute() or path.parts[:1] == PurePosixPath(self.root).parts[:1]
-        for top in (self.root.absolute(), self.root.resolve()) if absolute else ():
-            path = path.relative_to(top) if path.is_relative_to(top) else path
-        name = path.as_posix()
-        if not text or path.is_absolute() or ".." in path.parts:
-            return None, name
-        file = self.describe(name)
-        if file is not None and file.missing and len(alike := self._named(name)) == 1:
-            return self.describe(alike[0]), alike[0]
-        return file, name
-
-    def _named(self, name: str) -> list[str]:
-        """Images anywhere below the root of that name, or of that name and an ending."""
-        if "/" in name:
-            return []
-        if self.named is None:
-            self.named = {}
-            for file in find_images(self.root):
-                whole = file.path.rpartition("/")[2]
-                for called in {whole, without_ending(whole)}:
-                    self.named.setdefault(called, []).append(file.path)
-        return self.named.get(name, [])
+def _entries(
+    lines: pa.Table, files: pa.RecordBatch, index: NDArray[np.int32], card: Card
+) -> pa.RecordBatch:
+    """What the lines say, as `ENTRIES`."""
+    labelled, none = ~is_empty(lines["label"]), blank(len(lines))
+    why = spread([UNLABELLED], np.zeros(len(lines), np.int64))
+    split = recoded(lines["split"], lambda text: _split(text) or "")
+    group = whole(lines["group"])
+    columns = [
+        *files.columns[:-1],
+        where(labelled, files.column("refused"), why),
+        where(labelled, split, none),
+        number_array(index),  # of no label it is -1
+        where(is_empty(group), patients(files.column("path"), card), group),
+        whole(lines["domain"]),
+        none,
+    ]
+    return pa.record_batch(columns, schema=ENTRIES)
 
 
-def _read_rows(
-    path: Path, named: Mapping[Column, str], listing: Listing | None
-) -> list[tuple[int, dict[str, str]]]:
-    """Line number and fields of every line, fields that are not there empty.
-
-    Args:
-        named: ours -> theirs, of columns.
-        listing: how a card makes the path from other columns.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            separator = max(_SEPARATORS, key=head.count)
-            reader = csv.DictReader(file, restkey="", restval="", strict=True, delimiter=separator)
-            there = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = there
-            columns = _columns(path, there, named, listing)
-            rows = [
-                (
-                    reader.line_num,
-                    {
-                        ours: _cell(ours, row[theirs]) if theirs else ""
-                        for ours, theirs in columns.items()
-                    }
-                    | ({"path": _made(listing, row)} if listing else {}),
-                )
-                for row in reader
-            ]
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}. See to the right to read it, or name "
-            "another: DATA=images.csv"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8."
-        ) from error
-    except csv.Error as error:
-        raise DataError(
-            f"{path} is no CSV: {error}. Expected a header and a line an image (docs/own-data.md)."
-        ) from error
-    if not rows:
-        raise DataError(f"{path} lists no image. Add lines below {','.join(there)}.")
-    return rows
-
-
-def _cell(ours: str, text: str) -> str:
-    """A cell without blanks around it; names of files are bytes and not composed."""
-    return text.strip() if ours == "path" else clean(text)
-
-
-def _made(listing: Listing, row: Mapping[str, str]) -> str:
-    """The path of a line, as the card makes it."""
-    return _BRACES.sub(lambda found: row[found[1]].strip(), listing.path)
-
-
-def _columns(
-    path: Path, there: Sequence[str], named: Mapping[Column, str], listing: Listing | None
-) -> dict[str, str]:
-    """Ours -> theirs: as named, else as we call it, else as public sets do; "" is none.
+def _refuse_several(path: Path, lines: pa.Table, card: Card | None) -> None:
+    """Refuse a CSV that has several labels in one cell.
 
     Raises:
-        DataError: a column is missing or stands twice; all of them are said.
+        DataError: it has; each line is named.
     """
-    folded = [fold(name) for name in there]
-    found: dict[str, str] = {}
-    parts = _BRACES.findall(listing.path) if listing else []
+    known = card.class_index if card else {}
+    several = which_are(
+        lines["label"], lambda one: fold(one) not in known and bool(_SEVERAL.search(one))
+    )
+    rows = lines.select(["line", "label"]).take(row_array(np.flatnonzero(several)))
     problems = [
-        f"column {name} is missing, of which the card makes paths ({listing.path})"
-        for name in parts
-        if listing and name not in there
+        f"line {number}: {label!r} is several labels; keep one of them, or name the "
+        "combination as a class in a card"
+        for number, label in in_rows(*rows.columns)
     ]
-    required = _REQUIRED[1:] if listing else _REQUIRED
-    for ours in (*_REQUIRED, *_OPTIONAL):
-        wanted = [named[ours]] if ours in named else [ours, *_ALSO_CALLED[ours]]
-        places = [folded.index(fold(name)) for name in wanted if fold(name) in folded]
-        found[ours] = there[places[0]] if places else ""
-        if not places and (ours in named or ours in required):
-            problems.append(f"column {wanted[0]} is missing")
-        if places and there.count(found[ours]) > 1:
-            problems.append(f"column {found[ours]} stands twice")
     if problems:
-        columns = ", ".join(map(repr, there))
-        raise DataError(
-            _told(path, problems) + f"\nThere are {columns}; expected: {_EXPECTED}. "
-            'Others are named with --columns "path=…,label=…", or under columns in a card.'
+        raise DataError(problems_of(path, problems))
+
+
+def _repeated(
+    paths: pa.StringArray, index: NDArray[np.int32], split: IntArray
+) -> tuple[BoolArray, BoolArray]:
+    """Which lines say of a file what the line before of it said, and which something else.
+
+    Args:
+        index: class index of each line, ``(n,)``.
+        split: a number of its split, ``(n,)``.
+    """
+    coded = numbers(paths.dictionary_encode().indices)
+    again, twice = np.zeros((2, len(paths)), np.bool_)
+    said: dict[int, tuple[int, int]] = {}
+    for row in np.flatnonzero(np.bincount(coded)[coded] > 1).tolist():
+        says = int(index[row]), int(split[row])
+        before = said.get(coded[row])
+        again[row], twice[row] = before == says, before not in (None, says)
+        said[coded[row]] = says
+    return again, twice
+
+
+def _wrong_lines(
+    lines: pa.Table, files: pa.RecordBatch, index: NDArray[np.int32], twice: BoolArray, root: Path
+) -> Iterator[str]:
+    """What is wrong with lines: they name no file, label or split, or something else than others.
+
+    Args:
+        lines, files, index, twice: of each line.
+    """
+    sides, split_of = kinds(lines["split"])
+    with_split = any(side not in {"", SYNTHETIC} for side in sides)
+    wrong = (
+        is_missing(files),
+        twice,
+        (index < 0) & ~is_empty(lines["label"]),
+        np.array([_split(side) is None for side in sides])[split_of],
+        with_split & is_empty(lines["split"]),
+    )
+    rows = np.flatnonzero(np.any(wrong, axis=0))
+    texts = lines.select(["line", "path", "label", "split"]).take(row_array(rows)).columns
+    names = files.column("path").take(row_array(rows))
+    for row, (number, path, label, split, name) in zip(
+        rows.tolist(), in_rows(*texts, names), strict=True
+    ):
+        what = (
+            f"no file {path!r} in {root}",
+            f"path {name!r} stands twice, with different labels or splits",
+            f"unknown label {label!r}",
+            f"split {split!r} is neither {_SPLITS}",
+            "split is empty, but not in other lines",
         )
-    ignored = [name for name in there if name and name not in (*found.values(), *parts)]
-    if ignored:
-        _log.warning("%s: columns that are ignored: %s", path, ", ".join(ignored))
-    return found
+        yield from (
+            f"line {number}: {text}" for text, so in zip(what, wrong, strict=True) if so[row]
+        )
 
 
 def _card_of_labels(path: Path, labels: Sequence[str]) -> Card:
@@ -269,12 +196,3 @@ def _split(text: str) -> str | None:
         return SYNTHETIC
     side = split_side(text)
     return side if side in {"train", "validation", "test"} else None if text else ""
-
-
-def _told(path: Path, problems: Sequence[str]) -> str:
-    """All problems of a file, the many of a large one cut short."""
-    shown = "\n".join(f"  {text}" for text in problems[:_SHOWN])
-    rest = len(problems) - _SHOWN
-    return f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:\n{shown}" + (
-        f"\n  and {rest} more" if rest > 0 else ""
-    )

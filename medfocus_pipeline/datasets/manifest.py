@@ -8,17 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.columns import (
-    groups,
-    is_empty,
-    kept,
-    numbers,
-    row_array,
-    whole,
-)
+from medfocus_pipeline.columns import blank, is_empty, kept, numbers, row_array, whole
 from medfocus_pipeline.datasets.image_paths import Files
 from medfocus_pipeline.datasets.manifest_columns import COLUMNS, NOT_MEDICAL, ROW, SCHEMA_VERSION
 from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.ids import groups
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.sealed_tables import SealedTable, write_table
 from medfocus_pipeline.types import IntArray
@@ -155,20 +149,10 @@ class Manifest:
         rows = usable[groups(kept(ids, usable))[0]]
         return Files(kept(ids, rows), lambda: kept(self.column("path"), rows))
 
-    def says(
-        self,
-        rows: Sequence[Sequence[object]],
-        *,
-        name: str,
-        classes: Sequence[str],
-        from_card: bool,
-        source: str,
-    ) -> bool:
-        """Whether `build` would make the same manifest (which takes longer to find out)."""
-        own = (self.name, self.classes, self.from_card, self.source)
-        described = own == (name, tuple(classes), from_card, source)
-        columns = (self.column(name).to_pylist() for name in ROW.names)
-        return described and list(zip(*columns, strict=True)) == [tuple(row) for row in rows]
+    def says(self, other: "Manifest") -> bool:
+        """Whether both say the same of the same images."""
+        same = len(self) == len(other) and self.rows.schema.equals(other.rows.schema, True)
+        return same and all(self.column(name).equals(other.column(name)) for name in COLUMNS.names)
 
     def with_problems(self, problems: Mapping[str, str]) -> "Manifest":
         """The manifest with problems that showed after the scan.
@@ -239,6 +223,15 @@ def build(
     source: str = "",
 ) -> Manifest:
     """A manifest from its rows, each in the order of `ROW`."""
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in ROW]
+    table = pa.table(columns, schema=ROW)
+    return of_rows(table, name=name, classes=classes, from_card=from_card, source=source)
+
+
+def of_rows(
+    rows: pa.Table, *, name: str, classes: Sequence[str], from_card: bool, source: str = ""
+) -> Manifest:
+    """A manifest from its rows, as `ROW`, at which no gate has looked."""
     metadata = {
         _VERSION: str(SCHEMA_VERSION).encode(),
         _DATASET: name.encode(),
@@ -246,8 +239,7 @@ def build(
         _CARD: json.dumps(from_card).encode(),
         _SOURCE: source.encode("utf-8", "surrogateescape"),
     }
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in ROW]
-    columns += [[None] * len(rows), [""] * len(rows)]
+    columns = [*rows.columns, pa.nulls(len(rows), pa.float64()), blank(len(rows))]
     return Manifest(pa.table(columns, schema=COLUMNS.with_metadata(metadata)))
 
 

@@ -1,9 +1,11 @@
-"""What names of files and folders mean: splits, annotation masks, equal class names."""
+"""What names of files and folders mean: splits, patients, equal class names."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from medfocus_pipeline.errors import DataError
 
@@ -17,21 +19,8 @@ _NNUNET = {
     "labelstr": "annotation",
     "labelsts": "annotation",
 }
-_MASK = re.compile(
-    r"(?P<image>.+?)[ _.-]+(?:masks?|seg|segmentation|gt|groundtruth|roi)(?:[ _-]?\d+)?$", re.I
-)
-_MASK_FOLDERS = frozenset(
-    (
-        *("mask", "masks", "seg", "segmentation", "segmentations", "annotation", "annotations"),
-        *("groundtruth", "ground_truth", "labels", "labelstr", "labelsts"),
-    )
-)
-
-
-MAY_BE_MASK = (
-    r"(?i)[ _.-](mask|seg|gt|groundtruth|roi)[^/]*$|(^|/)(" + "|".join(sorted(_MASK_FOLDERS)) + ")/"
-)
-"""RE2 that finds all paths, and more, that `masks_of` may call masks."""
+_ENDING = r"([^/])\.[^./]+$"
+"""Of a file's name, with the character before it; read alike by ``re`` and RE2."""
 
 
 def fold(name: str) -> str:
@@ -85,48 +74,15 @@ def check_class_names(names: Iterable[str]) -> list[str]:
     return distinct
 
 
-def masks_of(paths: Sequence[str]) -> dict[str, str]:
-    """Annotation masks by their names: path of the mask -> path of the image it belongs to.
-
-    A mask is called like another image with ``_mask``, ``_mask_1``, ``_seg`` … behind its stem
-    (BUSI), or like one below a folder beside ``masks`` (COVID-19 Radiography).
-    """
-    by_stem = {without_ending(path): path for path in reversed(paths)}
-    found: dict[str, str] = {}
-    for path in paths:
-        pure = PurePosixPath(without_ending(path))
-        match = _MASK.match(pure.name)
-        image = by_stem.get(str(pure.with_name(match["image"]))) if match else None
-        image = image or _beside(pure, by_stem)
-        if image and image != path:
-            found[path] = image
-    return found
-
-
-def _beside(mask: PurePosixPath, by_stem: Mapping[str, str]) -> str | None:
-    """The image of a mask that lies below a folder of masks."""
-    match = _MASK.match(mask.name)
-    stems = [mask.name, f"{mask.name}_0000", *([match["image"]] if match else [])]
-    *folders, _ = mask.parts
-    places = (
-        "/".join([*folders[:n], *instead, *folders[n + 1 :], stem])
-        for n, folder in enumerate(folders)
-        if folder.casefold() in _MASK_FOLDERS
-        for instead in ((), ("images",), ("image",), ("imagesTr",), ("imagesTs",))
-        for stem in stems
-    )
-    return next((by_stem[place] for place in places if place in by_stem), None)
-
-
 def without_ending(path: str) -> str:
-    """A path without the ending of its file's name."""
-    pure = PurePosixPath(path.removesuffix(".gz"))
-    return str(pure.with_suffix("")) if pure.stem else path
+    """A path without the ending of its file's name; ``.nii.gz`` goes whole."""
+    return re.sub(_ENDING, r"\1", path.removesuffix(".gz"))
 
 
-def stem_of(path: str) -> str:
-    """The name of a path's file without its ending."""
-    return without_ending(path).rpartition("/")[2]
+def without_endings(paths: pa.StringArray) -> pa.StringArray:
+    """As `without_ending`, of each path."""
+    bare = pc.replace_substring_regex(paths, r"\.gz$", "")
+    return pc.replace_substring_regex(bare, _ENDING, r"\1")
 
 
 def patient_folders(below: Sequence[tuple[int, tuple[str, ...]]]) -> list[str]:

@@ -7,18 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.columns import (
-    Ids,
-    as_column,
-    groups,
-    in_order,
-    is_empty,
-    is_text,
-    kept,
-)
+from medfocus_pipeline.columns import Ids, as_column, is_empty, is_text, kept
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC, VALIDATION
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.ids import groups, in_order
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
 

@@ -5,8 +5,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from medfocus_pipeline.columns import Ids, as_column, in_order
+from medfocus_pipeline.columns import Ids, as_column
 from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.ids import in_order
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
 

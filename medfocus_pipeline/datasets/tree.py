@@ -113,12 +113,7 @@ def _to_enter(
 
 def find_images(root: Path) -> list[ImageFile]:
     """Every image file below a folder, sorted by path; see `walk`."""
-    return images_of(walk(root))
-
-
-def images_of(folders: Iterable[Folder]) -> list[ImageFile]:
-    """The image files of folders, sorted by path."""
-    found = [ImageFile(*file) for folder in folders for file in folder.files]
+    found = [ImageFile(*file) for folder in walk(root) for file in folder.files]
     return sorted(found, key=lambda file: file.path)
 
 

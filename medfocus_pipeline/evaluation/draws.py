@@ -9,22 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medfocus_pipeline.columns import (
-    glued,
-    groups,
-    id_array,
-    in_order,
-    joined,
-    kept,
-    kinds,
-    row_array,
-    whole,
-)
+from medfocus_pipeline.columns import glued, id_array, joined, kept, kinds, row_array, whole
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.subsets import Budget, class_members, subsets_of
 from medfocus_pipeline.devices import cores
+from medfocus_pipeline.ids import groups, in_order
 from medfocus_pipeline.types import IntArray
 
 _AT_A_TIME = 1 << 16

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medfocus_pipeline.columns import Lookup, row_array
+from medfocus_pipeline.columns import row_array
 from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.ids import Lookup
 from medfocus_pipeline.places import names_in
 from medfocus_pipeline.sealed import no_access, present
 from medfocus_pipeline.stores import segments

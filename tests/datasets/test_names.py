@@ -10,7 +10,7 @@ from PIL import Image
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, plain_card
 from medfocus_pipeline.datasets.contents import MASK
-from medfocus_pipeline.datasets.listing import NOT_VALIDATED
+from medfocus_pipeline.datasets.entries import NOT_VALIDATED
 from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.datasets.splits import test_split as draw_split

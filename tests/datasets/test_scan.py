@@ -271,8 +271,9 @@ def test_a_second_scan_of_a_folder_asks_stat_alone(
     def asked(*_: object) -> None:
         raise AssertionError("where the files belong was worked out again")
 
-    monkeypatch.setattr(scanner, "place_files", asked)
-    assert scan(folder, name="pets", card=card, previous=before) is before
+    with monkeypatch.context() as patch:
+        patch.setattr(scanner, "of_folder", asked)
+        assert scan(folder, name="pets", card=card, previous=before) is before
     file = folder / "Testing" / "cat" / "1.png"
     os.utime(file, ns=(1, 1))
     after = scan(folder, name="pets", card=card, previous=before)

@@ -1,0 +1,88 @@
+"""The files that a CSV's lines name."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medfocus_pipeline.columns import found_at, kept, numbers, row_array
+from medfocus_pipeline.datasets.found import (
+    UNREADABLE,
+    Found,
+    by_column,
+    is_missing,
+    together,
+)
+from medfocus_pipeline.datasets.names import without_endings
+from medfocus_pipeline.datasets.tree import describer, walk
+from medfocus_pipeline.types import IntArray
+
+_AT_A_TIME = 10_000
+
+
+def find_files(root: Path, texts: pa.StringArray) -> pa.RecordBatch:
+    """The file that each text means, as `FILES`; one that is not there is refused.
+
+    Args:
+        root: the data folder. A path may be absolute inside of it; one that is not there is
+            looked for by its name, with or without its ending, below it.
+    """
+    find = _Finder(root)
+    files = find.all(texts)
+    missing = np.flatnonzero(is_missing(files))
+    if not len(missing):
+        return files
+    places, paths = _called(root, files.column("path").take(row_array(missing)))
+    order = np.arange(len(files))
+    order[missing[places]] = len(files) + np.arange(len(places))
+    return together([files, find.all(paths)]).take(row_array(order))
+
+
+class _Finder:
+    """The file of a path that a line has."""
+
+    def __init__(self, root: Path) -> None:
+        self._describe = describer(root)
+        self._first = PurePosixPath(root).parts[:1]
+        self._tops = root.absolute(), root.resolve()
+
+    def all(self, texts: pa.StringArray) -> pa.RecordBatch:
+        """The files of many, as `FILES`."""
+        parts = (texts.slice(at, _AT_A_TIME) for at in range(0, len(texts), _AT_A_TIME))
+        return together(
+            [by_column([self._one(text) for text in part.to_pylist()]) for part in parts]
+        )
+
+    def _one(self, text: str) -> Found:
+        path = PurePosixPath(text)
+        if path.is_absolute() or path.parts[:1] == self._first:
+            for top in self._tops:
+                path = path.relative_to(top) if path.is_relative_to(top) else path
+        name = path.as_posix()
+        outside = not text or path.is_absolute() or ".." in path.parts
+        file = None if outside else self._describe(name)
+        if file is None:
+            return name, 0, 0, UNREADABLE
+        return file.path, file.bytes, file.mtime_ns, file.refused
+
+
+def _called(root: Path, names: pa.StringArray) -> tuple[IntArray, pa.StringArray]:
+    """Images anywhere below the root that alone have a name, or a name and an ending.
+
+    Returns:
+        Which of the names these are, and the paths of the images.
+    """
+    paths = together([by_column(folder.files) for folder in walk(root)]).column("path")
+    called = pc.replace_substring_regex(paths, "(?s)^.*/", "")
+    bare = without_endings(called)
+    shorter = np.flatnonzero(numbers(pc.not_equal(called, bare).cast(pa.uint8())))
+    owners = np.concatenate([np.arange(len(paths)), shorter])
+    words = pa.concat_arrays([called, kept(bare, shorter)]).dictionary_encode()
+    code_of = numbers(words.indices)
+    owner, count = np.zeros(len(words.dictionary), np.int64), np.bincount(code_of)
+    owner[code_of] = owners
+    codes = found_at(names, words.dictionary)
+    alone = np.flatnonzero(codes >= 0)
+    alone = alone[count[codes[alone]] == 1]
+    return alone, paths.take(row_array(owner[codes[alone]]))
