@@ -25,6 +25,7 @@ from medfocus_pipeline.columns import (
     number_array,
     recoded,
     replaced,
+    taken,
     where,
     which_are,
 )
@@ -70,6 +71,16 @@ def test_columns_are_changed_as_their_texts_are(rows: list[tuple[str, str, bool]
     assert recoded(column, str.upper).to_pylist() == [text.upper() for text in texts]
     assert which_are(column, str.isupper).tolist() == [text.isupper() for text in texts]
     assert blank(len(texts)).equals(pa.array([""] * len(texts), pa.string()))
+
+
+@given(st.lists(st.lists(st.text(max_size=2), min_size=3), min_size=1), st.data())
+def test_rows_are_taken_from_pieces(pieces: list[list[str]], data: st.DataObject) -> None:
+    column = pa.chunked_array([id_array(piece) for piece in pieces])
+    texts = column.to_pylist()
+    begins = st.integers(0, len(texts) - 1)
+    runs = data.draw(st.lists(st.tuples(begins, st.sampled_from([1, 2, 30])), max_size=3))
+    rows = [row for begin, length in runs for row in range(begin, min(begin + length, len(texts)))]
+    assert taken(column, np.array(rows, np.int64)).to_pylist() == [texts[row] for row in rows]
 
 
 @given(st.lists(st.text(max_size=1)), st.lists(st.text(max_size=1)))

@@ -19,7 +19,7 @@ from medfocus_pipeline.columns import (
     number_array,
     numbers,
     recoded,
-    row_array,
+    taken,
     which_are,
     whole,
 )
@@ -111,8 +111,7 @@ def open_all(
     )
     of = np.concatenate([known, new, shut])
     order = np.argsort(of, kind="stable")
-    take = row_array(rows[order])
-    columns = [whole(column.take(take)) for column in every_row.columns]
+    columns = [taken(column, rows[order]) for column in every_row.columns]
     return pa.record_batch(columns, schema=CONTENTS), of[order]
 
 

@@ -154,9 +154,10 @@ def _wrong_lines(
     """
     sides, split_of = kinds(lines["split"])
     with_split = any(side not in {"", SYNTHETIC} for side in sides)
+    missing = is_missing(files)
     wrong = (
-        is_missing(files),
-        twice,
+        missing,
+        twice & ~missing,
         (index < 0) & ~is_empty(lines["label"]),
         np.array([_split(side) is None for side in sides])[split_of],
         with_split & is_empty(lines["split"]),

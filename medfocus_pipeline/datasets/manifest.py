@@ -149,9 +149,18 @@ class Manifest:
         rows = usable[groups(kept(ids, usable))[0]]
         return Files(kept(ids, rows), lambda: kept(self.column("path"), rows))
 
-    def says(self, other: "Manifest") -> bool:
-        """Whether both say the same of the same images."""
-        same = len(self) == len(other) and self.rows.schema.equals(other.rows.schema, True)
+    def says(self, other: "Manifest", *, inputs: bool = True) -> bool:
+        """Whether both say the same of the same images.
+
+        Args:
+            inputs: False leaves the digest out.
+        """
+        left_out = () if inputs else (_INPUTS,)
+        mine, others = (
+            {key: text for key, text in one.rows.schema.metadata.items() if key not in left_out}
+            for one in (self, other)
+        )
+        same = mine == others and len(self) == len(other)
         return same and all(self.column(name).equals(other.column(name)) for name in COLUMNS.names)
 
     def with_problems(self, problems: Mapping[str, str]) -> "Manifest":
@@ -270,7 +279,7 @@ def write(manifest: Manifest, path: Path) -> bool:
         Whether anything was written: an equal file is left alone.
     """
     try:
-        if present(path) and read(path).table.equals(manifest.table, check_metadata=True):
+        if present(path) and read(path).says(manifest):
             return False
     except DamagedError:
         pass  # damaged or of another version: replaced below

@@ -81,7 +81,9 @@ def scan(
         inputs = digest_of(parts, name=name, source=where, card=card, reading=reading)
         if previous and previous.inputs == inputs and is_settled(previous):
             return previous
-        entries, used = of_folder(in_path_order(together(parts)), card, source, keep_masks=keep)
+        files = in_path_order(together(parts))
+        del parts  # as large again
+        entries, used = of_folder(files, card, source, keep_masks=keep)
     else:
         keep = True  # it lists what is an image
         columns = {**(card.columns if card else {}), **reading.columns}
@@ -99,7 +101,7 @@ def scan(
         from_card=card is not None,
         source=where,
     ).with_inputs(inputs)
-    if previous and previous.with_inputs(inputs).says(found):
+    if previous and previous.says(found, inputs=False):
         return previous.with_inputs(inputs)
     return found
 

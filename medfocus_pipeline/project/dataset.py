@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
+
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
@@ -215,6 +217,7 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
             on_file=lambda _, total: advance(1, total),
             workers=_WAITING if isinstance(context.data, ObjectPath) else _READERS,
         )
+    pa.default_memory_pool().release_unused()  # what the walk took, in many pieces
     if context.gate:
         from medfocus_pipeline.project.gating import gated  # no other command imports gates
 
@@ -222,9 +225,7 @@ def _scan(context: Context, card: Card | None, path: Path, progress: Progress) -
         manifest = gated(context, card, root, manifest, previous, progress)
     if manifest is not previous:
         # The digest alone only saves time: a shared cache may be read-only.
-        same = previous is not None and manifest.with_inputs("").table.equals(
-            previous.with_inputs("").table, check_metadata=True
-        )
+        same = previous is not None and manifest.says(previous, inputs=False)
         with suppress(OSError) if same else disk_errors(context.folder):
             manifests.write(manifest, path)
     return manifest
