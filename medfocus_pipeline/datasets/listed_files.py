@@ -1,13 +1,25 @@
 """The files that a CSV's lines name."""
 
+import os
+import stat
+from array import array
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medfocus_pipeline.columns import found_at, kept, numbers, row_array
+from medfocus_pipeline.columns import (
+    blank,
+    found_at,
+    in_rows,
+    kept,
+    number_array,
+    numbers,
+    row_array,
+)
 from medfocus_pipeline.datasets.found import (
+    FILES,
     UNREADABLE,
     Found,
     by_column,
@@ -15,28 +27,55 @@ from medfocus_pipeline.datasets.found import (
     together,
 )
 from medfocus_pipeline.datasets.names import without_endings
-from medfocus_pipeline.datasets.tree import describer, walk
+from medfocus_pipeline.datasets.tree import LATEST, columns_below, describer
 from medfocus_pipeline.types import IntArray
 
 _AT_A_TIME = 10_000
 
 
-def find_files(root: Path, texts: pa.StringArray) -> pa.RecordBatch:
+def find_files(root: Path, texts: pa.StringArray) -> tuple[pa.RecordBatch, list[pa.RecordBatch]]:
     """The file that each text means, as `FILES`; one that is not there is refused.
 
     Args:
         root: the data folder. A path may be absolute inside of it; one that is not there is
             looked for by its name, with or without its ending, below it.
+
+    Returns:
+        The files, and all images below the root if it was looked through, as `columns_below`.
     """
     find = _Finder(root)
     files = find.all(texts)
     missing = np.flatnonzero(is_missing(files))
     if not len(missing):
-        return files
-    places, paths = _called(root, files.column("path").take(row_array(missing)))
+        return files, []
+    parts = columns_below(root)
+    places, paths = _called(
+        files.column("path").take(row_array(missing)), together(parts).column("path")
+    )
     order = np.arange(len(files))
     order[missing[places]] = len(files) + np.arange(len(places))
-    return together([files, find.all(paths)]).take(row_array(order))
+    return together([files, find.all(paths)]).take(row_array(order)), parts
+
+
+def files_again(root: Path, paths: pa.StringArray) -> pa.RecordBatch:
+    """Files that were found before as they are now, as `FILES`; none is refused.
+
+    Args:
+        root: the data folder.
+        paths: relative to it.
+    """
+    base = os.path.realpath(root)
+    sizes, times = array("q"), array("q")
+    for (path,) in in_rows(paths):
+        try:
+            status = os.stat(f"{base}/{path}")  # noqa: PTH116
+            there = stat.S_ISREG(status.st_mode)
+        except OSError:
+            there = False
+        sizes.append(status.st_size if there else 0)
+        times.append(min(status.st_mtime_ns, LATEST) if there else -1)
+    counts = (number_array(np.frombuffer(one, np.int64)) for one in (sizes, times))
+    return pa.record_batch([paths, *counts, blank(len(paths))], schema=FILES)
 
 
 class _Finder:
@@ -67,13 +106,16 @@ class _Finder:
         return file.path, file.bytes, file.mtime_ns, file.refused
 
 
-def _called(root: Path, names: pa.StringArray) -> tuple[IntArray, pa.StringArray]:
-    """Images anywhere below the root that alone have a name, or a name and an ending.
+def _called(names: pa.StringArray, paths: pa.StringArray) -> tuple[IntArray, pa.StringArray]:
+    """Images that alone have a name, or a name and an ending.
+
+    Args:
+        names: that are looked for.
+        paths: of all images.
 
     Returns:
         Which of the names these are, and the paths of the images.
     """
-    paths = together([by_column(folder.files) for folder in walk(root)]).column("path")
     called = pc.replace_substring_regex(paths, "(?s)^.*/", "")
     bare = without_endings(called)
     shorter = np.flatnonzero(numbers(pc.not_equal(called, bare).cast(pa.uint8())))

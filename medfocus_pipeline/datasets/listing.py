@@ -43,7 +43,7 @@ UNLABELLED = "has no label in the CSV"
 
 def read_listing(
     path: Path, card: Card | None, *, root: Path, columns: Mapping[Column, str]
-) -> tuple[pa.RecordBatch, Card]:
+) -> tuple[pa.RecordBatch, Card, list[pa.RecordBatch]]:
     """Read a CSV of images, sorted by path.
 
     Args:
@@ -57,7 +57,8 @@ def read_listing(
         columns: ours -> what they are called here.
 
     Returns:
-        The files as `ENTRIES`, by path, and the card they were read with.
+        The files as `ENTRIES`, by path, the card they were read with, and all images below the
+        root if these were looked through, as `columns_below`.
 
     Raises:
         DataError: all problems of the file, each with its line.
@@ -66,7 +67,7 @@ def read_listing(
     _refuse_several(path, lines, card)
     labels, label_of = kinds(lines["label"])
     card = card or _card_of_labels(path, labels)
-    files = find_files(root, whole(lines["path"]))
+    files, parts = find_files(root, whole(lines["path"]))
     index = np.array([card.class_index.get(fold(one), -1) for one in labels], np.int32)[label_of]
     again, twice = _repeated(files.column("path"), index, kinds(lines["split"])[1])
     once = np.flatnonzero(~again)
@@ -81,7 +82,7 @@ def read_listing(
             + f"\nLabels: {known}. Mend the lines, or name the folder that the "
             "paths are relative to (--images), and try again."
         )
-    return in_path_order(_entries(lines, files, index, card)), card
+    return in_path_order(_entries(lines, files, index, card)), card, parts
 
 
 def _entries(

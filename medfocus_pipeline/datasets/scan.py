@@ -6,13 +6,13 @@ from pathlib import Path
 from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
 from medfocus_pipeline.datasets.contents import open_all
 from medfocus_pipeline.datasets.entries import of_folder, validated, without_left_out
-from medfocus_pipeline.datasets.found import by_column, in_path_order, together
-from medfocus_pipeline.datasets.inputs import digest_of, is_settled
+from medfocus_pipeline.datasets.found import in_path_order, together
+from medfocus_pipeline.datasets.inputs import Inputs, is_settled
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, of_rows
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.datasets.rows import manifest_rows, without_drawn_masks
-from medfocus_pipeline.datasets.tree import walk
+from medfocus_pipeline.datasets.tree import columns_below
 from medfocus_pipeline.errors import ConfigError, DataError
 
 
@@ -57,37 +57,34 @@ def scan(
 
     Returns:
         One row for every image file, sorted by path, also for those that cannot be used;
-        `previous` itself if nothing has changed. Of a folder whose files ``stat`` as they did,
-        nothing else is asked.
+        `previous` itself if nothing has changed. Of files that ``stat`` as they did, nothing
+        else is asked.
 
     Raises:
         DataError: no such source, no image in it, or none where the card looks for them.
         ConfigError: the name or what `reading` says is not usable.
     """
     check_name(name)
-    if not source.exists():
-        known = ", ".join(known_cards(card_folders()))
-        raise DataError(
-            f"The data of {name!r} is not at {source}. Put its images there, or say where they "
-            f"are: DATA=path/to/images. Data sets with a card: {known}."
-        )
+    _need(source, name)
     root = data_root(source, reading.images)
-    listed, inputs = _listing(source, card), ""
+    listed = _listing(source, card)
     where = str(source.resolve()) + (f" with {root.resolve()}" if reading.images else "")
-    if listed is None:
-        keep = bool(card and (card.annotation or card.keep_masks))
-        keep = keep if reading.keep_masks is None else reading.keep_masks
-        parts = [by_column(folder.files) for folder in walk(source)]
-        inputs = digest_of(parts, name=name, source=where, card=card, reading=reading)
-        if previous and previous.inputs == inputs and is_settled(previous):
-            return previous
-        files = in_path_order(together(parts))
-        del parts  # as large again
-        entries, used = of_folder(files, card, source, keep_masks=keep)
+    inputs = Inputs(name=name, source=where, card=card, reading=reading, listing=listed)
+    if listed:
+        digest, keep = inputs.again(root, previous) if previous else "", True
     else:
-        keep = True  # it lists what is an image
+        parts = columns_below(source)
+        digest, keep = inputs.of_tree(parts), _keeps_masks(card, reading)
+    if previous and digest == previous.inputs and digest and is_settled(previous):
+        return previous
+    if listed:
         columns = {**(card.columns if card else {}), **reading.columns}
-        entries, used = read_listing(listed, card, root=root, columns=columns)
+        entries, used, parts = read_listing(listed, card, root=root, columns=columns)
+        digest = inputs.of_listed(root, entries, parts)
+    else:
+        files = in_path_order(together(parts))
+        entries, used = of_folder(files, card, source, keep_masks=keep)
+    del parts  # as large as the entries
     entries = validated(without_left_out(entries, used), used)
     if previous and previous.source != where:
         previous = None  # equal paths, sizes and times elsewhere are other files
@@ -100,10 +97,26 @@ def scan(
         classes=[item.name for item in used.classes],
         from_card=card is not None,
         source=where,
-    ).with_inputs(inputs)
+    ).with_inputs(digest)
     if previous and previous.says(found, inputs=False):
-        return previous.with_inputs(inputs)
+        return previous.with_inputs(digest)
     return found
+
+
+def _need(source: Path, name: str) -> None:
+    """Refuse a source that is not there."""
+    if not source.exists():
+        known = ", ".join(known_cards(card_folders()))
+        raise DataError(
+            f"The data of {name!r} is not at {source}. Put its images there, or say where they "
+            f"are: DATA=path/to/images. Data sets with a card: {known}."
+        )
+
+
+def _keeps_masks(card: Card | None, reading: Reading) -> bool:
+    """Whether what looks like an annotation mask is an image."""
+    said = reading.keep_masks
+    return bool(card and (card.annotation or card.keep_masks)) if said is None else said
 
 
 def _listing(source: Path, card: Card | None) -> Path | None:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+
 from medfocus_pipeline.datasets.found import (
     SYSTEM_FOLDERS,
     UNREADABLE,
     Folder,
     Found,
     ImageFile,
+    by_column,
     ending,
 )
 from medfocus_pipeline.datasets.objects import Listing, list_folders
@@ -24,7 +27,7 @@ _ENDINGS = tuple(sorted(EXTENSIONS))
 _AT_A_TIME = 10_000
 """Files of a folder."""
 
-_LATEST = 2**63 - 1
+LATEST = 2**63 - 1
 """Times after the year 2262 do not fit the manifest."""
 
 
@@ -89,7 +92,7 @@ def _look(
                 continue
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
-                found.files.append((path, status.st_size, min(status.st_mtime_ns, _LATEST), ""))
+                found.files.append((path, status.st_size, min(status.st_mtime_ns, LATEST), ""))
             elif (queue := _to_enter(base, path, kind, folders, links)) is not None:
                 if name.casefold() not in SYSTEM_FOLDERS:
                     queue.append(path)
@@ -109,6 +112,11 @@ def _to_enter(
     if kind == stat.S_IFLNK and _is_inner_folder(f"{base}/{path}", base):
         return links
     return None
+
+
+def columns_below(root: Path) -> list[pa.RecordBatch]:
+    """Every image file below a folder, as `FILES`, in the parts and the order of `walk`."""
+    return [by_column(folder.files) for folder in walk(root)]
 
 
 def find_images(root: Path) -> list[ImageFile]:
@@ -182,7 +190,7 @@ def _described(base: str, path: str, *, link: bool) -> Found | None:
         return _refused(path, f"{UNREADABLE}: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
         return None
-    return path, status.st_size, min(status.st_mtime_ns, _LATEST), ""
+    return path, status.st_size, min(status.st_mtime_ns, LATEST), ""
 
 
 def inside(path: str, base: str) -> bool:

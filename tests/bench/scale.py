@@ -28,9 +28,9 @@ from medfocus_pipeline import embedding, segmentation
 from medfocus_pipeline.commands.progress import err, out, say
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.inputs import digest_of
+from medfocus_pipeline.datasets.inputs import Inputs
 from medfocus_pipeline.datasets.reading import AS_FOUND
-from medfocus_pipeline.datasets.tree import find_images, walk
+from medfocus_pipeline.datasets.tree import columns_below, find_images
 from medfocus_pipeline.encoders import load_encoder, need_weights
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.project.located import Fillable, writing
@@ -206,10 +206,8 @@ def _write_manifest(root: Path, rows: int) -> None:
         from_card=False,
         source=str(data.resolve()),
     )
-    digest = digest_of(
-        walk(data), name=_NAME, source=str(data.resolve()), card=None, reading=AS_FOUND
-    )
-    manifest = manifest.with_inputs(digest)
+    inputs = Inputs(name=_NAME, source=str(data.resolve()), card=None, reading=AS_FOUND)
+    manifest = manifest.with_inputs(inputs.of_tree(columns_below(data)))
     manifests.write(manifest, root / "cache" / _NAME / "manifest.parquet")
 
 

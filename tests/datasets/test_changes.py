@@ -130,6 +130,50 @@ def test_a_scan_after_a_change_is_a_first_scan(
         assert again.equals(fresh, check_metadata=True)
 
 
+LINES = st.lists(
+    st.builds(
+        "{}{}.png,{}".format,
+        st.sampled_from(["", "", "a/p1/", "a/p2/", "b/p1/"]),  # a path, or a name alone
+        st.integers(1, 3),
+        st.sampled_from("ab"),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ORDERLY, ORDERLY, LINES, st.none() | LINES, st.sampled_from([None, CARDS[-1]]), st.data())
+def test_a_csv_read_after_a_change_is_one_read_first(
+    tree: dict[str, str],
+    added: dict[str, str],
+    lines: list[str],
+    others: list[str] | None,
+    card: Card | None,
+    data: st.DataObject,
+) -> None:
+    added = {name: added[name] for name in sorted(added)[: data.draw(st.integers(0, 2))]}
+    gone = data.draw(st.sets(st.sampled_from(sorted(tree)), max_size=1))
+    lines = [*lines, *(f"{name},a" for name in tree)][:4]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "list.csv")
+        path.write_text("\n".join(["path,label", *lines]))
+        _write(path.parent, tree, 10**18)
+        first = _scanned(path, card, Reading())
+        _write(path.parent, added, 10**18 + 1)
+        for name in gone - added.keys():
+            (path.parent / name).unlink()
+        if others is not None:
+            path.write_text("\n".join(["path,label", *others]))
+        if isinstance(first, str):
+            return
+        again = _scanned(path, card, Reading(), Manifest(first))
+        fresh = _scanned(path, card, Reading())
+    if isinstance(fresh, str):
+        assert again == fresh
+    else:
+        assert again.equals(fresh, check_metadata=True)
+
+
 @pytest.fixture
 def archive(tmp_path: Path, save_image: SaveImage) -> Path:
     """Of two classes and three patients each."""
@@ -165,6 +209,15 @@ def test_what_did_not_change_is_not_opened_again(
     after = scan(archive, name="x", previous=before, on_file=lambda _, total: opened.append(total))
     assert after.table.equals(fresh.table, check_metadata=True)
     assert opened == [len(CHANGES[change])] * len(CHANGES[change])
+
+
+@pytest.mark.parametrize("other", ["benign/b0/9.png", "malignant/m0/9.png"])
+def test_a_file_that_is_only_called_otherwise_is_seen(archive: Path, other: str) -> None:
+    before = scan(archive, name="x")
+    (archive / "benign" / "b0" / "1.png").rename(archive / other)
+    after = scan(archive, name="x", previous=before)
+    assert set(after.paths) ^ set(before.paths) == {"benign/b0/1.png", other}
+    assert after.table.equals(scan(archive, name="x").table, check_metadata=True)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["the first is added", "the only one is gone"])

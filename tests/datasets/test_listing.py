@@ -1,9 +1,12 @@
 """CSVs as public sets and hospitals have them."""
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from medfocus_pipeline.datasets import scan as scanner
 from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.listing import UNLABELLED
 from medfocus_pipeline.datasets.reading import Reading
@@ -156,3 +159,46 @@ def test_wrong_options_of_a_csv_are_refused(
 def test_a_folder_takes_no_images(folder: Path) -> None:
     answer = call("scan", "x", "--data", ".", "--images", "Training", cwd=folder)
     assert (answer.code, "is a folder: --images names" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["Training/cat/2.png", "only.png"], ids=["path", "name"])
+def test_a_csv_that_says_the_same_of_the_same_files_is_not_read_again(
+    folder: Path, save_image: SaveImage, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    save_image(folder / "Training" / "cat" / "only.png")
+    path = _csv(folder / "a.csv", "path,label", f"{name},cat", "Training/dog/1.png,dog")
+    before = scan(path, name="pets")
+
+    def asked(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the CSV was read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scanner, "read_listing", asked)
+        assert scan(path, name="pets", previous=before) is before
+    os.utime(folder / "Training" / "dog" / "1.png", ns=(1, 1))
+    after = scan(path, name="pets", previous=before)
+    assert after.column("mtime_ns").to_pylist().count(1) == 1
+    (folder / "Training" / "dog" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"line 3: no file 'Training/dog/1.png'"):
+        scan(path, name="pets", previous=after)
+
+
+def test_a_name_that_another_file_gets_too_is_no_longer_guessed(
+    folder: Path, save_image: SaveImage
+) -> None:
+    save_image(folder / "Training" / "cat" / "only.png")
+    path = _csv(folder / "a.csv", "path,label", "only,cat", "Training/dog/1.png,dog")
+    before = scan(path, name="pets")
+    save_image(folder / "Training" / "dog" / "only.png")
+    with pytest.raises(DataError, match="line 2: no file 'only'"):
+        scan(path, name="pets", previous=before)
+
+
+def test_a_change_of_a_file_that_no_walk_finds_is_seen(folder: Path, save_image: SaveImage) -> None:
+    save_image(folder / ".hidden" / "1.png")
+    save_image(folder / "Training" / "cat" / "only.png")
+    path = _csv(folder / "a.csv", "path,label", "only,cat", ".hidden/1.png,dog")
+    before = scan(path, name="pets")
+    os.utime(folder / ".hidden" / "1.png", ns=(1, 1))
+    after = scan(path, name="pets", previous=before)
+    assert after.column("mtime_ns").to_pylist().count(1) == 1
