@@ -49,7 +49,7 @@ PARTS = {
 LISTS = {
     ("datasets/checked_yaml.py", "{kind} {path} has"): "each line says what was expected of it",
     ("commands/options.py", "These options do not fit"): "each line says what was expected of it",
-    ("datasets/listing.py", "{_told(path, several)}"): "each line says to keep one label",
+    ("datasets/listing.py", "{problems_of(path, problems)}"): "each line says to keep one label",
     ("project/project.py", "{str(error)}"): "FeaturePart.parse says what was expected",
     ("sam/sam2.py", "{_mismatch("): "it ends with `Set size to the checkpoint's own`",
 }

@@ -117,6 +117,7 @@ def measure(root: Path, *, repeats: int) -> JSON:
         arguments = ["-c", WITH_PEAK, command, _NAME, "--cache", str(root / "cache")]
         runs = [_run(arguments) for _ in range(repeats)]
         figures |= _medians(command, runs)
+    figures |= _anew(root, repeats=repeats)
     figures |= _added(root, repeats=repeats)
     figures |= _probed(root, repeats=repeats)
     store = Project.open(_NAME, cache=root / "cache").masks.store
@@ -124,6 +125,19 @@ def measure(root: Path, *, repeats: int) -> JSON:
     store.index()
     figures["index_seconds"] = time.perf_counter() - started
     return figures
+
+
+def _anew(root: Path, *, repeats: int) -> JSON:
+    """Of `scan` that finds no file changed, but has to work out every row."""
+    path = root / "cache" / _NAME / "manifest.parquet"
+    before, runs = path.read_bytes(), []
+    for _ in range(repeats):
+        manifests.write(manifests.read(path).with_inputs(""), path)
+        try:
+            runs.append(_run(["-c", WITH_PEAK, "scan", _NAME, "--cache", str(root / "cache")]))
+        finally:
+            path.write_bytes(before)
+    return _medians("scan_anew", runs)
 
 
 def _added(root: Path, *, repeats: int) -> JSON:
