@@ -25,10 +25,12 @@ _ROWS = 1 << 16
 
 def id_array(values: Sequence[str]) -> pa.StringArray:
     """Texts as a column, of up to 33 million ids."""
-    encoded = [text.encode() for text in values]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64).astype(np.int32)
-    buffers = pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(encoded))
-    return pa.StringArray.from_buffers(len(encoded), *buffers)
+    content = "".join(values)
+    parts = values if content.isascii() else [text.encode() for text in values]
+    ends = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, parts), np.int32, len(values)), out=ends[1:])
+    buffers = pa.py_buffer(ends), pa.py_buffer(content.encode())
+    return pa.StringArray.from_buffers(len(values), *buffers)
 
 
 def as_column(values: Ids) -> pa.StringArray:
@@ -75,11 +77,14 @@ def replaced(texts: pa.StringArray, rows: IntArray, others: Sequence[str]) -> pa
     return pa.concat_arrays([texts, id_array(others)]).take(row_array(order))
 
 
-def where(mask: NDArray[np.bool_], texts: pa.Array, others: pa.Array) -> pa.Array:
-    """Texts where the mask is true, else the others."""
+def where(
+    mask: NDArray[np.bool_], texts: pa.StringArray | str, others: pa.StringArray | str
+) -> pa.StringArray:
+    """Texts where the mask is true, else the others; one may stand for all rows."""
     bits = pa.py_buffer(np.packbits(mask, bitorder="little").tobytes())
     known = pa.BooleanArray.from_buffers(pa.bool_(), len(mask), [None, bits])
-    return pc.if_else(known, texts, others)
+    both = (scalar(one) if isinstance(one, str) else one for one in (texts, others))
+    return pc.if_else(known, *both)
 
 
 def row_array(rows: IntArray) -> pa.Int64Array:

@@ -66,6 +66,8 @@ def test_columns_are_changed_as_their_texts_are(rows: list[tuple[str, str, bool]
     column, flags = id_array(texts), np.array(mask, np.bool_)
     chosen = [text if one else other for text, other, one in rows]
     assert where(flags, column, id_array(others)).to_pylist() == chosen
+    named = [text if one else "-" for text, _, one in rows]
+    assert where(flags, column, "-").to_pylist() == named
     some, new = np.flatnonzero(~flags), [other for _, other, one in rows if not one]
     assert replaced(column, some, new).to_pylist() == chosen
     assert recoded(column, str.upper).to_pylist() == [text.upper() for text in texts]

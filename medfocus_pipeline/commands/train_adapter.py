@@ -9,7 +9,7 @@ from medfocus_pipeline.commands.options import changed
 from medfocus_pipeline.commands.progress import bar, human, say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.train_offline import work_errors
-from medfocus_pipeline.datasets.layout import annotation_paths
+from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.errors import DataError, WeightsError
 from medfocus_pipeline.project.dataset import Dataset, split_of
@@ -88,11 +88,11 @@ def _examples(context: Context, dataset: Dataset) -> list[Example]:
     ids, paths, groups = manifest.image_ids, manifest.paths, manifest.strings("group")
     tested = {ids[row] for row in split.test}
     rows = {ids[row]: row for row in split.train.tolist() if ids[row] not in tested}
-    found = []
+    files, found = AnnotationFiles(dataset.root, dataset.card), []
     with bar("reading the annotations", len(rows)) as advance:
         for image_id, row in rows.items():
             advance(1)
-            masks = annotation_paths(dataset.root, paths[row], dataset.card)
+            masks = files.of(paths[row])
             if any(read_image(mask).any() for mask in masks):
                 image = dataset.root / paths[row]
                 found.append(Example(image_id, groups[row], image, tuple(masks)))

@@ -105,13 +105,13 @@ def open_all(
     seen[known] = True
     opened, new = _opened(root, entries, np.flatnonzero(~seen), on_file, workers, every=every)
     shut = np.flatnonzero(refused)
-    every_row = pa.concat_tables([earlier, opened, _by_column([Content()])])
+    pictures = pa.concat_tables([earlier, opened, _by_column([Content()])])
     rows = np.concatenate(
-        [rows, len(earlier) + np.arange(len(new)), np.full(len(shut), len(every_row) - 1)]
+        [rows, len(earlier) + np.arange(len(new)), np.full(len(shut), len(pictures) - 1)]
     )
     of = np.concatenate([known, new, shut])
     order = np.argsort(of, kind="stable")
-    columns = [taken(column, rows[order]) for column in every_row.columns]
+    columns = [taken(column, rows[order]) for column in pictures.columns]
     return pa.record_batch(columns, schema=CONTENTS), of[order]
 
 

@@ -126,8 +126,7 @@ def validated(entries: pa.RecordBatch, card: Card) -> pa.RecordBatch:
     )
     if becomes:
         return entries
-    why = spread([NOT_VALIDATED], np.zeros(len(entries), np.int64))
-    return changed(entries, "refused", where(chooses, why, entries.column("refused")))
+    return changed(entries, "refused", where(chooses, NOT_VALIDATED, entries.column("refused")))
 
 
 def changed(entries: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:

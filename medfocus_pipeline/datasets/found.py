@@ -82,9 +82,9 @@ def ending(name: str) -> str:
 
 def by_column(files: Sequence[Found]) -> pa.RecordBatch:
     """Files as `FILES`."""
-    paths, sizes, times, refused = zip(*files, strict=True) if files else ([], [], [], [])
-    counts = (number_array(np.array(one, np.int64)) for one in (sizes, times))
-    return pa.record_batch([id_array(paths), *counts, id_array(refused)], schema=FILES)
+    paths, refused = [file[0] for file in files], [file[3] for file in files]
+    sizes, times = (number_array(np.array([file[n] for file in files], np.int64)) for n in (1, 2))
+    return pa.record_batch([id_array(paths), sizes, times, id_array(refused)], schema=FILES)
 
 
 def together(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

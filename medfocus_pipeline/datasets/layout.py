@@ -1,18 +1,13 @@
 """Split and class of a file, from the folders it lies in."""
 
-import fnmatch
-import glob
-import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 from medfocus_pipeline.datasets.card import Card, plain_card
 from medfocus_pipeline.datasets.manifest_columns import SYNTHETIC
 from medfocus_pipeline.datasets.names import check_class_names, fold, split_side
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.object_paths import ObjectPath
-from medfocus_pipeline.places import names_in
 
 _Parts: TypeAlias = tuple[str, ...]
 
@@ -127,36 +122,6 @@ def is_left_out(path: str, card: Card) -> bool:
         parts = PurePosixPath(card.annotation.replace("{stem}", "*")).parts
         patterns.append("/".join(part for part in parts if part != ".."))
     return any(pure.match(pattern) for pattern in patterns)
-
-
-def annotation_paths(root: Path, path: str, card: Card) -> list[Path]:
-    """The files that hold an image's annotation masks, sorted; often one, sometimes none.
-
-    Args:
-        root: the data folder.
-        path: of the image, relative to the root, as in the manifest.
-        card: of the data set; without an annotation pattern there are none.
-    """
-    if not card.annotation:
-        return []
-    pattern = PurePosixPath(card.annotation)
-    image = PurePosixPath(path)
-    base = root.resolve()
-    folder = _resolved(base / image.parent / pattern.parent)
-    if not folder.is_dir() or not folder.is_relative_to(base):
-        return []
-    stem = image.name.removesuffix(".gz").rpartition(".")[0] or image.name
-    wanted = pattern.name.replace("{stem}", glob.escape(stem))
-    names = sorted(names_in(folder))
-    masks = [name for name in names if fnmatch.fnmatchcase(name, wanted)]
-    return [folder / name for name in masks if (folder / name).resolve().is_relative_to(base)]
-
-
-def _resolved(path: Path) -> Path:
-    """A path without links, and without ``..`` where there are none."""
-    if isinstance(path, ObjectPath):
-        return ObjectPath(os.path.normpath("/".join(path.parts)))
-    return path.resolve()
 
 
 def _place_below(root: _Parts, paths: Sequence[_Parts], card: Card) -> list[Place | None]:

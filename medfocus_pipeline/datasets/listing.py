@@ -17,7 +17,6 @@ from medfocus_pipeline.columns import (
     numbers,
     recoded,
     row_array,
-    spread,
     where,
     which_are,
     whole,
@@ -89,18 +88,17 @@ def _entries(
     lines: pa.Table, files: pa.RecordBatch, index: NDArray[np.int32], card: Card
 ) -> pa.RecordBatch:
     """What the lines say, as `ENTRIES`."""
-    labelled, none = ~is_empty(lines["label"]), blank(len(lines))
-    why = spread([UNLABELLED], np.zeros(len(lines), np.int64))
+    labelled = ~is_empty(lines["label"])
     split = recoded(lines["split"], lambda text: _split(text) or "")
     group = whole(lines["group"])
     columns = [
         *files.columns[:-1],
-        where(labelled, files.column("refused"), why),
-        where(labelled, split, none),
+        where(labelled, files.column("refused"), UNLABELLED),
+        where(labelled, split, ""),
         number_array(index),  # of no label it is -1
         where(is_empty(group), patients(files.column("path"), card), group),
         whole(lines["domain"]),
-        none,
+        blank(len(lines)),
     ]
     return pa.record_batch(columns, schema=ENTRIES)
 

@@ -121,12 +121,9 @@ def _groups(entries: pa.RecordBatch, contents: pa.RecordBatch) -> pa.StringArray
 
 def _problems(entries: pa.RecordBatch, contents: pa.RecordBatch, card: Card) -> pa.StringArray:
     """Why a picture is not usable: its file may not be opened, cannot be, or has no place."""
-    found = contents.column("problem")
+    problem, refused = contents.column("problem"), entries.column("refused")
     if card.volumes == "refuse":
         several = which_are(contents.column("mode"), lambda mode: one_of_several(mode) is not None)
-        found = where(several, spread([SEVERAL], np.zeros(len(found), np.int64)), found)
-    outside = numbers(entries.column("class_index")) < 0
-    outside = spread(["", OUTSIDE], outside.astype(np.int64))
-    refused = entries.column("refused")
-    found = where(is_empty(found), outside, found)
-    return where(is_empty(refused), found, refused)
+        problem = where(several, SEVERAL, problem)
+    outside = (numbers(entries.column("class_index")) < 0) & is_empty(problem)
+    return where(is_empty(refused), where(outside, OUTSIDE, problem), refused)

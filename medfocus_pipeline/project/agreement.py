@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from medfocus_pipeline.datasets.layout import annotation_paths
+from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.readers import read_annotation
 from medfocus_pipeline.errors import DamagedError
 from medfocus_pipeline.evaluation.annotations import mean_agreement, roi_agreement
@@ -33,15 +33,14 @@ def measure_agreement(dataset: Dataset, store: Store, progress: Progress) -> JSO
     """
     if not dataset.card.annotation:
         return {}
+    files = AnnotationFiles(dataset.root, dataset.card)
     annotated = {
-        image_id: paths
-        for image_id, path in dataset.files.items()
-        if (paths := annotation_paths(dataset.root, path, dataset.card))
+        image_id: paths for image_id, path in dataset.files.items() if (paths := files.of(path))
     }
     if not annotated:
         return {}
-    files = [[str(path), *_stamp(path)] for paths in annotated.values() for path in paths]
-    key = digest([sorted(annotated), files, sorted(store.index(columns=["image_id"]).done)])
+    stamps = [[str(path), *_stamp(path)] for paths in annotated.values() for path in paths]
+    key = digest([sorted(annotated), stamps, sorted(store.index(columns=["image_id"]).done)])
     measured = read_agreement(store)
     if measured.get("key") != key:
         images = _agreements(annotated, store, progress)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from medfocus_pipeline import image_roi, segmentation
 from medfocus_pipeline.config import EmbedConfig, Runtime
-from medfocus_pipeline.datasets.layout import annotation_paths
+from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.readers import read_annotation
 from medfocus_pipeline.encoders import load_encoder, need_weights
 from medfocus_pipeline.masks.focus import focus
@@ -63,7 +63,8 @@ class Regions:
 
     def annotation(self, image_id: str, size: tuple[int, int]) -> Mask | None:
         """``(h, w) bool`` of an image of that size; None if nobody drew one."""
-        drawn = annotation_paths(self.dataset.root, self.dataset.files[image_id], self.dataset.card)
+        files = AnnotationFiles(self.dataset.root, self.dataset.card)
+        drawn = files.of(self.dataset.files[image_id])
         return read_annotation(drawn, size) if drawn else None
 
 

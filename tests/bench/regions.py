@@ -8,8 +8,8 @@ from rich.table import Table
 
 from medfocus_pipeline.commands.progress import bar, out, say
 from medfocus_pipeline.config import Sam2Config
+from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.card import card_folders, find_card
-from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.phantoms.phantom import KINDS, PICTURES
 from medfocus_pipeline.datasets.readers import read_annotation, read_image
 from medfocus_pipeline.datasets.scan import data_root, scan
@@ -97,10 +97,11 @@ def _annotated(dataset: str, data: Path | None, count: int) -> list[tuple[Path, 
     card = find_card(dataset, [Path("data"), *card_folders()], root=root)
     with bar("scanning", 0) as advance:
         manifest = scan(source, name=dataset, card=card, on_file=lambda _, total: advance(1, total))
+    files = AnnotationFiles(root, card) if card else None
     pairs = [
         (root / path, mask)
         for path in manifest.files.values()
-        for mask in (annotation_paths(root, path, card) if card else ())
+        for mask in (files.of(path) if files else ())
     ]
     pairs = [pair for pair in pairs if read_image(pair[1]).any()]
     if not pairs:

@@ -12,10 +12,10 @@ import pytest
 from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets import scan as scanner
+from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card
 from medfocus_pipeline.datasets.contents import OUTSIDE
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
-from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.manifest_columns import COLUMNS
 from medfocus_pipeline.datasets.readers import decode, read_annotation
@@ -115,21 +115,9 @@ def test_annotations_and_excluded_files_are_never_rows(
     card = card.model_copy(update=update)
     manifest = scan(folder, name="pets", card=card)
     assert [p for p in manifest.paths if "mask" in p or "thumb" in p] == []
-    masks = annotation_paths(folder, image, card)
+    masks = AnnotationFiles(folder, card).of(image)
     assert [path.name for path in masks] == ["1 [a]_mask.png", "1 [a]_mask_1.png"]
-    assert annotation_paths(folder, "Training/dog/1.png", card) == []
-
-
-def test_annotations_may_lie_in_a_folder_beside(
-    tmp_path: Path, card: Card, save_image: SaveImage
-) -> None:
-    card = card.model_copy(update={"splits": {}, "annotation": "masks/{stem}.png"})
-    for name in ("cat/1.png", "cat/masks/1.png", "cat/masks/2.png", "dog/1.png"):
-        save_image(tmp_path / name)
-    assert scan(tmp_path, name="pets", card=card).paths == ["cat/1.png", "dog/1.png"]
-    assert annotation_paths(tmp_path, "cat/1.png", card) == [tmp_path / "cat/masks/1.png"]
-    away = card.model_copy(update={"annotation": "../../../{stem}.png"})
-    assert annotation_paths(tmp_path / "cat", "1.png", away) == []
+    assert AnnotationFiles(folder, card).of("Training/dog/1.png") == []
 
 
 def test_patient_comes_from_the_path(folder: Path, card: Card) -> None:
@@ -612,7 +600,7 @@ def test_no_annotation_of_the_real_breast_images_is_a_row() -> None:
     manifest = scan(root, name="breast", card=card)
     assert (len(manifest), manifest.problems) == (149, [])
     assert not [path for path in manifest.paths if "_mask" in path]
-    masks = {path: annotation_paths(root, path, card) for path in manifest.paths}
+    masks = {path: AnnotationFiles(root, card).of(path) for path in manifest.paths}
     assert sum(map(len, masks.values())) == 151
     for path in manifest.paths[::30]:
         mask = read_annotation(masks[path], (64, 48))

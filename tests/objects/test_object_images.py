@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 from PIL import Image
 
+from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.card import load_card
-from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.readers import decode, picture_place, read_annotation
 from medfocus_pipeline.datasets.tree import find_images, other_kinds
 from medfocus_pipeline.object_paths import ObjectPath
@@ -48,6 +48,6 @@ def test_annotations_lie_beside_the_images(bucket: ObjectPath) -> None:
     (bucket / "benign" / "benign (1).png").write_bytes(png(9))
     (bucket / "benign" / "benign (1)_mask.png").write_bytes(png(255))
     (bucket / "benign" / "benign (1)_mask_1.png").write_bytes(png(0))
-    found = annotation_paths(bucket, "benign/benign (1).png", card)
+    found = AnnotationFiles(bucket, card).of("benign/benign (1).png")
     assert [path.name for path in found] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
     assert read_annotation(found, (4, 6)).all()

@@ -40,9 +40,7 @@ def test_workers_fill_in_a_bucket_what_threads_fill_in_folders(
     for cache, (data, runtime, progress) in caches.items():
         project = Project.open("shapes", data=data, profile="imagenet", cache=cache)
         with caplog.at_level(logging.WARNING):
-            filled = project.masks.fill(
-                runtime, progress=progress
-            )
+            filled = project.masks.fill(runtime, progress=progress)
         assert filled is not None
         assert filled.computed == 60
         project.embeddings().fill(runtime)

@@ -8,8 +8,8 @@ import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 
+from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.card import card_folders, find_card, load_card
-from medfocus_pipeline.datasets.layout import annotation_paths
 from medfocus_pipeline.datasets.phantoms import folder as folders
 from medfocus_pipeline.datasets.phantoms import writer
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, clear
@@ -87,7 +87,7 @@ def test_a_file_is_the_phantom_of_its_row(tmp_path: Path) -> None:
         assert phantom.label == row["class"]
         assert phantom.caption == row["caption"]
         assert np.array_equal(read_image(tmp_path / row["path"]), phantom.image)
-        masks = annotation_paths(tmp_path, row["path"], card)
+        masks = AnnotationFiles(tmp_path, card).of(row["path"])
         assert len(masks) == 1
         assert np.array_equal(read_annotation(masks, (SIZE, SIZE)), phantom.lesion)
     assert decode(tmp_path / rows[0]["path"]).mode == "L"
