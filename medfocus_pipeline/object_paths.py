@@ -1,32 +1,21 @@
-"""Object stores, by way of fsspec, as paths; what goes wrong there is an `OSError` as of a disk."""
+"""What lies in object stores, as paths."""
 
-import errno
 import fnmatch
 import io
 import os
 import re
 import stat
-import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import PosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 from zlib import crc32
 
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.object_systems import calling
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-
-_EXTRAS = {"s3": "medfocus-pipeline[s3]", "s3a": "medfocus-pipeline[s3]", "gs": "gcsfs"}
-"""Protocol -> what to install; fsspec names the others itself."""
-
-_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}, "s3a": {"max_concurrency": 1}}
-"""One request an object: above 1, s3fs asks for the size first."""
-
-_FULL = re.compile(r"QuotaExceeded|StorageFull|InsufficientStorage|Insufficient Storage|\b507\b")
-"""What MinIO, Ceph and others say where there is no room; S3 itself is never full."""
 
 _CHANGED = ("LastModified", "last_modified", "updated", "mtime", "created")
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5")
@@ -264,64 +253,8 @@ class ObjectPath(PosixPath):
         with self._calling() as (system, name):
             system.rm(name, recursive=True)
 
-    @contextmanager
-    def _calling(self) -> Iterator[tuple["AbstractFileSystem", str]]:
-        """The file system, and what it calls this; the boundary of all that it raises."""
-        system = system_of(self.protocol)
-        try:
-            yield system, "/".join(self.parts[1:])
-        except FileExistsError:
-            raise
-        except FileNotFoundError as error:
-            raise FileNotFoundError(errno.ENOENT, _one_line(error), str(self)) from error
-        except PermissionError as error:
-            raise PermissionError(errno.EACCES, _one_line(error), str(self)) from error
-        except Exception as error:  # of botocore, aiohttp, google.api_core … dozens of classes
-            text = _one_line(error)
-            if _FULL.search(text):
-                raise OSError(errno.ENOSPC, text, str(self)) from error
-            raise ConnectionError(errno.EIO, text, str(self)) from error
-
-
-def system_of(protocol: str) -> "AbstractFileSystem":
-    """The file system of a protocol, one for all threads of a process.
-
-    fsspec keeps one for each thread, and each would begin with a connection of its own.
-
-    Raises:
-        ConfigError: nothing that is installed reads it.
-    """
-    known = _systems.setdefault(os.getpid(), {})
-    with _lock:
-        if protocol not in known:
-            known[protocol] = _new_system(protocol)
-        return known[protocol]
-
-
-_lock = threading.Lock()
-_systems: dict[int, dict[str, "AbstractFileSystem"]] = {}
-"""By process: a connection does not outlive a fork."""
-
-
-def _new_system(protocol: str) -> "AbstractFileSystem":
-    import fsspec
-
-    own = _OPTIONS.get(protocol, {})
-    try:
-        return fsspec.filesystem(
-            protocol, use_listings_cache=False, skip_instance_cache=True, **own
-        )
-    except ImportError as error:
-        needed = _EXTRAS.get(protocol)
-        install = f"pip install '{needed}'" if needed else _one_line(error)
-        raise ConfigError(
-            f"{protocol}:// needs a package that is missing here: {install}"
-        ) from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{protocol}:// is no address that can be read. Known are s3://bucket/prefix, gs://, "
-            "file:/// and what else fsspec names: a folder of this machine needs no address."
-        ) from error
+    def _calling(self) -> AbstractContextManager[tuple["AbstractFileSystem", str]]:
+        return calling(self.protocol, "/".join(self.parts[1:]))
 
 
 def _time(info: dict[str, Any]) -> int:
@@ -331,8 +264,3 @@ def _time(info: dict[str, Any]) -> int:
     seconds = changed.timestamp() if isinstance(changed, datetime) else changed
     tag = next((info[name] for name in _TAGS if info.get(name)), "")
     return int(seconds) * 10**9 + crc32(str(tag).encode()) % 10**9
-
-
-def _one_line(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join((text or type(error).__name__).split())[:200].rstrip(".")

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.object_paths import ObjectPath, system_of
+from medfocus_pipeline.object_paths import ObjectPath
+from medfocus_pipeline.object_systems import system_of
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 """As a path ``s3://a`` is ``s3:/a``; a drive of Windows has one letter."""

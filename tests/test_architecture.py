@@ -14,6 +14,7 @@ LIBRARY = ROOT / "medfocus_pipeline"
 # DESIGN: imports run left to right only. Units of one tuple are independent of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
+    ("object_systems",),
     ("object_paths",),
     ("places",),
     ("files", "columns", "plain_yaml", "schedule", "seeding", "workers", "config", "augmentation"),
@@ -65,7 +66,7 @@ HOMES = {
     "pydicom": {"datasets/dicom.py"},
     "nibabel": {"datasets/nifti.py"},
     "ray": {"engines/ray_"},
-    "fsspec": {"object_paths.py"},
+    "fsspec": {"object_systems.py", "object_paths.py"},
     "rich": {"commands/", "cli/"},
     "typer": {"commands/", "cli/"},
 }

@@ -9,7 +9,7 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from medfocus_pipeline import object_paths
+from medfocus_pipeline import object_systems
 from medfocus_pipeline.object_paths import ObjectPath
 
 Fault = Callable[[str, str], "tuple[str, str] | None"]
@@ -80,7 +80,7 @@ def running() -> Iterator[Server]:
         }.items():
             patch.setenv(name, value)
         patch.setattr("s3fs.S3FileSystem.retries", 1)
-        patch.setattr(object_paths, "_systems", {})
+        patch.setattr(object_systems, "_systems", {})
         yield server
     http.shutdown()
     thread.join()
@@ -98,5 +98,5 @@ def server(running: Server) -> Iterator[Server]:
 def bucket(server: Server, request: pytest.FixtureRequest) -> ObjectPath:
     """A bucket of the test's own."""
     name = f"b{abs(hash(request.node.nodeid))}"
-    object_paths.system_of("s3").mkdir(name)
+    object_systems.system_of("s3").mkdir(name)
     return ObjectPath("s3:", name)

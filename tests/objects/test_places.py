@@ -53,7 +53,7 @@ def test_an_address_that_names_nothing_is_refused(address: str, why: str) -> Non
 
 
 def test_without_its_package_an_address_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medfocus_pipeline.object_paths._systems", {})
+    monkeypatch.setattr("medfocus_pipeline.object_systems._systems", {})
     monkeypatch.delitem(_registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(ConfigError, match=r"pip install 'medfocus-pipeline\[s3\]'"):
@@ -124,7 +124,7 @@ def test_a_body_that_breaks_off_is_that_object_and_silence_is_the_store(
     with pytest.raises(ConnectionError), local_copy(bucket / "one.png"):
         pass
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody is there
-    monkeypatch.setattr("medfocus_pipeline.object_paths._systems", {})
+    monkeypatch.setattr("medfocus_pipeline.object_systems._systems", {})
     with (
         pytest.raises(DataError, match=r"cannot be reached now: .* the network or to AWS_ENDPOINT"),
         local_copy(bucket / "one.png"),
