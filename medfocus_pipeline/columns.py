@@ -140,10 +140,15 @@ def is_empty(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
     return empty
 
 
+def flags(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+    """A column of yes and no without nulls, ``(n,) bool``; DLPack knows no bits."""
+    found: NDArray[np.bool_] = numbers(column.cast(pa.uint8())) == 1
+    return found
+
+
 def is_text(column: pa.ChunkedArray | pa.Array, text: str) -> NDArray[np.bool_]:
     """Of which rows the text is this one, ``(n,) bool``."""
-    same: NDArray[np.bool_] = numbers(pc.equal(column, scalar(text)).cast(pa.uint8())) == 1
-    return same
+    return flags(pc.equal(column, scalar(text)))
 
 
 def kinds(column: pa.ChunkedArray | pa.Array) -> tuple[list[str], IntArray]:
@@ -167,9 +172,8 @@ def in_rows(*columns: pa.ChunkedArray | pa.Array) -> Iterator[tuple[Any, ...]]:
 def found_at(wanted: pa.StringArray, among: pa.StringArray) -> IntArray:
     """Where texts of any length stand in a column: the first place, -1 of those that do not."""
     found = pc.index_in(wanted, value_set=among)
-    there = numbers(found.is_valid().cast(pa.uint8())) == 1
     rows = np.frombuffer(found.buffers()[1] or b"", np.int32)[: len(found)]
-    return np.where(there, rows, -1).astype(np.int64)
+    return np.where(flags(found.is_valid()), rows, -1).astype(np.int64)
 
 
 def joined(texts: pa.StringArray) -> memoryview:

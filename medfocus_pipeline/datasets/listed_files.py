@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from medfocus_pipeline.columns import (
     blank,
+    flags,
     found_at,
     in_rows,
     kept,
@@ -26,7 +27,7 @@ from medfocus_pipeline.datasets.found import (
     is_missing,
     together,
 )
-from medfocus_pipeline.datasets.names import without_endings
+from medfocus_pipeline.datasets.names import file_names, without_endings
 from medfocus_pipeline.datasets.tree import LATEST, columns_below, describer
 from medfocus_pipeline.types import IntArray
 
@@ -116,9 +117,9 @@ def _called(names: pa.StringArray, paths: pa.StringArray) -> tuple[IntArray, pa.
     Returns:
         Which of the names these are, and the paths of the images.
     """
-    called = pc.replace_substring_regex(paths, "(?s)^.*/", "")
+    called = file_names(paths)
     bare = without_endings(called)
-    shorter = np.flatnonzero(numbers(pc.not_equal(called, bare).cast(pa.uint8())))
+    shorter = np.flatnonzero(flags(pc.not_equal(called, bare)))
     owners = np.concatenate([np.arange(len(paths)), shorter])
     words = pa.concat_arrays([called, kept(bare, shorter)]).dictionary_encode()
     code_of = numbers(words.indices)

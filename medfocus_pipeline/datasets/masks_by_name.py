@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medfocus_pipeline.columns import found_at, id_array, kept, numbers
+from medfocus_pipeline.columns import flags, found_at, id_array, kept
 from medfocus_pipeline.datasets.names import without_ending, without_endings
 from medfocus_pipeline.types import IntArray
 
@@ -37,8 +37,7 @@ def masks_of(paths: pa.StringArray) -> tuple[IntArray, IntArray]:
     Returns:
         Rows of the masks, ``(m,) int64`` ascending, and of the image that each belongs to.
     """
-    may_be = pc.match_substring_regex(paths, MAY_BE_MASK)
-    rows = np.flatnonzero(numbers(may_be.cast(pa.uint8())))
+    rows = np.flatnonzero(flags(pc.match_substring_regex(paths, MAY_BE_MASK)))
     if not len(rows):
         return rows, rows
     stems = without_endings(paths)

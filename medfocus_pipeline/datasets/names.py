@@ -79,6 +79,11 @@ def without_ending(path: str) -> str:
     return re.sub(_ENDING, r"\1", path.removesuffix(".gz"))
 
 
+def file_names(paths: pa.StringArray) -> pa.StringArray:
+    """The last part of each path."""
+    return pc.replace_substring_regex(paths, "(?s)^.*/", "")
+
+
 def without_endings(paths: pa.StringArray) -> pa.StringArray:
     """As `without_ending`, of each path."""
     bare = pc.replace_substring_regex(paths, r"\.gz$", "")

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from medfocus_pipeline.columns import (
     found_at,
@@ -21,7 +20,7 @@ from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.contents import CONTENTS, MASK, OUTSIDE, SEVERAL, TWO_VALUES
 from medfocus_pipeline.datasets.entries import ENTRIES, changed
 from medfocus_pipeline.datasets.manifest_columns import ROW
-from medfocus_pipeline.datasets.names import patient_folders, without_endings
+from medfocus_pipeline.datasets.names import file_names, patient_folders, without_endings
 from medfocus_pipeline.datasets.readers import one_of_several
 from medfocus_pipeline.types import IntArray
 
@@ -38,13 +37,13 @@ def without_drawn_masks(
         entries: as `ENTRIES`.
         contents, of: see `open_all`.
     """
-    first = np.flatnonzero(np.diff(of, prepend=-1))  # of the pictures of each file
+    first = _first_pictures(of)
     two = which_are(kept(contents.column("mode"), first), lambda mode: mode.endswith(TWO_VALUES))
     if not two.any():
         return entries
     placed = numbers(entries.column("class_index")) >= 0
     seen = numbers(kept(contents.column("width"), first)) > 0
-    stems = pc.replace_substring_regex(without_endings(entries.column("path")), "(?s)^.*/", "")
+    stems = file_names(without_endings(entries.column("path")))
     known = glued(stems, "/", entries.column("split"))
     sizes = (kept(contents.column(name), first) for name in ("width", "height"))
     for fact in (entries.column("class_index"), *sizes):
@@ -77,7 +76,7 @@ def manifest_rows(
     several = np.bincount(of)[of] > 1
     if several.any():
         groups = where(several & is_empty(groups), paths, groups)
-        number = np.arange(len(of)) - np.flatnonzero(np.diff(of, prepend=-1))[of]
+        number = np.arange(len(of)) - _first_pictures(of)[of]
         digits = [f"{one:04d}" for one in range(number.max() + 1)]
         paths = where(several, glued(paths, "/", spread(digits, number)), paths)
     index = numbers(entries.column("class_index")).astype(np.int64)
@@ -91,6 +90,11 @@ def manifest_rows(
     known = dict(zip(ENTRIES.names, entries.columns, strict=True))
     known |= dict(zip(CONTENTS.names, contents.columns, strict=True)) | own
     return pa.table([known[name] for name in ROW.names], schema=ROW)
+
+
+def _first_pictures(of: IntArray) -> IntArray:
+    """The row of the first picture of each file; see `open_all`."""
+    return np.flatnonzero(np.diff(of, prepend=-1))
 
 
 def _groups(entries: pa.RecordBatch, contents: pa.RecordBatch) -> pa.StringArray:
