@@ -121,7 +121,7 @@ def figure_command(
     from medfocus_pipeline.commands import figure
 
     context = open_(dataset, data, cache_, profile)
-    raise typer.Exit(figure.run(context, count=count, path=out))
+    figure.run(context, count=count, path=out)
 
 
 @app.command("report", epilog="Example: medfocus report brain --out ~/brain-report")
@@ -149,4 +149,4 @@ def report_command(
     from medfocus_pipeline.report import sampling
 
     context = open_(dataset, data, cache_, profile)
-    raise typer.Exit(report.run(context, out=out, images=images or sampling.DEFAULT))
+    report.run(context, out=out, images=images or sampling.DEFAULT)

@@ -223,13 +223,10 @@ def probe_command(
     }
     config = changed(base(context, context.probe, context.profile.probe), options, set_)
     if lambdas:
-        raise typer.Exit(lambda_sweep.run(context, config))
+        lambda_sweep.run(context, config)
+        return
     distributor, processes = distributed(context.profile.engine, engine, address, workers, None)
-    raise typer.Exit(
-        probe.run(
-            context, config, workers=processes or cores(), engine=distributor, as_json=as_json
-        )
-    )
+    probe.run(context, config, workers=processes or cores(), engine=distributor, as_json=as_json)
 
 
 @app.command("results", epilog="Example: medfocus results brain --metric auroc --metric ece")

@@ -135,4 +135,4 @@ def gate_command(
     context = open_(dataset, data, cache_, profile)
     engine = context.profile.engine
     runtime = runtime_of(device, batch_size, workers, compile_=False, engine=engine)
-    raise typer.Exit(gate.run(context, config, runtime, medical=medical, workers=cores()))
+    gate.run(context, config, runtime, medical=medical, workers=cores())

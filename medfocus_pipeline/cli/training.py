@@ -107,7 +107,7 @@ def finetune_command(
     asked = (engine, address, workers, gpus_per_worker)
     distributor, threads = distributed(context.profile.engine, *asked)
     runtime = runtime_of(device, at_once, threads, compile_=False, engine=distributor)
-    raise typer.Exit(finetune.run(context, encoder, config, runtime=runtime, workers=cores()))
+    finetune.run(context, encoder, config, runtime=runtime, workers=cores())
 
 
 @app.command(
@@ -150,7 +150,7 @@ def train_offline_command(
         "seed": seed,
         "workers": workers,
     }
-    raise typer.Exit(train_offline.run(model, work=work, options=options, set_=set_))
+    train_offline.run(model, work=work, options=options, set_=set_)
 
 
 @app.command(
@@ -201,4 +201,4 @@ def train_adapter_command(
         "seed": seed,
         "device": device,
     }
-    raise typer.Exit(train_adapter.run(context, work=work, options=options, set_=set_))
+    train_adapter.run(context, work=work, options=options, set_=set_)

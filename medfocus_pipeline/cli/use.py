@@ -72,12 +72,13 @@ def export_command(
         raise ConfigError("--fraction and --shots exclude each other: name one of them.")
     context = open_(dataset, data, cache_, profile)
     if list_:
-        raise typer.Exit(export.list_rows(context))
+        export.list_rows(context)
+        return
     amount = 100.0 if fraction is None else fraction
     wanted = export.Wanted(
         head, focus, ("fraction", amount) if shots is None else ("shots", shots), seed
     )
-    raise typer.Exit(export.run(context, wanted, out=out))
+    export.run(context, wanted, out=out)
 
 
 @app.command(

@@ -57,7 +57,7 @@ class Wanted:
     seed: int
 
 
-def list_rows(context: Context) -> int:
+def list_rows(context: Context) -> None:
     """Print the rows that can be exported, each with its accuracy on the test images."""
     rows = read_scored(context.folder / "results", ["accuracy"]).to_pylist()
     for row in sorted(rows, key=lambda row: (row["head"], row["focus"], budget_of(row))):
@@ -67,10 +67,9 @@ def list_rows(context: Context) -> int:
             say(f"{100 * row['accuracy']:5.1f} % of {row['n_test']:,}  {of}")
     if not rows:
         say(f"{context.dataset} has no result yet. Fit some: medfocus probe {context.dataset}")
-    return 0
 
 
-def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
+def run(context: Context, wanted: Wanted, *, out: Path | None) -> None:
     """Fit the run again, check it against what was stored, write the folder.
 
     Args:
@@ -78,8 +77,6 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
         wanted: which run.
         out: folder; None is one in the data set's part of the cache.
 
-    Returns:
-        0.
 
     Raises:
         ConfigError: there is no such run, or more than one and no way to rank them; the message
@@ -89,7 +86,8 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     dataset = open_dataset(context, images_needed=False)
     known = results.read(context.folder / "results").to_pylist()
     if wanted.head == FINETUNE:
-        return _run_tuned(context, dataset, known, wanted, out)
+        _run_tuned(context, dataset, known, wanted, out)
+        return
     if wanted.head == OWN:
         wanted = replace(wanted, head="linear", focus=join_parts(MEDFOCUS))
     fitting = _fitting(context, known, wanted)
@@ -106,12 +104,11 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> int:
     accuracy = figures.scores["accuracy"].own
     say(f"accuracy on {counted(figures.test_images, 'test image')}: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
-    return 0
 
 
 def _run_tuned(
     context: Context, dataset: Dataset, known: Sequence[Result], wanted: Wanted, out: Path | None
-) -> int:
+) -> None:
     """The same for a fine-tuned network: its weights are read, not trained again."""
     project = Project(context, dataset, progress=bar)
     own = tuned_row(project, [row for row in known if _is(row, wanted)])
@@ -124,7 +121,6 @@ def _run_tuned(
     images = counted(found.measured.test_images, "test image")
     say(f"accuracy on {images}: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
-    return 0
 
 
 def _is(row: Result, wanted: Wanted) -> bool:

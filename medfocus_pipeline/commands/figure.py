@@ -33,15 +33,13 @@ class _Answers:
     found: Mapping[str, Answer]
 
 
-def run(context: Context, *, count: int, path: Path | None) -> int:
+def run(context: Context, *, count: int, path: Path | None) -> None:
     """Draw what was done with a few test images.
 
     Args:
         count: number of images, classes in turn.
         path: of the PNG; None is ``figure.png`` in the data set's part of the cache.
 
-    Returns:
-        0.
 
     Raises:
         ConfigError: `path` does not end in ``.png``.
@@ -71,7 +69,6 @@ def run(context: Context, *, count: int, path: Path | None) -> int:
     write_png(sheet, target)
     say(f"figure: {counted(len(examples), 'image')}, {answers.source}")
     say(f"picture: {target}")
-    return 0
 
 
 def choose_images(dataset: Dataset, *, count: int, tested: Collection[str]) -> dict[str, int]:

@@ -32,16 +32,13 @@ def run(
     *,
     runtime: Runtime,
     workers: int,
-) -> int:
+) -> None:
     """Train what has no result yet, then print the table.
 
     Args:
         encoder: where training begins.
         config: how, over which subsets.
         workers: processes that fit the linear probes.
-
-    Returns:
-        0.
     """
     context.need_folder("finetune")
     started = time.monotonic()
@@ -61,7 +58,6 @@ def run(
     none = f"all {counted(len(runs), 'run is', 'runs are')} done, nothing to do"
     say(f"finetune: {done if count else none}")
     _report(project, tuning, runs, plans)
-    return 0
 
 
 def _fit_beside(

@@ -37,15 +37,12 @@ _ERRORS = 24
 
 def run(
     context: Context, config: GateConfig, runtime: Runtime, *, medical: str | None, workers: int
-) -> int:
+) -> None:
     """Embed what is missing, fit every method, print and write the table.
 
     Args:
         medical: name of the medical class; None is the one that is called so.
         workers: processes that draw.
-
-    Returns:
-        0.
     """
     if context.dataset == DRAWN and not context.data.exists():
         phantoms = PhantomSet(kind=MIXED)
@@ -71,7 +68,6 @@ def run(
     page, *_ = write_gate(report, folder)
     say(f"scores: {written}")
     say(f"tables and curves: {folder}; open in a browser: {page}")
-    return 0
 
 
 def _networks(

@@ -23,11 +23,8 @@ from medfocus_pipeline.report.table import heading
 LAMBDAS = tuple(step / 10 for step in range(11))
 
 
-def run(context: Context, config: ProbeConfig) -> int:
+def run(context: Context, config: ProbeConfig) -> None:
     """Print a curve for each fusion row and budget, of the first seed; no test image is read.
-
-    Returns:
-        0.
 
     Raises:
         ConfigError: no row is of the head fusion.
@@ -58,7 +55,6 @@ def run(context: Context, config: ProbeConfig) -> int:
                 advance(1)
     _show(curves)
     _write(curves, context.folder / "results" / "lambda.csv")
-    return 0
 
 
 def _head(one: Plan) -> FusionHead:

@@ -28,16 +28,13 @@ def run(
     workers: int,
     engine: EngineConfig,
     as_json: bool = False,
-) -> int:
+) -> None:
     """Fit the runs that have no result yet, then print the table.
 
     Args:
         workers: processes of this machine that fit.
         engine: where they are fitted.
         as_json: print the table for a program.
-
-    Returns:
-        0.
     """
     project = Project.of(context, progress=bar)
     plans = project.plans(config)
@@ -72,7 +69,6 @@ def run(
     say_problems(project.dataset.problems)
     say(f"results: {folder / 'results.parquet'}")
     say(f"next: make report DATASET={context.dataset}, then make export DATASET={context.dataset}")
-    return 0
 
 
 def _say_memory(plans: Sequence[Plan], split: Split, done: set[str]) -> None:

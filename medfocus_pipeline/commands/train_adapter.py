@@ -28,7 +28,7 @@ def run(
     work: Path | None,
     options: Mapping[str, object],
     set_: list[str] | None,
-) -> int:
+) -> None:
     """Trains an adapter, or goes on where the last call in that folder stopped.
 
     Args:
@@ -37,8 +37,6 @@ def run(
         options: settings of the training by name; None leaves one alone.
         set_: further ``KEY=VALUE`` settings.
 
-    Returns:
-        The exit code.
 
     Raises:
         ConfigError: no such setting, or the folder has another training.
@@ -69,7 +67,6 @@ def run(
     )
     say(f"adapter: {done.adapter}, {human(done.adapter.stat().st_size)}")
     say(f"use: {_next(context, config, done.adapter)}")
-    return 0
 
 
 def default_adapter(context: Context) -> Path:

@@ -19,7 +19,7 @@ HELD_OUT = 50
 """Phantoms of each kind, of another seed, that a trained lite-clip is tried on."""
 
 
-def run(model: str, *, work: Path | None, options: Options, set_: list[str] | None) -> int:
+def run(model: str, *, work: Path | None, options: Options, set_: list[str] | None) -> None:
     """Trains a model, or goes on where the last call in that folder stopped.
 
     Args:
@@ -28,8 +28,6 @@ def run(model: str, *, work: Path | None, options: Options, set_: list[str] | No
         options: settings of the training.
         set_: further ``KEY=VALUE`` settings.
 
-    Returns:
-        The exit code.
 
     Raises:
         ConfigError: no such model or setting, or the folder has another training.
@@ -49,7 +47,6 @@ def run(model: str, *, work: Path | None, options: Options, set_: list[str] | No
     say(f"weights: {weights}, {human(weights.stat().st_size)}")
     for line in _USE[model]:
         say(line.format(file=weights, folder=weights.parent))
-    return 0
 
 
 def _train_sam2_lite(folder: Path, options: Options, set_: list[str] | None) -> Path:

@@ -37,15 +37,13 @@ _CANDIDATES = "Candidates have a colour each, the best one orange."
 _NO_IMAGES = "The images are not on this machine, so there are no pictures of them."
 
 
-def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> int:
+def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> None:
     """Gather what the stages before have made, and write the page.
 
     Args:
         out: folder of the report; None is ``report`` in the data set's part of the cache.
         images: how many images all galleries together may show.
 
-    Returns:
-        0.
 
     Raises:
         StoreError: a stage has not run yet, a store is corrupt, or the disk is full.
@@ -57,7 +55,6 @@ def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> 
         advance(1)
     say(f"report: {len(report.table.rows):,} rows, {human(files[0].stat().st_size)}")
     say(f"page: {files[0]}")
-    return 0
 
 
 def gather(context: Context, *, images: int = DEFAULT) -> Report:
