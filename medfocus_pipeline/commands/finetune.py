@@ -79,22 +79,13 @@ def _fit_beside(
 def _report(
     project: Project, tuning: Finetuning, runs: Sequence[TunedRun], plans: Sequence[Plan]
 ) -> None:
-    manifest, folder = project.dataset.manifest, project.results_folder
-    label = f"finetune:{tuning.label}"
+    folder, label = project.results_folder, f"finetune:{tuning.label}"
     shown = [
         TableRow(label, runs=runs),
         *(TableRow(one.label, runs=one.runs, note=one.note) for one in plans),
     ]
-    table = build(
-        f"{project.name}, {tuning.label}: {tuning.config.run.trained} trained",
-        shown,
-        folder,
-        paper=project.dataset.card.paper,
-        classes=manifest.classes,
-        patients=manifest.patients,
-        reference=REFERENCE,
-    )
-    show(table)
+    title = f"{project.name}, {tuning.label}: {tuning.config.run.trained} trained"
+    show(build(title, shown, folder, project.dataset, reference=REFERENCE))
     rows = {row["run_key"]: row for row in results.read(folder).to_pylist()}
     chosen = {run.key: json.loads(rows[run.key]["chosen"]) for run in runs}
     cells = tuned_cells(label, runs, chosen)

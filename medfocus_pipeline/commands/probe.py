@@ -50,20 +50,12 @@ def run(
         say(f"probe: all {runs} done, nothing to do")
     title = f"{context.dataset}, {encoder_label(context.embed.encoder)}"
     shown = [TableRow(one.label, runs=one.runs, note=one.note, method=one.paper) for one in plans]
-    paper, manifest = project.dataset.card.paper, project.dataset.manifest
     folder = project.results_folder
-    table = build(
-        title,
-        shown,
-        folder,
-        paper=paper,
-        classes=manifest.classes,
-        patients=manifest.patients,
-    )
+    table = build(title, shown, folder, project.dataset)
     if as_json:
         say_json({"title": table.title, "rows": records(table), "notes": table.notes})
     show(table)
-    unknown = patients_warning(manifest)
+    unknown = patients_warning(project.dataset.manifest)
     if unknown:
         say(unknown)
     say_problems(project.dataset.problems)

@@ -219,15 +219,7 @@ def _report(
         f"{encoder_label(context.profile.embed.encoder)}"
     )
     folder = context.folder / "results"
-    table = build(
-        title,
-        shown,
-        folder,
-        paper=dataset.card.paper,
-        reference=reference,
-        classes=dataset.manifest.classes,
-        patients=dataset.manifest.patients,
-    )
+    table = build(title, shown, folder, dataset, reference=reference)
     show(table)
     lines = {one.label: one.runs for one in shown}
     measured = diagnosis.write(folder, lines, classes=dataset.manifest.classes)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from medfocus_pipeline.evaluation.predictions import of_runs, read_predictions
 from medfocus_pipeline.evaluation.scores import TABLE, scored
 from medfocus_pipeline.evaluation.statistics import Result, budget_of, curve_areas, scores_by_budget
 from medfocus_pipeline.files import disk_errors, write_text
+from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.report import formats
 from medfocus_pipeline.report.drawing import printable
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
@@ -36,23 +36,19 @@ def build(
     title: str,
     rows: Sequence[TableRow],
     folder: Path,
+    dataset: Dataset,
     *,
-    paper: Mapping[str, Mapping[float, float]],
     reference: str | None = None,
-    classes: Sequence[str] = (),
-    patients: Mapping[str, str] = MappingProxyType({}),
 ) -> ResultsTable:
     """Reads the runs' results and sums them up.
 
     Args:
         rows: without cells.
         folder: of the results; every run must be there.
-        paper: method -> percent of the training images -> accuracy in percent.
-        classes: names of the K classes, for the line of the most frequent one.
-        patients: image id -> patient, where it is known.
+        dataset: has the paper's numbers, and classes and patients of the test images.
         reference: label of the row that others are tested against; None tests nothing.
     """
-    rows = _distinct(rows)
+    rows, paper, patients = _distinct(rows), dataset.card.paper, dataset.manifest.patients
     keys = {run.key for row in rows for run in row.runs}
     predictions = results.read(folder, "predictions")
     runs = scored(of_runs(results.read(folder), keys), predictions, TABLE)
@@ -76,7 +72,7 @@ def build(
     budgets = list(dict.fromkeys(run.budget for row in rows for run in row.runs))
     notes = _notes(full, measured, compared, reference, by_patient=known)
     any_run = [run["run_key"] for own in measured.values() for run in own[:1]][:1]
-    majority = _majority(predictions, any_run, classes) if classes else None
+    majority = _majority(predictions, any_run, dataset.manifest.classes)
     return ResultsTable(title, budgets, full, notes, majority)
 
 

@@ -47,15 +47,8 @@ def finetuning_chapter(
         table_rows = [TableRow(one.label, runs=one.runs) for one in own]
         table_rows += _heads(project, encoder, own)
         label = own[0].tuning.label
-        table = build(
-            f"{label}, fine-tuned and as it is",
-            table_rows,
-            context.folder / "results",
-            paper=dataset.card.paper,
-            reference=REFERENCE,
-            classes=dataset.manifest.classes,
-            patients=dataset.manifest.patients,
-        )
+        title = f"{label}, fine-tuned and as it is"
+        table = build(title, table_rows, project.results_folder, dataset, reference=REFERENCE)
         notes |= dict.fromkeys([*table.notes, *table.details])
         rows = [row for _, row in table.texts()]
         tables += [Section(table.title, table.header(), rows), training_section(cells)]

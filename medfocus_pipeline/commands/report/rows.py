@@ -110,15 +110,8 @@ def gather_rows(
             f"No row of {context.dataset} has a result yet. Run: make probe "
             f"DATASET={context.dataset}"
         )
-    table = build(
-        f"{dataset.card.title}: {encoder_label(context.embed.encoder)}",
-        rows,
-        folder,
-        paper=dataset.card.paper,
-        reference=REFERENCE,
-        classes=dataset.manifest.classes,
-        patients=dataset.manifest.patients,
-    )
+    title = f"{dataset.card.title}: {encoder_label(context.embed.encoder)}"
+    table = build(title, rows, folder, dataset, reference=REFERENCE)
     sizes = {run.budget: len(run.subset) for row in rows for run in row.runs}
     largest = max(sizes, key=lambda budget: sizes[budget])
     measured = [row for row in table.rows if largest in row.cells]
