@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medfocus_pipeline import embedding
 from medfocus_pipeline.commands.progress import bar, human, say
 from medfocus_pipeline.commands.report.cells import Wrong, cells, surest_mistakes
 from medfocus_pipeline.commands.report.duplicates import duplicates
@@ -21,7 +20,7 @@ from medfocus_pipeline.commands.report.gating import gate_chapter
 from medfocus_pipeline.commands.report.maps import embedding_maps
 from medfocus_pipeline.commands.report.opened import Opened, open_report
 from medfocus_pipeline.commands.report.provenance import provenance
-from medfocus_pipeline.commands.report.summary import Facts, summarise
+from medfocus_pipeline.commands.report.summary import summarise
 from medfocus_pipeline.commands.report.tiles import LEGEND, Tiles
 from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.project.located import opened_of
@@ -80,12 +79,12 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
         context, dataset, opened.stores, opened.split, tiles, points=shares.points
     )
     used = opened_of(opened.stores.all())
-    rows, facts = opened.rows, _facts(opened, found, tiles)
+    rows = opened.rows
     return Report(
         title=dataset.card.title,
         subtitle=_subtitle(opened),
         classes=dataset.manifest.classes,
-        summary=summarise(facts),
+        summary=summarise(opened, found, tiles.unread),
         table=rows.table,
         cells=cells(context.folder / "results", rows, classes=dataset.manifest.classes),
         galleries=galleries,
@@ -97,22 +96,6 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
             *finetuning_chapter(context, dataset, opened.networks),
             *gate_chapter(context, dataset, errors=shares.mistakes),
         ],
-    )
-
-
-def _facts(opened: Opened, survey: Survey, tiles: Tiles) -> Facts:
-    return Facts(
-        context=opened.context,
-        dataset=opened.dataset,
-        split=opened.split,
-        config=opened.config,
-        masked=embedding.needs_masks(opened.config),
-        rows=opened.rows,
-        measured=opened.measured,
-        survey=survey,
-        here=opened.here,
-        lacking=opened.lacking,
-        unread=tiles.unread,
     )
 
 
@@ -183,7 +166,7 @@ def _subtitle(opened: Opened) -> str:
     context = opened.context
     profile = Path(context.profile_name).stem
     parts = [f"profile {profile}", encoder_label(opened.config.encoder)]
-    if embedding.needs_masks(opened.config):
+    if opened.masked:
         parts.append(masks_label(context.masks))
     today = datetime.now(UTC)
     return " · ".join([*parts, f"{today.day} {today:%B %Y}"])

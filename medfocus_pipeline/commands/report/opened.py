@@ -48,6 +48,11 @@ class Opened:
     here: bool
     networks: Sequence[TunedNetwork]
 
+    @property
+    def masked(self) -> bool:
+        """Whether the pictures are about regions."""
+        return embedding.needs_masks(self.config)
+
 
 def open_report(context: Context) -> Opened:
     """Everything that is read before anything is drawn.

@@ -1,23 +1,18 @@
 """What stands above the fold of a report: what ran, the best row, what spoils it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from medfocus_pipeline.commands.audit import Measured
 from medfocus_pipeline.commands.report.gallery import Survey
+from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.commands.report.rows import Rows
 from medfocus_pipeline.commands.report.tiles import percent
-from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import Audit, patients_warning
 from medfocus_pipeline.datasets.manifest_columns import NOT_MEDICAL
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
-from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import counted
-from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label, masks_label
 from medfocus_pipeline.report.content import Summary
 from medfocus_pipeline.report.table import TableCell, TableRow, heading
@@ -28,38 +23,19 @@ _NAMED = 3
 _MANY_CLASSES = 8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Facts:
-    """What the summary is made of.
+def summarise(opened: Opened, survey: Survey, unread: Mapping[str, str]) -> Summary:
+    """The summary in plain words.
 
-    Attributes:
-        config: the embedding that the pictures are about.
-        here: whether the images are on this machine.
-        lacking: why no region can be drawn; empty if they can be.
+    Args:
         unread: path -> problem, of images that were to be shown.
     """
-
-    context: Context
-    dataset: Dataset
-    split: Split
-    config: EmbedConfig
-    masked: bool
-    rows: Rows
-    measured: Measured
-    survey: Survey
-    here: bool
-    lacking: str
-    unread: Mapping[str, str]
+    sentences = [_data(opened), _models(opened), *_results(opened), " ".join(_regions(survey))]
+    warnings = list(_warnings(opened, unread))
+    return Summary([one for one in sentences if one], warnings, _figures(opened))
 
 
-def summarise(facts: Facts) -> Summary:
-    """The summary in plain words."""
-    sentences = [_data(facts), _models(facts), *_results(facts), " ".join(_regions(facts))]
-    return Summary([one for one in sentences if one], list(_warnings(facts)), _figures(facts))
-
-
-def _data(facts: Facts) -> str:
-    split, names = facts.split, facts.dataset.manifest.classes
+def _data(opened: Opened) -> str:
+    split, names = opened.split, opened.dataset.manifest.classes
     total = len(split.train) + len(split.test)
     shown = ", ".join(names[:_MANY_CLASSES]) + (" …" if len(names) > _MANY_CLASSES else "")
     drawn = "the data set's own split" if split.official else "a split that MedFocus drew"
@@ -69,19 +45,19 @@ def _data(facts: Facts) -> str:
     )
 
 
-def _models(facts: Facts) -> str:
-    context, encoder = facts.context, encoder_label(facts.config.encoder)
-    if not facts.masked:
+def _models(opened: Opened) -> str:
+    context, encoder = opened.context, encoder_label(opened.config.encoder)
+    if not opened.masked:
         return f"The encoder {encoder} saw the whole images; no region was looked for."
     return (
         f"The segmenter {masks_label(context.masks)} proposed regions, the rule "
-        f"{facts.config.roi} chose one of each image, and the encoder {encoder} turned the "
+        f"{opened.config.roi} chose one of each image, and the encoder {encoder} turned the "
         f"pictures into features; heads were then trained on few labels."
     )
 
 
-def _results(facts: Facts) -> Iterator[str]:
-    rows, [best, *others] = facts.rows, facts.rows.ranked
+def _results(opened: Opened) -> Iterator[str]:
+    rows, [best, *others] = opened.rows, opened.rows.ranked
     cell = rows.cell(best)
     seeds = f"{cell.runs} seeds" if cell.runs > 1 else "one seed"
     choice = (
@@ -96,7 +72,7 @@ def _results(facts: Facts) -> Iterator[str]:
         f"of the test set).{choice}"
     )
     yield _clean(best, cell)
-    yield " ".join([*_compared(rows, best), _chance(facts)])
+    yield " ".join([*_compared(rows, best), _chance(opened)])
 
 
 def _compared(rows: Rows, best: TableRow) -> Iterator[str]:
@@ -129,15 +105,14 @@ def _clean(best: TableRow, cell: TableCell) -> str:
     )
 
 
-def _chance(facts: Facts) -> str:
-    labels = facts.dataset.manifest.labels[facts.split.test]
+def _chance(opened: Opened) -> str:
+    labels = opened.dataset.manifest.labels[opened.split.test]
     share = np.bincount(labels).max() / len(labels)
-    name = facts.dataset.manifest.classes[int(np.bincount(labels).argmax())]
+    name = opened.dataset.manifest.classes[int(np.bincount(labels).argmax())]
     return f"Always answering {name} would be right on {percent(float(share))}."
 
 
-def _regions(facts: Facts) -> Iterator[str]:
-    survey = facts.survey
+def _regions(survey: Survey) -> Iterator[str]:
     total, fallbacks = len(survey.areas) + len(survey.fallbacks), len(survey.fallbacks)
     if survey.areas:
         middle = percent(float(np.median(list(survey.areas.values()))))
@@ -161,14 +136,14 @@ def _regions(facts: Facts) -> Iterator[str]:
         )
 
 
-def _warnings(facts: Facts) -> Iterator[str]:
-    yield from _drawings(facts)
-    found = facts.measured.found
+def _warnings(opened: Opened, unread: Mapping[str, str]) -> Iterator[str]:
+    yield from _drawings(opened)
+    found = opened.measured.found
     yield from _leaks(found)
-    unknown = patients_warning(facts.dataset.manifest)
+    unknown = patients_warning(opened.dataset.manifest)
     if unknown:
         yield f"{unknown[0].upper()}{unknown[1:]}."
-    every = dict(facts.dataset.problems) | dict(facts.unread)
+    every = {**opened.dataset.problems, **unread}
     refused = {path: why for path, why in every.items() if why.startswith(NOT_MEDICAL)}
     problems = {path: why for path, why in every.items() if path not in refused}
     if refused:
@@ -180,27 +155,27 @@ def _warnings(facts: Facts) -> Iterator[str]:
         end = "cannot be read and"
         files = counted(len(problems), f"file {end} is", f"files {end} are")
         yield f"{files} left out: {_some(problems)}."
-    yield from _rows(facts)
-    if not facts.here:
+    yield from _rows(opened)
+    if not opened.here:
         yield (
             "The images are not on this machine: galleries, thumbnails and pictures of mistakes "
             "are left out. With them: medfocus report --data path/to/images."
         )
-    if facts.lacking:
-        yield f"The pictures show no regions: {facts.lacking}"
-    if facts.measured.notes:
+    if opened.lacking:
+        yield f"The pictures show no regions: {opened.lacking}"
+    if opened.measured.notes:
         yield "Without the images, the audit compares pixels only as far as they were embedded."
 
 
-def _drawings(facts: Facts) -> Iterator[str]:
+def _drawings(opened: Opened) -> Iterator[str]:
     """Of phantoms, that they are some, and that lite-clip knows such drawings and their words."""
-    context = facts.context
+    context = opened.context
     if not ((context.data / SETTINGS).is_file() or context.dataset.startswith("phantom-")):
         return
     learned = (
         " The encoder lite-clip was trained on such drawings and their words, so that rows that "
         "read class texts are flattered."
-        if facts.config.encoder.name == "lite-clip"
+        if opened.config.encoder.name == "lite-clip"
         else ""
     )
     yield f"These images are phantoms: drawings, not patients.{learned}"
@@ -234,8 +209,8 @@ def _leaks(found: Audit) -> Iterator[str]:
         yield f"{equal} byte-equal to another training file."
 
 
-def _rows(facts: Facts) -> Iterator[str]:
-    rows = facts.rows
+def _rows(opened: Opened) -> Iterator[str]:
+    rows = opened.rows
     lacking, unfinished = rows.lacking(), rows.unfinished()
     if lacking:
         yield (
@@ -248,14 +223,14 @@ def _rows(facts: Facts) -> Iterator[str]:
     if rows.left_out:
         yield (
             f"{rows.left_out} more rows of reproduce were not asked for: make reproduce "
-            f"DATASET={facts.context.dataset}."
+            f"DATASET={opened.context.dataset}."
         )
     if any(rows.cell(row).runs == 1 for row in rows.ranked):
         yield "Some rows have one seed only: their spread is not known."
 
 
-def _figures(facts: Facts) -> dict[str, str]:
-    rows, best = facts.rows, facts.rows.ranked[0]
+def _figures(opened: Opened) -> dict[str, str]:
+    rows, best = opened.rows, opened.rows.ranked[0]
     cell = rows.cell(best)
     figures = {"best accuracy": _of(cell)}
     clean, tested = best.clean
@@ -267,7 +242,7 @@ def _figures(facts: Facts) -> dict[str, str]:
         figures["MedFocusCLIP"] = _of(rows.cell(ours))
     if reference is not None and reference.label != best.label:
         figures["reference"] = _of(rows.cell(reference))
-    figures["images"] = f"{len(facts.split.train) + len(facts.split.test):,}"
+    figures["images"] = f"{len(opened.split.train) + len(opened.split.test):,}"
     return figures
 
 
