@@ -14,6 +14,7 @@ from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.commands.tuned import say_estimate, watching
 from medfocus_pipeline.config import ProbeConfig, ProbeRow, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
+from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.project.dataset import Dataset, split_of
@@ -40,6 +41,23 @@ class Source:
 
     context: Context
     rows: list[Row]
+
+    def lacking(self) -> str:
+        """Which weights are missing here and what to type; empty if nothing is."""
+        context = self.context
+        segmenters = [context.masks.segmenter] if context.embed.needs_masks else []
+        hashes = context.hashes()
+        reasons = [lack(config, hashes) for config in (context.embed.encoder, *segmenters)]
+        return next((reason for reason in reasons if reason), "")
+
+    def plans(
+        self, dataset: Dataset, stores: Stores, split: Split, config: ProbeConfig
+    ) -> dict[str, Plan]:
+        """Name of a row -> its runs, over the subsets of a configuration with whatever rows."""
+        rows = tuple(ProbeRow(head=row.head, focus=row.focus) for row in self.rows)
+        own = config.model_copy(update={"rows": rows})
+        made = plan(self.context, dataset, stores, split, own)
+        return {row.name: one for row, one in zip(self.rows, made, strict=True)}
 
 
 def run(
@@ -71,14 +89,12 @@ def run(
     plans: dict[str, Plan] = {}
     notes: dict[str, str] = {}
     for source in sources(context, rows):
-        reason = lacking(source.context)
+        reason = source.lacking()
         if reason:
             notes |= {row.name: reason for row in source.rows}
             continue
         stores = _stage_one(source.context, dataset, runtime)
-        own = config.model_copy(update={"rows": tuple(map(probe_row, source.rows))})
-        made = plan(source.context, dataset, stores, split, own)
-        plans |= {row.name: one for row, one in zip(source.rows, made, strict=True)}
+        plans |= source.plans(dataset, stores, split, config)
     folder = context.folder / "results"
     count = fit_missing(dataset, split, list(plans.values()), folder, workers=workers, progress=bar)
     trained, tuned = _tuned(context, dataset, networks, config, runtime)
@@ -103,17 +119,10 @@ def _tuned(
     own = replace(context, settings=settings, passing=True)
     count, shown = 0, []
     for row in networks:
+        line = TableRow(row.label, group=reproduction.PAPER, method=row.method)
         reason = lack(row.encoder, context.hashes())
         if reason:
-            shown.append(
-                TableRow(
-                    row.label,
-                    note=NEEDS_WEIGHTS,
-                    detail=reason,
-                    group=reproduction.PAPER,
-                    method=row.method,
-                )
-            )
+            shown.append(replace(line, note=NEEDS_WEIGHTS, detail=reason))
             continue
         tuning = Finetuning(
             Project(own, dataset, progress=bar),
@@ -126,8 +135,7 @@ def _tuned(
         say_estimate(tuning, runtime)
         with watching(tuning) as watch:
             count += tuning.fit(runtime, watch=watch)
-        runs = tuning.runs()
-        shown.append(TableRow(row.label, runs=runs, group=reproduction.PAPER, method=row.method))
+        shown.append(replace(line, runs=tuning.runs()))
     return count, shown
 
 
@@ -172,14 +180,6 @@ def _context(context: Context, rows: Sequence[Row]) -> Context:
     return replace(context, settings=settings, passing=True)
 
 
-def lacking(context: Context) -> str:
-    """Which weights are missing here and what to type; empty if nothing is."""
-    segmenters = [context.masks.segmenter] if context.embed.needs_masks else []
-    hashes = context.hashes()
-    reasons = [lack(config, hashes) for config in (context.embed.encoder, *segmenters)]
-    return next((reason for reason in reasons if reason), "")
-
-
 def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
     """The stores of these settings, made where they are missing."""
     if context.embed.needs_masks:
@@ -192,11 +192,6 @@ def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
         embed.run(context, context.embed, runtime, strict=False)
         stores = locate_stores(context, dataset, configs)
     return stores
-
-
-def probe_row(row: Row) -> ProbeRow:
-    """A row as `plan` takes it."""
-    return ProbeRow(head=row.head, focus=row.focus)
 
 
 def _row(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> TableRow:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from medfocus_pipeline import reproduction, reproduction_tuned
-from medfocus_pipeline.commands.reproduce import lacking, probe_row, sources
+from medfocus_pipeline.commands.reproduce import sources
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.datasets.splits import Split
@@ -152,14 +152,8 @@ def _row(
 def _tuned(one: TunedNetwork) -> TableRow:
     """A fine-tuned network; the paper's have its names."""
     config = one.tuning.config
-    row = next(
-        (
-            row
-            for row in reproduction_tuned.tuned_rows()
-            if (row.encoder, row.run) == (one.tuning.encoder, config.run)
-        ),
-        None,
-    )
+    rows = {(row.encoder, row.run): row for row in reproduction_tuned.tuned_rows()}
+    row = rows.get((one.tuning.encoder, config.run))
     return TableRow(
         row.label if row else one.label,
         runs=one.runs,
@@ -178,20 +172,17 @@ def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]
     rows = reproduction.rows(default_adapter(context))
     found: dict[str, TableRow] = {}
     for source in sources(context, rows):
-        lack = lacking(source.context)
-        config = context.profile.probe.model_copy(
-            update={"rows": tuple(map(probe_row, source.rows))}
-        )
+        lack = source.lacking()
         try:
             configs = source.context.embed.configs(auto=dataset.card.roi)
             stores = locate_stores(source.context, dataset, configs)
-            plans = plan(source.context, dataset, stores, split, config)
+            plans = source.plans(dataset, stores, split, context.profile.probe)
         except MedFocusError as error:
             found |= {row.name: _without(row, lack or str(error)) for row in source.rows}
             continue
-        for row, one in zip(source.rows, plans, strict=True):
+        for row in source.rows:
             found[row.name] = _row(
-                row.label, one, keys, method=row.method, group=row.group, lack=lack
+                row.label, plans[row.name], keys, method=row.method, group=row.group, lack=lack
             )
     return [found[row.name] for row in rows]
 
