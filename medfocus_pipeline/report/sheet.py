@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont, PngImagePlugin
 
 from medfocus_pipeline.files import disk_errors, replacing
-from medfocus_pipeline.report.outlines import (
+from medfocus_pipeline.report.pictures import (
     ANNOTATION,
     BEST,
+    LINE,
     ROI,
     Colour,
     coloured,
     fitted,
     outlined,
+    with_region,
 )
 from medfocus_pipeline.types import Image, Mask
 
@@ -171,10 +173,8 @@ def _channels(colour: int) -> Colour:
 def _panels(example: Example) -> list[Image]:
     """The four pictures of a row, each fitted into the panel."""
     image = fitted(example.image, _PANEL)
-    candidates = outlined(image, coloured(example.candidates[:BEST]), width=2)
-    roi = outlined(image, [(example.roi, ROI)], width=4)
-    if example.annotation is not None:
-        roi = outlined(roi, [(example.annotation, ANNOTATION)], width=2)
+    candidates = outlined(image, coloured(example.candidates[:BEST]), width=LINE)
+    roi = with_region(image, example.roi, example.annotation)
     return [image, candidates, roi, fitted(example.focused, _PANEL)]
 
 

@@ -6,8 +6,16 @@ import numpy as np
 import PIL.Image
 
 from medfocus_pipeline.report.content import Picture
-from medfocus_pipeline.report.outlines import CANDIDATES, ROI, coloured, fitted, outlined
-from medfocus_pipeline.report.pictures import SIDE, THUMBNAIL, encoded
+from medfocus_pipeline.report.pictures import (
+    CANDIDATES,
+    ROI,
+    SIDE,
+    THUMBNAIL,
+    coloured,
+    encoded,
+    fitted,
+    outlined,
+)
 from medfocus_pipeline.seeding import generator
 
 

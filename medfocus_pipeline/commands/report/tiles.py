@@ -12,16 +12,22 @@ from medfocus_pipeline.masks.roi import choose_roi, iou
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.regions import Region, Regions
 from medfocus_pipeline.report.content import Picture, Tile
-from medfocus_pipeline.report.outlines import ANNOTATION, BEST, ROI, coloured, fitted, outlined
-from medfocus_pipeline.report.pictures import SIDE, THUMBNAIL, encoded
+from medfocus_pipeline.report.pictures import (
+    BEST,
+    LINE,
+    SIDE,
+    THUMBNAIL,
+    coloured,
+    encoded,
+    fitted,
+    outlined,
+    with_region,
+)
 from medfocus_pipeline.types import Candidates, FocusMode, Roi
 
 Drawn = TypeVar("Drawn")
 
 LEGEND = "Orange outlines the region, light blue an annotation where somebody drew one."
-
-_LINE = 2
-"""Width of outlines, in pixels; an annotation's is half as wide as the ROI's around it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +140,7 @@ def pictures(
 
     def drawn(number: int) -> Picture:
         masks = coloured(region.candidates.masks[:number])
-        picture = outlined(image, masks, width=_LINE)
+        picture = outlined(image, masks, width=LINE)
         return encoded(picture, alt=f"{number} candidates on image {name}")
 
     heading = f"best {BEST} of {count} candidates" if count > BEST else "candidates"
@@ -147,13 +153,10 @@ def pictures(
 
 
 def _outlined(region: Region, name: str) -> Picture:
-    image = fitted(region.image, SIDE)
-    roi = outlined(image, [(region.roi.mask, ROI)], width=2 * _LINE)
-    what = f"image {name} with its region outlined"
-    if region.annotation is not None and region.annotation.any():
-        roi = outlined(roi, [(region.annotation, ANNOTATION)], width=_LINE)
-        what += ", and the annotation"
-    return encoded(roi, alt=what)
+    picture = with_region(fitted(region.image, SIDE), region.roi.mask, region.annotation)
+    annotated = region.annotation is not None and region.annotation.any()
+    what = ", and the annotation" if annotated else ""
+    return encoded(picture, alt=f"image {name} with its region outlined{what}")
 
 
 def _focused(region: Region, name: str, mode: FocusMode) -> dict[str, Picture]:
