@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from rich.markup import escape
-from rich.table import Table
 
-from medfocus_pipeline.commands.progress import bar, out, say, say_json, say_problems
+from medfocus_pipeline.commands.progress import bar, say, say_columns, say_json, say_problems
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.datasets.audit import (
     Audit,
@@ -196,15 +194,14 @@ def _print(found: Audit, pairs: pa.Table) -> None:
         "embedding": f"cosine at least {config.cosine:g}",
     }
     headings = ("images", "pairs", "across the split", "two labels", "test images concerned")
-    table = Table("same picture", *headings, "example", box=None)
-    examples = _examples(pairs)
+    examples, rows = _examples(pairs), []
     for one in found.findings:
         counts = (one.compared, one.pairs, one.across_splits, one.across_labels, one.test_images)
         numbers = [f"{count:,}" for count in counts]
-        table.add_row(meaning[one.kind], *numbers, escape(printable(examples.get(one.kind, "-"))))
+        rows.append((meaning[one.kind], *numbers, printable(examples.get(one.kind, "-"))))
     split = found.split if found.split in {"official", "drawn"} else f"none: {found.split}"
     say(f"{found.dataset}: split {split}")
-    out.print(table)
+    say_columns(("same picture", *headings, "example"), rows)
 
 
 def _examples(pairs: pa.Table) -> Mapping[str, str]:
@@ -215,11 +212,11 @@ def _examples(pairs: pa.Table) -> Mapping[str, str]:
 
 
 def _print_rest(found: Audit) -> None:
-    counts = Table("files", *(_SIDES[side] for side in found.balance), box=None)
-    for name in next(iter(found.balance.values()), {}):
-        numbers = [f"{classes[name]:,}" for classes in found.balance.values()]
-        counts.add_row(escape(printable(name)), *numbers)
-    out.print(counts)
+    counts = [
+        (printable(name), *(f"{classes[name]:,}" for classes in found.balance.values()))
+        for name in next(iter(found.balance.values()), {})
+    ]
+    say_columns(("files", *(_SIDES[side] for side in found.balance)), counts)
     if found.repeated:
         files = sum(map(len, found.repeated))
         equal = counted(files, "training file is", "training files are")

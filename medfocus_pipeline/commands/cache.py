@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
@@ -15,7 +14,7 @@ from medfocus_pipeline.commands.options import (
     DatasetName,
     ProfileName,
 )
-from medfocus_pipeline.commands.progress import human, out, say, say_json
+from medfocus_pipeline.commands.progress import human, out, say, say_columns, say_json
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.errors import (
@@ -50,12 +49,12 @@ def list_command(
     if as_json:
         say_json(rows)
         return
-    table = Table("data set", "stage", "store", "rows", "size", "in use", box=None)
+    lines = []
     for row in rows:
         count = "?" if row["rows"] is None else f"{row['rows']:,}"
         place = (row["dataset"], row["stage"], row["store"])
-        table.add_row(*place, count, human(row["bytes"]), row["in_use"])
-    out.print(table)
+        lines.append((*place, count, human(row["bytes"]), row["in_use"]))
+    say_columns(("data set", "stage", "store", "rows", "size", "in use"), lines)
     say(f"{human(sum(row['bytes'] for row in rows))} in all")
 
 

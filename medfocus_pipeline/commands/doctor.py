@@ -7,11 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.table import Table
-
 from medfocus_pipeline.commands.model_names import FAMILIES, find_weights, known, model_id
 from medfocus_pipeline.commands.models import ModelConfig
-from medfocus_pipeline.commands.progress import human, out, say, say_json
+from medfocus_pipeline.commands.progress import human, say, say_columns, say_json
 from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.object_paths import ObjectPath
@@ -110,17 +108,13 @@ def lack(config: ModelConfig, hashes: FileHashes) -> str:
 
 
 def _print_machine(checks: Sequence[Check]) -> None:
-    table = Table("check", "found", "", box=None)
-    for check in checks:
-        table.add_row(check.what, check.found, "ok" if check.ok else check.fix)
-    out.print(table)
+    rows = [(one.what, one.found, "ok" if one.ok else one.fix) for one in checks]
+    say_columns(("check", "found", ""), rows)
 
 
 def _print_profiles(lacking: dict[str, list[str]]) -> None:
-    table = Table("profile", "runs here", "what is missing", box=None)
-    for name, lacks in lacking.items():
-        table.add_row(name, "no" if lacks else "yes", "\n".join(lacks))
-    out.print(table)
+    rows = [(name, "no" if lacks else "yes", "\n".join(lacks)) for name, lacks in lacking.items()]
+    say_columns(("profile", "runs here", "what is missing"), rows)
 
 
 def _packages() -> list[Check]:

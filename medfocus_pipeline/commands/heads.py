@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import typer
-from rich.table import Table
 
-from medfocus_pipeline.commands.progress import out, say
+from medfocus_pipeline.commands.progress import say, say_columns
 
 app = typer.Typer(help="List the heads.", no_args_is_help=True)
 
@@ -23,17 +22,15 @@ def list_command() -> None:
     from medfocus_pipeline.reproduction import rows
     from medfocus_pipeline.types import join_parts
 
-    table = Table("head", "what", "needs of the encoder", "source", box=None)
-    for name, head in names().items():
-        table.add_row(name, head.what, head.needs, head.source)
-    out.print(table)
+    heads = [(name, head.what, head.needs, head.source) for name, head in names().items()]
+    say_columns(("head", "what", "needs of the encoder", "source"), heads)
     for name, place in installed(HeadPluginConfig.group).items():
         say(f"of another package: {name} ({place})")
     say("fit one: medfocus probe --row coop:original")
     say("")
-    table = Table("row", "what", "head", "on", "source", box=None)
+    lines = []
     for row in rows(Path()):
         source = row.source or entry(row.head).source
-        table.add_row(row.name, row.label, row.head.name, join_parts(row.focus), source)
-    out.print(table)
+        lines.append((row.name, row.label, row.head.name, join_parts(row.focus), source))
+    say_columns(("row", "what", "head", "on", "source"), lines)
     say("fit them all: medfocus reproduce; some: medfocus reproduce --rows clip,coop")

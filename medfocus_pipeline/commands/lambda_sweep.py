@@ -4,9 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from rich.table import Table
-
-from medfocus_pipeline.commands.progress import bar, out, say
+from medfocus_pipeline.commands.progress import bar, say, say_columns
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import FusionConfig, ProbeConfig
 from medfocus_pipeline.errors import ConfigError, DataError
@@ -64,12 +62,12 @@ def _head(one: Plan) -> FusionHead:
 
 
 def _show(curves: dict[tuple[str, str], LambdaCurve]) -> None:
-    table = Table("held-out accuracy, %", "of", *map(str, LAMBDAS), "chosen", box=None)
+    say("L = lambda L_c + (1 - lambda) L_e, by cross-validation inside the training subset, seed 0")
+    rows = []
     for (label, budget), curve in curves.items():
         accuracies = (f"{100 * accuracy:.1f}" for accuracy in curve.accuracies)
-        table.add_row(label, budget, *accuracies, f"{curve.best:g}")
-    say("L = lambda L_c + (1 - lambda) L_e, by cross-validation inside the training subset, seed 0")
-    out.print(table)
+        rows.append((label, budget, *accuracies, f"{curve.best:g}"))
+    say_columns(("held-out accuracy, %", "of", *map(str, LAMBDAS), "chosen"), rows)
 
 
 def _write(curves: dict[tuple[str, str], LambdaCurve], path: Path) -> None:

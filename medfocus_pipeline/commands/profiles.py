@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from rich.table import Table
-
 from medfocus_pipeline import profiles
 from medfocus_pipeline.commands import doctor
 from medfocus_pipeline.commands.model_names import model_id
-from medfocus_pipeline.commands.progress import human, out, say
+from medfocus_pipeline.commands.progress import human, say, say_columns
 
 
 def run(name: str | None, *, cache: Path) -> None:
@@ -19,11 +17,11 @@ def run(name: str | None, *, cache: Path) -> None:
     if name is not None:
         say(profiles.full_text(name).rstrip())
         return
-    table = Table("profile", "what", box=None)
+    rows = []
     for known in profiles.names():
         mark = " (default)" if known == profiles.DEFAULT else ""
-        table.add_row(known + mark, f"{profiles.summary(known)}\n{_downloads(known, cache)}")
-    out.print(table)
+        rows.append((known + mark, f"{profiles.summary(known)}\n{_downloads(known, cache)}"))
+    say_columns(("profile", "what"), rows)
     say("All settings of one: medfocus profiles offline")
     say("Your own: medfocus profiles offline > mine.yaml, then PROFILE=mine.yaml")
 

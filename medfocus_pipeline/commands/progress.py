@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -114,7 +114,11 @@ class LogHandler(logging.Handler):
 
 def say(text: str) -> None:
     """One line of result; nothing in it is read as markup."""
-    out.print(escape("\n".join(map(printable, text.split("\n")))))
+    out.print(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return escape("\n".join(map(printable, text.split("\n"))))
 
 
 def json_alone(asked: bool) -> bool:
@@ -160,6 +164,14 @@ def human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def say_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table, all of it on the left; a cell may have several lines."""
+    table = Table(*map(_plain, header), box=None)
+    for row in rows:
+        table.add_row(*map(_plain, row))
+    out.print(table)
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -4,10 +4,8 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
-from medfocus_pipeline.commands.progress import out, say, say_json
+from medfocus_pipeline.commands.progress import say, say_columns, say_json
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation.intervals import Scores
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
@@ -40,13 +38,13 @@ def run(context: Context, metrics: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         say_json([{**row, "chosen": json.loads(row["chosen"])} for row in runs])
         return
-    table = Table(*_ROW, "training images", *names, box=None)
+    lines = []
     for row, own in _rows(runs).items():
         scores = [scores_by_budget(own, column=name) for name in names]
         for budget in scores[0]:
             cells = [*row, heading(budget), *(_text(one[budget]) for one in scores)]
-            table.add_row(*(escape(printable(cell)) for cell in cells))
-    out.print(table)
+            lines.append([printable(cell) for cell in cells])
+    say_columns([*_ROW, "training images", *names], lines)
     say("mean ± standard deviation over seeds; accuracy and the others in percent")
 
 

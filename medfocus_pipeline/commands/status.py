@@ -4,9 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rich.table import Table
-
-from medfocus_pipeline.commands.progress import human, out, say, say_json, say_problems
+from medfocus_pipeline.commands.progress import human, say, say_columns, say_json, say_problems
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.pictures import STAGE
@@ -52,11 +50,11 @@ def run(context: Context, *, as_json: bool = False) -> None:
         problem = str(refused) if refused else None
         say_json({**facts, "states": [asdict(one) for one in states], "problem": problem})
         return
-    table = Table("stage", "what", "done", "next", box=None)
-    for one in states:
-        done = f"{one.done:,} of {one.planned:,} {one.unit}"
-        table.add_row(one.stage, one.what, done, one.next)
-    out.print(table)
+    rows = [
+        (one.stage, one.what, f"{one.done:,} of {one.planned:,} {one.unit}", one.next)
+        for one in states
+    ]
+    say_columns(("stage", "what", "done", "next"), rows)
     if refused:
         say(f"probe: {refused}")
     _say_stale(context, stores)
