@@ -1,7 +1,8 @@
 """The rows of ``medfocus reproduce``: the paper's methods and ablations, and ours beside them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -43,7 +44,7 @@ the same where the region is."""
 _OURS = "a variant of ours"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row: what is fitted on what.
 
@@ -60,6 +61,7 @@ class Row:
 
     name: str
     label: str
+    _: KW_ONLY
     head: HeadConfig
     focus: tuple[FeaturePart, ...] = (FeaturePart("original"),)
     group: str
@@ -99,123 +101,75 @@ def chosen(known: Sequence[Row], names: Sequence[str] | None) -> list[Row]:
 
 
 def _paper() -> list[Row]:
+    row = partial(Row, group=PAPER, fit="crop")
     linear = LinearConfig()
-    on_original: tuple[tuple[str, str, HeadConfig, str], ...] = (
-        (REFERENCE, "linear on original", linear, "CLIP"),
-        ("coop", "CoOp", CoOpConfig(), "CoOp"),
-        ("cocoop", "CoCoOp", CoCoOpConfig(), "CoCoOp"),
-    )
     return [
         *(
-            Row(
-                name=name,
-                label=f"{label}, linear",
-                head=linear,
-                group=PAPER,
-                method=method,
-                encoder=encoder,
-                fit="crop",
-                source=source,
-            )
-            for name, label, encoder, method, source in BACKBONES
+            row(name, f"{label}, linear", head=linear, method=paper, encoder=encoder, source=source)
+            for name, label, encoder, paper, source in BACKBONES
         ),
-        *(
-            Row(name=name, label=label, head=head, group=PAPER, method=method, fit="crop")
-            for name, label, head, method in on_original
-        ),
-        Row(
-            name="medfocusclip",
-            label="fusion on segmented (MedFocusCLIP)",
+        row(REFERENCE, "linear on original", head=linear, method="CLIP"),
+        row("coop", "CoOp", head=CoOpConfig(), method="CoOp"),
+        row("cocoop", "CoCoOp", head=CoCoOpConfig(), method="CoCoOp"),
+        row(
+            "medfocusclip",
+            "fusion on segmented (MedFocusCLIP)",
             head=FusionConfig(),
             focus=(FeaturePart("segmented"),),
-            group=PAPER,
             method="MedFocusCLIP",
-            fit="crop",
         ),
     ]
 
 
 def _methods() -> list[Row]:
-    on_original: tuple[tuple[str, str, HeadConfig], ...] = (
-        ("zeroshot", "zero-shot", ZeroShotConfig()),
-        ("tip_adapter", "Tip-Adapter", TipAdapterConfig()),
-        ("tip_adapter_f", "Tip-Adapter-F", TipAdapterFConfig()),
-        ("clip_adapter", "CLIP-Adapter", ClipAdapterConfig()),
-        ("lp_plus_plus", "LP++", LpPlusPlusConfig()),
-        ("mlp", "MLP", MlpConfig()),
-    )
-    joined: tuple[tuple[str, HeadConfig, str], ...] = (
-        ("linear", LinearConfig(), "original.levels"),
-        ("linear", LinearConfig(), "segmented"),
-        ("linear", LinearConfig(), "original+segmented"),
-        ("linear", LinearConfig(), "original+original.roi_pooled"),
-        ("fusion", FusionConfig(), "original"),
-        ("fusion", FusionConfig(), "original+segmented"),
-        ("fusion", FusionConfig(), "original+original.roi_pooled"),
+    row = partial(Row, group=METHODS)
+    linear, fusion = LinearConfig(), FusionConfig()
+    ours = "ours: levels of the network, and the same pooled over the region"
+    joined: tuple[tuple[HeadConfig, str], ...] = (
+        (linear, "original.levels"),
+        (linear, "segmented"),
+        (linear, "original+segmented"),
+        (linear, "original+original.roi_pooled"),
+        (fusion, "original"),
+        (fusion, "original+segmented"),
+        (fusion, "original+original.roi_pooled"),
     )
     return [
-        Row(
-            name=OWN,
-            label=OWN,
-            head=LinearConfig(),
-            focus=MEDFOCUS,
-            group=METHODS,
-            source="ours: levels of the network, and the same pooled over the region",
-        ),
+        row(OWN, OWN, head=linear, focus=MEDFOCUS, source=ours),
+        row("zeroshot", "zero-shot on original", head=ZeroShotConfig()),
+        row("tip_adapter", "Tip-Adapter on original", head=TipAdapterConfig()),
+        row("tip_adapter_f", "Tip-Adapter-F on original", head=TipAdapterFConfig()),
+        row("clip_adapter", "CLIP-Adapter on original", head=ClipAdapterConfig()),
+        row("lp_plus_plus", "LP++ on original", head=LpPlusPlusConfig()),
+        row("mlp", "MLP on original", head=MlpConfig()),
         *(
-            Row(name=name, label=f"{label} on original", head=head, group=METHODS)
-            for name, label, head in on_original
-        ),
-        *(
-            Row(
-                name=f"{name}:{parts}",
-                label=f"{name} on {parts}",
+            row(
+                f"{head.name}:{parts}",
+                f"{head.name} on {parts}",
                 head=head,
                 focus=tuple(map(FeaturePart.parse, parts.split("+"))),
-                group=METHODS,
                 source="" if parts in get_args(FocusMode) else "parts of features: ours",
             )
-            for name, head, parts in joined
+            for head, parts in joined
         ),
     ]
 
 
 def _ablations(adapter: Path) -> list[Row]:
-    def row(
-        name: str,
-        label: str,
-        *,
-        head: HeadConfig | None = None,
-        focus: FocusMode = "segmented",
-        encoder: EncoderConfig | None = None,
-        segmenter: SegmenterConfig | None = None,
-        roi: RoiRule | None = None,
-        source: str = "the paper's ablation",
-    ) -> Row:
-        return Row(
-            name=name,
-            label=label,
-            head=head or FusionConfig(),
-            focus=(FeaturePart(focus),),
-            group=ABLATIONS,
-            fit="crop",
-            encoder=encoder,
-            segmenter=segmenter,
-            roi=roi,
-            source=source,
-        )
-
+    row = partial(
+        Row,
+        head=FusionConfig(),
+        focus=(FeaturePart("segmented"),),
+        group=ABLATIONS,
+        fit="crop",
+        source="the paper's ablation",
+    )
     return [
         row("f_concat", "F: concat", head=FusionConfig(variant="concat"), source=_OURS),
         row("f_gated", "F: gated", head=FusionConfig(variant="gated"), source=_OURS),
-        row(
-            "f_similarity",
-            "F: similarity",
-            head=FusionConfig(variant="similarity"),
-            source=_OURS,
-        ),
-        row("overlay", "overlay, not segmented", focus="overlay"),
-        row("mask", "binary mask, not segmented", focus="mask"),
+        row("f_similarity", "F: similarity", head=FusionConfig(variant="similarity"), source=_OURS),
+        row("overlay", "overlay, not segmented", focus=(FeaturePart("overlay"),)),
+        row("mask", "binary mask, not segmented", focus=(FeaturePart("mask"),)),
         row("roi_best", "ROI rule best", roi="best", source=_OURS),
         row("roi_union", "ROI rule union", roi="union", source=_OURS),
         row(
