@@ -20,12 +20,14 @@ from medfocus_pipeline.config import (
     SamAdapterConfig,
     SamConfig,
     SegmenterConfig,
+    TimmConfig,
     TipAdapterConfig,
     TipAdapterFConfig,
     ZeroShotConfig,
 )
+from medfocus_pipeline.config.gate import EFFICIENTNET_B0, RESNET18
+from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import ConfigError, did_you_mean
-from medfocus_pipeline.reproduction_tuned import BACKBONES, SWIN
 from medfocus_pipeline.types import FeaturePart, Fit, FocusMode, RoiRule
 
 PAPER, METHODS, ABLATIONS = "the paper's rows", "other methods", "ablations"
@@ -42,6 +44,31 @@ MEDFOCUS = (FeaturePart("original", "levels"), FeaturePart("original", "roi_leve
 the same where the region is."""
 
 _OURS = "a variant of ours"
+
+_SWIN = TimmConfig(model="swin_base_patch4_window7_224.ms_in22k_ft_in1k")
+
+_BACKBONES = (
+    ("resnet", "ResNet-50", TimmConfig(model="resnet50.a1_in1k"), "ResNet", "He et al. 2016"),
+    (
+        *("res2net", "Res2Net-50", TimmConfig(model="res2net50_26w_4s.in1k")),
+        *("Res2Net", "Gao et al. 2021, TPAMI"),
+    ),
+    (
+        *("vit", "ViT-B/16", TimmConfig(model="vit_base_patch16_224.augreg2_in21k_ft_in1k")),
+        *("ViT", "Dosovitskiy et al. 2021"),
+    ),
+    ("swin", "Swin-B", _SWIN, "Swin", "Liu et al. 2021"),
+)
+"""Name, label, network, the paper's name, source."""
+
+_OTHERS = (
+    ("resnet18", "ResNet-18", RESNET18, "", "He et al. 2016"),
+    ("efficientnet-b0", "EfficientNet-B0", EFFICIENTNET_B0, "", "Tan and Le 2019"),
+)
+"""What ultrasound classifiers are held against."""
+
+_TUNED = "finetune:"
+"""Begins the names of rows that are fine-tuned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +133,7 @@ def _paper() -> list[Row]:
     return [
         *(
             row(name, f"{label}, linear", head=linear, method=paper, encoder=encoder, source=source)
-            for name, label, encoder, paper, source in BACKBONES
+            for name, label, encoder, paper, source in _BACKBONES
         ),
         row(REFERENCE, "linear on original", head=linear, method="CLIP"),
         row("coop", "CoOp", head=CoOpConfig(), method="CoOp"),
@@ -181,5 +208,65 @@ def _ablations(adapter: Path) -> list[Row]:
         ),
         row("sam", "SAM, not SAM2", segmenter=SamConfig(), source="Kirillov et al. 2023"),
         row("medsam", "MedSAM, not SAM2", segmenter=MedSamConfig(), source="Ma et al. 2024"),
-        row("sam2_swin", "Swin-B, not CLIP, linear", head=LinearConfig(), encoder=SWIN),
+        row("sam2_swin", "Swin-B, not CLIP, linear", head=LinearConfig(), encoder=_SWIN),
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunedRow:
+    """One row of a network that is trained on each subset, not a head on its features.
+
+    Attributes:
+        name: what ``--rows`` calls it.
+        label: what the table calls it.
+        encoder: where training begins.
+        run: how it is trained.
+        method: the paper's name of it; empty if it is another's baseline.
+        source: where it is from.
+    """
+
+    name: str
+    label: str
+    encoder: EncoderConfig
+    run: FinetuneConfig
+    method: str = ""
+    source: str
+
+
+def tuned_rows() -> list[TunedRow]:
+    """The paper's four networks, and the two that ultrasound classifiers are held against.
+
+    They train for long without a GPU, so that `reproduce` trains those that are named.
+    """
+    run = FinetuneConfig(trained="all", fit="crop", learning_rate=1e-4, augmentation="medical")
+    return [
+        TunedRow(
+            name=f"{_TUNED}{name}",
+            label=f"{label}, fine-tuned",
+            encoder=encoder,
+            run=run,
+            method=method,
+            source=source,
+        )
+        for name, label, encoder, method, source in (*_BACKBONES, *_OTHERS)
+    ]
+
+
+def split_names(names: Sequence[str] | None) -> tuple[list[str] | None, list[TunedRow]]:
+    """Names of rows that are heads, and the rows that are fine-tuned; ``finetune`` is all of these.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    if names is None:
+        return None, []
+    known = {row.name: row for row in tuned_rows()}
+    asked = [name for name in names if name.startswith(_TUNED.rstrip(":"))]
+    wanted = list(known) if _TUNED.rstrip(":") in asked else asked
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"There is no row {', '.join(unknown)}.{did_you_mean(unknown[0], known)} Fine-tuned "
+            f"rows: {', '.join(known)}; others: medfocus finetune --model."
+        )
+    return [name for name in names if name not in asked], [known[name] for name in wanted]

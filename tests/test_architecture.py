@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pictures", "embedded"),
     ("features",),
     ("heads",),
-    ("adaptation", "gate", "reproduction_tuned"),
+    ("adaptation", "gate"),
     ("evaluation",),
     ("report", "training", "reproduction"),
     ("tuning",),

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medfocus_pipeline import reproduction, reproduction_tuned
+from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
 from medfocus_pipeline.commands.progress import bar, say
@@ -26,8 +26,7 @@ from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_masks, locate_stores
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS, TableRow
-from medfocus_pipeline.reproduction import Row
-from medfocus_pipeline.reproduction_tuned import TunedRow
+from medfocus_pipeline.reproduction import Row, TunedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def run(
     started = time.monotonic()
     dataset = open_dataset(context, images_needed=False)
     known = reproduction.rows(default_adapter(context))
-    heads, networks = reproduction_tuned.split_names(names)
+    heads, networks = reproduction.split_names(names)
     rows = reproduction.chosen(known, heads)
     context.remember(card=dataset.card_path)
     config = _protocol(context, seeds)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medfocus_pipeline import reproduction, reproduction_tuned
+from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands.reproduce import sources
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.train_adapter import default_adapter
@@ -152,7 +152,7 @@ def _row(
 def _tuned(one: TunedNetwork) -> TableRow:
     """A fine-tuned network; the paper's have its names."""
     config = one.tuning.config
-    rows = {(row.encoder, row.run): row for row in reproduction_tuned.tuned_rows()}
+    rows = {(row.encoder, row.run): row for row in reproduction.tuned_rows()}
     row = rows.get((one.tuning.encoder, config.run))
     return TableRow(
         row.label if row else one.label,
