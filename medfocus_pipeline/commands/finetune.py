@@ -19,9 +19,8 @@ from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
 from medfocus_pipeline.report.drawing import as_png
-from medfocus_pipeline.report.learning import draw_learning
 from medfocus_pipeline.report.table import TableRow
-from medfocus_pipeline.report.tuned import lessons, search_sections, training_section
+from medfocus_pipeline.report.tuned import draw_learning, search_sections, training_section
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 
 
@@ -94,6 +93,6 @@ def _report(
         say_table(section.header, section.rows)
     place = folder / f"learning-{tuning.label.replace('/', '-')}.png"
     with disk_errors(folder):
-        write_bytes(place, as_png(draw_learning(lessons(cells))))
+        write_bytes(place, as_png(draw_learning(cells)))
     say(f"learning curves: {place}")
     say(f"results: {folder / 'results.parquet'}")

@@ -8,16 +8,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medfocus_pipeline.commands.progress import err, say
 from medfocus_pipeline.config import Runtime
-from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.diagnostics import Recall, class_recalls
+from medfocus_pipeline.evaluation.diagnostics import class_recalls
 from medfocus_pipeline.evaluation.predictions import read_predictions
 from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.report.content import Section
 from medfocus_pipeline.report.table import TableRow, heading
-from medfocus_pipeline.report.tuned import TunedCell, recall_section
+from medfocus_pipeline.report.tuned import TunedCell
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON
@@ -59,16 +58,19 @@ def tuned_cells(
 
 
 def recalls(project: Project, rows: Sequence[TableRow]) -> Section:
-    """Recall by class of every row and budget that has runs."""
+    """Recall of the test images of each class, of every row and budget that has runs."""
     keys = [run.key for row in rows for run in row.runs]
     answers = read_predictions(results.read(project.results_folder, "predictions"), keys)
-    classes = project.classes
-    found: dict[tuple[str, Budget], Sequence[Recall]] = {}
+    classes, lines = project.classes, []
     for row in rows:
         for budget in dict.fromkeys(run.budget for run in row.runs):
             own = [answers[run.key] for run in row.runs if run.budget == budget]
-            found[row.label, budget] = class_recalls(own, n_classes=len(classes))
-    return recall_section(found, classes)
+            found = class_recalls(own, n_classes=len(classes))
+            lines += [
+                [row.label, heading(budget), name, f"{100 * one.mean:.1f} ± {100 * one.spread:.1f}"]
+                for name, one in zip(classes, found, strict=True)
+            ]
+    return Section("Recall by class, %", ["of", "on", "class", "recall, %"], lines)
 
 
 @contextmanager

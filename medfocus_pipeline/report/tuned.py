@@ -1,14 +1,19 @@
-"""Fine-tuned runs in tables: how they were trained, what was searched, which classes they find."""
+"""Fine-tuned runs: how they were trained, what was searched, and their learning curves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from medfocus_pipeline.datasets.subsets import Budget
-from medfocus_pipeline.evaluation.diagnostics import Recall
+from medfocus_pipeline.report.colours import COLOURS, series
 from medfocus_pipeline.report.content import Section
-from medfocus_pipeline.report.learning import Lesson
+from medfocus_pipeline.report.drawing import MUTED, new_figure, shown, styled
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.types import JSON
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _SEARCHED = (
     *("learning_rate", "weight_decay", "label_smoothing"),
@@ -23,7 +28,9 @@ class TunedCell:
     Attributes:
         label: of the line.
         seeds: of the runs.
-        chosen: of each what its results have: epochs, curves, search ...
+        chosen: of each what its results have: `epochs` that were chosen, `search`, `curves`, ...
+            These are ``train_loss``, ``validation_loss``, ``train_accuracy`` and
+            ``validation_accuracy``: an entry an epoch, None where nothing is held out.
     """
 
     label: str
@@ -49,23 +56,6 @@ def training_section(cells: Sequence[TunedCell]) -> Section:
             ]
         )
     return Section("Training, by seed", header, rows)
-
-
-def recall_section(
-    recalls: Mapping[tuple[str, Budget], Sequence[Recall]], classes: Sequence[str]
-) -> Section:
-    """Recall of the test images of each class.
-
-    Args:
-        recalls: label and budget -> that of each class.
-        classes: their names.
-    """
-    rows = [
-        [label, heading(budget), name, f"{100 * one.mean:.1f} ± {100 * one.spread:.1f}"]
-        for (label, budget), own in recalls.items()
-        for name, one in zip(classes, own, strict=True)
-    ]
-    return Section("Recall by class, %", ["of", "on", "class", "recall, %"], rows)
 
 
 def search_sections(cells: Sequence[TunedCell]) -> Iterator[Section]:
@@ -96,18 +86,43 @@ def _searches(cells: Sequence[TunedCell]) -> Iterator[tuple[str, JSON]]:
                 yield f"{cell.label}, {heading(cell.budget)}, seed {seed}", search
 
 
-def lessons(cells: Sequence[TunedCell]) -> list[Lesson]:
-    """The learning curves of all runs, those of one cell in one colour."""
+def draw_learning(cells: Sequence[TunedCell]) -> "Figure":
+    """Loss and accuracy by epoch, a panel each; a colour a cell, a thin line a run.
+
+    Training is dashed, validation is not, and a mark stands at the epoch that was chosen.
+    """
     several = len({cell.label for cell in cells}) > 1
-    return [
-        Lesson(
-            f"{cell.label}, {heading(cell.budget)}" if several else heading(cell.budget),
-            one["curves"],
-            one["epochs"],
-        )
-        for cell in cells
-        for one in cell.chosen
-    ]
+    with styled():
+        figure = new_figure((9.0, 3.6))
+        loss, accuracy = figure.subplots(1, 2)
+        looks = []
+        for number, cell in enumerate(cells):
+            label = f"{cell.label}, {heading(cell.budget)}" if several else heading(cell.budget)
+            colour = COLOURS[series(number)[0]].light
+            looks.append((label, colour, "-"))
+            for one in cell.chosen:
+                _draw(loss, one, "loss", colour, 1)
+                _draw(accuracy, one, "accuracy", colour, 100)
+        loss.set_ylabel("loss")
+        accuracy.set_ylabel("accuracy, %")
+        for axes in (loss, accuracy):
+            axes.set_xlabel("epoch")
+            axes.grid(axis="y")
+            axes.locator_params(axis="x", integer=True)
+        for name, colour, style in (*looks, ("validation", MUTED, "-"), ("training", MUTED, "--")):
+            loss.plot([], [], color=colour, linestyle=style, label=shown(name))
+        figure.legend(loc="outside right upper")
+    return figure
+
+
+def _draw(axes: "Axes", chosen: JSON, what: str, colour: str, factor: int) -> None:
+    for side, style in (("train", "--"), ("validation", "-")):
+        values = chosen["curves"][f"{side}_{what}"]
+        known = [(n, factor * value) for n, value in enumerate(values, 1) if value is not None]
+        x, y = [n for n, _ in known], [value for _, value in known]
+        axes.plot(x, y, color=colour, linestyle=style, linewidth=1, alpha=0.7)
+        ends = [(n, value) for n, value in known if n == chosen["epochs"] and side == "validation"]
+        axes.plot([n for n, _ in ends], [value for _, value in ends], "o", color=colour, ms=4)
 
 
 def _text(value: object) -> str:

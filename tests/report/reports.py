@@ -22,8 +22,8 @@ from medfocus_pipeline.report.content import (
     Summary,
     Tile,
 )
-from medfocus_pipeline.report.learning import Lesson, draw_learning
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.tuned import TunedCell, draw_learning
 from medfocus_pipeline.seeding import generator
 
 BUDGETS = [("fraction", 5.0), ("fraction", 20.0), ("fraction", 100.0)]
@@ -151,13 +151,14 @@ def chapter(classes: Sequence[str], *, names: Sequence[str] = ()) -> Chapter:
         "train_accuracy": [0.4, 0.8],
         "validation_accuracy": [0.3, 0.6],
     }
-    lesson = Lesson(classes[0], curves, 2)
+    chosen = [{"curves": curves, "epochs": 2}]
+    cells = [TunedCell(name, ("fraction", 100.0), [0], chosen) for name in classes[:2]]
     recalls = [["finetune:one", "100 %", name, "90.0 ± 1.0"] for name in classes]
     return Chapter(
         "finetuning",
         "Fine-tuned networks",
         ["Three seeds."],
-        [Drawing("learning-one", "Learning curves.", partial(draw_learning, [lesson]))],
+        [Drawing("learning-one", "Learning curves.", partial(draw_learning, cells))],
         [
             Section("Recall by class, %", ["of", "on", "class", "recall, %"], recalls),
             Section("Trials", ["trial", "state"], [["0", "complete"]]),

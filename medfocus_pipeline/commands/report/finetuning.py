@@ -16,9 +16,8 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
 from medfocus_pipeline.project.tuned_results import TunedNetwork, tuned_networks
 from medfocus_pipeline.report.content import Chapter, Drawing, Section
-from medfocus_pipeline.report.learning import draw_learning
 from medfocus_pipeline.report.table import TableRow
-from medfocus_pipeline.report.tuned import lessons, search_sections, training_section
+from medfocus_pipeline.report.tuned import draw_learning, search_sections, training_section
 
 _CURVES = (
     "Learning curves of {label}: a colour for the runs of one line and budget, training dashed, "
@@ -54,7 +53,7 @@ def finetuning_chapter(
         tables += [Section(table.title, table.header(), rows), training_section(cells)]
         tables += [recalls(project, table_rows), *search_sections(cells)]
         name = f"learning-{label.replace('/', '-').lower()}"
-        draw = partial(draw_learning, lessons(cells))
+        draw = partial(draw_learning, cells)
         drawings.append(Drawing(name, _CURVES.format(label=label), draw))
     return [
         Chapter(
