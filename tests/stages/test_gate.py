@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from medfocus_pipeline import Project
 from medfocus_pipeline.commands import report
-from medfocus_pipeline.commands.report.gating import gate_chapter
+from medfocus_pipeline.commands.report.chapters import gate_chapter
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.project.looking import Looked
 from medfocus_pipeline.project.progress import Advance

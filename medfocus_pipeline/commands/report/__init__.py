@@ -7,8 +7,8 @@ from pathlib import Path
 
 from medfocus_pipeline.commands.progress import bar, human, say
 from medfocus_pipeline.commands.report.cells import Wrong, cells, surest_mistakes
+from medfocus_pipeline.commands.report.chapters import finetuning_chapter, gate_chapter
 from medfocus_pipeline.commands.report.duplicates import duplicates
-from medfocus_pipeline.commands.report.finetuning import finetuning_chapter
 from medfocus_pipeline.commands.report.gallery import (
     Survey,
     class_galleries,
@@ -16,14 +16,12 @@ from medfocus_pipeline.commands.report.gallery import (
     survey,
     worst_galleries,
 )
-from medfocus_pipeline.commands.report.gating import gate_chapter
 from medfocus_pipeline.commands.report.maps import embedding_maps
 from medfocus_pipeline.commands.report.opened import Opened, open_report
 from medfocus_pipeline.commands.report.provenance import provenance
 from medfocus_pipeline.commands.report.summary import summarise
 from medfocus_pipeline.commands.report.tiles import LEGEND, Tiles
 from medfocus_pipeline.features import focus_modes
-from medfocus_pipeline.project.located import opened_of
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label, masks_label
 from medfocus_pipeline.report.content import Gallery, Report, Tile
@@ -69,16 +67,13 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
     shares, dataset = share(images), opened.dataset
     labels = label_indices(dataset)
     names = {id_: dataset.manifest.classes[index] for id_, index in labels.items()}
-    found = survey(dataset, opened.embedded, opened.masks, opened.regions)
+    found = survey(opened)
     with bar("drawing images", images) as advance:
         tiles = Tiles(dataset, names, opened.regions, opened.here, lambda: advance(1))
         galleries = _galleries(opened, found, tiles, shares)
         mistakes = _mistakes(opened, tiles, count=shares.mistakes)
         pairs = duplicates(opened.measured, tiles, count=shares.pairs)
-    maps = embedding_maps(
-        context, dataset, opened.stores, opened.split, tiles, points=shares.points
-    )
-    used = opened_of(opened.stores.all())
+    maps = embedding_maps(opened, tiles, points=shares.points)
     rows = opened.rows
     return Report(
         title=dataset.card.title,
@@ -91,9 +86,9 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
         mistakes=mistakes,
         maps=maps,
         duplicates=pairs,
-        provenance=provenance(context, dataset, used, rows, opened.networks),
+        provenance=provenance(opened),
         chapters=[
-            *finetuning_chapter(context, dataset, opened.networks),
+            *finetuning_chapter(opened),
             *gate_chapter(context, dataset, errors=shares.mistakes),
         ],
     )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfocus_pipeline.commands.progress import bar
+from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.commands.report.tiles import Tiles, percent
 from medfocus_pipeline.embedding import out_of_sight
 from medfocus_pipeline.errors import DataError
@@ -41,20 +42,14 @@ class Survey:
     out_of_sight: int = 0
 
 
-def survey(
-    dataset: Dataset, embedded: Store, masks: Store | None, regions: Regions | None
-) -> Survey:
+def survey(opened: Opened) -> Survey:
     """Look through the index of the embeddings, the scores of the masks, some annotations.
-
-    Args:
-        embedded: the store of the embeddings.
-        masks: None where no focus mode has a region.
-        regions: None where the images are not here: nothing can be shown, nor compared.
 
     Raises:
         StoreError: a store is corrupt.
     """
-    table = embedded.index().table()
+    dataset, masks, regions = opened.dataset, opened.masks, opened.regions
+    table = opened.embedded.index().table()
     if table is None or masks is None:
         return Survey({}, [], {}, {}, sampled=False)
     names = ("image_id", "fallback", "roi_area")
@@ -65,7 +60,7 @@ def survey(
     ]
     agreement, sampled = _agreement(dataset, masks, regions) if regions else ({}, False)
     return Survey(
-        out_of_sight=out_of_sight(embedded),
+        out_of_sight=out_of_sight(opened.embedded),
         areas={id_: area for id_, fallback, area in rows if not fallback},
         fallbacks=sorted(id_ for id_, fallback, _ in rows if fallback),
         scores=_scores(dataset, masks) if regions else {},

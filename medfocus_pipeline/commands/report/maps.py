@@ -6,13 +6,12 @@ import numpy as np
 
 from medfocus_pipeline.commands.progress import bar
 from medfocus_pipeline.commands.report.gallery import label_indices
+from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.commands.report.tiles import Tiles
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.embedded import plain_rows
 from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.located import opened
-from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Stores
+from medfocus_pipeline.project.located import opened as opened_store
 from medfocus_pipeline.report.content import EmbeddingMap, Picture
 from medfocus_pipeline.report.layout import explained, layouts, perplexity
 from medfocus_pipeline.report.pictures import THUMBNAIL, encoded
@@ -22,9 +21,7 @@ from medfocus_pipeline.types import FocusMode
 _GREY = np.full((THUMBNAIL, THUMBNAIL, 3), 128, np.uint8)
 
 
-def embedding_maps(
-    context: Context, dataset: Dataset, stores: Stores, split: Split, tiles: Tiles, *, points: int
-) -> list[EmbeddingMap]:
+def embedding_maps(opened: Opened, tiles: Tiles, *, points: int) -> list[EmbeddingMap]:
     """Maps of the whole images and of the focused ones, of the same sample.
 
     Args:
@@ -33,7 +30,8 @@ def embedding_maps(
     Raises:
         StoreError: a store is corrupt.
     """
-    labels, sides = label_indices(dataset), _sides(dataset, split)
+    dataset, embeddings = opened.dataset, opened.stores.embeddings
+    labels, sides = label_indices(dataset), _sides(dataset, opened.split)
     chosen = stratified({id_: label for id_, label in labels.items() if id_ in sides}, points)
     thumbnails = _thumbnails(tiles, chosen)
     note = (
@@ -42,12 +40,12 @@ def embedding_maps(
         "between its groups mean nothing)."
     )
     found = []
-    modes_of_all = dict.fromkeys(context.embed.focus)
-    places = dict(zip(modes_of_all, stores.embeddings[: len(modes_of_all)], strict=True))
+    every = dict.fromkeys(opened.context.embed.focus)
+    places = dict(zip(every, embeddings[: len(every)], strict=True))
     modes = _shown(list(places))
     with bar("laying out embeddings", len(modes)) as advance:
         for mode in modes:
-            store = opened(places[mode])
+            store = opened_store(places[mode])
             if store is not None:
                 rows = plain_rows(store)
                 features = np.stack([rows[id_] for id_ in chosen])

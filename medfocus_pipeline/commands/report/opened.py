@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from medfocus_pipeline import embedding
 from medfocus_pipeline.commands import audit
 from medfocus_pipeline.commands.audit import Measured
-from medfocus_pipeline.commands.report.finetuning import fine_tuned
+from medfocus_pipeline.commands.progress import bar
 from medfocus_pipeline.commands.report.rows import Rows, gather_rows
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import AuditConfig
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import WeightsError
+from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset, split_of
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.regions import Regions, open_regions, shown_embedding
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, check_embedded, check_masks, locate_stores
-from medfocus_pipeline.project.tuned_results import TunedNetwork
+from medfocus_pipeline.project.tuned_results import TunedNetwork, tuned_networks
 from medfocus_pipeline.stores.store import Store
 
 
@@ -69,7 +71,8 @@ def open_report(context: Context) -> Opened:
     measured = _audit(context, dataset)
     dataset = measured.dataset
     split = split_of(dataset, context.probe)
-    networks = fine_tuned(context, dataset)
+    known = results.read(context.folder / "results").to_pylist()
+    networks = tuned_networks(Project(context, dataset, progress=bar), known)
     rows = gather_rows(context, dataset, stores, split, networks)
     here = context.data.exists()
     regions, lacking = None, ""

@@ -11,15 +11,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.commands.report.rows import Rows
+from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.config import ProbeRow
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.datasets.phantoms.folder import SETTINGS
 from medfocus_pipeline.encoders import model_id
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.located import opened_of
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.tuned_results import TunedNetwork
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.opening import describe
 from medfocus_pipeline.stores.store import Store
@@ -30,25 +30,14 @@ USE = (
 )
 
 
-def provenance(
-    context: Context,
-    dataset: Dataset,
-    used: Sequence[Store],
-    rows: Rows,
-    networks: Sequence[TunedNetwork] = (),
-) -> dict[str, dict[str, str]]:
-    """Heading -> name -> value; values may have several lines. No path of this machine is in it.
-
-    Args:
-        used: the stores of the settings used last.
-        networks: that were fine-tuned.
-    """
-    stores = _stores(context, used, rows)
+def provenance(opened: Opened) -> dict[str, dict[str, str]]:
+    """Heading -> name -> value; values may have several lines. No path of this machine is in it."""
+    stores = _stores(opened)
     described = [describe(store.path) for store in stores]
     return {
         "Use": {"intended": USE},
-        "Commands": _commands(context, dataset, rows) | _tunings(context, networks),
-        "Data set": _data(dataset),
+        "Commands": _commands(opened) | _tunings(opened),
+        "Data set": _data(opened.dataset),
         "Models": _models(stores),
         "Stores": {
             f"{one.recipe.stage}: {one.path.name}": (
@@ -60,9 +49,10 @@ def provenance(
     }
 
 
-def _stores(context: Context, used: Sequence[Store], rows: Rows) -> list[Store]:
-    """Those in use, and those that results of the table were made from."""
-    keys = {store.key for store in used}
+def _stores(opened: Opened) -> list[Store]:
+    """Those of the settings used last, and those that results of the table were made from."""
+    context, rows = opened.context, opened.rows
+    keys = {store.key for store in opened_of(opened.stores.all())}
     shown = {run.key for row in rows.ranked for run in rows.runs(row)}
     for row in results.read(context.folder / "results").to_pylist():
         if row["run_key"] in shown:
@@ -107,11 +97,12 @@ def _data(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _commands(context: Context, dataset: Dataset, rows: Rows) -> dict[str, str]:
+def _commands(opened: Opened) -> dict[str, str]:
     """Stage -> what to type, in order; settings that are not the profile's are spelled out."""
+    context = opened.context
     name, profile, folder = context.dataset, context.profile, _folder(context)
     named = _profile(context)
-    found = _drawn(context, dataset, folder)
+    found = _drawn(context, opened.dataset, folder)
     changes = list(_changes(context.masks, profile.masks))
     if changes:
         place = ["--data", folder] if folder else []
@@ -127,16 +118,16 @@ def _commands(context: Context, dataset: Dataset, rows: Rows) -> dict[str, str]:
         found[stage] = (
             _medfocus(stage, name, changes) if changes else f"make {stage} DATASET={name}"
         )
-    if rows.reproduced:
+    if opened.rows.reproduced:
         found["reproduce"] = f"make reproduce DATASET={name}"
     found["report"] = f"make report DATASET={name}"
     return found
 
 
-def _tunings(context: Context, networks: Sequence[TunedNetwork]) -> dict[str, str]:
+def _tunings(opened: Opened) -> dict[str, str]:
     """How each network was fine-tuned."""
-    found = {}
-    for number, one in enumerate(networks, 1):
+    context, found = opened.context, {}
+    for number, one in enumerate(opened.networks, 1):
         encoder = one.tuning.encoder
         model = encoder.name if encoder == _default(encoder) else model_id(encoder)
         options = ["--profile", _profile(context), "--model", model]

@@ -1,21 +1,28 @@
-"""The report's chapter on fine-tuned networks."""
+"""The report's chapters beside the usual stages: fine-tuned networks, and the gate."""
 
 from collections.abc import Sequence
 from functools import partial
 
+from medfocus_pipeline.commands.gate import gate_report
 from medfocus_pipeline.commands.progress import bar
+from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.tuned import recalls, tuned_cells
 from medfocus_pipeline.config import EncoderConfig
 from medfocus_pipeline.config.tuning import TuningConfig
-from medfocus_pipeline.errors import MedFocusError
+from medfocus_pipeline.datasets.readers import decode, picture_place
+from medfocus_pipeline.errors import ImageError, MedFocusError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset
+from medfocus_pipeline.project.gate_scores import read_scores
+from medfocus_pipeline.project.gating import gate_folder
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
-from medfocus_pipeline.project.tuned_results import TunedNetwork, tuned_networks
-from medfocus_pipeline.report.content import Chapter, Drawing, Section
+from medfocus_pipeline.project.tuned_results import TunedNetwork
+from medfocus_pipeline.report.content import Chapter, Drawing, Gallery, Section, Tile
+from medfocus_pipeline.report.gate import CAPTION, draw_curves, sections
+from medfocus_pipeline.report.pictures import encoded
 from medfocus_pipeline.report.table import TableRow
 from medfocus_pipeline.report.tuned import draw_learning, search_sections, training_section
 
@@ -25,20 +32,12 @@ _CURVES = (
 )
 
 
-def fine_tuned(context: Context, dataset: Dataset) -> list[TunedNetwork]:
-    """The fine-tuned networks of a data set, by its results."""
-    known = results.read(context.folder / "results").to_pylist()
-    return tuned_networks(Project(context, dataset, progress=bar), known)
-
-
-def finetuning_chapter(
-    context: Context, dataset: Dataset, networks: Sequence[TunedNetwork]
-) -> list[Chapter]:
+def finetuning_chapter(opened: Opened) -> list[Chapter]:
     """How the networks were trained, beside heads on the same encoder; none without a run."""
-    shown = [one for one in networks if one.runs]
+    dataset, shown = opened.dataset, [one for one in opened.networks if one.runs]
     if not shown:
         return []
-    project = Project(context, dataset, progress=bar)
+    project = Project(opened.context, dataset, progress=bar)
     drawings, tables, notes = list[Drawing](), list[Section](), dict[str, None]()
     for encoder in dict.fromkeys(one.tuning.encoder for one in shown):
         own = [one for one in shown if one.tuning.encoder == encoder]
@@ -55,11 +54,8 @@ def finetuning_chapter(
         name = f"learning-{label.replace('/', '-').lower()}"
         draw = partial(draw_learning, cells)
         drawings.append(Drawing(name, _CURVES.format(label=label), draw))
-    return [
-        Chapter(
-            "finetuning", "Fine-tuned networks", [*notes, *_unbalanced(shown)], drawings, tables
-        )
-    ]
+    words = [*notes, *_unbalanced(shown)]
+    return [Chapter("finetuning", "Fine-tuned networks", words, drawings, tables)]
 
 
 def _heads(
@@ -95,3 +91,52 @@ def _unbalanced(networks: Sequence[TunedNetwork]) -> list[str]:
                 "too, and it stands in the table of recalls."
             )
     return found
+
+
+def gate_chapter(context: Context, dataset: Dataset, *, errors: int) -> list[Chapter]:
+    """What the gate found; none where no gate looked at the images.
+
+    Args:
+        errors: images that each gallery shows at most.
+
+    Raises:
+        DamagedError: the written scores were changed.
+    """
+    notes, drawings = list[str](), list[Drawing]()
+    tables, galleries = list[Section](), list[Gallery]()
+    if dataset.manifest.gate:
+        refused = _refused(context, dataset, errors)
+        notes.append(
+            f"The gate looked at {len(dataset.manifest.gate_scores):,} images before anything else."
+        )
+        galleries.append(refused)
+    read = read_scores(gate_folder(context))
+    if read is not None:
+        report = gate_report(context, dataset, *read, errors=errors)
+        notes += report.notes
+        drawings.append(Drawing("gate-curves", CAPTION, partial(draw_curves, report.methods)))
+        tables += sections(report)
+        galleries.append(report.errors)
+    if not notes:
+        return []
+    return [Chapter("gate", "Medical or not", notes, drawings, tables, galleries)]
+
+
+def _refused(context: Context, dataset: Dataset, count: int) -> Gallery:
+    """What looks like no medical image, the least like one first."""
+    manifest = dataset.manifest
+    scores, modalities = manifest.refused, manifest.strings("looks_like")
+    names = dict(zip(manifest.paths, manifest.strings("class_name"), strict=True))
+    likes = dict(zip(manifest.paths, modalities, strict=True))
+    tiles = []
+    for path, score in list(scores.items())[:count]:
+        facts = {"score": f"{score:.2f}", "kept": "no" if path in dataset.problems else "yes"}
+        facts |= {"looks like": likes[path]} if likes[path] else {}
+        try:
+            picture = decode(*picture_place(context.data / path)).pixels
+            pictures = {"image": encoded(picture, alt=f"image {path}")}
+        except (OSError, ImageError):
+            pictures = {}  # the images are elsewhere
+        tiles.append(Tile(path, names[path] or "no class", pictures, facts))
+    note = f"{len(scores):,} images, the lowest score first"
+    return Gallery("No medical images", f"{note}; {len(tiles):,} are shown.", tiles)
