@@ -153,8 +153,11 @@ class ResultsTable:
         found = []
         for row in self.rows:
             found.append((row.group, self._row(row)))
-            if row.leaks and row.cells:
-                found.append((row.group, self._clean_row(row)))
+            clean = self.clean_texts(row)
+            if clean:
+                label = f"  clean ({row.clean[0]} of {row.clean[1]} test images)"
+                rest = [""] * (len(self.header()) - 1 - len(clean))
+                found.append((row.group, [label, *clean, *rest]))
         if self.majority and self.budgets:
             name, share = self.majority
             group = found[-1][0] if found else ""
@@ -175,12 +178,10 @@ class ResultsTable:
         intervals = [entry.test_text if entry else ""] if last else []
         return [row.label, *ours, *intervals, *areas, *shown]
 
-    def _clean_row(self, row: TableRow) -> list[str]:
-        label = f"  clean ({row.clean[0]} of {row.clean[1]} test images)"
-        cells = [
-            row.cells[budget].clean_text if budget in row.cells else "-" for budget in self.budgets
-        ]
-        return [label, *cells, *[""] * (len(self.header()) - 1 - len(cells))]
+    def clean_texts(self, row: TableRow) -> list[str]:
+        """Accuracies on the clean test images, one a budget; none where no test image leaks."""
+        cells = [row.cells.get(budget) for budget in self.budgets]
+        return [one.clean_text if one else "-" for one in cells] if row.leaks and row.cells else []
 
 
 def heading(budget: Budget) -> str:

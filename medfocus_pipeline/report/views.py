@@ -9,7 +9,7 @@ import numpy as np
 
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.report.colours import HEAT, MARKS, series
-from medfocus_pipeline.report.content import EmbeddingMap, Picture, Report, Tile
+from medfocus_pipeline.report.content import EmbeddingMap, Picture, Tile
 from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
@@ -43,23 +43,16 @@ class PageRow:
     """One row of the results table as the page lays it out, that of the clean images below it.
 
     Attributes:
-        head, focus: what it is filtered by.
-        note: instead of `ours`, why there are no numbers.
+        of: the row, whose note stands instead of `ours` if there are no numbers.
         ours, area, paper: the columns; area has one or none.
         clean: of the columns of `ours`; empty if no test image leaks.
-        clean_label: what they are.
     """
 
-    label: str
-    group: str
-    note: str
-    head: str
-    focus: str
+    of: TableRow
     ours: Sequence[PageCell]
     area: Sequence[PageCell]
     paper: Sequence[PageCell]
     clean: Sequence[str]
-    clean_label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +84,11 @@ def page_rows(table: ResultsTable) -> list[PageRow]:
     top = max(areas, default=math.nan)
     return [
         PageRow(
-            label=row.label,
-            group=row.group,
-            note=row.note,
-            head=row.head,
-            focus=row.focus,
+            of=row,
             ours=[_value(row.cells.get(budget), best[budget]) for budget in table.budgets],
             area=[_number(row.area, top, digits=3)] if table.has_areas else [],
             paper=_paper(table, row),
-            clean=_clean(table, row),
-            clean_label=f"clean: {row.clean[0]} of {row.clean[1]}",
+            clean=table.clean_texts(row),
         )
         for row in table.rows
     ]
@@ -109,14 +97,9 @@ def page_rows(table: ResultsTable) -> list[PageRow]:
 def choices(rows: Sequence[PageRow]) -> dict[str, list[str]]:
     """What the table can be filtered by: ``head`` and ``focus``, in the order of the rows."""
     return {
-        "head": list(dict.fromkeys(row.head for row in rows if row.head)),
-        "focus": list(dict.fromkeys(row.focus for row in rows if row.focus)),
+        "head": list(dict.fromkeys(row.of.head for row in rows if row.of.head)),
+        "focus": list(dict.fromkeys(row.of.focus for row in rows if row.of.focus)),
     }
-
-
-def chapters(report: Report) -> list[tuple[str, str, bool]]:
-    """Places of the chapters in the page's list of sections."""
-    return [(one.name, one.title, True) for one in report.chapters]
 
 
 def bars(tile: Tile) -> list[Bar]:
@@ -216,11 +199,3 @@ def _paper(table: ResultsTable, row: TableRow) -> list[PageCell]:
         known = [one.paper[percent] for one in table.rows if percent in one.paper]
         found.append(_number(row.paper.get(percent), max(known), digits=2))
     return found
-
-
-def _clean(table: ResultsTable, row: TableRow) -> list[str]:
-    if not (row.leaks and row.cells):
-        return []
-    return [
-        row.cells[budget].clean_text if budget in row.cells else "-" for budget in table.budgets
-    ]
