@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medfocus_pipeline.commands import phantom
-from medfocus_pipeline.commands.audit import Measured, write
-from medfocus_pipeline.commands.progress import bar, say, say_rate, say_table
+from medfocus_pipeline.commands.audit import write
+from medfocus_pipeline.commands.progress import bar, say, say_rate, say_sections
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.config.adaptation import AdaptConfig
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
 from medfocus_pipeline.datasets.study import chosen_pairs, find_study
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.matrix import Matrix, build_matrix
+from medfocus_pipeline.evaluation.matrix import build_matrix
 from medfocus_pipeline.project.study import Adapted, Study
 from medfocus_pipeline.report.matrix import sections, write_matrix
 
@@ -54,7 +54,7 @@ def run(
     said = f"{counted(done.fitted, 'run')} fitted" if done.fitted else said
     rest = "" if done.fitted else ", nothing to do"
     say(f"adapt: {said}{rest}, {time.monotonic() - started:.0f} s in all")
-    write(study.folder, Measured(study.domains[0].project.dataset, done.found, done.twins, "", []))
+    write(study.folder, done.found, done.twins)
     matrix = build_matrix(
         study.card.title or study.name,
         done.transfers,
@@ -67,7 +67,7 @@ def run(
             *_without_views(study, config, done),
         ],
     )
-    show(matrix)
+    say_sections(matrix.title, sections(matrix), matrix.notes)
     page, *_ = write_matrix(matrix, study.folder / "report")
     say(f"results: {study.results_folder / 'adaptation.parquet'}")
     say(f"tables and picture: {page.parent}; open in a browser: {page}")
@@ -141,13 +141,3 @@ def _read_so(config: AdaptConfig) -> list[str]:
         "Proxy A-distance, 0 (a domain classifier guesses) to 2 (it never errs): of the features "
         "in the row source, of what the method's classifier sees in the others.",
     ]
-
-
-def show(matrix: Matrix) -> None:
-    """Prints the tables and their notes."""
-    say(matrix.title)
-    for section in sections(matrix):
-        say_table(section.header, section.rows)
-        say("")
-    for note in matrix.notes:
-        say(note)

@@ -72,7 +72,7 @@ def run(context: Context, config: AuditConfig, *, strict: bool, as_json: bool = 
     measured = measure(context, dataset, config)
     dataset, found, pairs = measured.dataset, measured.found, measured.pairs
     context.remember(card=dataset.card_path)
-    write(context.folder, measured)
+    write(context.folder, found, pairs)
     if as_json:
         say_json(summary(found, pairs))
     for note in measured.notes:
@@ -99,7 +99,7 @@ def run_study(study: Study, config: AuditConfig, *, strict: bool, as_json: bool 
         StoreError: the disk is full.
     """
     found, pairs = study.audit(study.joined(), config)
-    write(study.folder, Measured(study.domains[0].project.dataset, found, pairs, "", []))
+    write(study.folder, found, pairs)
     if as_json:
         say_json(summary(found, pairs))
     _print(found, pairs)
@@ -146,14 +146,13 @@ def _split(context: Context, dataset: Dataset) -> Split | str:
         return str(error)
 
 
-def write(folder: Path, measured: Measured) -> None:
+def write(folder: Path, found: Audit, pairs: pa.Table) -> None:
     """Writes ``audit.parquet`` and ``audit.json``.
 
     Raises:
         StoreError: the disk is full.
     """
-    pairs = measured.pairs
-    described: JSON = summary(measured.found, pairs)
+    described: JSON = summary(found, pairs)
     with disk_errors(folder):
         write_table(folder / PAIRS, pairs, owner=PAIRS)
         write_json(folder / COUNTS, described, owner=COUNTS)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from medfocus_pipeline.commands import phantom
 from medfocus_pipeline.commands.doctor import lack
-from medfocus_pipeline.commands.progress import bar, say, say_rate, say_table
+from medfocus_pipeline.commands.progress import bar, say, say_rate, say_sections
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.commands.tuned import watching
 from medfocus_pipeline.config import GateConfig, Runtime
@@ -62,7 +62,8 @@ def run(
     reports += networks
     say(f"gate: {counted(len(reports), 'method')} fitted in {time.monotonic() - started:.1f} s")
     report = gate_report(context, project.dataset, table, reports, lacking=lacking)
-    _show(report)
+    say_sections(report.title, sections(report), report.notes)
+    say(f"errors of {report.best.name}: {report.errors.note}")
     folder = gate_folder(context)
     written = write_scores(folder, table, reports)
     page, *_ = write_gate(report, folder)
@@ -172,14 +173,3 @@ def _tile(dataset: Dataset, table: GateTable, chosen: MethodReport, row: int) ->
         SIDES[int(not medical)] for medical in (table.data.medical[row], chosen.predicted[row])
     )
     return Tile(name, true, pictures, facts, predicted=predicted)
-
-
-def _show(report: GateReport) -> None:
-    """Prints the tables and their notes."""
-    say(report.title)
-    for section in sections(report):
-        say_table(section.header, section.rows)
-        say("")
-    for note in report.notes:
-        say(note)
-    say(f"errors of {report.best.name}: {report.errors.note}")

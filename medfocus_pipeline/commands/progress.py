@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +25,9 @@ from rich.text import Text
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.project.progress import Advance, silent
 from medfocus_pipeline.report.drawing import printable, shortened
+
+if TYPE_CHECKING:
+    from medfocus_pipeline.report.content import Section
 
 _WIDTH = 240
 """Of tables that go to a file or a pipe, in characters; a terminal has its own."""
@@ -172,6 +175,16 @@ def say_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(_plain, row))
     out.print(table)
+
+
+def say_sections(title: str, sections: "Iterable[Section]", notes: Iterable[str]) -> None:
+    """Print several tables, and the notes to them."""
+    say(title)
+    for section in sections:
+        say_table(section.header, section.rows)
+        say("")
+    for note in notes:
+        say(note)
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

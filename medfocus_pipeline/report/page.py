@@ -112,17 +112,18 @@ def render_study(
     """
     from markupsafe import Markup
 
-    environment = _environment()
-    environment.filters["breakable"] = _breakable
-    environment.globals["views"] = views
-    text = environment.get_template("study.html.jinja").render(
-        title=title,
-        sections=tables,
-        notes=notes,
-        picture=Markup(picture),  # noqa: S704
-        caption=caption,
-        galleries=galleries,
-        colours=COLOURS,
+    text = (
+        _environment()
+        .get_template("study.html.jinja")
+        .render(
+            title=title,
+            sections=tables,
+            notes=notes,
+            picture=Markup(picture),  # noqa: S704
+            caption=caption,
+            galleries=galleries,
+            colours=COLOURS,
+        )
     )
     return _encodable(text)
 

@@ -104,5 +104,5 @@ def _audit(context: Context, dataset: Dataset) -> Measured:
     if known is not None:
         return audit.measure(context, dataset, known)
     measured = audit.measure(context, dataset, AuditConfig())
-    audit.write(context.folder, measured)
+    audit.write(context.folder, measured.found, measured.pairs)
     return measured
