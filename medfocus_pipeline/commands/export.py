@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medfocus_pipeline.classifier.model_card import card_text
+from medfocus_pipeline.classifier.model_card import Measured, card_text
 from medfocus_pipeline.classifier.novelty import parts_of
-from medfocus_pipeline.classifier.pack import write_pack
+from medfocus_pipeline.classifier.pack import Pack, write_pack
 from medfocus_pipeline.commands.progress import bar, say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
@@ -97,13 +97,9 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> None:
     table = features(dataset, split_of(dataset, context.probe), found.plan)
     looks = _looks(context, dataset, table, found)
     packed = pack(dataset, table, looks, found, fitted(context, table, found))
-    folder = out or context.folder / "models" / _name(found.run)
     figures = measured(context, table, found.own, found.rows, dataset.manifest.patients)
-    write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
-    say(f"export: {found.plan.label}, {_told(wanted.budget, wanted.seed)}")
-    accuracy = figures.scores["accuracy"].own
-    say(f"accuracy on {counted(figures.test_images, 'test image')}: {accuracy:.3f}, as stored")
-    say(f"classifier: {folder}")
+    what = f"{found.plan.label}, {_told(wanted.budget, wanted.seed)}"
+    _write(packed, figures, dataset, out or _folder(context, found.run), what)
 
 
 def _run_tuned(
@@ -113,13 +109,15 @@ def _run_tuned(
     project = Project(context, dataset, progress=bar)
     own = tuned_row(project, [row for row in known if _is(row, wanted)])
     found = pack_tuned(project, own, known)
-    folder = out or context.folder / "models" / _name(found.run)
-    config = found.pack.config
-    write_pack(found.pack, card_text(config, origin(dataset), found.measured), folder)
-    say(f"export: {config.method} on {wanted.focus or own['focus']}, {own['encoder']}")
-    accuracy = found.measured.scores["accuracy"].own
-    images = counted(found.measured.test_images, "test image")
-    say(f"accuracy on {images}: {accuracy:.3f}, as stored")
+    what = f"{found.pack.config.method} on {wanted.focus or own['focus']}, {own['encoder']}"
+    _write(found.pack, found.measured, dataset, out or _folder(context, found.run), what)
+
+
+def _write(packed: Pack, figures: Measured, dataset: Dataset, folder: Path, what: str) -> None:
+    write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
+    accuracy = figures.scores["accuracy"].own
+    say(f"export: {what}")
+    say(f"accuracy on {counted(figures.test_images, 'test image')}: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
 
 
@@ -251,13 +249,8 @@ def _looks(
     parts = parts_of(row.focus)
     if parts == row.focus:
         return table
-    whole = _planned(
-        context,
-        dataset,
-        row.model_copy(update={"focus": parts}),
-        found.run.budget,
-        seeds=seeds,
-    )
+    shown = row.model_copy(update={"focus": parts})
+    whole = _planned(context, dataset, shown, found.run.budget, seeds=seeds)
     try:
         check_embedded(whole.context, whole.places)
     except StoreError:
@@ -270,10 +263,11 @@ def _looks(
     return features(dataset, split_of(dataset, context.probe), whole)
 
 
-def _name(run: PlannedRun) -> str:
+def _folder(context: Context, run: PlannedRun) -> Path:
     kind, amount = run.budget
     size = f"{amount:g}-shots" if kind == "shots" else f"{amount:g}-percent"
-    return f"{run.head.name}-{'+'.join(run.focus)}-{size}-seed-{run.seed}"
+    name = f"{run.head.name}-{'+'.join(run.focus)}-{size}-seed-{run.seed}"
+    return context.folder / "models" / name
 
 
 def _told(budget: Budget, seed: int) -> str:
