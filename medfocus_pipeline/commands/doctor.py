@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medfocus_pipeline.commands.model_names import FAMILIES, find_weights, known, model_id
-from medfocus_pipeline.commands.models import ModelConfig
+from medfocus_pipeline.commands.models import ModelConfig, models_of
 from medfocus_pipeline.commands.progress import human, say, say_columns, say_json
 from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError
@@ -54,7 +54,8 @@ def run(
         if dataset is not None:
             raise
         used, place = profile, []
-    checks = [*_packages(), *_machine(), _disk(cache), *place]
+    device = Check("device", f"{resolve_device('auto')}, {cores()} cores", ok=True)
+    checks = [*_packages(), device, _disk(cache), *place]
     failed = sum(not check.ok for check in checks)
     shown = names() if used is None or used in names() else [*names(), used]
     lacking = {name: missing(load_profile(name), cache) for name in shown}
@@ -78,11 +79,6 @@ def missing(profile: Profile, cache: Path) -> list[str]:
     hashes = FileHashes(cache / "weights.json")
     reasons = ((config, lack(config, hashes)) for config in models_of(profile))
     return [f"{model_id(config)}: {reason}" for config, reason in reasons if reason]
-
-
-def models_of(profile: Profile) -> tuple[ModelConfig, ...]:
-    """The models that a profile uses."""
-    return profile.masks.segmenter, profile.embed.encoder
 
 
 def download_size(model: str) -> float | None:
@@ -126,11 +122,6 @@ def _packages() -> list[Check]:
             fix = "make install" if name != "sam2" else "pip install --no-build-isolation sam2"
             found.append(Check(name, "not installed", ok=False, fix=fix))
     return found
-
-
-def _machine() -> list[Check]:
-    device = resolve_device("auto")
-    return [Check("device", f"{device}, {cores()} cores", ok=True)]
 
 
 def _disk(cache: Path) -> Check:

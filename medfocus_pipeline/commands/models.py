@@ -1,8 +1,7 @@
 """``medfocus models``: the zoo, which weights are here, and fetching the others."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -26,8 +25,8 @@ from medfocus_pipeline.commands.progress import human, out, say, say_json
 from medfocus_pipeline.config import EncoderConfig, PluginConfig, SegmenterConfig, installed
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.profiles import DEFAULT, load_profile
-from medfocus_pipeline.project.settings import open_context
+from medfocus_pipeline.profiles import DEFAULT, Profile, load_profile
+from medfocus_pipeline.project.settings import Context, open_context
 from medfocus_pipeline.segmenters import SEGMENTERS
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import FileHashes
@@ -58,7 +57,9 @@ def list_command(
         return
     if dataset is not None:
         say(f"used by {dataset}:")
-        _say_used(_used(dataset, data, cache_, profile), hashes)
+        for used in models_of(open_context(dataset, data=data, cache=cache_, profile=profile)):
+            say(f"  {model_id(used)} ({used.name})")
+            _say_indented(_state(used, hashes))
     for kind, families in (("segmenter", SEGMENTERS), ("encoder", ENCODERS)):
         for config, entry in families.items():
             runs_on = f" ({entry.package})" if entry.package else ""
@@ -98,12 +99,6 @@ def _facts(kind: str, model: Model, entry: ModelEntry[Any], hashes: FileHashes) 
         "download_bytes": model.download or None,
         "here": here,
     }
-
-
-def _say_used(configs: Iterable[ModelConfig], hashes: FileHashes) -> None:
-    for config in configs:
-        say(f"  {model_id(config)} ({config.name})")
-        _say_indented(_state(config, hashes))
 
 
 def _say_model(model: Model, entry: ModelEntry[Any], hashes: FileHashes) -> None:
@@ -163,18 +158,13 @@ def pull_command(
     hashes = FileHashes(cache_ / "weights.json")
     wanted = [config_of(model, revision, family=family) for model in models or ()]
     if dataset is not None:
-        wanted += _used(dataset, data, cache_, profile)
-    for config in wanted or _of_profile(profile or DEFAULT):
+        wanted += models_of(open_context(dataset, data=data, cache=cache_, profile=profile))
+    for config in wanted or models_of(load_profile(profile or DEFAULT)):
         weights = FAMILIES[type(config)].need(config, hashes, download=True)
         size = human(sum(path.stat().st_size for path in weights.paths.values()))
         say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
 
 
-def _used(dataset: str, data: Path | None, cache: Path, profile: str | None) -> list[ModelConfig]:
-    context = open_context(dataset, data=data, cache=cache, profile=profile)
-    return [context.masks.segmenter, context.embed.encoder]
-
-
-def _of_profile(name: str) -> list[ModelConfig]:
-    profile = load_profile(name)
-    return [profile.masks.segmenter, profile.embed.encoder]
+def models_of(settings: Profile | Context) -> tuple[ModelConfig, ...]:
+    """The models that a profile, or a data set as it was last run, uses."""
+    return settings.masks.segmenter, settings.embed.encoder

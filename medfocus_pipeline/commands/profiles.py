@@ -5,6 +5,7 @@ from pathlib import Path
 from medfocus_pipeline import profiles
 from medfocus_pipeline.commands import doctor
 from medfocus_pipeline.commands.model_names import model_id
+from medfocus_pipeline.commands.models import models_of
 from medfocus_pipeline.commands.progress import human, say, say_columns
 
 
@@ -28,7 +29,7 @@ def run(name: str | None, *, cache: Path) -> None:
 
 def _downloads(name: str, cache: Path) -> str:
     profile = profiles.load_profile(name)
-    models = [model_id(config) for config in doctor.models_of(profile)]
+    models = [model_id(config) for config in models_of(profile)]
     sizes = {model: size for model in models if (size := doctor.download_size(model))}
     if not sizes:
         return "downloads nothing"
