@@ -23,9 +23,6 @@ def run(
 
     Args:
         data: folder of the phantoms; None is ``data/phantom-brain``.
-        train: number of training images.
-        test: number of test images.
-        cache: where stores and results go.
         profile: what each stage does, whatever the data set was last run with.
         workers: processes that draw and that fit heads.
     """

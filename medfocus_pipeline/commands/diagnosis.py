@@ -24,9 +24,7 @@ def write(
     """Measures the runs of each line and writes ``diagnostics.json``.
 
     Args:
-        folder: of the results.
         lines: label -> runs, all of which have a result.
-        classes: names of the K classes.
     """
     keys = {run.key for runs in lines.values() for run in runs}
     answers = read_predictions(results.read(folder, "predictions"), keys)

@@ -73,10 +73,7 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> None:
     """Fit the run again, check it against what was stored, write the folder.
 
     Args:
-        context: of the data set.
-        wanted: which run.
         out: folder; None is one in the data set's part of the cache.
-
 
     Raises:
         ConfigError: there is no such run, or more than one and no way to rank them; the message

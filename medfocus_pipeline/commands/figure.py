@@ -37,9 +37,7 @@ def run(context: Context, *, count: int, path: Path | None) -> None:
     """Draw what was done with a few test images.
 
     Args:
-        count: number of images, classes in turn.
         path: of the PNG; None is ``figure.png`` in the data set's part of the cache.
-
 
     Raises:
         ConfigError: `path` does not end in ``.png``.

@@ -19,7 +19,6 @@ class Source:
     """One file that was asked for.
 
     Attributes:
-        path: of the file.
         name: what its overlay is called, unique among all, without the ending.
     """
 
@@ -68,9 +67,7 @@ def read(
     """The images, some at once, the next ones read meanwhile.
 
     Args:
-        sources: from `find`.
         problems: path -> why, of what cannot be read, is added here.
-        at_once: files of a batch.
 
     Yields:
         How many files more were tried, and the decoded images among them, with none if all failed.

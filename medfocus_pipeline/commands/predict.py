@@ -51,12 +51,9 @@ def run(
     """Classify files, print what was said of each.
 
     Args:
-        classifier: loaded.
         paths: files, and folders whose images are taken with those of all folders below.
-        as_json: one JSON document instead of a table.
         overlay: folder of the pictures with heat maps; None draws none.
         method: of the heat maps; None is what suits the encoder.
-        strict: one unreadable file makes the exit code 1.
 
     Returns:
         1 if no file could be read, or `strict` and some could not, else 0.

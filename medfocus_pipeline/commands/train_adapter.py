@@ -32,11 +32,9 @@ def run(
     """Trains an adapter, or goes on where the last call in that folder stopped.
 
     Args:
-        context: of the data set.
         work: folder of everything that is written; None is one in the cache.
         options: settings of the training by name; None leaves one alone.
         set_: further ``KEY=VALUE`` settings.
-
 
     Raises:
         ConfigError: no such setting, or the folder has another training.

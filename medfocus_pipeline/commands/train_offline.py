@@ -28,7 +28,6 @@ def run(model: str, *, work: Path | None, options: Options, set_: list[str] | No
         options: settings of the training.
         set_: further ``KEY=VALUE`` settings.
 
-
     Raises:
         ConfigError: no such model or setting, or the folder has another training.
         StoreError: the folder cannot be written, or another process does so.

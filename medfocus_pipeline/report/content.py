@@ -212,7 +212,6 @@ class Report:
     """Everything that the page shows, in its order.
 
     Attributes:
-        title: of the data set.
         subtitle: profile, encoder, date.
         classes: names of the K classes.
         summary: above the fold.
@@ -221,8 +220,6 @@ class Report:
         chapters: fine-tuning, the gate.
         galleries: masks, class by class, then the worst ones.
         mistakes: the most confident wrong predictions.
-        maps: of embeddings.
-        duplicates: across splits.
         provenance: heading -> name -> value: stores and keys, models, packages, commands,
             licence and citation.
     """

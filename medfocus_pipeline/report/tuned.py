@@ -26,8 +26,6 @@ class TunedCell:
     """Runs of one line on one budget, a seed each.
 
     Attributes:
-        label: of the line.
-        seeds: of the runs.
         chosen: of each what its results have: `epochs` that were chosen, `search`, `curves`, ...
             These are ``train_loss``, ``validation_loss``, ``train_accuracy`` and
             ``validation_accuracy``: an entry an epoch, None where nothing is held out.

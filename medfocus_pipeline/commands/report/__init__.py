@@ -41,7 +41,6 @@ def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> 
         out: folder of the report; None is ``report`` in the data set's part of the cache.
         images: how many images all galleries together may show.
 
-
     Raises:
         StoreError: a stage has not run yet, a store is corrupt, or the disk is full.
     """

@@ -32,12 +32,7 @@ class Wrong:
 
 
 def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[RowDetail]:
-    """The best row, the reference and the paper's method, each once.
-
-    Args:
-        folder: of the results.
-        classes: names of the K classes.
-    """
+    """The best row, the reference and the paper's method, each once."""
     wanted = [rows.ranked[0], rows.reference(), rows.ours()]
     chosen = {row.label: row for row in wanted if row is not None}
     keys = {run.key for row in chosen.values() for run in rows.runs(row)}
