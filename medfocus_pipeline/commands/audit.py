@@ -73,19 +73,15 @@ def run(context: Context, config: AuditConfig, *, strict: bool, as_json: bool = 
     dataset, found, pairs = measured.dataset, measured.found, measured.pairs
     context.remember(card=dataset.card_path)
     write(context.folder, found, pairs)
-    if as_json:
-        say_json(summary(found, pairs))
     for note in measured.notes:
         say(note)
-    _print(found, pairs)
-    if measured.lacking:
-        say(f"embedding: not compared, {measured.lacking}")
-    _print_rest(found)
+    lacking = f"embedding: not compared, {measured.lacking}" if measured.lacking else ""
+    _print(found, pairs, lacking, as_json=as_json)
     for warning in (patients_warning(dataset.manifest), series_warning(found.series)):
         if warning:
             say(warning)
     say_problems(dataset.problems)
-    say(f"pairs: {context.folder / 'audit.parquet'}, counts: {context.folder / 'audit.json'}")
+    say(f"pairs: {context.folder / PAIRS}, counts: {context.folder / COUNTS}")
     return int(strict and bool(found.leaked or found.patients))
 
 
@@ -100,11 +96,7 @@ def run_study(study: Study, config: AuditConfig, *, strict: bool, as_json: bool 
     """
     found, pairs = study.audit(study.joined(), config)
     write(study.folder, found, pairs)
-    if as_json:
-        say_json(summary(found, pairs))
-    _print(found, pairs)
-    say("embedding: not compared between domains")
-    _print_rest(found)
+    _print(found, pairs, "embedding: not compared between domains", as_json=as_json)
     say(f"pairs: {study.folder / PAIRS}, counts: {study.folder / COUNTS}")
     return int(strict and bool(found.leaked or found.patients))
 
@@ -184,7 +176,10 @@ def thresholds(folder: Path) -> AuditConfig | None:
         raise DamagedError(f"{error}. Run: medfocus audit, which writes it anew.") from error
 
 
-def _print(found: Audit, pairs: pa.Table) -> None:
+def _print(found: Audit, pairs: pa.Table, lacking: str, *, as_json: bool) -> None:
+    """Prints what was found, and what is to be said if embeddings were not compared."""
+    if as_json:
+        say_json(summary(found, pairs))
     config = found.config
     meaning = {
         "bytes": "equal files",
@@ -201,6 +196,9 @@ def _print(found: Audit, pairs: pa.Table) -> None:
     split = found.split if found.split in {"official", "drawn"} else f"none: {found.split}"
     say(f"{found.dataset}: split {split}")
     say_columns(("same picture", *headings, "example"), rows)
+    if lacking:
+        say(lacking)
+    _print_rest(found)
 
 
 def _examples(pairs: pa.Table) -> Mapping[str, str]:
