@@ -27,6 +27,7 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_masks, locate_stores
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS, TableRow
 from medfocus_pipeline.reproduction import Row, TunedRow
+from medfocus_pipeline.types import join_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,11 @@ def run(
     minutes = (time.monotonic() - started) / 60
     say(f"reproduce: {counted(count, 'run')} fitted, {minutes:.1f} min in all" if count else _DONE)
     reference = next((row.label for row in rows if row.name == reproduction.REFERENCE), None)
-    shown = [*(_row(row, plans, notes) for row in rows), *tuned]
+    shown = [
+        without(row, notes[row.name]) if row.name in notes else _row(row, plans[row.name])
+        for row in rows
+    ]
+    shown += tuned
     _report(context, dataset, shown, reference)
     return int(not any(one.runs for one in shown))
 
@@ -193,16 +198,21 @@ def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:
     return stores
 
 
-def _row(row: Row, plans: dict[str, Plan], notes: dict[str, str]) -> TableRow:
-    one = plans.get(row.name)
+def without(row: Row, lack: str) -> TableRow:
+    """A row that cannot run here, and why."""
     return TableRow(
         row.label,
-        runs=one.runs if one else [],
-        note=one.note if one else NEEDS_WEIGHTS,
-        detail="" if one else notes[row.name],
+        note=NEEDS_WEIGHTS,
+        detail=lack,
         group=row.group,
+        head=row.head.name,
+        focus=join_parts(row.focus),
         method=row.method,
     )
+
+
+def _row(row: Row, one: Plan) -> TableRow:
+    return TableRow(row.label, runs=one.runs, note=one.note, group=row.group, method=row.method)
 
 
 def _report(

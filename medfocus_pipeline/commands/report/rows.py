@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from medfocus_pipeline import reproduction
-from medfocus_pipeline.commands.reproduce import sources
+from medfocus_pipeline.commands.reproduce import sources, without
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.train_adapter import default_adapter
 from medfocus_pipeline.datasets.splits import Split
@@ -18,8 +18,6 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_stores
 from medfocus_pipeline.project.tuned_results import TunedNetwork
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS, ResultsTable, TableCell, TableRow
-from medfocus_pipeline.reproduction import Row
-from medfocus_pipeline.types import join_parts
 
 REFERENCE = "linear on original"
 """Label of the row that the others are tested against."""
@@ -178,25 +176,13 @@ def _reproduced(context: Context, dataset: Dataset, split: Split, keys: set[str]
             stores = locate_stores(source.context, dataset, configs)
             plans = source.plans(dataset, stores, split, context.profile.probe)
         except MedFocusError as error:
-            found |= {row.name: _without(row, lack or str(error)) for row in source.rows}
+            found |= {row.name: without(row, lack or str(error)) for row in source.rows}
             continue
         for row in source.rows:
             found[row.name] = _row(
                 row.label, plans[row.name], keys, method=row.method, group=row.group, lack=lack
             )
     return [found[row.name] for row in rows]
-
-
-def _without(row: Row, lack: str) -> TableRow:
-    return TableRow(
-        row.label,
-        note=NEEDS_WEIGHTS,
-        detail=lack,
-        group=row.group,
-        head=row.head.name,
-        focus=join_parts(row.focus),
-        method=row.method,
-    )
 
 
 def _joined(
