@@ -1,7 +1,5 @@
 """``medfocus probe --lambda-sweep``: what cross-validation says of each lambda of the fusion."""
 
-import csv
-import io
 from pathlib import Path
 
 from medfocus_pipeline.commands.progress import bar, say, say_columns
@@ -13,9 +11,10 @@ from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.heads.fusion import FusionHead
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve
 from medfocus_pipeline.project.dataset import split_of
-from medfocus_pipeline.project.plans import Plan, features, plan
+from medfocus_pipeline.project.plans import features, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded, locate_stores
+from medfocus_pipeline.report.formats import csv_text
 from medfocus_pipeline.report.table import heading
 
 LAMBDAS = tuple(step / 10 for step in range(11))
@@ -32,20 +31,20 @@ def run(context: Context, config: ProbeConfig) -> None:
     stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
     split = split_of(dataset, config)
     plans = [
-        one
+        (one, FusionHead(one.row.head))
         for one in plan(context, dataset, stores, split, config)
         if isinstance(one.row.head, FusionConfig)
     ]
     if not plans:
         raise ConfigError("No row is of the head fusion: add one, --row fusion:segmented.")
     curves: dict[tuple[str, str], LambdaCurve] = {}
-    with bar("lambda", sum(run.seed == 0 for one in plans for run in one.runs)) as advance:
-        for one in plans:
+    with bar("lambda", sum(run.seed == 0 for one, _ in plans for run in one.runs)) as advance:
+        for one, head in plans:
             check_embedded(one.context, one.places)
             table = features(dataset, split, one)
             for fit in (fit for fit in one.runs if fit.seed == 0):
                 try:
-                    curve = _head(one).lambda_curve(training_set(table, fit), LAMBDAS)
+                    curve = head.lambda_curve(training_set(table, fit), LAMBDAS)
                 except DataError as error:
                     say(f"{one.label}, {heading(fit.budget)}: {error}")
                 else:
@@ -53,12 +52,6 @@ def run(context: Context, config: ProbeConfig) -> None:
                 advance(1)
     _show(curves)
     _write(curves, context.folder / "results" / "lambda.csv")
-
-
-def _head(one: Plan) -> FusionHead:
-    if not isinstance(one.row.head, FusionConfig):
-        raise TypeError(f"Expected the head fusion, got {one.row.head.name}.")
-    return FusionHead(one.row.head)
 
 
 def _show(curves: dict[tuple[str, str], LambdaCurve]) -> None:
@@ -71,12 +64,11 @@ def _show(curves: dict[tuple[str, str], LambdaCurve]) -> None:
 
 
 def _write(curves: dict[tuple[str, str], LambdaCurve], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "budget", "lambda", "log_loss", "accuracy"])
-    for (label, budget), curve in curves.items():
-        for point in zip(curve.lambdas, curve.log_losses, curve.accuracies, strict=True):
-            writer.writerow([label, budget, *(f"{value:.6g}" for value in point)])
+    rows = [
+        [label, budget, *(f"{value:.6g}" for value in point)]
+        for (label, budget), curve in curves.items()
+        for point in zip(curve.lambdas, curve.log_losses, curve.accuracies, strict=True)
+    ]
     with disk_errors(path.parent):
-        write_text(path, text.getvalue())
+        write_text(path, csv_text(["row", "budget", "lambda", "log_loss", "accuracy"], rows))
     say(f"written: {path}")

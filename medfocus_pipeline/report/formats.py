@@ -91,11 +91,16 @@ def records(table: ResultsTable) -> list[JSON]:
 
 def comma_separated(table: ResultsTable) -> str:
     """The records as CSV."""
-    file = io.StringIO()
     columns = ["group", "row", "budget", *_numbers(_NOTHING), "area", "method", "paper", "note"]
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records(table))
+    return csv_text(columns, [[one[name] for name in columns] for one in records(table)])
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV, its lines ended as Unix ends them."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
     return file.getvalue()
 
 

@@ -1,7 +1,5 @@
 """The gate's table as text, as curves, and as a page of its own."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from medfocus_pipeline.evaluation.gate import SIDES, TEST, ClassScores, MethodRe
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.content import Gallery, Section
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg, new_figure, shown, styled
-from medfocus_pipeline.report.formats import pipes
+from medfocus_pipeline.report.formats import csv_text, pipes
 from medfocus_pipeline.report.page import render_study, write_study
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS
 
@@ -110,10 +108,9 @@ def gate_markdown(report: GateReport) -> str:
 
 def gate_csv(report: GateReport) -> str:
     """One line a method, split and class or average, every number in full; shares in [0, 1]."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     columns = ["method", "learns_from", "split", "of", "precision", "recall", "f1", "support"]
-    writer.writerow([*columns, "accuracy", "auroc", "average_precision", "threshold", "chosen_on"])
+    columns += ["accuracy", "auroc", "average_precision", "threshold", "chosen_on"]
+    rows = []
     for one in report.methods:
         for split, scores in one.splits.items():
             parts = zip(SIDES, scores.sides, strict=True)
@@ -126,8 +123,8 @@ def gate_csv(report: GateReport) -> str:
                 place = [one.name, one.learns_from, split, name]
                 numbers = [own.precision, own.recall, own.f1, own.support]
                 whole = [scores.accuracy, scores.auroc, scores.average_precision, one.threshold]
-                writer.writerow([*place, *numbers, *whole, one.chosen_on])
-    return file.getvalue()
+                rows.append([*place, *numbers, *whole, one.chosen_on])
+    return csv_text(columns, rows)
 
 
 def draw_curves(methods: Sequence[MethodReport]) -> "Figure":

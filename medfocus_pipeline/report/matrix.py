@@ -1,7 +1,5 @@
 """A study's matrix as text, as a picture, and as a page of its own."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +21,7 @@ from medfocus_pipeline.report.drawing import (
     shown,
     styled,
 )
-from medfocus_pipeline.report.formats import ampersands, pipes, tex
+from medfocus_pipeline.report.formats import ampersands, csv_text, pipes, tex
 from medfocus_pipeline.report.page import render_study, write_study
 
 if TYPE_CHECKING:
@@ -107,18 +105,17 @@ def matrix_latex(matrix: Matrix) -> str:
 
 def matrix_csv(matrix: Matrix) -> str:
     """One line a method, pair and score, every number in full; scores in percent."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     columns = ["method", "source", "target", "score", "mean", "spread", "low", "high"]
-    writer.writerow([*columns, "difference", "mark", "distance", "seeds", "n_test"])
+    columns += ["difference", "mark", "distance", "seeds", "n_test"]
+    rows = []
     for (name, (source, target)), cell in matrix.cells.items():
         for score, one in cell.measures.items():
             ends = (one.mean, one.spread, one.interval.low, one.interval.high, one.difference)
             numbers = ["" if math.isnan(end) else f"{100 * end:.4f}" for end in ends]
             place = [name, source, target, score]
             rest = [cell.mark, _distance(cell), matrix.seeds, matrix.tested[target]]
-            writer.writerow([*place, *numbers, *rest])
-    return file.getvalue()
+            rows.append([*place, *numbers, *rest])
+    return csv_text(columns, rows)
 
 
 def draw_matrix(matrix: Matrix) -> "Figure":
