@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -65,8 +64,10 @@ def run(
         found = [check._asdict() for check in checks]
         say_json({"ready": ready, "checks": found, "profiles": lacking})
         return int(not ready)
-    _print_machine(checks)
-    _print_profiles(lacking)
+    rows = [(one.what, one.found, "ok" if one.ok else one.fix) for one in checks]
+    say_columns(("check", "found", ""), rows)
+    needs = [(name, "no" if lacks else "yes", "\n".join(lacks)) for name, lacks in lacking.items()]
+    say_columns(("profile", "runs here", "what is missing"), needs)
     if ready:
         say(f"everything is in place for {', '.join(running)}")
     else:
@@ -101,16 +102,6 @@ def lack(config: ModelConfig, hashes: FileHashes) -> str:
     size = download_size(model)
     about = f", about {human(size)}" if size else ""
     return f"weights are not on this machine (medfocus models pull {model}{about})"
-
-
-def _print_machine(checks: Sequence[Check]) -> None:
-    rows = [(one.what, one.found, "ok" if one.ok else one.fix) for one in checks]
-    say_columns(("check", "found", ""), rows)
-
-
-def _print_profiles(lacking: dict[str, list[str]]) -> None:
-    rows = [(name, "no" if lacks else "yes", "\n".join(lacks)) for name, lacks in lacking.items()]
-    say_columns(("profile", "runs here", "what is missing"), rows)
 
 
 def _packages() -> list[Check]:

@@ -1,7 +1,6 @@
 """``medfocus figure``: one picture of what MedFocus did with a few images."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 
 from medfocus_pipeline.commands.progress import bar, say
@@ -18,19 +17,6 @@ from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, is_ours,
 from medfocus_pipeline.stores.store import Store
 
 _NOTHING = "no answers yet: make probe"
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """What one run said about its test images.
-
-    Attributes:
-        source: readable name of the run.
-        found: image id -> answer.
-    """
-
-    source: str
-    found: Mapping[str, Answer]
 
 
 def run(context: Context, *, count: int, path: Path | None) -> None:
@@ -55,17 +41,17 @@ def run(context: Context, *, count: int, path: Path | None) -> None:
     stores = used_stores(context, dataset)
     check_masks(context, stores)
     config, embedded = shown_embedding(context, dataset, stores)
-    answers = _answers(context, dataset, embedded)
-    chosen = choose_images(dataset, count=count, tested=answers.found)
+    source, answers = _answers(context, dataset, embedded)
+    chosen = choose_images(dataset, count=count, tested=answers)
     regions = open_regions(context, dataset, project.masks.store, config)
     classes = dataset.manifest.classes
     examples = [
-        _example(regions.read(image_id), classes[label], answers.found.get(image_id))
+        _example(regions.read(image_id), classes[label], answers.get(image_id))
         for image_id, label in chosen.items()
     ]
-    sheet = draw_sheet(examples, rule=config.roi, focus=config.focus, source=answers.source)
+    sheet = draw_sheet(examples, rule=config.roi, focus=config.focus, source=source)
     write_png(sheet, target)
-    say(f"figure: {counted(len(examples), 'image')}, {answers.source}")
+    say(f"figure: {counted(len(examples), 'image')}, {source}")
     say(f"picture: {target}")
 
 
@@ -87,13 +73,17 @@ def choose_images(dataset: Dataset, *, count: int, tested: Collection[str]) -> d
     return {id_: label_of[id_] for id_ in in_turn(label_of, count)}
 
 
-def _answers(context: Context, dataset: Dataset, embedded: Store) -> _Answers:
-    """Those of the run with the most labels, the first seed and, among such, the last head."""
+def _answers(context: Context, dataset: Dataset, embedded: Store) -> tuple[str, dict[str, Answer]]:
+    """The run with the most labels, the first seed and, among such, the last head.
+
+    Returns:
+        What it is, in words, and what it said of its test images, by their ids.
+    """
     folder = context.folder / "results"
     rows = results.read(folder).to_pylist()
     runs = [row for row in rows if embedded.key in row["embedding_keys"].split(",")]
     if not runs:
-        return _Answers(_NOTHING, {})
+        return _NOTHING, {}
     row = max(reversed(runs), key=lambda one: (one["n_train"], -one["seed"]))
     classes = dataset.manifest.classes
     found = {
@@ -102,7 +92,7 @@ def _answers(context: Context, dataset: Dataset, embedded: Store) -> _Answers:
         if len(one["probabilities"]) == len(classes)  # a class may have come since
     }
     learned = f"{row['n_train']:,} training images, seed {row['seed']}"
-    return _Answers(f"answers: {row['head']} on {row['focus']}, {learned}", found)
+    return f"answers: {row['head']} on {row['focus']}, {learned}", found
 
 
 def _example(region: Region, label: str, answer: Answer | None) -> Example:

@@ -87,18 +87,12 @@ def _draw_curve(axes: "Axes", curve: Curve, budgets: Sequence[Budget]) -> None:
     entries = [(budget[1], curve.row.cells.get(budget)) for budget in budgets]
     known = [(amount, entry) for amount, entry in entries if entry]
     colour = COLOURS[curve.colour].light
-    x = [amount for amount, _ in known]
-    low, mean, high = (
-        (
-            [100 * value for value in values]
-            for values in zip(*(_band(entry) for _, entry in known), strict=True)
-        )
-        if known
-        else ([], [], [])
-    )
     level, width, alpha = (3, 1.8, 1.0) if curve.strong else (2, 0.8, 0.45)
     name = f"curve-{curve.number}"
     if known:
+        x = [amount for amount, _ in known]
+        bands = zip(*(_band(entry) for _, entry in known), strict=True)
+        low, mean, high = ([100 * value for value in values] for values in bands)
         band = axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
         band.set(gid=f"{name}-band", visible=curve.strong)
         (line,) = axes.plot(x, mean, color=colour, linewidth=width, zorder=level, alpha=alpha)

@@ -74,9 +74,7 @@ def draw_reliability(cell: RowDetail, *, size: Size = (3.0, 3.0), titled: bool =
         figure = new_figure(size)
         one = figure.subplots()
         one.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        x, y = (
-            [100 * share for share in _column(bins, name)] for name in ("confidence", "accuracy")
-        )
+        x, y = [100 * one.confidence for one in bins], [100 * one.accuracy for one in bins]
         for confidence, accuracy in zip(x, y, strict=True):
             one.plot([confidence] * 2, [confidence, accuracy], color=BAD, linewidth=1.6)
         one.plot(x, y, color=ACCENT, linewidth=1.4)
@@ -92,10 +90,8 @@ def draw_reliability(cell: RowDetail, *, size: Size = (3.0, 3.0), titled: bool =
 
 def draw_recalls(cell: RowDetail, classes: Sequence[str]) -> "Figure":
     """Recall of each class in percent, with its standard deviation over runs."""
-    means, spreads = (
-        np.array([100 * getattr(recall, name) for recall in cell.recalls])
-        for name in ("mean", "spread")
-    )
+    means = [100 * recall.mean for recall in cell.recalls]
+    spreads = [100 * recall.spread for recall in cell.recalls]
     with styled():
         figure = new_figure((5.2, 1.0 + 0.34 * len(classes)))
         one = figure.subplots()
@@ -145,10 +141,6 @@ def _look(label: int) -> tuple[str, str]:
     """Colour and mark of a class."""
     name, mark = series(label)
     return COLOURS[name].light, mark
-
-
-def _column(bins: Sequence[object], name: str) -> list[float]:
-    return [getattr(one, name) for one in bins]
 
 
 def _title(figure: "Figure", cell: RowDetail) -> None:

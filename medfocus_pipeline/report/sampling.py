@@ -52,11 +52,7 @@ def in_turn(labels: Mapping[str, int], count: int) -> list[str]:
         labels: image id -> class index.
         count: how many at most.
     """
-    queues = [
-        sorted(id_ for id_, label in labels.items() if label == index)
-        for index in sorted(set(labels.values()))
-    ]
-    turns = (id_ for turn in zip_longest(*queues) for id_ in turn if id_ is not None)
+    turns = (id_ for turn in zip_longest(*_by_class(labels)) for id_ in turn if id_ is not None)
     return [id_ for id_, _ in zip(turns, range(count), strict=False)]
 
 
@@ -83,10 +79,14 @@ def stratified(labels: Mapping[str, int], count: int) -> list[str]:
     if len(labels) <= count:
         return sorted(labels)
     share_ = count / len(labels)
-    classes = sorted(set(labels.values()))
-    queues = {
-        index: sorted(id_ for id_, label in labels.items() if label == index) for index in classes
-    }
     # Rounded down, so that the classes with one image do not lift the sum above the count by much.
-    taken = {index: max(1, int(share_ * len(ids))) for index, ids in queues.items()}
-    return sorted(id_ for index, ids in queues.items() for id_ in ids[: taken[index]])[:count]
+    taken = (ids[: max(1, int(share_ * len(ids)))] for ids in _by_class(labels))
+    return sorted(id_ for ids in taken for id_ in ids)[:count]
+
+
+def _by_class(labels: Mapping[str, int]) -> list[list[str]]:
+    """The ids of each class, in order."""
+    return [
+        sorted(id_ for id_, label in labels.items() if label == index)
+        for index in sorted(set(labels.values()))
+    ]

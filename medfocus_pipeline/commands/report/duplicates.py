@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 
 from medfocus_pipeline.commands.audit import Measured
 from medfocus_pipeline.commands.report.tiles import Tiles
-from medfocus_pipeline.datasets.audit import AuditConfig
 from medfocus_pipeline.datasets.similarity import HASH_BITS
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.report.content import Duplicates, Pair, Tile
@@ -27,14 +26,13 @@ def duplicates(measured: Measured, tiles: Tiles, *, count: int) -> Duplicates:
     Args:
         count: pairs that are shown at most, each of another test image.
     """
-    config = measured.found.config
     rows = _across(measured.pairs)
     shown = []
     for row in _one_each(rows)[:count]:
         first, second = _tile(row, "second", tiles), _tile(row, "first", tiles)
         if first is not None and second is not None:
             shown.append(Pair(_KINDS[row["kind"]], first, second, _detail(row)))
-    return Duplicates(_note(measured, rows, len(shown), config, here=tiles.here), shown)
+    return Duplicates(_note(measured, rows, len(shown), here=tiles.here), shown)
 
 
 def _across(pairs: pa.Table) -> list[dict[str, Any]]:
@@ -75,15 +73,8 @@ def _detail(row: dict[str, Any]) -> str:
     return f"{near}; {classes}"
 
 
-def _note(
-    measured: Measured,
-    rows: Sequence[dict[str, Any]],
-    shown: int,
-    config: AuditConfig,
-    *,
-    here: bool,
-) -> str:
-    found = measured.found
+def _note(measured: Measured, rows: Sequence[dict[str, Any]], shown: int, *, here: bool) -> str:
+    found, config = measured.found, measured.found.config
     counts = [
         f"{one.test_images:,} by {_KINDS[one.kind]}" for one in found.findings if one.test_images
     ]
