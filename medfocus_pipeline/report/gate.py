@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline.evaluation.gate import SIDES, TEST, ClassScores, MethodReport
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
-from medfocus_pipeline.report.content import Gallery, Section
-from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg, new_figure, shown, styled
+from medfocus_pipeline.report.content import Chapter, Drawing, Gallery, Section
+from medfocus_pipeline.report.drawing import new_figure, shown, styled
 from medfocus_pipeline.report.formats import csv_text, pipes
-from medfocus_pipeline.report.page import render_study, write_study
+from medfocus_pipeline.report.page import write_study
 from medfocus_pipeline.report.table import NEEDS_WEIGHTS
 
 if TYPE_CHECKING:
@@ -157,15 +158,8 @@ def write_gate(report: GateReport, folder: Path) -> list[Path]:
     Raises:
         StoreError: the disk is full or read-only.
     """
-    figure = draw_curves(report.methods)
-    pictures = {"gate.png": as_png(figure), "gate.svg": as_svg(figure).encode()}
-    page = render_study(
-        report.title,
-        sections(report),
-        report.notes,
-        as_markup(figure, name="gate"),
-        caption=CAPTION,
-        galleries=[report.errors],
-    )
-    texts = {"index.html": page, "gate.md": gate_markdown(report), "gate.csv": gate_csv(report)}
-    return write_study(folder, texts, pictures)
+    curves = Drawing("gate", CAPTION, partial(draw_curves, report.methods))
+    tables, errors = sections(report), [report.errors]
+    study = Chapter("gate", report.title, report.notes, [curves], tables, errors)
+    texts = {"gate.md": gate_markdown(report), "gate.csv": gate_csv(report)}
+    return write_study(study, folder, texts)

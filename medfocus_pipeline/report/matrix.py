@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,20 +10,17 @@ import numpy as np
 
 from medfocus_pipeline.evaluation.matrix import SCORES, Matrix, MatrixCell, Measure, Pair, Score
 from medfocus_pipeline.report.colours import HEAT
-from medfocus_pipeline.report.content import Section
+from medfocus_pipeline.report.content import Chapter, Drawing, Section
 from medfocus_pipeline.report.drawing import (
     ACCENT,
     BAD,
     CARD,
-    as_markup,
-    as_png,
-    as_svg,
     new_figure,
     shown,
     styled,
 )
 from medfocus_pipeline.report.formats import ampersands, csv_text, pipes, tex
-from medfocus_pipeline.report.page import render_study, write_study
+from medfocus_pipeline.report.page import write_study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,18 +187,11 @@ def write_matrix(matrix: Matrix, folder: Path) -> list[Path]:
     Raises:
         StoreError: the disk is full or read-only.
     """
-    figure = draw_matrix(matrix)
-    pictures = {"matrix.png": as_png(figure), "matrix.svg": as_svg(figure).encode()}
+    heat = Drawing("matrix", _CAPTION, partial(draw_matrix, matrix))
+    study = Chapter("matrix", matrix.title, matrix.notes, [heat], list(sections(matrix)))
     texts = {
-        "index.html": render_study(
-            matrix.title,
-            list(sections(matrix)),
-            matrix.notes,
-            as_markup(figure, name="matrix"),
-            caption=_CAPTION,
-        ),
         "matrix.md": matrix_markdown(matrix),
         "matrix.csv": matrix_csv(matrix),
         "matrix.tex": matrix_latex(matrix),
     }
-    return write_study(folder, texts, pictures)
+    return write_study(study, folder, texts)

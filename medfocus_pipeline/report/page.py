@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from medfocus_pipeline.files import claim, disk_errors, write_bytes, write_text
 from medfocus_pipeline.report import views
 from medfocus_pipeline.report.colours import COLOURS
-from medfocus_pipeline.report.content import Gallery, Report
+from medfocus_pipeline.report.content import Chapter, Report
 from medfocus_pipeline.report.curves import NARROW, WIDE, curves, draw_accuracy
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg
 from medfocus_pipeline.report.figures import draw, draw_reliability
@@ -22,6 +22,7 @@ from medfocus_pipeline.report.table import heading
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 _FIGURES = ("png", "svg")
 
@@ -51,8 +52,7 @@ def write_page(report: Report, folder: Path, *, cached: bool = False) -> list[Pa
     }
     drawn: dict[str, bytes] = {}
     for name, figure in draw(report).items():
-        drawn[f"{name}.png"] = as_png(figure)
-        drawn[f"{name}.svg"] = as_svg(figure).encode()
+        drawn |= _pictures(name, figure)
     page = render(report)
     names = ["index.html", *texts, *(f"figures/{name}" for name in drawn)]
     if not cached:
@@ -93,58 +93,48 @@ def render(report: Report) -> str:
     return _encodable(text)
 
 
-def render_study(
-    title: str,
-    tables: Sequence[object],
-    notes: Sequence[str],
-    picture: str,
-    *,
-    caption: str,
-    galleries: Sequence[Gallery] = (),
-) -> str:
-    """The page of a study, which loads nothing either.
+def render_study(study: Chapter, drawings: Sequence[str]) -> str:
+    """A chapter as a page of its own, which loads nothing either.
 
     Args:
-        tables: with `title`, `header` and `rows`.
-        picture: an ``<svg>`` element.
-        caption: of the picture.
-        galleries: below the tables.
+        drawings: an ``<svg>`` element for each of the chapter's.
     """
     from markupsafe import Markup
 
-    text = (
-        _environment()
-        .get_template("study.html.jinja")
-        .render(
-            title=title,
-            sections=tables,
-            notes=notes,
-            picture=Markup(picture),  # noqa: S704
-            caption=caption,
-            galleries=galleries,
-            colours=COLOURS,
-        )
-    )
-    return _encodable(text)
+    template = _environment().get_template("study.html.jinja")
+    drawn = [Markup(text) for text in drawings]  # noqa: S704
+    return _encodable(template.render(study=study, drawings=drawn, colours=COLOURS))
 
 
-def write_study(
-    folder: Path, texts: Mapping[str, str], pictures: Mapping[str, bytes]
-) -> list[Path]:
-    """Writes the files of a study, each whole or absent.
+def write_study(study: Chapter, folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Writes ``index.html``, some texts, and each drawing as PNG and SVG; each whole or absent.
+
+    Args:
+        texts: name of a file -> what goes into it.
 
     Returns:
-        The files, in order, the texts first.
+        The files, the page first.
 
     Raises:
         StoreError: the disk is full or read-only.
     """
+    pictures: dict[str, bytes] = {}
+    drawn = []
+    for drawing in study.drawings:
+        figure = drawing.draw()
+        pictures |= _pictures(drawing.name, figure)
+        drawn.append(as_markup(figure, name=drawing.name))
+    texts = {"index.html": render_study(study, drawn), **texts}
+    files = {name: text.encode() for name, text in texts.items()} | pictures
     with disk_errors(folder):
-        for name, text in texts.items():
-            write_text(folder / name, text)
-        for name, content in pictures.items():
+        for name, content in files.items():
             write_bytes(folder / name, content)
-    return [folder / name for name in (*texts, *pictures)]
+    return [folder / name for name in files]
+
+
+def _pictures(name: str, figure: "Figure") -> dict[str, bytes]:
+    """Name of a file -> its content, as PNG and as SVG."""
+    return {f"{name}.png": as_png(figure), f"{name}.svg": as_svg(figure).encode()}
 
 
 def _environment() -> "Environment":

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, sync_playwright
 
+from medfocus_pipeline.report.content import Chapter, Drawing, Section
 from medfocus_pipeline.report.page import render, render_study
 from tests.report import reports
 
@@ -41,14 +43,6 @@ CUT_OFF = """() => [...document.querySelectorAll("th, td")].filter((one) => {
   return one.checkVisibility() && box.width > 0
     && (box.left < around.left - 1 || box.right > Math.min(around.right, innerWidth) + 1);
 }).map((one) => one.textContent)"""
-
-
-class Table:
-    """Of a study: a name and a number in each column."""
-
-    def __init__(self, title: str, header: tuple[str, ...], columns: int) -> None:
-        self.title, self.header = title, header
-        self.rows = [(f"from {name}", *["87.5 ± 10.0 %"] * columns) for name in header]
 
 
 FOCUSED = """() => { const one = document.activeElement;
@@ -191,9 +185,12 @@ def test_what_is_wide_on_a_studys_page_is_scrolled_to_and_the_page_is_not(
     opened: Opener, files: dict[str, Path], columns: int, width: int
 ) -> None:
     title = "A name without any space in it: " + "pneumonia_" * 12
-    table = Table(title, ("target", *(f"hospital {n}" for n in range(columns))), columns)
+    header = ["target", *(f"hospital {n}" for n in range(columns))]
+    rows = [[f"from {name}", *["87.5 ± 10.0 %"] * columns] for name in header]
+    drawing = Drawing("wide", title, Figure)
+    study = Chapter("wide", title, [title], [drawing], [Section(title, header, rows)])
     drawn = '<svg viewBox="0 0 1800 600"><rect width="1800" height="600"/></svg>'
-    page = render_study(title, [table], [title], drawn, caption=title)
+    page = render_study(study, [drawn])
     files["study"] = files["tame"].with_name(f"study-{columns}.html")
     files["study"].write_text(page, encoding="utf-8")
     shown = opened("study", (width, 900))
