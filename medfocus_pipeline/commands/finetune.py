@@ -15,7 +15,6 @@ from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.files import disk_errors, write_bytes
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.plans import Plan
-from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
 from medfocus_pipeline.report.drawing import as_png
@@ -48,7 +47,7 @@ def run(
     if filled:
         say_rate(filled.what, filled.computed, filled.seconds)
     say_estimate(tuning, runtime)
-    plans = _fit_beside(project, encoder, config, runtime, workers)
+    plans = _fit_beside(tuning, runtime, workers)
     with watching(tuning) as watch:
         count = tuning.fit(runtime, watch=watch)
     runs = tuning.runs()
@@ -56,18 +55,12 @@ def run(
     done = f"{counted(count, 'run')} trained, {minutes:.1f} min in all"
     none = f"all {counted(len(runs), 'run is', 'runs are')} done, nothing to do"
     say(f"finetune: {done if count else none}")
-    _report(project, tuning, runs, plans)
+    _report(tuning, runs, plans)
 
 
-def _fit_beside(
-    project: Project,
-    encoder: EncoderConfig,
-    config: TuningConfig,
-    runtime: Runtime,
-    workers: int,
-) -> list[Plan]:
+def _fit_beside(tuning: Finetuning, runtime: Runtime, workers: int) -> list[Plan]:
     """Heads on the same encoder as it is, embedded and fitted where they are missing."""
-    own, probe = beside(project, encoder, config)
+    own, probe = beside(tuning.project, tuning.encoder, tuning.config)
     for filled in own.embeddings().fill(runtime):
         say_rate(filled.what, filled.computed, filled.seconds, unit=filled.unit)
     plans = own.plans(probe)
@@ -75,9 +68,8 @@ def _fit_beside(
     return plans
 
 
-def _report(
-    project: Project, tuning: Finetuning, runs: Sequence[TunedRun], plans: Sequence[Plan]
-) -> None:
+def _report(tuning: Finetuning, runs: Sequence[TunedRun], plans: Sequence[Plan]) -> None:
+    project = tuning.project
     folder, label = project.results_folder, f"finetune:{tuning.label}"
     shown = [
         TableRow(label, runs=runs),
