@@ -1,7 +1,6 @@
 """Beside the table: recalls, confusions, AUROC and calibration of every cell, as JSON."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.evaluation.predictions import Predictions, read_predictions
 from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
+from medfocus_pipeline.report.formats import rounded
 from medfocus_pipeline.report.table import heading
 from medfocus_pipeline.types import JSON
 
@@ -47,19 +47,15 @@ def _budgets(
 def _cell(answers: Sequence[Predictions], classes: Sequence[str]) -> JSON:
     recalls = class_recalls(answers, n_classes=len(classes))
     return {
-        **{name: _number(mean_score(name, answers)) for name in ("auroc", "ece", "macro_f1")},
+        **{name: rounded(mean_score(name, answers), 6) for name in ("auroc", "ece", "macro_f1")},
         "recall": {
-            name: [_number(one.mean), _number(one.spread)]
+            name: [rounded(one.mean, 6), rounded(one.spread, 6)]
             for name, one in zip(classes, recalls, strict=True)
         },
         "confusion": confusion_matrix(answers, n_classes=len(classes)).tolist(),
         "reliability": [
-            [_number(one.confidence), _number(one.accuracy), one.count]
+            [rounded(one.confidence, 6), rounded(one.accuracy, 6), one.count]
             for one in reliability(answers)
             if one.count
         ],
     }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)

@@ -84,7 +84,9 @@ def run(
     heads, networks = reproduction.split_names(names)
     rows = reproduction.chosen(known, heads)
     context.remember(card=dataset.card_path)
-    config = _protocol(context, seeds)
+    config = context.profile.probe  # its rows are those of each source
+    if seeds is not None:
+        config = config.model_copy(update={"seeds": seeds})
     split = split_of(dataset, config)
     plans: dict[str, Plan] = {}
     notes: dict[str, str] = {}
@@ -100,7 +102,8 @@ def run(
     trained, tuned = _tuned(context, dataset, networks, config, runtime)
     count += trained
     minutes = (time.monotonic() - started) / 60
-    say(f"reproduce: {counted(count, 'run')} fitted, {minutes:.1f} min in all" if count else _DONE)
+    done = f"{counted(count, 'run')} fitted, {minutes:.1f} min in all"
+    say(f"reproduce: {done if count else 'everything is done, nothing to do'}")
     reference = next((row.label for row in rows if row.name == reproduction.REFERENCE), None)
     shown = [
         without(row, notes[row.name]) if row.name in notes else _row(row, plans[row.name])
@@ -141,15 +144,6 @@ def _tuned(
             count += tuning.fit(runtime, watch=watch)
         shown.append(replace(line, runs=tuning.runs()))
     return count, shown
-
-
-_DONE = "reproduce: everything is done, nothing to do"
-
-
-def _protocol(context: Context, seeds: int | None) -> ProbeConfig:
-    """Fractions and seeds of the profile; the rows are put in later."""
-    config = context.profile.probe
-    return config if seeds is None else config.model_copy(update={"seeds": seeds})
 
 
 def sources(context: Context, rows: Sequence[Row]) -> list[Source]:

@@ -79,7 +79,7 @@ def records(table: ResultsTable) -> list[JSON]:
         {"group": row.group, "row": row.label, "budget": heading(budget)}
         | _numbers(row.cells.get(budget, _NOTHING))
         | {
-            "area": _rounded(row.area, 6),
+            "area": rounded(row.area, 6),
             "method": row.method,
             "paper": row.paper.get(percent_of(budget)),
             "note": row.note,
@@ -109,7 +109,7 @@ _NOTHING = TableCell(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan,
 
 def _numbers(entry: TableCell) -> JSON:
     def percent(share: float) -> float | None:
-        return _rounded(100 * share, 4)
+        return rounded(100 * share, 4)
 
     return {
         "mean": percent(entry.mean),
@@ -125,7 +125,8 @@ def _numbers(entry: TableCell) -> JSON:
     }
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
+def rounded(value: float | None, digits: int) -> float | None:
+    """A number as JSON and CSV have it; None where it is not known."""
     return None if value is None or math.isnan(value) else round(value, digits)
 
 
