@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medfocus_pipeline.commands import phantom
 from medfocus_pipeline.commands.audit import write
-from medfocus_pipeline.commands.progress import bar, say, say_rate, say_sections
+from medfocus_pipeline.commands.progress import bar, say, say_filled, say_sections
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.config.adaptation import AdaptConfig
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
@@ -47,7 +47,7 @@ def run(
     study = Study.open(name, profile=profile, cache=cache, progress=bar)
     runtime = runtime.model_copy(update={"engine": study.engine})
     for filled in study.fill(config, runtime):
-        say_rate(filled.what, filled.computed, filled.seconds, unit=filled.unit)
+        say_filled(filled)
     done = study.adapt(config, sources=sources, targets=targets, workers=workers)
     runs = sum(len(one.keys) for one in done.transfers)
     said = f"all {counted(runs, 'run is', 'runs are')} done"

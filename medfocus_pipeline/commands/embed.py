@@ -1,7 +1,7 @@
 """``medfocus embed``: embed the focused images, and the class prompts."""
 
 from medfocus_pipeline import embedding
-from medfocus_pipeline.commands.progress import say, say_problems, say_rate
+from medfocus_pipeline.commands.progress import say, say_filled, say_problems
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.errors import counted
@@ -25,7 +25,7 @@ def run(context: Context, plan: EmbedPlan, runtime: Runtime, *, strict: bool) ->
     problems = project.dataset.problems
     filled = embeddings.fill(runtime)
     for one in filled:
-        say_rate(one.what, one.computed, one.seconds, unit=one.unit)
+        say_filled(one)
     if not filled:
         images = counted(len(project.dataset.files), "image is", "images are")
         say(f"embed: all {images} done, nothing to do")

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from medfocus_pipeline.commands.progress import say, say_rate, say_table
+from medfocus_pipeline.commands.progress import say, say_filled, say_table
 from medfocus_pipeline.commands.results_table import build, show
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.commands.tuned import recalls, say_estimate, tuned_cells, watching
@@ -43,9 +43,7 @@ def run(
     project = open_project(context)
     project.context.remember(card=project.dataset.card_path)
     tuning = Finetuning(project, encoder, config)
-    filled = tuning.pictures.fill(runtime)
-    if filled:
-        say_rate(filled.what, filled.computed, filled.seconds)
+    say_filled(tuning.pictures.fill(runtime))
     say_estimate(tuning, runtime)
     plans = _fit_beside(tuning, runtime, workers)
     with watching(tuning) as watch:
@@ -62,7 +60,7 @@ def _fit_beside(tuning: Finetuning, runtime: Runtime, workers: int) -> list[Plan
     """Heads on the same encoder as it is, embedded and fitted where they are missing."""
     own, probe = beside(tuning.project, tuning.encoder, tuning.config)
     for filled in own.embeddings().fill(runtime):
-        say_rate(filled.what, filled.computed, filled.seconds, unit=filled.unit)
+        say_filled(filled)
     plans = own.plans(probe)
     own.fit(plans, own.split(probe), workers=workers, engine=runtime.engine)
     return plans

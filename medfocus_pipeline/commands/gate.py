@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from medfocus_pipeline.commands import phantom
 from medfocus_pipeline.commands.doctor import lack
-from medfocus_pipeline.commands.progress import bar, say, say_rate, say_sections
+from medfocus_pipeline.commands.progress import bar, say, say_filled, say_sections
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.commands.tuned import watching
 from medfocus_pipeline.config import GateConfig, Runtime
@@ -52,7 +52,7 @@ def run(
     context.remember(card=project.dataset.card_path)
     asked, filled = fill(project, config, runtime)
     for one in filled:
-        say_rate(one.what, one.computed, one.seconds, unit=one.unit)
+        say_filled(one)
     table = gate_table(asked, config, medical=medical)
     lines = methods(table, config, project.dataset.card.gate)
     started = time.monotonic()
@@ -87,9 +87,7 @@ def _networks(
             lacking[name_of(encoder)] = reason
             continue
         network = GateNetwork.of(project, encoder, config, medical=medical)
-        filled = network.tuning.pictures.fill(runtime)
-        if filled:
-            say_rate(filled.what, filled.computed, filled.seconds)
+        say_filled(network.tuning.pictures.fill(runtime))
         with watching(network.tuning) as watch:
             reports.append(network.report(table, runtime, watch=watch))
     return reports, lacking

@@ -1,7 +1,7 @@
 """``medfocus masks``: segment every image, cache its candidate masks."""
 
 from medfocus_pipeline.columns import row_array
-from medfocus_pipeline.commands.progress import bar, say, say_problems, say_rate
+from medfocus_pipeline.commands.progress import bar, say, say_filled, say_problems
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import MasksConfig, Runtime
 from medfocus_pipeline.datasets.manifest import Manifest
@@ -32,7 +32,7 @@ def run(context: Context, config: MasksConfig, runtime: Runtime, *, strict: bool
         images = counted(len(project.dataset.files), "image is", "images are")
         say(f"masks: all {images} done, nothing to do")
     else:
-        say_rate(filled.what, filled.computed, filled.seconds)
+        say_filled(filled)
         empty = masks.without_candidate()
         if empty:
             images = counted(empty, "image has", "images have")

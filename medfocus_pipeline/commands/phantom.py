@@ -4,10 +4,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import bar, say, say_rate
+from medfocus_pipeline.commands.progress import bar, say, say_filled
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, clear
 from medfocus_pipeline.datasets.phantoms.phantom import MIXED, PICTURES
 from medfocus_pipeline.datasets.phantoms.writer import Plan, plan, prepare, write
+from medfocus_pipeline.project.filling import Filled
 from medfocus_pipeline.stores.lock import writing
 
 _SPLITS = {
@@ -73,7 +74,7 @@ def _draw(todo: Plan, *, workers: int) -> None:
     started = time.monotonic()
     with bar(what, len(todo.missing)) as advance:
         write(todo, workers=workers, on_images=advance)
-    say_rate(what, len(todo.missing), time.monotonic() - started)
+    say_filled(Filled(what, len(todo.missing), time.monotonic() - started, problems={}))
 
 
 def _say_contents(todo: Plan) -> None:

@@ -27,6 +27,7 @@ from medfocus_pipeline.project.progress import Advance, silent
 from medfocus_pipeline.report.drawing import printable, shortened
 
 if TYPE_CHECKING:
+    from medfocus_pipeline.project.filling import Filled
     from medfocus_pipeline.report.content import Section
 
 _WIDTH = 240
@@ -151,13 +152,14 @@ def say_problems(problems: Mapping[str, str], *, shown: int | None = 5) -> None:
         say(f"  … and {len(problems) - shown:,} more; medfocus scan --problems names them all")
 
 
-def say_rate(what: str, count: int, seconds: float, *, unit: str = "images") -> None:
-    """How many images, or others, a stage computed, and how fast."""
-    rate = count / max(seconds, 1e-9)
-    say(
-        f"{what}: {counted(count, unit.removesuffix('s'), unit)} in {seconds:.1f} s, "
-        f"{rate:.1f} {unit}/s"
-    )
+def say_filled(filled: "Filled | None") -> None:
+    """How many images, or others, a stage computed, and how fast; nothing if it had nothing to."""
+    if filled is None:
+        return
+    count, unit = filled.computed, filled.unit
+    rate = count / max(filled.seconds, 1e-9)
+    computed = counted(count, unit.removesuffix("s"), unit)
+    say(f"{filled.what}: {computed} in {filled.seconds:.1f} s, {rate:.1f} {unit}/s")
 
 
 def human(size: float) -> str:
