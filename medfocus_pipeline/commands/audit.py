@@ -86,10 +86,7 @@ def run(context: Context, config: AuditConfig, *, strict: bool, as_json: bool = 
 
 
 def run_study(study: Study, config: AuditConfig, *, strict: bool, as_json: bool = False) -> int:
-    """Compare all images of all domains of a study; what is written is the study's.
-
-    Returns:
-        1 if `strict` and the sides share bytes, pixels or a patient, else 0.
+    """Compare all images of all domains of a study, as `run` does; what is written is the study's.
 
     Raises:
         StoreError: the disk is full.

@@ -34,8 +34,6 @@ def run(
     """Train what has no result yet, then print the table.
 
     Args:
-        encoder: where training begins.
-        config: how, over which subsets.
         workers: processes that fit the linear probes.
     """
     context.need_folder("finetune")

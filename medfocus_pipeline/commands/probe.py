@@ -34,7 +34,6 @@ def run(
     Args:
         workers: processes of this machine that fit.
         engine: where they are fitted.
-        as_json: print the table for a program.
     """
     project = Project.of(context, progress=bar)
     plans = project.plans(config)

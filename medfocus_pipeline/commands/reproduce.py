@@ -165,9 +165,8 @@ def _context(context: Context, rows: Sequence[Row]) -> Context:
     own = first.encoder is None and first.fit is None
     regions = own and profile.embed.roi_parts is not False
     changes: dict[str, object] = {"focus": tuple(modes), "roi_parts": regions}
-    changes |= {"fit": first.fit} if first.fit else {}
-    changes |= {"encoder": first.encoder} if first.encoder else {}
-    changes |= {"roi": first.roi} if first.roi else {}
+    named = {"fit": first.fit, "encoder": first.encoder, "roi": first.roi}
+    changes |= {name: value for name, value in named.items() if value}
     segmenter = {"segmenter": first.segmenter} if first.segmenter else {}
     settings = context.settings.model_copy(
         update={

@@ -25,7 +25,6 @@ def run(model: str, *, work: Path | None, options: Options, set_: list[str] | No
     Args:
         model: one of `MODELS`.
         work: folder of everything that is written; None is the model's own in the cache.
-        options: settings of the training.
         set_: further ``KEY=VALUE`` settings.
 
     Raises:

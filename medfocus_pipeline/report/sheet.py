@@ -162,12 +162,9 @@ def _with_palette(picture: Image) -> PIL.Image.Image | None:
     if len(colours) > 256:
         return None
     image = PIL.Image.fromarray(places.reshape(packed.shape).astype(np.uint8))
-    image.putpalette([channel for colour in colours.tolist() for channel in _channels(colour)])
+    channels = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+    image.putpalette(channels.astype(np.uint8).tobytes())
     return image
-
-
-def _channels(colour: int) -> Colour:
-    return colour >> 16, colour >> 8 & 255, colour & 255
 
 
 def _panels(example: Example) -> list[Image]:

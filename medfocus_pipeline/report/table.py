@@ -156,15 +156,14 @@ class ResultsTable:
             clean = self.clean_texts(row)
             if clean:
                 label = f"  clean ({row.clean[0]} of {row.clean[1]} test images)"
-                rest = [""] * (len(self.header()) - 1 - len(clean))
-                found.append((row.group, [label, *clean, *rest]))
+                found.append((row.group, [label, *clean]))
         if self.majority and self.budgets:
             name, share = self.majority
             group = found[-1][0] if found else ""
             cells = [f"{100 * share:.1f}" for _ in self.budgets]
-            rest = [""] * (len(self.header()) - 1 - len(cells))
-            found.append((group, [f"always {name}", *cells, *rest]))
-        return found
+            found.append((group, [f"always {name}", *cells]))
+        width = len(self.header())
+        return [(group, cells + [""] * (width - len(cells))) for group, cells in found]
 
     def _row(self, row: TableRow) -> list[str]:
         ours = [_text(row, budget, row.note or "-") for budget in self.budgets]

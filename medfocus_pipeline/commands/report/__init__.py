@@ -39,7 +39,6 @@ def run(context: Context, *, out: Path | None = None, images: int = DEFAULT) -> 
 
     Args:
         out: folder of the report; None is ``report`` in the data set's part of the cache.
-        images: how many images all galleries together may show.
 
     Raises:
         StoreError: a stage has not run yet, a store is corrupt, or the disk is full.
@@ -73,14 +72,13 @@ def gather(context: Context, *, images: int = DEFAULT) -> Report:
         mistakes = _mistakes(opened, tiles, count=shares.mistakes)
         pairs = duplicates(opened.measured, tiles, count=shares.pairs)
     maps = embedding_maps(opened, tiles, points=shares.points)
-    rows = opened.rows
     return Report(
         title=dataset.card.title,
         subtitle=_subtitle(opened),
         classes=dataset.manifest.classes,
         summary=summarise(opened, found, tiles.unread),
-        table=rows.table,
-        cells=cells(context.folder / "results", rows, classes=dataset.manifest.classes),
+        table=opened.rows.table,
+        cells=cells(opened),
         galleries=galleries,
         mistakes=mistakes,
         maps=maps,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfocus_pipeline.commands.report.rows import Rows
+from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import class_recalls, confusion_matrix, reliability
 from medfocus_pipeline.evaluation.metrics import mean_score
@@ -31,12 +31,13 @@ class Wrong:
     probabilities: Sequence[float]
 
 
-def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[RowDetail]:
+def cells(opened: Opened) -> list[RowDetail]:
     """The best row, the reference and the paper's method, each once."""
+    rows, n_classes = opened.rows, len(opened.dataset.manifest.classes)
     wanted = [rows.ranked[0], rows.reference(), rows.ours()]
     chosen = {row.label: row for row in wanted if row is not None}
     keys = {run.key for row in chosen.values() for run in rows.runs(row)}
-    answers = read_predictions(results.read(folder, "predictions"), keys)
+    answers = read_predictions(results.read(opened.context.folder / "results", "predictions"), keys)
     found = []
     for label, row in chosen.items():
         own = [answers[run.key] for run in rows.runs(row)]
@@ -44,8 +45,8 @@ def cells(folder: Path, rows: Rows, *, classes: Sequence[str]) -> list[RowDetail
             RowDetail(
                 label=label,
                 budget=heading(rows.budget),
-                confusion=confusion_matrix(own, n_classes=len(classes)),
-                recalls=class_recalls(own, n_classes=len(classes)),
+                confusion=confusion_matrix(own, n_classes=n_classes),
+                recalls=class_recalls(own, n_classes=n_classes),
                 bins=reliability(own),
                 auroc=mean_score("auroc", own),
                 calibration_error=mean_score("ece", own),
