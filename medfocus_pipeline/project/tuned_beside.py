@@ -1,6 +1,5 @@
 """What stands beside a fine-tuned network: heads on the features of the same encoder."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline import encoders
@@ -24,18 +23,11 @@ def beside(
         The project as they see it, which is not remembered as what it was last run with; and the
         rows.
     """
-    from medfocus_pipeline.project.project import Project
-
     context = project.context
     embed = context.profile.embed.model_copy(
         update={"encoder": encoder, "focus": ("original",), "roi_parts": False}
     )
-    settings = context.settings.model_copy(update={"embed": embed})
-    own = Project(
-        replace(context, settings=settings, passing=True),
-        project.dataset,
-        progress=project.progress,
-    )
+    own = project.aside(embed)
     parts = [FeaturePart("original", "levels"), FeaturePart("original")]
     rows = [ProbeRow(focus=(part,)) for part in parts]
     if encoders.has_text(encoder):
