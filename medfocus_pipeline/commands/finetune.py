@@ -17,7 +17,7 @@ from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.plans import Plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
+from medfocus_pipeline.project.tuned_results import REFERENCE, beside
 from medfocus_pipeline.report.drawing import as_png
 from medfocus_pipeline.report.learning import draw_learning
 from medfocus_pipeline.report.table import TableRow

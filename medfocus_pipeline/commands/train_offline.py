@@ -76,7 +76,7 @@ def _try_lite_clip(folder: Path, *, seed: int) -> None:
     from medfocus_pipeline.config import LiteClipConfig, Runtime
     from medfocus_pipeline.datasets.phantoms.phantom import KINDS
     from medfocus_pipeline.encoders import find_weights, load_encoder
-    from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
+    from medfocus_pipeline.training.prompts import zero_shot_accuracy
     from medfocus_pipeline.weights import FileHashes
 
     chosen = LiteClipConfig(checkpoint=folder)

@@ -13,8 +13,7 @@ from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
-from medfocus_pipeline.project.tuned_results import TunedNetwork, tuned_networks
+from medfocus_pipeline.project.tuned_results import REFERENCE, TunedNetwork, beside, tuned_networks
 from medfocus_pipeline.report.content import Chapter, Drawing, Section
 from medfocus_pipeline.report.learning import draw_learning
 from medfocus_pipeline.report.table import TableRow
