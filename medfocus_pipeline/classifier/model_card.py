@@ -4,12 +4,19 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.evaluation.diagnostics import Recall
 from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import label
-from medfocus_pipeline.types import JSON, join_parts
+from medfocus_pipeline.types import join_parts
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 NOTICE = "Research use only. Not a medical device: not for diagnosis, triage or treatment."
 
@@ -69,18 +76,19 @@ class Origin:
 
 def card_text(config: PackConfig, origin: Origin, measured: Measured) -> str:
     """The card, as Markdown; names from a data set are escaped."""
-    title = f"{plain(config.title)}: {config.method} on {join_parts(config.parts)}"
-    sections = [
-        _FRONT,
-        f"# {title}",
-        f"**{NOTICE}**",
-        _what(config, origin),
-        _figures(measured),
-        _recalls(config, measured),
-        _limits(config, measured),
-        _use(config),
-    ]
-    return "\n\n".join(sections) + "\n"
+    recalls = list(zip(config.classes, measured.recalls, strict=True))
+    tested = [(recall.mean, name) for name, recall in recalls if recall.images]
+    return _template().render(
+        config=config,
+        run=config.run,
+        origin=origin,
+        measured=measured,
+        notice=NOTICE,
+        chosen=config.head_settings.get("chosen") or {},
+        recalls=recalls,
+        missed=min(tested, key=itemgetter(0))[1] if tested else None,
+        models=[one for one in (config.encoder_model, config.segmenter) if one],
+    )
 
 
 def plain(text: str) -> str:
@@ -91,131 +99,27 @@ def plain(text: str) -> str:
     return line
 
 
-_FRONT = """---
-library_name: medfocus
-pipeline_tag: image-classification
-tags: [medical-imaging, few-shot, research-use-only]
----"""
+@cache
+def _template() -> "Template":
+    """Plain text: what a data set says is escaped by `plain`, for Markdown and HTML."""
+    from jinja2 import Environment, StrictUndefined
 
-
-def _what(config: PackConfig, origin: Origin) -> str:
-    run = config.run
-    amount = f"{run.shots} images a class" if run.shots else f"{run.fraction:g} % of them"
-    rows = {
-        "data set": f"{plain(config.title)} ({plain(origin.modality)})",
-        "source": plain(origin.source),
-        "licence of the data set": plain(origin.licence) or "not stated on its card",
-        "citation": plain(origin.citation),
-        "classes": ", ".join(map(plain, config.classes)),
-        "training images": f"{run.images:,} ({amount}, seed {run.seed})",
-        "encoder": plain(config.encoder_model.id),
-        "segmenter": plain(config.segmenter.id) if config.segmenter else "none",
-        "ROI rule": config.roi if config.segmenter else "none",
-        "focus": join_parts(config.parts),
-        "head": f"{config.method}, chosen on training data: {_chosen(config.head_settings)}",
-        "run": f"{run.key[:12]}, MedFocus {config.medfocus}",
+    environment = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
+    )
+    environment.filters |= {
+        "joined": join_parts,
+        "label": label,
+        "number": _number,
+        "plain": plain,
+        "span": _span,
     }
-    lines = [f"| {name} | {value} |" for name, value in rows.items() if value]
-    return "\n".join(["## What it is", "", "| | |", "| --- | --- |", *lines])
-
-
-def _chosen(settings: JSON) -> str:
-    chosen = settings.get("chosen") or {}
-    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "nothing"
-
-
-def _figures(measured: Measured) -> str:
-    lines = [
-        f"| {label(name)} | {_number(score.own)} | {_number(score.mean)} | "
-        f"{_span(score.interval)} |"
-        for name, score in measured.scores.items()
-    ]
-    how = (
-        "bootstrap over patients" if measured.by_patient else "Wilson, images taken as independent"
-    )
-    images = f"{measured.test_images:,} test images, {measured.clean_images:,} of them clean"
-    return "\n".join(
-        [
-            "## What it was measured to do",
-            "",
-            f"On {images} (clean: neither their bytes nor their pixels are among the training "
-            f"images). The means are over {measured.seeds} seeds of the same training, this run "
-            "among them; their 95 % intervals cover the seeds, not the choice of test images. That "
-            f"leaves an accuracy of {_span(measured.tested)} open (95 %, {how}).",
-            "",
-            "| | this run | mean | 95 % interval |",
-            "| --- | --- | --- | --- |",
-            *lines,
-        ]
-    )
-
-
-def _recalls(config: PackConfig, measured: Measured) -> str:
-    lines = [
-        f"| {plain(name)} | {recall.images:,} | {_number(recall.mean)} | {_number(recall.spread)} |"
-        for name, recall in zip(config.classes, measured.recalls, strict=True)
-    ]
-    return "\n".join(
-        [
-            "| class | test images | recall | deviation over seeds |",
-            "| --- | --- | --- | --- |",
-            *lines,
-        ]
-    )
-
-
-def _limits(config: PackConfig, measured: Measured) -> str:
-    worst = min(
-        (pair for pair in zip(measured.recalls, config.classes, strict=True) if pair[0].images),
-        key=lambda pair: pair[0].mean,
-        default=None,
-    )
-    lines = [
-        f"It knows {len(config.classes)} classes and gives each image to one of them, also an "
-        "image of something else.",
-        "It learned from one data set. Another scanner, protocol, population or way of cutting "
-        "images out may halve these figures; nobody has measured it.",
-        f"`unfamiliar` marks images farther from the training images than {config.threshold:.4f} "
-        "in the encoder's space. By construction it also marks about 1 in 100 of the same kind, "
-        "and it does not see everything that is wrong with an image.",
-        "A heat map shows what this model used. It is no outline of a finding.",
-        "Probabilities are those of the head, not of a disease in a patient.",
-    ]
-    if config.gate is not None:
-        how = (
-            "what is unlike the images of the data set"
-            if config.gate.settings.kind == "own"
-            else "what fits the phrases of other pictures better than those of medical images"
-        )
-        lines[0] = (
-            f"It knows {len(config.classes)} classes. Before it answers, a gate refuses {how}; "
-            "whatever passes is given to one of the classes."
-        )
-    if worst:
-        lines.insert(1, f"Of its classes it misses {plain(worst[1])} most.")
-    return "\n".join(["## Limits", "", *(f"- {line}" for line in lines)])
-
-
-def _use(config: PackConfig) -> str:
-    models = [config.encoder_model, *([config.segmenter] if config.segmenter else [])]
-    files = [
-        f"- {plain(model.id)}{f' at {model.revision}' if model.revision else ''}: "
-        + (", ".join(f"{name} `{digest}`" for name, digest in sorted(model.files.items())) or "-")
-        for model in models
-    ]
-    return "\n".join(
-        [
-            "## Use",
-            "",
-            "    medfocus predict IMAGE... --from THIS_FOLDER",
-            "    medfocus explain IMAGE... --from THIS_FOLDER --out out",
-            "",
-            "The models below are not in the folder. Their files are checked by SHA-256, and "
-            "others are refused.",
-            "",
-            *files,
-        ]
-    )
+    text = files("medfocus_pipeline.classifier").joinpath("model_card.md.jinja")
+    return environment.from_string(text.read_text(encoding="utf-8"))
 
 
 def _number(value: float) -> str:

@@ -16,7 +16,7 @@ from medfocus_pipeline.files import disk_errors, write_bytes
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.plans import Plan
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
+from medfocus_pipeline.project.tuned_results import REFERENCE, beside
 from medfocus_pipeline.report.drawing import as_png
 from medfocus_pipeline.report.table import TableRow
 from medfocus_pipeline.report.tuned import draw_learning, search_sections, training_section

@@ -1,6 +1,5 @@
 """``medfocus train-offline``: train the models that come with MedFocus anew, on phantoms alone."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from pathlib import Path
 from medfocus_pipeline.commands.options import DEFAULT_CACHE, changed
 from medfocus_pipeline.commands.progress import bar, human, say
 from medfocus_pipeline.errors import ConfigError, StoreError
-from medfocus_pipeline.files import replacing
 from medfocus_pipeline.stores.lock import writing
 
 Options = Mapping[str, object]
@@ -65,8 +63,6 @@ def _train_lite_clip(folder: Path, options: Options, set_: list[str] | None) -> 
         lite_clip.prepare(config, folder, advance=advance)
     with bar("2 of 2, steps", config.steps) as advance:
         trained = lite_clip.train(config, folder, advance=advance)
-    with replacing(folder / "recipe.json") as temporary:
-        temporary.write_text(json.dumps(config.recipe(), indent=1) + "\n", encoding="utf-8")
     _try_lite_clip(trained.parent, seed=config.seed + 1)
     return trained
 
@@ -75,7 +71,7 @@ def _try_lite_clip(folder: Path, *, seed: int) -> None:
     from medfocus_pipeline.config import LiteClipConfig, Runtime
     from medfocus_pipeline.datasets.phantoms.phantom import KINDS
     from medfocus_pipeline.encoders import find_weights, load_encoder
-    from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
+    from medfocus_pipeline.training.prompts import zero_shot_accuracy
     from medfocus_pipeline.weights import FileHashes
 
     chosen = LiteClipConfig(checkpoint=folder)

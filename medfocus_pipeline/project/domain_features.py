@@ -64,11 +64,7 @@ def _features(domain: Domain, config: AdaptConfig) -> list[FeatureTable]:
     """Of the fixed views, then of the augmented ones if there are any."""
     project = domain.project
     embed = embed_plan(project, config)
-    context = replace(
-        project.context,
-        settings=project.context.settings.model_copy(update={"embed": embed}),
-        passing=True,
-    )
+    context = project.context.aside(embed)
     stores = project.embeddings_of(embed).locate()
     row = ProbeConfig(rows=(ProbeRow(focus=config.focus),), fractions=(100.0,), seeds=1)
     dataset = replace(project.dataset, manifest=domain.manifest)

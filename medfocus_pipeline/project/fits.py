@@ -1,5 +1,6 @@
-"""Stage two of a project: the runs that have no result are fitted, and kept."""
+"""Stage two of a project, and of a study: the runs that have no result are fitted, and kept."""
 
+import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,18 +10,28 @@ import pyarrow as pa
 
 from medfocus_pipeline.config import EngineConfig, ThreadsConfig
 from medfocus_pipeline.datasets.splits import Split
+from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.processes import executor_of
 from medfocus_pipeline.evaluation.result_rows import prediction_rows, result_row, subset_row
-from medfocus_pipeline.evaluation.runs import Outcome
+from medfocus_pipeline.evaluation.runs import Outcome, Run
 from medfocus_pipeline.evaluation.sweep import sweep
+from medfocus_pipeline.evaluation.transfer import (
+    DomainTable,
+    Transfer,
+    fit_transfer,
+    transfer_predictions,
+    transfer_rows,
+    transfer_subsets,
+)
 from medfocus_pipeline.features import FeatureTable
+from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.plans import Plan, features
 from medfocus_pipeline.project.progress import Advance, Progress
-from medfocus_pipeline.project.splits import publish
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.stores.lock import writing
+from medfocus_pipeline.types import JSON
 
 Budgets: TypeAlias = Iterator[list[Outcome]]
 """The outcomes of a row, budget by budget."""
@@ -89,3 +100,73 @@ def _store(folder: Path, table: FeatureTable, budgets: Budgets, advance: Advance
             subsets=[subset_row(table, outcome.run) for outcome in outcomes],
         )
         advance(len(outcomes))
+
+
+def publish(folder: Path, dataset: Dataset, split: Split, runs: Sequence[Run]) -> None:
+    """Write ``split.json`` and one file a budget; what is there already is left alone.
+
+    Args:
+        folder: ``<cache>/<dataset>/splits``.
+        runs: of one head; those of other heads have the same subsets.
+    """
+    ids, labels = dataset.manifest.image_ids, dataset.manifest.labels
+    classes = dataset.manifest.classes
+
+    def named(rows: Sequence[int]) -> dict[str, str]:
+        return {ids[row]: classes[labels[row]] for row in rows}
+
+    texts: dict[str, JSON] = {
+        "split": {"train": named(split.train.tolist()), "test": named(split.test.tolist())}
+    }
+    for run in runs:
+        subset = [ids[row] for row in split.train[run.subset]]
+        texts.setdefault(budget_name(run.budget), {})[str(run.seed)] = sorted(subset)
+    with disk_errors(folder):
+        for name, value in texts.items():
+            write_text(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
+
+
+def budget_name(budget: Budget) -> str:
+    """``fraction-5`` or ``shots-4``."""
+    kind, amount = budget
+    return f"{kind}-{amount:g}"
+
+
+def fit_transfers(
+    data: DomainTable,
+    transfers: Sequence[Transfer],
+    folder: Path,
+    *,
+    workers: int,
+    engine: EngineConfig,
+    progress: Progress,
+) -> int:
+    """Fits what has no result in a folder.
+
+    Args:
+        folder: of the study's results.
+        workers: processes of this machine that fit.
+        engine: where they are fitted; a cluster knows its own number of processes.
+        progress: over all runs.
+
+    Returns:
+        How many runs were fitted.
+    """
+    done = fitted_keys(folder, "adaptation")
+    missing = [one for one in transfers if not set(one.keys) <= done]
+    count = sum(len(one.keys) for one in missing)
+    if missing:
+        number = min(workers, len(missing))
+        executor, bar = executor_of(engine, number), progress("fitting", count)
+        with writing(folder), executor as within, bar as advance:
+            outcomes = within.map(fit_transfer, data.table, missing)
+            for one, outcome in zip(missing, outcomes, strict=True):
+                results.append(
+                    folder,
+                    name="adaptation",
+                    results=transfer_rows(data.table, one, outcome),
+                    predictions=transfer_predictions(data.table, one, outcome),
+                    subsets=transfer_subsets(data.table, one),
+                )
+                advance(len(one.keys))
+    return count

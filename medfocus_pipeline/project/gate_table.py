@@ -42,19 +42,11 @@ def asking(project: "Project", config: GateConfig) -> "Project":
 
     What it embeds is not remembered as what the project was last run with.
     """
-    from medfocus_pipeline.project.project import Project
-
-    context = project.context
     regions = any(part.in_region for part in config.focus)
     changes = {"focus": tuple(focus_modes(config.focus)), "roi_parts": regions}
-    settings = context.settings.model_copy(
-        update={"embed": context.embed.model_copy(update=changes)}
-    )
-    return Project(
-        replace(context, settings=settings, passing=True),
-        replace(project.dataset, card=phrase_card(project.dataset.card)),
-        progress=project.progress,
-    )
+    card = phrase_card(project.dataset.card)
+    embed = project.context.embed.model_copy(update=changes)
+    return project.aside(embed, dataset=replace(project.dataset, card=card))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

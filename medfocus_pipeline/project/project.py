@@ -120,6 +120,16 @@ class Project:
         )
         return cls(context, dataset, progress=progress)
 
+    def aside(self, embed: "EmbedPlan", *, dataset: "Dataset | None" = None) -> "Project":
+        """The project embedded otherwise, which is not remembered as what it was last run with.
+
+        Args:
+            embed: the plan.
+            dataset: instead of the project's.
+        """
+        context = self.context.aside(embed)
+        return Project(context, dataset or self.dataset, progress=self.progress)
+
     def rescan(self) -> None:
         """Bring the manifest up to date with the images."""
         from medfocus_pipeline.project.dataset import open_dataset

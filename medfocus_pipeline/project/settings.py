@@ -100,6 +100,12 @@ class Context:
         changes = {"gate": self.settings.gate if gate is None else gate, "keep": kept}
         return replace(self, settings=self.settings.model_copy(update=changes))
 
+    def aside(self, embed: EmbedPlan, *, masks: MasksConfig | None = None) -> "Context":
+        """The context with other settings, which are not remembered; None leaves one as it was."""
+        changes = {"embed": embed, "masks": masks or self.settings.masks}
+        settings = self.settings.model_copy(update=changes)
+        return replace(self, settings=settings, passing=True)
+
     @property
     def masks(self) -> MasksConfig:
         """The mask configuration that was used last, or the profile's."""

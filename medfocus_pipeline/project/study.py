@@ -35,10 +35,10 @@ from medfocus_pipeline.project.domains import (
 )
 from medfocus_pipeline.project.filling import Filled
 from medfocus_pipeline.project.fingerprints import known_fingerprints
+from medfocus_pipeline.project.fits import fit_transfers
 from medfocus_pipeline.project.progress import Progress, silent
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import open_context
-from medfocus_pipeline.project.transfers import fit_transfers
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,11 +1,18 @@
-"""Fine-tuned runs that have a result, by network and by how they were trained."""
+"""Fine-tuned runs that have a result, by network and by training, and what stands beside them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.config import Frozen
+from medfocus_pipeline import encoders
+from medfocus_pipeline.config import (
+    EncoderConfig,
+    Frozen,
+    ProbeConfig,
+    ProbeRow,
+    ZeroShotConfig,
+)
 from medfocus_pipeline.config.tuning import RECIPES, FinetuneConfig, SearchConfig, TuningConfig
 from medfocus_pipeline.errors import MedFocusError, StoreError
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
@@ -13,13 +20,16 @@ from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.tuning.kept import Kept, read_description
 from medfocus_pipeline.tuning.runs import folder_of
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
-from medfocus_pipeline.types import JSON
+from medfocus_pipeline.types import JSON, FeaturePart
 
 if TYPE_CHECKING:
     from medfocus_pipeline.project.project import Project
 
 FINETUNE = FinetuneConfig().name
 """What the results call such a run."""
+
+REFERENCE = "linear on original.levels"
+"""Label of the row that the fine-tuned ones are tested against."""
 
 _USUAL = "few-shot"
 
@@ -120,3 +130,32 @@ def _network(project: "Project", own: Sequence[tuple[Kept, Result]]) -> TunedNet
     return TunedNetwork(
         tuning, runs, {r.key: json.loads(rows[r.key]["chosen"]) for r in runs}, lack
     )
+
+
+def beside(
+    project: "Project", encoder: EncoderConfig, config: TuningConfig
+) -> "tuple[Project, ProbeConfig]":
+    """Linear probes, and zero-shot, on whole images and the same subsets.
+
+    Returns:
+        The project as they see it, which is not remembered as what it was last run with; and the
+        rows.
+    """
+    context = project.context
+    embed = context.profile.embed.model_copy(
+        update={"encoder": encoder, "focus": ("original",), "roi_parts": False}
+    )
+    own = project.aside(embed)
+    parts = [FeaturePart("original", "levels"), FeaturePart("original")]
+    rows = [ProbeRow(focus=(part,)) for part in parts]
+    if encoders.has_text(encoder):
+        rows.append(ProbeRow(head=ZeroShotConfig(), focus=(parts[1],)))
+    probe = ProbeConfig(
+        rows=tuple(rows),
+        fractions=config.fractions,
+        shots=config.shots,
+        seeds=config.seeds,
+        split_seed=context.probe.split_seed,
+        test_share=context.probe.test_share,
+    )
+    return own, probe

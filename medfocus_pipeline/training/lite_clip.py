@@ -7,20 +7,17 @@ The class prompts, in templates that no card has, are learned beside it as the c
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.encoders.lite_clip import TENSORS, TOKENIZER, make_text_tower
 from medfocus_pipeline.heads.threads import single_threaded
-from medfocus_pipeline.schedule import cosine
-from medfocus_pipeline.training.checkpoint import CsvLog, load_checkpoint, save_checkpoint
 from medfocus_pipeline.training.lessons import Batch, Lesson, draw_batch, make_lesson
 from medfocus_pipeline.training.lite_clip_export import export
+from medfocus_pipeline.training.loop import Advance, StepsConfig, Training
 from medfocus_pipeline.training.phantom_pairs import PhantomPlan, drawn_digest, embed_phantoms
 from medfocus_pipeline.training.tokenizer import SPECIAL
 from medfocus_pipeline.types import JSON, FocusMode
@@ -31,43 +28,33 @@ if TYPE_CHECKING:
 WEIGHTS = "weights"
 """Folder of the trained weights in the training's own."""
 
-_CHECKPOINT = "checkpoint.pt"
-
-_COLUMNS = ("step", "loss", "temperature")
-
 _FIRST_TEMPERATURE, _LEAST_TEMPERATURE = 0.07, 0.01
 """As in CLIP; below the latter, the loss hangs on a few pairs."""
 
 
-class LiteClipTraining(Frozen):
-    """How lite-clip is trained; all of it but `workers` and `save_every` changes numbers.
+class LiteClipTraining(StepsConfig):
+    """How lite-clip is trained; `workers` changes no numbers either.
 
     Attributes:
         phantoms: images, all kinds in turn; each is embedded twice.
         seed: of phantoms, initial weights and batches.
         focus: modes besides `original` that phantoms are embedded in.
-        steps: updates of the weights; the learning rate ends at zero with them.
-        warmup: steps until the learning rate is the greatest.
-        batch_size: images a step.
-        captions: how many of these come with their captions; the others with class prompts only.
+        captions: how many of a step's images come with their captions; the others with class
+            prompts only.
         feature_noise: share of an image's features that a step leaves out.
         word_noise: share of the words that a step replaces by any others.
         dim: of the space that images and texts are projected to.
         width, layers, heads, length: of the text tower; length in tokens.
         vocabulary: entries of the tokenizer at most.
         workers: threads that draw phantoms.
-        save_every: steps from one checkpoint to the next.
     """
 
     phantoms: int = Field(default=4_500, ge=1)
-    seed: int = Field(default=0, ge=0)
     focus: tuple[FocusMode, ...] = Field(default=("segmented", "overlay", "crop"), min_length=1)
     steps: int = Field(default=600, ge=1)
     warmup: int = Field(default=100, ge=1)
     batch_size: int = Field(default=1024, ge=2)
     captions: int = Field(default=128, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
     feature_noise: float = Field(default=0.2, ge=0, lt=1)
     word_noise: float = Field(default=0.1, ge=0, lt=1)
     dim: int = Field(default=256, ge=1)
@@ -77,7 +64,6 @@ class LiteClipTraining(Frozen):
     length: int = Field(default=48, ge=8)
     vocabulary: int = Field(default=2048, ge=128)
     workers: int = Field(default=2, ge=1, le=64)
-    save_every: int = Field(default=100, ge=1)
 
     @property
     def plan(self) -> PhantomPlan:
@@ -86,11 +72,11 @@ class LiteClipTraining(Frozen):
 
     def recipe(self) -> JSON:
         """What the weights are made from; a checkpoint of another recipe is not gone on with."""
-        changing = self.model_dump(mode="json", exclude={"workers", "save_every"})
+        changing = self.model_dump(mode="json", exclude={"workers", "log_every", "save_every"})
         return changing | {"drawings": drawn_digest(self.seed)}
 
 
-def prepare(config: LiteClipTraining, folder: Path, *, advance: Callable[[int], None]) -> None:
+def prepare(config: LiteClipTraining, folder: Path, *, advance: Advance) -> None:
     """Draws and embeds the phantoms, all or those that an earlier call left.
 
     Args:
@@ -105,7 +91,7 @@ def prepare(config: LiteClipTraining, folder: Path, *, advance: Callable[[int], 
     embed_phantoms(folder, config.plan, workers=config.workers, advance=advance)
 
 
-def train(config: LiteClipTraining, folder: Path, *, advance: Callable[[int], None]) -> Path:
+def train(config: LiteClipTraining, folder: Path, *, advance: Advance) -> Path:
     """Trains lite-clip on what `prepare` made, or goes on where an earlier call stopped.
 
     Args:
@@ -129,13 +115,9 @@ def train(config: LiteClipTraining, folder: Path, *, advance: Callable[[int], No
             length=config.length,
         )
         model = make_model(lesson, config)
-        run = TrainingState(model, config, folder)
-        run.resume()
-        advance(run.step)
-        while run.step < config.steps:
-            run.advance(lesson)
-            advance(1)
-        run.keep()
+        training = LiteClipSteps(model, config, lesson, folder)
+        training.resume()
+        training.run(advance)
         export(folder / WEIGHTS, folder / TOKENIZER, model.eval(), lesson)
     return folder / WEIGHTS / TENSORS
 
@@ -179,78 +161,52 @@ def loss(model: Any, batch: Batch) -> "Tensor":
     return contrastive + cross_entropy(prompts, batch.labels)
 
 
-class TrainingState:
-    """A training between two steps: the model, the optimiser, the files.
+class LiteClipSteps(Training):
+    """The model between two steps.
 
     Args:
         model: from `make_model`.
         config: how it is trained.
-        folder: of the checkpoint and the log.
+        lesson: what it learns from.
+        folder: of the checkpoint, the log and the recipe.
     """
 
-    def __init__(self, model: Any, config: LiteClipTraining, folder: Path) -> None:
+    columns = ("step", "loss", "temperature")
+
+    def __init__(self, model: Any, config: LiteClipTraining, lesson: Lesson, folder: Path) -> None:
         import torch
 
-        self.step = 0
-        self._model, self._config, self._folder = model.train(), config, folder
-        self._recipe = config.recipe()
-        self._log = CsvLog(folder / "log.csv", _COLUMNS)
-        self._optimiser = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimiser, partial(_rate, config=config)
-        )
+        weights = list(model.parameters())
+        optimiser = torch.optim.AdamW(weights, weight_decay=config.weight_decay)
+        super().__init__(weights, optimiser, config, config.recipe(), folder)
+        self._model, self._config, self._lesson = model.train(), config, lesson
 
-    def resume(self) -> None:
-        """Goes on from the checkpoint in the folder, if there is one."""
-        state = load_checkpoint(self._folder / _CHECKPOINT, recipe=self._recipe)
-        if state is not None:
-            self.step = state["step"]
-            self._model.load_state_dict(state["model"])
-            self._optimiser.load_state_dict(state["optimiser"])
-            self._schedule.load_state_dict(state["schedule"])
-        self._log.cut(self.step)
-
-    def advance(self, lesson: Lesson) -> None:
-        """One step, and the checkpoint where it is due."""
-        import torch
-
-        self._optimiser.zero_grad()
-        config, scale = self._config, self._model.scale
+    def loss(self) -> "tuple[Tensor, dict[str, float]]":
+        """Of a batch."""
+        config = self._config
         batch = draw_batch(
-            *(lesson, self.step),
+            *(self._lesson, self.step),
             seed=config.seed,
             batch_size=config.batch_size,
             captions=config.captions,
             feature_noise=config.feature_noise,
             word_noise=config.word_noise,
         )
-        value = loss(self._model, batch)
-        torch.autograd.backward(value)
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimiser.step()
-        self._schedule.step()
+        return loss(self._model, batch), {}
+
+    def updated(self) -> dict[str, float]:
+        """Keeps the temperature above the least one."""
+        import torch
+
+        scale = self._model.scale
         with torch.no_grad():
             scale.clamp_(max=-math.log(_LEAST_TEMPERATURE))
-        self.step += 1
-        found = (self.step, float(value.detach()), math.exp(-float(scale.detach())))
-        self._log.write(dict(zip(_COLUMNS, found, strict=True)))
-        if self.step % config.save_every == 0:
-            self.keep()
+        return {"temperature": math.exp(-float(scale.detach()))}
 
-    def keep(self) -> None:
-        """Writes the checkpoint."""
-        state = {
-            "recipe": self._recipe,
-            "step": self.step,
-            "model": self._model.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict(),
-        }
-        save_checkpoint(self._folder / _CHECKPOINT, state)
+    def state(self) -> dict[str, Any]:
+        """The model's weights."""
+        return {"model": self._model.state_dict()}
 
-
-def _rate(step: int, *, config: LiteClipTraining) -> float:
-    """Share of the learning rate after so many steps: up a line, then down a cosine to zero."""
-    return min(1.0, (step + 1) / config.warmup) * cosine(step, config.steps)
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over the model's weights."""
+        self._model.load_state_dict(state["model"])

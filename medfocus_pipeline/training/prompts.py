@@ -1,6 +1,6 @@
-"""What phantoms are called in prompts: the classes of the cards in templates of our own.
+"""What phantoms are called in prompts, and how well a dual encoder tells them apart by the cards'.
 
-The cards' templates are not among them, so that a card's prompts are new to the text tower
+Classes are called in templates of our own. The cards' are not among them, so that a card's prompts are new to the text tower
 when it is tested on them.
 """
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.datasets.card import Card, card_folders, find_card
-from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES
-from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES, draw
+from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
+from medfocus_pipeline.errors import ConfigError, DataError
+from medfocus_pipeline.vectors import class_means, normalise
 
 _TEMPLATES = (
     "{finding}",
@@ -93,3 +95,29 @@ def plain(text: str) -> str:
 def _bare(phrase: str) -> str:
     """A noun phrase without its article."""
     return phrase.removeprefix("an ").removeprefix("a ")
+
+
+def zero_shot_accuracy(encoder: Encoder, kind: str, *, seed: int, count: int) -> float:
+    """Share of the phantoms whose class text is the most similar, in [0, 1].
+
+    Args:
+        encoder: a dual encoder.
+        kind: a medical kind.
+        seed: of the phantoms; not the one that was trained on.
+        count: number of phantoms, classes in turn.
+
+    Raises:
+        ConfigError: the encoder has no text tower.
+    """
+    if not isinstance(encoder, TextEncoder):
+        raise ConfigError("Zero-shot classification needs a dual encoder: use lite-clip or clip.")
+    card = card_of(kind)
+    texts = class_means(map(encoder.encode_text, card.prompts()))
+    phantoms = [draw(kind, seed, index) for index in range(count)]
+    labels = np.array([card.class_index[one.label.casefold()] for one in phantoms])
+    found: list[int] = []
+    for start in range(0, count, encoder.batch_size):
+        batch = phantoms[start : start + encoder.batch_size]
+        pictures = np.stack([encoder.prepare(one.image) for one in batch])
+        found += (normalise(encoder.encode(pictures).pooled) @ texts.T).argmax(axis=1).tolist()
+    return float(np.mean(np.array(found) == labels))

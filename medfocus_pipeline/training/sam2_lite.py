@@ -1,6 +1,5 @@
 """Training sam2-lite: neck, prompt encoder and mask decoder on cached features of phantoms."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,14 @@ from medfocus_pipeline.sam import sam2, sam2_lite
 from medfocus_pipeline.training import feature_cache
 from medfocus_pipeline.training.checkpoint import load_checkpoint
 from medfocus_pipeline.training.feature_cache import FeatureCache
+from medfocus_pipeline.training.loop import CHECKPOINT, Advance
 from medfocus_pipeline.training.parallel import Team, team
 from medfocus_pipeline.training.sam2_model import initial_model
-from medfocus_pipeline.training.sam2_run import CHECKPOINT, Sam2LiteTraining, TrainingState
+from medfocus_pipeline.training.sam2_run import Sam2LiteSteps, Sam2LiteTraining
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import FileHashes, Weights
 
 __all__ = ["Sam2LiteTraining", "prepare", "train"]
-
-Advance = Callable[[int], None]
-"""Is told how much more is done."""
 
 
 def prepare(config: Sam2LiteTraining, folder: Path, *, advance: Advance) -> None:
@@ -100,10 +97,8 @@ def _learn(
     cache, model = _open(config, folder, described)
     if config.start is not None:
         sam2.load_checkpoint(model, config.start, name=sam2_lite.ID)
-    run = TrainingState(model, config, config.recipe(described), folder, own)
-    run.resume()
-    advance(run.step)
-    while run.step < config.steps:
-        run.advance(cache)
-        advance(1)
-    run.keep()
+    training = Sam2LiteSteps(model, config, cache, config.recipe(described), folder, own)
+    training.resume()
+    training.run(advance)
+    if own.rank == 0:
+        training.measured()  # the weights of a training that had ended may be gone

@@ -1,6 +1,6 @@
 """Training SAM-Adapter (Chen et al. 2023) on images that have annotations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,17 +8,15 @@ from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.sam.sam_model import load_sam, sam_id
 from medfocus_pipeline.segmenters.sam_adapter import AdapterMetadata, new_adapted, save_adapter
 from medfocus_pipeline.tensors import tensors_sha256
+from medfocus_pipeline.training.loop import LOG, Advance
 from medfocus_pipeline.training.sam_adapter_data import Example, hold_out
-from medfocus_pipeline.training.sam_adapter_run import LOG, SamAdapterTraining, TrainingState
+from medfocus_pipeline.training.sam_adapter_run import SamAdapterSteps, SamAdapterTraining
 from medfocus_pipeline.weights import Weights
 
 __all__ = ["ADAPTER", "LOG", "SamAdapterTraining", "Trained", "train"]
 
 ADAPTER = "sam_adapter.safetensors"
 """File of the trained weights in a training's folder."""
-
-Advance = Callable[[int], None]
-"""Is told how much more is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +71,17 @@ def train(
     sam.model.to(resolve_device(config.device))
     sam.layers.to(sam.model.device)
     sam.freeze()
-    run = TrainingState(sam, config, recipe, folder, aside)
-    run.resume()
-    advance(run.step)
-    while run.step < config.steps:
-        run.advance(learning)
-        advance(1)
+    training = SamAdapterSteps(sam, config, learning, aside, recipe, folder)
+    if not training.resume():
+        training.measured()
+    training.run(advance)
     path = folder / ADAPTER
     metadata = AdapterMetadata(
         base=sam_id(config.model),
         base_sha256=tensors_sha256(weights.identity.files),
         reduction=config.reduction,
         low_frequencies=config.low_frequencies,
-        trained={**recipe, "held_out_iou": run.held_out},
+        trained={**recipe, "held_out_iou": training.held_out},
     )
     save_adapter(path, sam, metadata)
-    return Trained(path, len(learning), len(aside), run.held_out[0], run.held_out[-1])
+    return Trained(path, len(learning), len(aside), training.held_out[0], training.held_out[-1])

@@ -3,10 +3,8 @@
 Order, balance and augmentation of an epoch come from generators that are named after the run and
 the epoch, so that a run that was killed goes on from its last checkpoint to the same numbers.
 
-The trainings of lite-clip, sam2-lite and SAM-Adapter (`training`) are no epochs over a labelled
-subset: they count steps of batches that are drawn anew, with losses, averaged weights and processes
-of their own, so that all they could share with this loop, beside the checkpoint and the cosine that
-they do share, is backward, clip and step.
+The trainings in steps (`training.loop`) draw their batches anew and average over processes; what
+both do is backward, clip and step.
 """
 
 import copy

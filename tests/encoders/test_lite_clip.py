@@ -22,7 +22,7 @@ from medfocus_pipeline.encoders import (
 from medfocus_pipeline.encoders.lite_clip import SHA256, SHIPPED, LiteClipEncoder
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import sha256
-from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
+from medfocus_pipeline.training.prompts import zero_shot_accuracy
 from medfocus_pipeline.weights import FileHashes
 from tests.side_by_side import alone_and_together
 

@@ -18,9 +18,14 @@ from medfocus_pipeline.training import lessons, phantom_pairs
 from medfocus_pipeline.training.lite_clip import LiteClipTraining, make_model, prepare, train
 from medfocus_pipeline.training.lite_clip_export import moved
 from medfocus_pipeline.training.phantom_pairs import Pair, PhantomPlan
-from medfocus_pipeline.training.prompts import card_of, card_prompts, groups, plain
+from medfocus_pipeline.training.prompts import (
+    card_of,
+    card_prompts,
+    groups,
+    plain,
+    zero_shot_accuracy,
+)
 from medfocus_pipeline.training.tokenizer import train_tokenizer
-from medfocus_pipeline.training.zero_shot import zero_shot_accuracy
 from medfocus_pipeline.weights import FileHashes
 
 LEARNED = (*KINDS, PICTURES)

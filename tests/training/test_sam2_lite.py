@@ -16,10 +16,11 @@ from medfocus_pipeline.sam import sam2, sam2_lite
 from medfocus_pipeline.sam.sam2_pixels import normalised
 from medfocus_pipeline.training import feature_cache, parallel, sam2_losses, sam2_prompts
 from medfocus_pipeline.training.feature_cache import MASK_SIDE, FeatureCache
+from medfocus_pipeline.training.loop import CHECKPOINT, RECIPE
 from medfocus_pipeline.training.parallel import Team, team
 from medfocus_pipeline.training.sam2_lite import Sam2LiteTraining, prepare, train
 from medfocus_pipeline.training.sam2_model import initial_model
-from medfocus_pipeline.training.sam2_run import CHECKPOINT, COLUMNS, RECIPE, TrainingState
+from medfocus_pipeline.training.sam2_run import COLUMNS, Sam2LiteSteps
 from medfocus_pipeline.weights import FileHashes
 
 pytest.importorskip("sam2", reason="the optional package sam2 is not installed")
@@ -149,7 +150,7 @@ def test_steps_lower_the_loss(cache: FeatureCache, tmp_path: Path) -> None:
 
     config = changed(SMALL, steps=100, batch_size=2, learning_rate=2e-3, save_every=100)
     model = initial_model(0)
-    run = TrainingState(model, config, {}, tmp_path, Team())
+    run = Sam2LiteSteps(model, config, cache, {}, tmp_path, Team())
     fixed = sam2_losses.draw_batch(cache, 4, 64, np.random.default_rng(0))
 
     def loss() -> float:
@@ -158,7 +159,7 @@ def test_steps_lower_the_loss(cache: FeatureCache, tmp_path: Path) -> None:
 
     first = loss()
     while run.step < 8:
-        run.advance(cache)
+        run.advance()
     assert loss() < 0.85 * first
 
 
@@ -207,14 +208,18 @@ def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(
         train(SMALL, folder, advance=nothing)
 
 
-def test_a_training_that_diverged_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    run = TrainingState(initial_model(0), SMALL, {}, tmp_path, Team())
-    run.keep()
-    good = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    run._average["no_mem_embed"].fill_(float("nan"))
+def test_a_training_that_diverged_leaves_the_last_good_checkpoint(
+    cache: FeatureCache, tmp_path: Path
+) -> None:
+    config = changed(SMALL, save_every=1)
+    run = Sam2LiteSteps(initial_model(0), config, cache, {}, tmp_path, Team())
+    run.advance()
+    good = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    assert tmp_path / CHECKPOINT in good
+    run.average["no_mem_embed"].fill_(float("nan"))
     with pytest.raises(WeightsError, match=r"diverged.*--set learning_rate"):
-        run.keep()
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == good
+        run.advance()
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == good
 
 
 def learn_in_a_team(own: Team, features: Path, out: Path) -> None:
@@ -226,9 +231,9 @@ def learn_in_a_team(own: Team, features: Path, out: Path) -> None:
     config = changed(SMALL, workers=2)
     described = training._describe(config)
     cache, model = training._open(config, features, described)
-    run = TrainingState(model, config, {}, out, own)
+    run = Sam2LiteSteps(model, config, cache, {}, out, own)
     for _ in range(2):
-        run.advance(cache)
+        run.advance()
     torch.save(model.state_dict(), out / f"rank-{own.rank}.pt")
 
 

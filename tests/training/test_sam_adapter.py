@@ -12,7 +12,8 @@ from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.sam.sam_model import find_sam, load_sam
 from medfocus_pipeline.segmenters.sam_adapter import new_adapted, read_metadata
 from medfocus_pipeline.training import sam_adapter, sam_adapter_run
-from medfocus_pipeline.training.sam_adapter import LOG, SamAdapterTraining, train
+from medfocus_pipeline.training.loop import LOG
+from medfocus_pipeline.training.sam_adapter import SamAdapterTraining, train
 from medfocus_pipeline.training.sam_adapter_data import Example, batch, hold_out
 from medfocus_pipeline.training.sam_adapter_losses import losses
 from medfocus_pipeline.training.sam_adapter_run import COLUMNS

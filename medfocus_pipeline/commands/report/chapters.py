@@ -18,8 +18,7 @@ from medfocus_pipeline.project.gate_scores import read_scores
 from medfocus_pipeline.project.gating import gate_folder
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.tuned_beside import REFERENCE, beside
-from medfocus_pipeline.project.tuned_results import TunedNetwork
+from medfocus_pipeline.project.tuned_results import REFERENCE, TunedNetwork, beside
 from medfocus_pipeline.report.content import Chapter, Drawing, Gallery, Section, Tile
 from medfocus_pipeline.report.gate import CAPTION, draw_curves, sections
 from medfocus_pipeline.report.pictures import encoded
