@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms import (
     canvas,
@@ -119,7 +120,7 @@ def _paint(
         finding = chest_findings.decide(illness, cause, difficulty)
         drawn = chest_findings.opacity(illness, chest, finding)
         picture = picture + drawn.added
-        lesion = canvas.without_holes(drawn.extent > 0.5)
+        lesion = ndimage.binary_fill_holes(drawn.extent > 0.5)
         details = _details(chest, finding, drawn, lesion)
     # Film saturates softly: beyond three quarters, half as much.
     picture = np.minimum(picture, 0.5 * picture + 0.375)

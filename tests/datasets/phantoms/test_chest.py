@@ -102,6 +102,11 @@ def test_lesions_lie_in_the_lungs_and_brighten_them() -> None:
         assert np.mean(gains) > 10
 
 
+def test_lesions_have_no_holes() -> None:
+    for drawn in phantoms("Tuberculosis", 6):
+        np.testing.assert_array_equal(drawn.lesion, ndimage.binary_fill_holes(drawn.lesion))
+
+
 def test_the_heart_points_to_the_patients_left() -> None:
     for index in range(20):
         right, left, heart, both = phantom("Normal", index).parts
