@@ -86,8 +86,7 @@ def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) ->
     brain_anatomy.specks(heads, head.picture, inner, anatomy)
     lesion = core = np.zeros((size, size), np.bool_)
     if tumour is not None:
-        drawn = brain_tumours.draw(tumours, anatomy, head, outer, tumour)
-        lesion, core = drawn.lesion, drawn.core
+        lesion, core = brain_tumours.draw(tumours, anatomy, head, outer, tumour)
     picture = head.picture
     if scanner.random() < 0.2:
         picture = textures.blur(picture, float(scanner.uniform(0.004, 0.012)))
