@@ -1,6 +1,8 @@
 """What a painter hands over: the picture, and the truth about it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,3 +30,7 @@ class Phantom:
     lesion: Mask
     parts: NDArray[np.bool_]
     caption: str
+
+
+Painter: TypeAlias = Callable[[np.random.Generator, str, int, float], Phantom]
+"""Draws a phantom of a class: generator, class, size in pixels, difficulty."""
