@@ -57,7 +57,7 @@ def _folder(objects: list[Object], heads: dict[str, bytes]) -> Folder:
     folder = Folder([], [])
     for name, size, mtime_ns in objects:
         if ending(name) in EXTENSIONS or is_image(heads.get(name, b"")):
-            folder.files.append((name, size, mtime_ns, ""))
+            folder.files.append(ImageFile(name, size, mtime_ns))
         else:
             folder.others.append(name.rpartition("/")[2])
     return folder

@@ -13,7 +13,6 @@ from medfocus_pipeline.datasets.found import (
     SYSTEM_FOLDERS,
     UNREADABLE,
     Folder,
-    Found,
     ImageFile,
     by_column,
     ending,
@@ -92,7 +91,7 @@ def _look(
                 continue
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
-                found.files.append((path, status.st_size, min(status.st_mtime_ns, LATEST), ""))
+                found.files.append(_plain(path, status))
             elif (queue := _to_enter(base, path, kind, folders, links)) is not None:
                 if name.casefold() not in SYSTEM_FOLDERS:
                     queue.append(path)
@@ -121,8 +120,7 @@ def columns_below(root: Path) -> list[pa.RecordBatch]:
 
 def find_images(root: Path) -> list[ImageFile]:
     """Every image file below a folder, sorted by path; see `walk`."""
-    found = [ImageFile(*file) for folder in walk(root) for file in folder.files]
-    return sorted(found, key=lambda file: file.path)
+    return sorted(file for folder in walk(root) for file in folder.files)
 
 
 def other_kinds(root: Path) -> Counter[str]:
@@ -170,11 +168,6 @@ def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
         path: relative to it.
         link: the file may be reached by a link; False spares looking where it leads.
     """
-    found = _described(base, path, link=link)
-    return found and ImageFile(*found)
-
-
-def _described(base: str, path: str, *, link: bool) -> Found | None:
     place = f"{base}/{path}"
     try:
         path.encode()
@@ -190,7 +183,12 @@ def _described(base: str, path: str, *, link: bool) -> Found | None:
         return _refused(path, f"{UNREADABLE}: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
         return None
-    return path, status.st_size, min(status.st_mtime_ns, LATEST), ""
+    return _plain(path, status)
+
+
+def _plain(path: str, status: os.stat_result) -> ImageFile:
+    """A file that may be opened."""
+    return ImageFile(path, status.st_size, min(status.st_mtime_ns, LATEST))
 
 
 def inside(path: str, base: str) -> bool:
@@ -204,21 +202,21 @@ def _is_inner_folder(path: str, base: str) -> bool:
     return inside(path, base) and os.path.isdir(path)  # noqa: PTH112
 
 
-def _refused(path: str, why: str) -> Found:
-    """A row for a file that is not opened, its name made safe to store."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why
+def _refused(path: str, why: str) -> ImageFile:
+    """A file that is not opened, its name made safe to store."""
+    return ImageFile(os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why)
 
 
-def _no_folder(path: str, error: OSError) -> Found:
+def _no_folder(path: str, error: OSError) -> ImageFile:
     return _refused(path, f"is a folder that cannot be read: {error.strerror}")
 
 
-def _image(base: str, path: str, kind: int) -> Found | None:
+def _image(base: str, path: str, kind: int) -> ImageFile | None:
     """A file that is an image whatever its name, link or characters; None for others."""
     name = path.rpartition("/")[2]
     if name.casefold() in SYSTEM_FOLDERS or not _is_image(base, path, kind):
         return None
-    return _described(base, path, link=kind == stat.S_IFLNK)
+    return describe(base, path, link=kind == stat.S_IFLNK)
 
 
 def _is_image(base: str, path: str, kind: int) -> bool:
