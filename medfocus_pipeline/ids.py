@@ -4,9 +4,10 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from medfocus_pipeline.columns import numbers, row_array
+from medfocus_pipeline.columns import joined, numbers, row_array
 from medfocus_pipeline.types import IntArray
 
 _WIDTH = 64
@@ -124,13 +125,9 @@ def _differ(bits: NDArray[np.uint64]) -> bool:
 
 def _content(texts: pa.StringArray) -> NDArray[np.uint8] | None:
     """The characters, ``(n, 64)``; None without a text, or where not all have as many."""
-    _, ends, content = texts.buffers()
-    if not len(texts) or content is None:
+    if not len(texts) or (numbers(pc.binary_length(texts)) != _WIDTH).any():
         return None
-    stops = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    if (np.diff(stops) != _WIDTH).any():
-        return None
-    return np.frombuffer(content, np.uint8)[stops[0] : stops[-1]].reshape(-1, _WIDTH)
+    return np.frombuffer(joined(texts), np.uint8).reshape(-1, _WIDTH)
 
 
 _ODD = np.array([pow(0x9E3779B97F4A7C15, power, 2**64) for power in range(1, 9)], np.uint64)
