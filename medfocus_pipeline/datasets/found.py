@@ -1,7 +1,6 @@
 """What is found below a data folder, wherever that is: image files, and what else lies there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -47,19 +46,6 @@ class ImageFile(NamedTuple):
     bytes: int
     mtime_ns: int
     refused: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What lies in one folder, its own folders left out.
-
-    Attributes:
-        files: the image files, by name.
-        others: names of the files that are no images; not where a link led to the folder.
-    """
-
-    files: list[ImageFile]
-    others: list[str]
 
 
 def ending(name: str) -> str:

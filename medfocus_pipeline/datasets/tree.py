@@ -12,12 +12,11 @@ import pyarrow as pa
 from medfocus_pipeline.datasets.found import (
     SYSTEM_FOLDERS,
     UNREADABLE,
-    Folder,
     ImageFile,
     by_column,
     ending,
 )
-from medfocus_pipeline.datasets.objects import Listing, list_folders
+from medfocus_pipeline.datasets.objects import list_images, looked_up, other_names
 from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
 from medfocus_pipeline.object_paths import ObjectPath
 
@@ -30,8 +29,8 @@ LATEST = 2**63 - 1
 """Times after the year 2262 do not fit the manifest."""
 
 
-def walk(root: Path) -> Iterable[Folder]:
-    """Every folder with its image files, each file once and in an order of its own.
+def walk(root: Path) -> Iterable[list[ImageFile]]:
+    """The image files of every folder, each file once and in an order of its own.
 
     One of many files comes in several parts, so that not all of them are held. Of an object store
     it is a list, since the listing takes its time.
@@ -40,45 +39,42 @@ def walk(root: Path) -> Iterable[Folder]:
     that systems make (`SYSTEM_FOLDERS`) are skipped. Links are followed inside the root only, and
     no folder is entered twice, so that a loop of links ends.
     """
-    return list_folders(root) if isinstance(root, ObjectPath) else _walk(root)
+    return list_images(root) if isinstance(root, ObjectPath) else _walk(root)
 
 
-def _walk(root: Path) -> Iterator[Folder]:
+def _walk(root: Path) -> Iterator[list[ImageFile]]:
     base = os.path.realpath(root)
     entered: set[tuple[int, int]] = set()
     # Folders first: if a folder is also reachable by a link, its own name counts.
     folders, links = deque([""]), deque[str]()
-    by_link = False  # the first of them, and all that is found from there
     while folders or links:
-        by_link = by_link or not folders
         folder = folders.popleft() if folders else links.popleft()
         place = os.path.join(base, folder)  # noqa: PTH118 (names may not be valid Unicode)
         try:
             handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            yield Folder([_no_folder(folder, error)], [])
+            yield [_no_folder(folder, error)]
             continue
         try:
             status = os.fstat(handle)
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
-            for found in _look(base, folder, handle, folders, links):
-                yield Folder(found.files, []) if by_link else found
+            yield from _look(base, folder, handle, folders, links)
         except OSError as error:
-            yield Folder([_no_folder(folder, error)], [])
+            yield [_no_folder(folder, error)]
         finally:
             os.close(handle)
 
 
 def _look(
     base: str, folder: str, handle: int, folders: deque[str], links: deque[str]
-) -> Iterator[Folder]:
-    """What lies in an open folder, so many at a time; what is to be entered goes to the queues."""
+) -> Iterator[list[ImageFile]]:
+    """Images of an open folder, so many at a time; what is to be entered goes to the queues."""
     prefix = f"{folder}/" if folder else ""
     names = sorted(os.listdir(handle))
     for first in range(0, len(names), _AT_A_TIME):
-        found = Folder([], [])
+        found: list[ImageFile] = []
         for name in names[first : first + _AT_A_TIME]:
             if name[0] == ".":
                 continue
@@ -87,18 +83,16 @@ def _look(
                 status = os.stat(name, dir_fd=handle, follow_symlinks=False)
             except OSError as error:  # it has gone meanwhile
                 if ending(name) in EXTENSIONS:
-                    found.files.append(_refused(path, f"{UNREADABLE}: {error.strerror}"))
+                    found.append(_refused(path, f"{UNREADABLE}: {error.strerror}"))
                 continue
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
-                found.files.append(_plain(path, status))
+                found.append(_plain(path, status))
             elif (queue := _to_enter(base, path, kind, folders, links)) is not None:
                 if name.casefold() not in SYSTEM_FOLDERS:
                     queue.append(path)
             elif one := _image(base, path, kind):
-                found.files.append(one)
-            else:
-                found.others.append(name)
+                found.append(one)
         yield found
 
 
@@ -115,12 +109,12 @@ def _to_enter(
 
 def columns_below(root: Path) -> list[pa.RecordBatch]:
     """Every image file below a folder, as `FILES`, in the parts and the order of `walk`."""
-    return [by_column(folder.files) for folder in walk(root)]
+    return [by_column(files) for files in walk(root)]
 
 
 def find_images(root: Path) -> list[ImageFile]:
     """Every image file below a folder, sorted by path; see `walk`."""
-    return sorted(file for folder in walk(root) for file in folder.files)
+    return sorted(file for files in walk(root) for file in files)
 
 
 def other_kinds(root: Path) -> Counter[str]:
@@ -129,14 +123,14 @@ def other_kinds(root: Path) -> Counter[str]:
     Hidden files and the folders that systems make are not counted, nor what links lead to.
     """
     if isinstance(root, ObjectPath):
-        names: Iterable[str] = (name for folder in list_folders(root) for name in folder.others)
+        names: Iterable[str] = other_names(root)
     else:
         names = _others(os.path.realpath(root))
     return Counter(Path(name).suffix.lower() or "no ending" for name in names)
 
 
 def _others(base: str) -> Iterator[str]:
-    """The `Folder.others` of all folders, without a look at each image: most tell by their name."""
+    """Names of the files that are no images; most tell by their names and are not looked at."""
     for place, folders, names in os.walk(base):
         folders[:] = [
             name for name in folders if name[0] != "." and name.casefold() not in SYSTEM_FOLDERS
@@ -156,7 +150,7 @@ def _others(base: str) -> Iterator[str]:
 def describer(root: Path) -> Callable[[str], ImageFile | None]:
     """What `describe` says of a path below a folder; of an object store, one listing."""
     if isinstance(root, ObjectPath):
-        return Listing(root)
+        return looked_up(root)
     return partial(describe, os.path.realpath(root))
 
 
