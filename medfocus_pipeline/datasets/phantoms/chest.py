@@ -25,17 +25,17 @@ from medfocus_pipeline.datasets.phantoms.exposure import expose
 from medfocus_pipeline.types import Mask
 
 _HEALTHY = "healthy"
-_COVID_CAUSES = {"Covid": COVID, "Normal": _HEALTHY, "Viral Pneumonia": VIRAL}
-_LUNGS_CAUSES = {
+_CAUSES = {
     "Bacterial Pneumonia": BACTERIAL,
     "Corona Virus Disease": COVID,
+    "Covid": COVID,
     "Normal": _HEALTHY,
     "Tuberculosis": TUBERCULOSIS,
     "Viral Pneumonia": VIRAL,
 }
 
-COVID_CLASSES = tuple(_COVID_CAUSES)
-LUNGS_CLASSES = tuple(_LUNGS_CAUSES)
+COVID_CLASSES = ("Covid", "Normal", "Viral Pneumonia")
+LUNGS_CLASSES = tuple(label for label in _CAUSES if label != "Covid")
 CHEST_CLASSES = ("Normal", "Pneumonia")
 
 _SMALLEST = 0.0015
@@ -92,14 +92,9 @@ _NAMES = {
 }
 
 
-def paint_covid(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
-    """A chest X-ray of one of `COVID_CLASSES`; see `drawing.Phantom`."""
-    return _paint(rng, label, _COVID_CAUSES[label], size, difficulty)
-
-
-def paint_lungs(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
-    """A chest X-ray of one of `LUNGS_CLASSES`; see `drawing.Phantom`."""
-    return _paint(rng, label, _LUNGS_CAUSES[label], size, difficulty)
+def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
+    """A chest X-ray of one of `COVID_CLASSES` or `LUNGS_CLASSES`; see `phantom.draw`."""
+    return _paint(rng, label, _CAUSES[label], size, difficulty)
 
 
 def paint_chest(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:

@@ -31,8 +31,8 @@ _LARGE = 2**24
 _PAINTERS: dict[str, tuple[tuple[str, ...], Painter]] = {
     "brain": (brain.CLASSES, brain.paint),
     "breast": (breast.CLASSES, breast.paint),
-    "covid": (chest.COVID_CLASSES, chest.paint_covid),
-    "lungs": (chest.LUNGS_CLASSES, chest.paint_lungs),
+    "covid": (chest.COVID_CLASSES, chest.paint),
+    "lungs": (chest.LUNGS_CLASSES, chest.paint),
     CHEST: (chest.CHEST_CLASSES, chest.paint_chest),
     PICTURES: (pictures.CLASSES, pictures.paint),
     MIXED: (mixed.CLASSES, mixed.paint),

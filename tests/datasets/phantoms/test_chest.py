@@ -15,15 +15,15 @@ from medfocus_pipeline.seeding import generator
 
 CARDS = Path(__file__).parents[3] / "data"
 PAINTERS = {
-    "covid": (chest.COVID_CLASSES, chest.paint_covid),
-    "lungs": (chest.LUNGS_CLASSES, chest.paint_lungs),
+    "covid": (chest.COVID_CLASSES, chest.paint),
+    "lungs": (chest.LUNGS_CLASSES, chest.paint),
 }
 ORGANS = 4
 """The last parts: right lung, left lung, heart, both lungs."""
 
 
 def phantom(label: str, index: int, *, size: int = 96, difficulty: float = 0.3) -> Phantom:
-    return chest.paint_lungs(generator("test", index), label, size, difficulty)
+    return chest.paint(generator("test", index), label, size, difficulty)
 
 
 def phantoms(label: str, count: int = 20) -> list[Phantom]:
