@@ -66,14 +66,7 @@ _SEQUENCES = {
 
 
 def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
-    """Draw a brain MRI.
-
-    Args:
-        rng: of the phantom.
-        label: one of `CLASSES`.
-        size: side, in pixels.
-        difficulty: 0 (plain to see) to 1 (barely there).
-    """
+    """One brain MRI; see `phantom.draw`."""
     # Streams of their own: one seed shows the same head with each tumour and without.
     heads, tumours, scanner, words = rng.spawn(4)
     anatomy = brain_planes.plan(heads)

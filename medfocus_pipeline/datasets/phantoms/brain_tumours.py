@@ -71,14 +71,7 @@ class Tumour:
 
 
 def plan(rng: np.random.Generator, anatomy: Anatomy, label: str, difficulty: float) -> Tumour:
-    """Decide about a tumour; the harder, the fainter, and the more alike the classes.
-
-    Args:
-        rng: of the phantom.
-        anatomy: of the head.
-        label: one of `_KINDS`.
-        difficulty: 0 to 1.
-    """
+    """Decide about one of `_KINDS`; the harder, the fainter, and the more alike they are."""
     look = place = label
     if rng.random() < 0.12 * difficulty:
         other = str(rng.choice([name for name in _KINDS if name != label]))

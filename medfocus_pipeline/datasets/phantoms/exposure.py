@@ -64,12 +64,7 @@ def font(pixels: int) -> "FreeTypeFont | ImageFont":
 
 
 def _annotate(rng: np.random.Generator, picture: FloatArray) -> None:
-    """Burn text into a picture's borders, as often in every class.
-
-    Args:
-        rng: of the phantom.
-        picture: ``(s, s) float32`` in [0, 1], changed in place.
-    """
+    """Burn text into a picture's borders, in place, as often in every class."""
     from PIL import Image as PillowImage
     from PIL import ImageDraw
 

@@ -77,11 +77,7 @@ MACHINES: Mapping[str, Machine] = MappingProxyType(
 
 
 def seen_by(machine: Machine, rng: np.random.Generator, phantom: Phantom) -> Phantom:
-    """A phantom as a machine shows it; what lies outside its picture is lost.
-
-    Args:
-        rng: of this picture on this machine.
-    """
+    """A phantom as a machine shows it; what lies outside its picture is lost."""
     picture = phantom.image[..., 0].astype(np.float32) / np.float32(255)
     picture = _placed(picture, machine.zoom, fill=machine.border)
     return replace(

@@ -45,10 +45,7 @@ def blob(
 
     Args:
         rng: of the phantom.
-        frame: the coordinates.
-        centre: (x, y).
-        radii: (along x, along y) before the turn.
-        angle: turn, in radians.
+        frame, centre, radii, angle: as of an `ellipse`.
         wobble: spread of the radius as a share of it, in its slow changes.
         lobes: how many slow changes there are around the outline.
         spikes: spread of its fast changes.
