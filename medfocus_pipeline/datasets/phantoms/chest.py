@@ -6,7 +6,6 @@ from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms import (
     canvas,
-    captions,
     chest_anatomy,
     chest_findings,
     chest_shadows,
@@ -20,7 +19,7 @@ from medfocus_pipeline.datasets.phantoms.chest_findings import (
     Finding,
     Opacity,
 )
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose
 from medfocus_pipeline.datasets.phantoms.exposure import expose
 from medfocus_pipeline.types import Mask
 
@@ -121,9 +120,7 @@ def _paint(
     picture = np.minimum(picture, 0.5 * picture + 0.375)
     picture = chest_shadows.devices(scanner, picture)
     image = expose(scanner, picture, grain=0.01 + 0.03 * difficulty)
-    caption = captions.compose(
-        scanner, modalities=_MODALITIES, findings=_NAMES[cause], details=details
-    )
+    caption = compose(scanner, modalities=_MODALITIES, findings=_NAMES[cause], details=details)
     return Phantom(image, label, lesion, _parts(chest, lesion), caption)
 
 

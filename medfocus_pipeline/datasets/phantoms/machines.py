@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw
 from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
@@ -139,9 +141,6 @@ def _curve(picture: FloatArray, slope: float) -> FloatArray:
 
 def _write(machine: Machine, picture: FloatArray) -> None:
     """Burn the machine's letters in, in place."""
-    from PIL import Image as PillowImage
-    from PIL import ImageDraw
-
     size = len(picture)
     height = max(6, size // 18)
     layer = PillowImage.new("L", (size, size))
