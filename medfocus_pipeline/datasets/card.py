@@ -222,16 +222,16 @@ def load_card(path: Path) -> Card:
     return load_checked(path, Card, kind="Card")
 
 
-def card_folders() -> list[Path]:
+def card_folder() -> Path:
     """Where the cards that come with MedFocus are: in the wheel, else in the checkout."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / "cards"
-    return [packaged if packaged.is_dir() else package.parent / "data"]
+    return packaged if packaged.is_dir() else package.parent / "data"
 
 
-def known_cards(folders: Sequence[Path]) -> list[str]:
-    """Names of the cards in some folders, sorted."""
-    return yaml_names(folders, studies=False)
+def known_cards() -> list[str]:
+    """Names of the cards that come with MedFocus, sorted."""
+    return yaml_names([card_folder()], studies=False)
 
 
 def yaml_names(folders: Sequence[Path], *, studies: bool) -> list[str]:
@@ -244,22 +244,14 @@ def yaml_names(folders: Sequence[Path], *, studies: bool) -> list[str]:
     return sorted({path.stem for path in paths if is_study(path) == studies})
 
 
-def find_card(name: str, folders: Sequence[Path], *, root: Path | None = None) -> Card | None:
-    """The card of a data set, or None if it has none.
-
-    Args:
-        name: of the data set.
-        folders: searched in order for ``<name>.yaml``: the user's first, then `card_folders`.
-        root: the data set's images; a ``card.yaml`` there wins over all others.
+def find_card(name: str) -> Card | None:
+    """The card of a data set that comes with MedFocus, or None if it has none.
 
     Raises:
-        ConfigError: the name is not usable, or the card found is wrong.
+        ConfigError: the name is not usable.
     """
-    check_name(name)
-    places = [folder / f"{name}.yaml" for folder in folders]
-    if root is not None:
-        places.insert(0, root / "card.yaml")
-    return next((load_card(path) for path in places if path.is_file()), None)
+    path = card_folder() / f"{check_name(name)}.yaml"
+    return load_card(path) if path.is_file() else None
 
 
 def check_name(name: str) -> str:

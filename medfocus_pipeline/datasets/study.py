@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from medfocus_pipeline.config import Frozen
-from medfocus_pipeline.datasets.card import alternatives, card_folders, check_name, yaml_names
+from medfocus_pipeline.datasets.card import alternatives, card_folder, check_name, yaml_names
 from medfocus_pipeline.datasets.checked_yaml import load_checked
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.errors import ConfigError, did_you_mean
@@ -147,7 +147,7 @@ def known_studies() -> list[str]:
 
 
 def _folders() -> list[Path]:
-    return [Path("data"), *card_folders()]
+    return [Path("data"), card_folder()]
 
 
 OTHERS = "others"

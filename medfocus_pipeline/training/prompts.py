@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medfocus_pipeline.datasets.card import Card, card_folders, find_card
+from medfocus_pipeline.datasets.card import Card, find_card
 from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES
 from medfocus_pipeline.errors import DataError
 
@@ -52,7 +52,7 @@ def card_of(kind: str) -> Card:
     Raises:
         DataError: there is no such card.
     """
-    card = find_card(kind, card_folders())
+    card = find_card(kind)
     if card is None:
         raise DataError(
             f"There is no card for phantoms of kind {kind!r}. Install MedFocus anew: cards come "

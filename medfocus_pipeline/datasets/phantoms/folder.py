@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from medfocus_pipeline.config import Frozen
-from medfocus_pipeline.datasets.card import Card, ClassCard, card_folders, find_card
+from medfocus_pipeline.datasets.card import Card, ClassCard, find_card
 from medfocus_pipeline.datasets.phantoms.machines import MACHINES
 from medfocus_pipeline.datasets.phantoms.phantom import CHEST, CLASSES, MASKLESS, MIXED, PICTURES
 from medfocus_pipeline.errors import ConfigError, DataError
@@ -161,7 +161,7 @@ def card_of(kind: str) -> Card:
 
 
 def _shipped(name: str) -> Card:
-    card = find_card(name, card_folders())
+    card = find_card(name)
     if card is None:
         raise ValueError(f"the card {name} comes with MedFocus")
     return card
