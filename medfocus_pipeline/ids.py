@@ -17,16 +17,10 @@ _ROWS = 1 << 16
 """That are compared at a time."""
 
 
-def places(wanted: pa.StringArray, among: pa.StringArray) -> IntArray:
-    """Where texts stand in a column, ``(n,) int64``: the first place, -1 of those that do not.
-
-    As ``pc.index_in``, which takes three times the memory and longer.
-    """
-    return Lookup(among)(wanted)
-
-
 class Lookup:
     """Finds texts in a column by 64 bits of each; whether they are equal is looked at after.
+
+    As ``pc.index_in``, which takes three times the memory and longer.
 
     Args:
         among: the column; a text that stands there twice is found at its first place.
@@ -36,7 +30,7 @@ class Lookup:
         self._among = among
 
     def __call__(self, wanted: pa.StringArray) -> IntArray:
-        """As `places`."""
+        """Where texts stand, ``(n,) int64``: the first place, -1 of those that do not."""
         bits = None if self._sorted is None else _bits(wanted)
         if self._sorted is None or bits is None:
             return self._one_by_one(wanted)
