@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.columns import id_array, row_array, whole
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.ids import places
+from medfocus_pipeline.ids import Lookup
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.text_embedding import text_id
 from medfocus_pipeline.types import FeaturePart, FloatArray
@@ -71,7 +71,7 @@ def _read_into(
         names: of the part's arrays.
     """
     index = store.index(columns=["image_id"])
-    found = places(id_array(image_ids), index.ids.combine_chunks())
+    found = Lookup(index.ids.combine_chunks())(id_array(image_ids))
     missing = np.count_nonzero(found < 0)
     if missing:
         raise StoreError(
@@ -102,7 +102,7 @@ def pixel_hashes(store: Store, image_ids: Sequence[str]) -> list[str]:
     table = store.index(columns=["image_id", "pixel_sha256"]).table()
     if table is None:
         return []
-    found = places(id_array(image_ids), whole(table["image_id"]))
+    found = Lookup(whole(table["image_id"]))(id_array(image_ids))
     hashes: list[str] = table["pixel_sha256"].take(row_array(found)).to_pylist()
     return hashes
 

@@ -58,3 +58,10 @@ def counted(count: int, one: str, more: str = "") -> str:
     ('1 file was', '1,200 pairs')
     """
     return f"{count:,} {one if count == 1 else more or f'{one}s'}"
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text in one line of valid Unicode, at most 200 characters."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    words = " ".join((text or type(error).__name__).split())
+    return words.encode("utf-8", "backslashreplace").decode()[:200].rstrip(".")

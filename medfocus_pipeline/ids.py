@@ -4,9 +4,10 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from medfocus_pipeline.columns import numbers, row_array
+from medfocus_pipeline.columns import joined, numbers, row_array
 from medfocus_pipeline.types import IntArray
 
 _WIDTH = 64
@@ -16,16 +17,10 @@ _ROWS = 1 << 16
 """That are compared at a time."""
 
 
-def places(wanted: pa.StringArray, among: pa.StringArray) -> IntArray:
-    """Where texts stand in a column, ``(n,) int64``: the first place, -1 of those that do not.
-
-    As ``pc.index_in``, which takes three times the memory and longer.
-    """
-    return Lookup(among)(wanted)
-
-
 class Lookup:
     """Finds texts in a column by 64 bits of each; whether they are equal is looked at after.
+
+    As ``pc.index_in``, which takes three times the memory and longer.
 
     Args:
         among: the column; a text that stands there twice is found at its first place.
@@ -35,7 +30,7 @@ class Lookup:
         self._among = among
 
     def __call__(self, wanted: pa.StringArray) -> IntArray:
-        """As `places`."""
+        """Where texts stand, ``(n,) int64``: the first place, -1 of those that do not."""
         bits = None if self._sorted is None else _bits(wanted)
         if self._sorted is None or bits is None:
             return self._one_by_one(wanted)
@@ -124,13 +119,9 @@ def _differ(bits: NDArray[np.uint64]) -> bool:
 
 def _content(texts: pa.StringArray) -> NDArray[np.uint8] | None:
     """The characters, ``(n, 64)``; None without a text, or where not all have as many."""
-    _, ends, content = texts.buffers()
-    if not len(texts) or content is None:
+    if not len(texts) or (numbers(pc.binary_length(texts)) != _WIDTH).any():
         return None
-    stops = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    if (np.diff(stops) != _WIDTH).any():
-        return None
-    return np.frombuffer(content, np.uint8)[stops[0] : stops[-1]].reshape(-1, _WIDTH)
+    return np.frombuffer(joined(texts), np.uint8).reshape(-1, _WIDTH)
 
 
 _ODD = np.array([pow(0x9E3779B97F4A7C15, power, 2**64) for power in range(1, 9)], np.uint64)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -40,11 +40,11 @@ def calling(protocol: str, name: str) -> Iterator[tuple["AbstractFileSystem", st
     except FileExistsError:
         raise
     except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, _one_line(error), shown) from error
+        raise FileNotFoundError(errno.ENOENT, one_line(error), shown) from error
     except PermissionError as error:
-        raise PermissionError(errno.EACCES, _one_line(error), shown) from error
+        raise PermissionError(errno.EACCES, one_line(error), shown) from error
     except Exception as error:  # of botocore, aiohttp, google.api_core … dozens of classes
-        text = _one_line(error)
+        text = one_line(error)
         if _FULL.search(text):
             raise OSError(errno.ENOSPC, text, shown) from error
         raise ConnectionError(errno.EIO, text, shown) from error
@@ -80,7 +80,7 @@ def _new_system(protocol: str) -> "AbstractFileSystem":
         )
     except ImportError as error:
         needed = _EXTRAS.get(protocol)
-        install = f"pip install '{needed}'" if needed else _one_line(error)
+        install = f"pip install '{needed}'" if needed else one_line(error)
         raise ConfigError(
             f"{protocol}:// needs a package that is missing here: {install}"
         ) from error
@@ -89,8 +89,3 @@ def _new_system(protocol: str) -> "AbstractFileSystem":
             f"{protocol}:// is no address that can be read. Known are s3://bucket/prefix, gs://, "
             "file:/// and what else fsspec names: a folder of this machine needs no address."
         ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join((text or type(error).__name__).split())[:200].rstrip(".")

@@ -28,12 +28,8 @@ def read_bytes(path: Path) -> bytes:
         DamagedError: there is no such file.
         AccessError: it cannot be read now.
     """
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DamagedError(f"{path} is missing") from error
-    except OSError as error:
-        raise no_access(path, error) from error
+    with reading(path) as file:
+        return file.read()
 
 
 def read_all(folder: Path, names: Sequence[str]) -> dict[str, bytes]:

@@ -29,7 +29,7 @@ from medfocus_pipeline.columns import (
     where,
     which_are,
 )
-from medfocus_pipeline.ids import groups, in_order, places
+from medfocus_pipeline.ids import Lookup, groups, in_order
 
 IDS = st.lists(
     st.one_of(
@@ -101,7 +101,7 @@ def test_numbers_are_a_column_of_their_type(kind: type[np.number]) -> None:
 
 def check(wanted: Sequence[str], among: Sequence[str]) -> None:
     expected = pc.index_in(pa.array(wanted, pa.string()), value_set=pa.array(among, pa.string()))
-    assert places(id_array(wanted), id_array(among)).tolist() == expected.fill_null(-1).to_pylist()
+    assert Lookup(id_array(among))(id_array(wanted)).tolist() == expected.fill_null(-1).to_pylist()
     first, number = groups(id_array(among))
     assert [among[place] for place in first] == list(dict.fromkeys(among))
     assert [among[first[n]] for n in number] == list(among)

@@ -14,7 +14,7 @@ KNOWN = rows(Path("adapter.safetensors"))
 
 def test_every_method_of_the_papers_tables_is_a_row() -> None:
     methods = [row.method for row in KNOWN if row.group == PAPER]
-    card = find_card("brain", [Path("data")])
+    card = find_card("brain")
     assert set(methods) == set(card.paper)
 
 

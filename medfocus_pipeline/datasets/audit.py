@@ -114,8 +114,7 @@ def audit(
     """
     files = list_files(manifest, split, fingerprints)
     paths = manifest.paths
-    train, test = (np.flatnonzero(files.sides == side).tolist() for side in ("train", "test"))
-    known = {files.ids[n] for n in train} | {files.pixels[n] for n in train}
+    train = np.flatnonzero(files.sides == "train").tolist()
     repeated = [
         tuple(paths[files.rows[train[n]]] for n in group)
         for group in groups([files.ids[n] for n in train])
@@ -128,7 +127,7 @@ def audit(
         split=split if isinstance(split, str) else "official" if split.official else "drawn",
         sides=tuple(sides.tolist()),
         findings=tuple(_findings(files, embeddings, config)),
-        leaked=sum(bool({files.ids[n], files.pixels[n]} & known) for n in test),
+        leaked=int(files.trained_on[files.sides == "test"].sum()),
         repeated=tuple(repeated),
         patients=_patients(manifest, files),
         balance=_balance(manifest, files),
@@ -228,14 +227,10 @@ def _findings(
     decoded = np.array([n for n in everyone if files.hashes[n]], dtype=np.int64)
     equal = equal_blocks([files.pixels[n] for n in decoded])
     yield collect("pixels", files, decoded, equal, known=files.ids)
-    bits = {
-        n: one.perceptual
-        for n, one in enumerate(files.hashes)
-        if one and one.perceptual is not None
-    }
-    if bits:
-        near = hamming_blocks(np.array([*bits.values()], np.uint64), limit=config.distance)
-        yield collect("perceptual", files, np.array([*bits]), near, known=files.pixels)
+    hashed, hashes = files.perceptual
+    if len(hashed):
+        near = hamming_blocks(hashes, limit=config.distance)
+        yield collect("perceptual", files, hashed, near, known=files.pixels)
     embedded = [n for n in everyone if files.ids[n] in embeddings]
     if embedded:
         features = np.stack([embeddings[files.ids[n]] for n in embedded])

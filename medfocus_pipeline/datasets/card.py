@@ -18,7 +18,8 @@ from medfocus_pipeline.types import RoiRule
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def _split_alternatives(value: object) -> object:
+def alternatives(value: object) -> object:
+    """``a | b`` as a list of names; other values as they are."""
     return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
 
 
@@ -41,8 +42,28 @@ def _template(value: str) -> str:
     return value
 
 
+def _patient_pattern(value: str) -> str:
+    try:
+        pattern = re.compile(value)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    if pattern.groups != 1 and "patient" not in pattern.groupindex:
+        raise ValueError(f"expected one group, or one named patient; got {pattern.groups}")
+    return value
+
+
+def _mask_pattern(value: str) -> str:
+    path = PurePosixPath(value)
+    wild = re.search(r"[*?\[]", str(path.parent))
+    if "{stem}" not in path.name or path.is_absolute() or wild:
+        raise ValueError(f"expected a relative path whose file name has {{stem}}, got {value!r}")
+    if path.name in {"{stem}.*", "{stem}*", "*{stem}*"} and str(path.parent) == ".":
+        raise ValueError(f"would take the images themselves for masks: {value!r}")
+    return value
+
+
 FolderNames = Annotated[
-    tuple[Annotated[str, AfterValidator(_folder_name)], ...], BeforeValidator(_split_alternatives)
+    tuple[Annotated[str, AfterValidator(_folder_name)], ...], BeforeValidator(alternatives)
 ]
 """Alternative names of one folder, the first that exists wins: ``Training|train`` or a list."""
 
@@ -132,8 +153,8 @@ class Card(Frozen):
     listing: Listing | None = None
     templates: tuple[Annotated[str, AfterValidator(_template)], ...] = ()
     exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    patient: str | None = None
-    annotation: str | None = None
+    patient: Annotated[str, AfterValidator(_patient_pattern)] | None = None
+    annotation: Annotated[str, AfterValidator(_mask_pattern)] | None = None
     keep_masks: bool = False
     use_validation: Literal["none", "train", "keep"] = "none"
     columns: dict[Column, str] = Field(default_factory=dict)
@@ -158,37 +179,6 @@ class Card(Frozen):
         if shared:
             raise ValueError(f"two classes share the name or folder {', '.join(map(repr, shared))}")
         return classes
-
-    @field_validator("patient")
-    @classmethod
-    def _one_group(cls, patient: str | None) -> str | None:
-        if patient is None:
-            return None
-        try:
-            pattern = re.compile(patient)
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
-        if pattern.groups != 1 and "patient" not in pattern.groupindex:
-            raise ValueError(f"expected one group, or one named patient; got {pattern.groups}")
-        return patient
-
-    @field_validator("annotation")
-    @classmethod
-    def _mask_pattern(cls, annotation: str | None) -> str | None:
-        if annotation is None:
-            return None
-        path = PurePosixPath(annotation)
-        if (
-            "{stem}" not in path.name
-            or path.is_absolute()
-            or re.search(r"[*?\[]", str(path.parent))
-        ):
-            raise ValueError(
-                f"expected a relative path whose file name has {{stem}}, got {annotation!r}"
-            )
-        if path.name in {"{stem}.*", "{stem}*", "*{stem}*"} and str(path.parent) == ".":
-            raise ValueError(f"would take the images themselves for masks: {annotation!r}")
-        return annotation
 
     @property
     def class_index(self) -> dict[str, int]:
@@ -232,40 +222,36 @@ def load_card(path: Path) -> Card:
     return load_checked(path, Card, kind="Card")
 
 
-def card_folders() -> list[Path]:
+def card_folder() -> Path:
     """Where the cards that come with MedFocus are: in the wheel, else in the checkout."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / "cards"
-    return [packaged if packaged.is_dir() else package.parent / "data"]
+    return packaged if packaged.is_dir() else package.parent / "data"
 
 
-def known_cards(folders: Sequence[Path]) -> list[str]:
-    """Names of the cards in some folders, sorted."""
+def known_cards() -> list[str]:
+    """Names of the cards that come with MedFocus, sorted."""
+    return yaml_names([card_folder()], studies=False)
+
+
+def yaml_names(folders: Sequence[Path], *, studies: bool) -> list[str]:
+    """Names of the cards, or of the studies, which name domains and lie beside them; sorted."""
+
+    def is_study(path: Path) -> bool:
+        return any(line.startswith("domains:") for line in path.read_text("utf-8").splitlines())
+
     paths = (path for folder in folders for path in folder.glob("*.yaml"))
-    return sorted({path.stem for path in paths if not is_study(path)})
+    return sorted({path.stem for path in paths if is_study(path) == studies})
 
 
-def is_study(path: Path) -> bool:
-    """Whether a YAML file beside the cards names domains, and is a study and no card."""
-    return any(line.startswith("domains:") for line in path.read_text("utf-8").splitlines())
-
-
-def find_card(name: str, folders: Sequence[Path], *, root: Path | None = None) -> Card | None:
-    """The card of a data set, or None if it has none.
-
-    Args:
-        name: of the data set.
-        folders: searched in order for ``<name>.yaml``: the user's first, then `card_folders`.
-        root: the data set's images; a ``card.yaml`` there wins over all others.
+def find_card(name: str) -> Card | None:
+    """The card of a data set that comes with MedFocus, or None if it has none.
 
     Raises:
-        ConfigError: the name is not usable, or the card found is wrong.
+        ConfigError: the name is not usable.
     """
-    check_name(name)
-    places = [folder / f"{name}.yaml" for folder in folders]
-    if root is not None:
-        places.insert(0, root / "card.yaml")
-    return next((load_card(path) for path in places if path.is_file()), None)
+    path = card_folder() / f"{check_name(name)}.yaml"
+    return load_card(path) if path.is_file() else None
 
 
 def check_name(name: str) -> str:

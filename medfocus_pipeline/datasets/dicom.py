@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.pixels import as_rgb, to_rgb8
-from medfocus_pipeline.datasets.room import room_for
+from medfocus_pipeline.datasets.pixels import as_rgb, room_for, to_rgb8
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image
 
@@ -152,48 +151,39 @@ def _take_from_groups(data: "FileDataset", frame: int) -> None:
             data[element.tag] = element
 
 
-def _padding(data: "FileDataset") -> "Callable[[NDArray[Any]], NDArray[np.bool_]] | None":
-    """Which stored values are no image but its surroundings (PS3.3 C.7.5.1.1.2)."""
-    first = data.get("PixelPaddingValue")
-    if first is None:
-        return None
-    last = data.get("PixelPaddingRangeLimit", first)
-    low, high = sorted((int(first), int(last)))
-    return lambda band: (band >= low) & (band <= high)
-
-
 def _display_grey(values: NDArray[Any], data: "FileDataset", *, inverted: bool) -> Image:
     """Stored values of one frame as they are meant to be seen; padding is black."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
 
-    padding = _padding(data)
-
-    def seen(band: NDArray[Any], meant: NDArray[Any]) -> NDArray[Any]:
-        return meant if padding is None else np.where(padding(band), np.nan, meant)
-
-    def modality(band: NDArray[Any]) -> NDArray[Any]:
-        return apply_modality_lut(band, data)
-
+    limits: tuple[float, float] | None = None
+    meant: Callable[[NDArray[Any], FileDataset], NDArray[Any]] | None = None
     if data.get("VOILUTSequence"):
-        return to_rgb8(
-            values,
-            inverted=inverted,
-            shown=lambda band: seen(band, apply_voi(modality(band), data)),
-        )
-    if _has_window(data):
+        meant = apply_voi
+    elif _has_window(data):
+        meant = apply_windowing
         # Values far outside the window come out as the ends of its output range.
         low, high = apply_windowing(np.array([-1e9, 1e9]), data)
-        return to_rgb8(
-            values,
-            limits=(float(low), float(high)),
-            inverted=inverted,
-            shown=lambda band: seen(band, apply_windowing(modality(band), data)),
-        )
-    as_stored = modality(values[:1]).dtype == np.uint8 and int(data.BitsStored) == 8
-    limits = (0, 255) if as_stored else None
-    return to_rgb8(
-        values, limits=limits, inverted=inverted, shown=lambda band: seen(band, modality(band))
-    )
+        limits = float(low), float(high)
+    elif apply_modality_lut(values[:1], data).dtype == np.uint8 and int(data.BitsStored) == 8:
+        limits = 0, 255
+
+    def shown(band: NDArray[Any]) -> NDArray[Any]:
+        seen = apply_modality_lut(band, data)
+        return _without_padding(band, meant(seen, data) if meant else seen, data)
+
+    return to_rgb8(values, limits=limits, inverted=inverted, shown=shown)
+
+
+def _without_padding(band: NDArray[Any], seen: NDArray[Any], data: "FileDataset") -> NDArray[Any]:
+    """What is seen of stored values; nan of those that are no image but its surroundings.
+
+    PS3.3 C.7.5.1.1.2.
+    """
+    first = data.get("PixelPaddingValue")
+    if first is None:
+        return seen
+    low, high = sorted((int(first), int(data.get("PixelPaddingRangeLimit", first))))
+    return np.where((band >= low) & (band <= high), np.nan, seen)
 
 
 def _has_window(data: "FileDataset") -> bool:

@@ -1,8 +1,7 @@
 """What is found below a data folder, wherever that is: image files, and what else lies there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +21,6 @@ SYSTEM_FOLDERS = frozenset(
 UNREADABLE = "cannot be read"
 """Begins what is said of a file that is not there, or not to be opened."""
 
-Found: TypeAlias = tuple[str, int, int, str]
-"""The values of an `ImageFile`, of which a scan makes none."""
-
 FILES = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -36,8 +32,7 @@ FILES = pa.schema(
 """Image files by the column; see `ImageFile`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """One file that is, or claims to be, an image.
 
     Attributes:
@@ -52,24 +47,6 @@ class ImageFile:
     mtime_ns: int
     refused: str = ""
 
-    @property
-    def missing(self) -> bool:
-        """Whether nothing can be opened under this name."""
-        return self.refused.startswith(UNREADABLE)
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What lies in one folder, its own folders left out.
-
-    Attributes:
-        files: the image files, by name: the values of an `ImageFile` each.
-        others: names of the files that are no images; not where a link led to the folder.
-    """
-
-    files: list[Found]
-    others: list[str]
-
 
 def ending(name: str) -> str:
     """The last suffix in lower case, ``.nii.gz`` whole; empty without one."""
@@ -80,9 +57,9 @@ def ending(name: str) -> str:
     return ".nii.gz" if ending == ".gz" and name.lower().endswith(".nii.gz") else ending
 
 
-def by_column(files: Sequence[Found]) -> pa.RecordBatch:
+def by_column(files: Sequence[ImageFile]) -> pa.RecordBatch:
     """Files as `FILES`."""
-    paths, refused = [file[0] for file in files], [file[3] for file in files]
+    paths, refused = [file.path for file in files], [file.refused for file in files]
     sizes, times = (number_array(np.array([file[n] for file in files], np.int64)) for n in (1, 2))
     return pa.record_batch([id_array(paths), sizes, times, id_array(refused)], schema=FILES)
 

@@ -22,7 +22,7 @@ from medfocus_pipeline.columns import (
 from medfocus_pipeline.datasets.found import (
     FILES,
     UNREADABLE,
-    Found,
+    ImageFile,
     by_column,
     is_missing,
     together,
@@ -94,7 +94,7 @@ class _Finder:
             [by_column([self._one(text) for text in part.to_pylist()]) for part in parts]
         )
 
-    def _one(self, text: str) -> Found:
+    def _one(self, text: str) -> ImageFile:
         path = PurePosixPath(text)
         if path.is_absolute() or path.parts[:1] == self._first:
             for top in self._tops:
@@ -102,9 +102,7 @@ class _Finder:
         name = path.as_posix()
         outside = not text or path.is_absolute() or ".." in path.parts
         file = None if outside else self._describe(name)
-        if file is None:
-            return name, 0, 0, UNREADABLE
-        return file.path, file.bytes, file.mtime_ns, file.refused
+        return file or ImageFile(name, 0, 0, UNREADABLE)
 
 
 def _called(names: pa.StringArray, paths: pa.StringArray) -> tuple[IntArray, pa.StringArray]:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medfocus_pipeline.datasets.pixels import to_rgb8
-from medfocus_pipeline.datasets.room import room_for
+from medfocus_pipeline.datasets.pixels import room_for, to_rgb8
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image
 

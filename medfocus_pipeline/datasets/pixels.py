@@ -1,7 +1,9 @@
-"""From whatever a file holds to ``(h, w, 3) uint8``."""
+"""From whatever a file holds to ``(h, w, 3) uint8``, in the memory that all threads share."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,49 @@ _BAND = 2**20
 """Pixels that are scaled at a time."""
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuse what would fill the memory, before it is decoded.
+class Room:
+    """A number of bytes that threads share: who finds too few left waits until others are done."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, wanted: int) -> Iterator[None]:
+        """Hold some bytes; who wants more than there are gets all of them, alone."""
+        share = min(wanted, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= share)
+            self._free -= share
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += share
+                self._changed.notify_all()
+
+
+_ROOM = Room(2**30)
+
+
+@contextmanager
+def room_for(width: int, height: int, *, each: int, beside: int = 0) -> Iterator[None]:
+    """Hold the memory that decoding a picture takes, once its size is known and before it is read.
+
+    Args:
+        each: bytes that a pixel takes at the worst moment, all copies together.
+        beside: bytes that the file takes whatever the picture's size.
 
     Raises:
         ImageError: no pixels, more than `MAX_PIXELS`, or a ratio above `MAX_RATIO`.
     """
+    _check_size(width, height)
+    with _ROOM.take(width * height * each + beside):
+        yield
+
+
+def _check_size(width: int, height: int) -> None:
+    """Refuse what would fill the memory, before it is decoded."""
     if width < 1 or height < 1:
         raise ImageError(f"has no pixels ({width} x {height})")
     if width * height > MAX_PIXELS:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.pixels import as_rgb, reduction, to_rgb8
-from medfocus_pipeline.datasets.room import room_for
+from medfocus_pipeline.datasets.pixels import as_rgb, reduction, room_for, to_rgb8
 from medfocus_pipeline.errors import ImageError
 from medfocus_pipeline.types import Image
 

@@ -12,7 +12,7 @@ import numpy as np
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN, decode_dicom
 from medfocus_pipeline.datasets.nifti import decode_nifti
 from medfocus_pipeline.datasets.raster import decode_raster, raster_kind
-from medfocus_pipeline.errors import ImageError, MedFocusError
+from medfocus_pipeline.errors import ImageError, MedFocusError, one_line
 from medfocus_pipeline.places import local_copy
 from medfocus_pipeline.types import Image, Mask
 
@@ -106,11 +106,11 @@ def decode(path: Path, number: int | None = None) -> Decoded:
         # What the system refuses may pass; a decoder's own OSError, without a number, will not.
         passing = isinstance(error, MemoryError) or error.errno is not None
         how = PASSING if passing else "is damaged:"
-        raise ImageError(f"{how} {_one_line(error)}") from error
+        raise ImageError(f"{how} {one_line(error)}") from error
     except MedFocusError:
         raise
     except Exception as error:  # decoders raise dozens of classes on damaged files
-        raise ImageError(f"is damaged: {_one_line(error)}") from error
+        raise ImageError(f"is damaged: {one_line(error)}") from error
 
 
 def _decode(path: Path, number: int | None) -> Decoded:
@@ -189,10 +189,3 @@ def read_annotation(paths: Sequence[Path], size: tuple[int, int]) -> Mask:
             mask = np.asarray(picture)
         union |= mask
     return union
-
-
-def _one_line(error: BaseException) -> str:
-    """An exception's text in one line of valid Unicode."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    words = " ".join((text or type(error).__name__).split())
-    return words.encode("utf-8", "backslashreplace").decode()[:200].rstrip(".")

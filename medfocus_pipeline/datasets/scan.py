@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from medfocus_pipeline.datasets.card import Card, card_folders, check_name, known_cards
+from medfocus_pipeline.datasets.card import Card, check_name, known_cards
 from medfocus_pipeline.datasets.contents import open_all
 from medfocus_pipeline.datasets.entries import of_folder, validated, without_left_out
 from medfocus_pipeline.datasets.found import in_path_order, together
@@ -106,7 +106,7 @@ def scan(
 def _need(source: Path, name: str) -> None:
     """Refuse a source that is not there."""
     if not source.exists():
-        known = ", ".join(known_cards(card_folders()))
+        known = ", ".join(known_cards())
         raise DataError(
             f"The data of {name!r} is not at {source}. Put its images there, or say where they "
             f"are: DATA=path/to/images. Data sets with a card: {known}."

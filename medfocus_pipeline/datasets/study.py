@@ -7,17 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from medfocus_pipeline.config import Frozen
-from medfocus_pipeline.datasets.card import card_folders, check_name, is_study
+from medfocus_pipeline.datasets.card import alternatives, card_folder, check_name, yaml_names
 from medfocus_pipeline.datasets.checked_yaml import load_checked
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.errors import ConfigError, did_you_mean
 
 SEVERAL = "+"
 """Between the names of several sources that are used at once."""
-
-
-def _alternatives(value: object) -> object:
-    return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
 
 
 def _described(value: object) -> object:
@@ -48,7 +44,7 @@ class DomainCard(Frozen):
 
 ClassNames = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(_alternatives),
+    BeforeValidator(alternatives),
     Field(min_length=1),
 ]
 
@@ -147,12 +143,11 @@ def names_study(name: str, *, cache: Path) -> bool:
 
 def known_studies() -> list[str]:
     """Names of the studies in ``data/`` and of those that come with MedFocus, sorted."""
-    paths = (path for folder in _folders() for path in folder.glob("*.yaml"))
-    return sorted({path.stem for path in paths if is_study(path)})
+    return yaml_names(_folders(), studies=True)
 
 
 def _folders() -> list[Path]:
-    return [Path("data"), *card_folders()]
+    return [Path("data"), card_folder()]
 
 
 OTHERS = "others"

@@ -12,13 +12,11 @@ import pyarrow as pa
 from medfocus_pipeline.datasets.found import (
     SYSTEM_FOLDERS,
     UNREADABLE,
-    Folder,
-    Found,
     ImageFile,
     by_column,
     ending,
 )
-from medfocus_pipeline.datasets.objects import Listing, list_folders
+from medfocus_pipeline.datasets.objects import list_images, looked_up, other_names
 from medfocus_pipeline.datasets.readers import EXTENSIONS, is_image
 from medfocus_pipeline.object_paths import ObjectPath
 
@@ -31,8 +29,8 @@ LATEST = 2**63 - 1
 """Times after the year 2262 do not fit the manifest."""
 
 
-def walk(root: Path) -> Iterable[Folder]:
-    """Every folder with its image files, each file once and in an order of its own.
+def walk(root: Path) -> Iterable[list[ImageFile]]:
+    """The image files of every folder, each file once and in an order of its own.
 
     One of many files comes in several parts, so that not all of them are held. Of an object store
     it is a list, since the listing takes its time.
@@ -41,45 +39,42 @@ def walk(root: Path) -> Iterable[Folder]:
     that systems make (`SYSTEM_FOLDERS`) are skipped. Links are followed inside the root only, and
     no folder is entered twice, so that a loop of links ends.
     """
-    return list_folders(root) if isinstance(root, ObjectPath) else _walk(root)
+    return list_images(root) if isinstance(root, ObjectPath) else _walk(root)
 
 
-def _walk(root: Path) -> Iterator[Folder]:
+def _walk(root: Path) -> Iterator[list[ImageFile]]:
     base = os.path.realpath(root)
     entered: set[tuple[int, int]] = set()
     # Folders first: if a folder is also reachable by a link, its own name counts.
     folders, links = deque([""]), deque[str]()
-    by_link = False  # the first of them, and all that is found from there
     while folders or links:
-        by_link = by_link or not folders
         folder = folders.popleft() if folders else links.popleft()
         place = os.path.join(base, folder)  # noqa: PTH118 (names may not be valid Unicode)
         try:
             handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            yield Folder([_no_folder(folder, error)], [])
+            yield [_no_folder(folder, error)]
             continue
         try:
             status = os.fstat(handle)
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
-            for found in _look(base, folder, handle, folders, links):
-                yield Folder(found.files, []) if by_link else found
+            yield from _look(base, folder, handle, folders, links)
         except OSError as error:
-            yield Folder([_no_folder(folder, error)], [])
+            yield [_no_folder(folder, error)]
         finally:
             os.close(handle)
 
 
 def _look(
     base: str, folder: str, handle: int, folders: deque[str], links: deque[str]
-) -> Iterator[Folder]:
-    """What lies in an open folder, so many at a time; what is to be entered goes to the queues."""
+) -> Iterator[list[ImageFile]]:
+    """Images of an open folder, so many at a time; what is to be entered goes to the queues."""
     prefix = f"{folder}/" if folder else ""
     names = sorted(os.listdir(handle))
     for first in range(0, len(names), _AT_A_TIME):
-        found = Folder([], [])
+        found: list[ImageFile] = []
         for name in names[first : first + _AT_A_TIME]:
             if name[0] == ".":
                 continue
@@ -88,18 +83,16 @@ def _look(
                 status = os.stat(name, dir_fd=handle, follow_symlinks=False)
             except OSError as error:  # it has gone meanwhile
                 if ending(name) in EXTENSIONS:
-                    found.files.append(_refused(path, f"{UNREADABLE}: {error.strerror}"))
+                    found.append(_refused(path, f"{UNREADABLE}: {error.strerror}"))
                 continue
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFREG and name.endswith(_ENDINGS) and path.isascii():
-                found.files.append((path, status.st_size, min(status.st_mtime_ns, LATEST), ""))
+                found.append(_plain(path, status))
             elif (queue := _to_enter(base, path, kind, folders, links)) is not None:
                 if name.casefold() not in SYSTEM_FOLDERS:
                     queue.append(path)
             elif one := _image(base, path, kind):
-                found.files.append(one)
-            else:
-                found.others.append(name)
+                found.append(one)
         yield found
 
 
@@ -116,13 +109,12 @@ def _to_enter(
 
 def columns_below(root: Path) -> list[pa.RecordBatch]:
     """Every image file below a folder, as `FILES`, in the parts and the order of `walk`."""
-    return [by_column(folder.files) for folder in walk(root)]
+    return [by_column(files) for files in walk(root)]
 
 
 def find_images(root: Path) -> list[ImageFile]:
     """Every image file below a folder, sorted by path; see `walk`."""
-    found = [ImageFile(*file) for folder in walk(root) for file in folder.files]
-    return sorted(found, key=lambda file: file.path)
+    return sorted(file for files in walk(root) for file in files)
 
 
 def other_kinds(root: Path) -> Counter[str]:
@@ -131,14 +123,14 @@ def other_kinds(root: Path) -> Counter[str]:
     Hidden files and the folders that systems make are not counted, nor what links lead to.
     """
     if isinstance(root, ObjectPath):
-        names: Iterable[str] = (name for folder in list_folders(root) for name in folder.others)
+        names: Iterable[str] = other_names(root)
     else:
         names = _others(os.path.realpath(root))
     return Counter(Path(name).suffix.lower() or "no ending" for name in names)
 
 
 def _others(base: str) -> Iterator[str]:
-    """The `Folder.others` of all folders, without a look at each image: most tell by their name."""
+    """Names of the files that are no images; most tell by their names and are not looked at."""
     for place, folders, names in os.walk(base):
         folders[:] = [
             name for name in folders if name[0] != "." and name.casefold() not in SYSTEM_FOLDERS
@@ -158,7 +150,7 @@ def _others(base: str) -> Iterator[str]:
 def describer(root: Path) -> Callable[[str], ImageFile | None]:
     """What `describe` says of a path below a folder; of an object store, one listing."""
     if isinstance(root, ObjectPath):
-        return Listing(root)
+        return looked_up(root)
     return partial(describe, os.path.realpath(root))
 
 
@@ -170,11 +162,6 @@ def describe(base: str, path: str, *, link: bool = True) -> ImageFile | None:
         path: relative to it.
         link: the file may be reached by a link; False spares looking where it leads.
     """
-    found = _described(base, path, link=link)
-    return found and ImageFile(*found)
-
-
-def _described(base: str, path: str, *, link: bool) -> Found | None:
     place = f"{base}/{path}"
     try:
         path.encode()
@@ -190,7 +177,12 @@ def _described(base: str, path: str, *, link: bool) -> Found | None:
         return _refused(path, f"{UNREADABLE}: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
         return None
-    return path, status.st_size, min(status.st_mtime_ns, LATEST), ""
+    return _plain(path, status)
+
+
+def _plain(path: str, status: os.stat_result) -> ImageFile:
+    """A file that may be opened."""
+    return ImageFile(path, status.st_size, min(status.st_mtime_ns, LATEST))
 
 
 def inside(path: str, base: str) -> bool:
@@ -204,21 +196,21 @@ def _is_inner_folder(path: str, base: str) -> bool:
     return inside(path, base) and os.path.isdir(path)  # noqa: PTH112
 
 
-def _refused(path: str, why: str) -> Found:
-    """A row for a file that is not opened, its name made safe to store."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why
+def _refused(path: str, why: str) -> ImageFile:
+    """A file that is not opened, its name made safe to store."""
+    return ImageFile(os.fsencode(path).decode("utf-8", "backslashreplace"), 0, 0, why)
 
 
-def _no_folder(path: str, error: OSError) -> Found:
+def _no_folder(path: str, error: OSError) -> ImageFile:
     return _refused(path, f"is a folder that cannot be read: {error.strerror}")
 
 
-def _image(base: str, path: str, kind: int) -> Found | None:
+def _image(base: str, path: str, kind: int) -> ImageFile | None:
     """A file that is an image whatever its name, link or characters; None for others."""
     name = path.rpartition("/")[2]
     if name.casefold() in SYSTEM_FOLDERS or not _is_image(base, path, kind):
         return None
-    return _described(base, path, link=kind == stat.S_IFLNK)
+    return describe(base, path, link=kind == stat.S_IFLNK)
 
 
 def _is_image(base: str, path: str, kind: int) -> bool:

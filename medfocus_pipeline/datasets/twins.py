@@ -44,6 +44,21 @@ class Files:
     pixels: list[str]
     hashes: list[Fingerprints | None]
 
+    @property
+    def trained_on(self) -> NDArray[np.bool_]:
+        """Of which files the bytes or pixels are among those that train, ``(n,) bool``."""
+        training = np.flatnonzero(self.sides == "train")
+        known = {key[n] for n in training for key in (self.ids, self.pixels)}
+        pairs = zip(self.ids, self.pixels, strict=True)
+        return np.array([one in known or other in known for one, other in pairs], np.bool_)
+
+    @property
+    def perceptual(self) -> tuple[IntArray, NDArray[np.uint64]]:
+        """Which files have a perceptual hash, ``(m,) int64``, and the hashes."""
+        hashes = [one.perceptual if one else None for one in self.hashes]
+        rows = np.array([n for n, one in enumerate(hashes) if one is not None], np.int64)
+        return rows, np.array([hashes[n] for n in rows], np.uint64)
+
 
 def list_files(
     manifest: Manifest, split: Split | str, fingerprints: Mapping[str, Fingerprints]
@@ -140,11 +155,8 @@ def seen_elsewhere(files: Files, domains: IntArray, *, distance: int) -> NDArray
         distance: greatest number of bits by which the hashes differ.
     """
     training, testing = files.sides == "train", files.sides == "test"
-    known = {key[n] for n in np.flatnonzero(training) for key in (files.ids, files.pixels)}
-    seen = np.array([bool({*pair} & known) for pair in zip(files.ids, files.pixels, strict=True)])
-    hashes = [one.perceptual if one else None for one in files.hashes]
-    rows = np.array([n for n, one in enumerate(hashes) if one is not None], np.int64)
-    values = np.array([hashes[n] for n in rows], np.uint64)
+    seen = files.trained_on
+    rows, values = files.perceptual
     for one, other, _ in hamming_blocks(values, limit=distance) if len(rows) else ():
         first, second = rows[one], rows[other]
         apart = domains[first] != domains[second]

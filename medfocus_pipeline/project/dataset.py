@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from medfocus_pipeline.config import ProbeConfig
 from medfocus_pipeline.datasets import manifest as manifests
-from medfocus_pipeline.datasets.card import Card, card_folders, find_card, load_card, plain_card
+from medfocus_pipeline.datasets.card import Card, find_card, load_card, plain_card
 from medfocus_pipeline.datasets.image_paths import Files
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import CHANGED, decode, picture_id, picture_place, steady
@@ -158,7 +158,7 @@ def open_dataset(
     """
     root = data_root(context.data, context.reading.images)
     card_path = _find_card(context, root)
-    card = load_card(card_path) if card_path else find_card(context.dataset, card_folders())
+    card = load_card(card_path) if card_path else find_card(context.dataset)
     path = context.folder / MANIFEST
     if present(path) and not (rescan and (images_needed or context.data.exists())):
         manifest = manifests.read(path)
@@ -192,7 +192,7 @@ def _find_card(context: Context, root: Path) -> Path | None:
     for place in [*places, *([known] if known else [])]:
         if place.is_file():
             return place.resolve()
-    if known and find_card(context.dataset, card_folders()) is None:
+    if known and find_card(context.dataset) is None:
         raise ConfigError(
             f"The card {known}, which {context.dataset} was used with, is gone. Put it back, or "
             f"remove {context.folder / 'settings.json'} to go on without it."

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, Phantom, draw
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, draw
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.masks.candidates import pack, unpack

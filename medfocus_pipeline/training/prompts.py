@@ -1,14 +1,14 @@
 """What phantoms are called in prompts, and how well a dual encoder tells them apart by the cards'.
 
-Classes are called in templates of our own. The cards' are not among them, so that a card's prompts are new to the text tower
-when it is tested on them.
+Classes are called in templates of our own. The cards' are not among them, so that a card's prompts
+are new to the text tower when it is tested on them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from medfocus_pipeline.datasets.card import Card, card_folders, find_card
+from medfocus_pipeline.datasets.card import Card, find_card
 from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES, draw
 from medfocus_pipeline.encoders.protocol import Encoder, TextEncoder
 from medfocus_pipeline.errors import ConfigError, DataError
@@ -54,7 +54,7 @@ def card_of(kind: str) -> Card:
     Raises:
         DataError: there is no such card.
     """
-    card = find_card(kind, card_folders())
+    card = find_card(kind)
     if card is None:
         raise DataError(
             f"There is no card for phantoms of kind {kind!r}. Install MedFocus anew: cards come "

@@ -9,7 +9,7 @@ from rich.table import Table
 from medfocus_pipeline.commands.progress import bar, out, say
 from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
-from medfocus_pipeline.datasets.card import card_folders, find_card
+from medfocus_pipeline.datasets.card import find_card, load_card
 from medfocus_pipeline.datasets.phantoms.phantom import KINDS, PICTURES
 from medfocus_pipeline.datasets.readers import read_annotation, read_image
 from medfocus_pipeline.datasets.scan import data_root, scan
@@ -94,7 +94,8 @@ def _annotated(dataset: str, data: Path | None, count: int) -> list[tuple[Path, 
     """
     source = (data or Path("data", dataset)).expanduser()
     root = data_root(source)
-    card = find_card(dataset, [Path("data"), *card_folders()], root=root)
+    own = [path for path in (root / "card.yaml", Path("data", f"{dataset}.yaml")) if path.is_file()]
+    card = load_card(own[0]) if own else find_card(dataset)
     with bar("scanning", 0) as advance:
         manifest = scan(source, name=dataset, card=card, on_file=lambda _, total: advance(1, total))
     files = AnnotationFiles(root, card) if card else None

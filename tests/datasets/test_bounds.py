@@ -14,9 +14,8 @@ import pytest
 from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets.card import load_card
 from medfocus_pipeline.datasets.listing import read_listing
-from medfocus_pipeline.datasets.pixels import KEPT_PIXELS, MAX_RATIO, to_rgb8
+from medfocus_pipeline.datasets.pixels import KEPT_PIXELS, MAX_RATIO, Room, to_rgb8
 from medfocus_pipeline.datasets.readers import decode, read_image
-from medfocus_pipeline.datasets.room import Room
 from medfocus_pipeline.datasets.scan import scan
 from medfocus_pipeline.errors import ConfigError, DataError, ImageError
 from medfocus_pipeline.profiles import load_profile

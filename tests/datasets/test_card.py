@@ -4,11 +4,13 @@ import csv
 import re
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
+from medfocus_pipeline import Project
 from medfocus_pipeline.datasets.card import (
     Card,
-    card_folders,
+    card_folder,
     find_card,
     known_cards,
     load_card,
@@ -141,28 +143,35 @@ def test_patient_is_the_group_of_the_regex(pattern: str | None, path: str, patie
     assert card.patient_of(path) == patient
 
 
-def test_users_card_and_the_data_folders_card_win(tmp_path: Path) -> None:
-    mine, data = tmp_path / "cards", tmp_path / "images"
-    for folder, title in ((mine, "mine"), (data, "inside")):
-        folder.mkdir()
-        text = GOOD.replace("Pets", title)
-        (folder / ("card.yaml" if folder is data else "brain.yaml")).write_text(text)
-    folders = [mine, *card_folders()]
-    assert [
-        card.title if (card := find_card("brain", places, root=root)) else None
-        for places, root in ((card_folders(), None), (folders, None), (folders, data))
-    ] == ["Brain Tumor MRI", "mine", "inside"]
-    assert find_card("unheard-of", folders, root=tmp_path) is None
+def test_users_card_and_the_data_folders_card_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = (card_folder() / "brain.yaml").read_text(encoding="utf-8")
+    for number, name in enumerate(item.name for item in _packaged("brain").classes):
+        for split in ("Training", "Testing"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            level = 20 * number + len(split)
+            PIL.Image.new("L", (8, 8), level).save(folder / "0.png")
+    (tmp_path / "data").mkdir()
+    titles = []
+    for path in (None, "data/brain.yaml", "images/card.yaml"):
+        if path:
+            Path(path).write_text(shipped.replace("Brain Tumor MRI", path), encoding="utf-8")
+        titles.append(Project.open("brain", data="images", profile="offline").dataset.card.title)
+    assert titles == ["Brain Tumor MRI", "data/brain.yaml", "images/card.yaml"]
+    assert find_card("unheard-of") is None
 
 
 @pytest.mark.parametrize("name", ["", "..", "../brain", "a/b", ".hidden", "a b", "ü", "a\n", "-x"])
 def test_name_that_could_leave_the_cache_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="no name for a data set"):
-        find_card(name, [])
+        find_card(name)
 
 
 def test_packaged_cards_are_the_papers_four_of_the_pneumonia_study_and_of_the_gate() -> None:
-    counts = {name: len(_packaged(name).classes) for name in known_cards(card_folders())}
+    counts = {name: len(_packaged(name).classes) for name in known_cards()}
     assert counts == {
         "brain": 4,
         "breast": 3,
@@ -218,6 +227,6 @@ def test_the_prompts_of_medclip_classification_are_its_published_sentences() -> 
 
 
 def _packaged(name: str) -> Card:
-    card = find_card(name, card_folders())
+    card = find_card(name)
     assert card is not None
     return card

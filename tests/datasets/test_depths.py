@@ -3,7 +3,6 @@
 import gzip
 import struct
 import zlib
-from collections import Counter
 from pathlib import Path
 
 import nibabel
@@ -128,12 +127,12 @@ def test_a_folder_of_many_files_comes_in_parts(tmp_path: Path) -> None:
     names = [f"{number:05d}.png" for number in range(10_500)]
     for name in names:
         (tmp_path / name).touch()
-    parts = [[file[0] for file in one.files] for one in walk(tmp_path)]
+    parts = [[file.path for file in files] for files in walk(tmp_path)]
     assert [len(one) for one in parts] == [10_000, 500]
     assert [name for one in parts for name in one] == names
 
 
-def test_other_kinds_are_those_that_a_walk_over_all_files_finds(tmp_path: Path) -> None:
+def test_other_kinds_are_neither_hidden_nor_images_nor_what_links_lead_to(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     (folder / "@eaDir").mkdir(parents=True)
     (folder / ".hidden").mkdir()
@@ -149,6 +148,7 @@ def test_other_kinds_are_those_that_a_walk_over_all_files_finds(tmp_path: Path) 
     (tmp_path / "inner").symlink_to(folder)
     (tmp_path / "link.txt").symlink_to(folder / "x.txt")
     (tmp_path / "outer").symlink_to("/")
-    names = [name for one in walk(tmp_path) for name in one.others]
-    assert other_kinds(tmp_path) == Counter(Path(name).suffix or "no ending" for name in names)
-    assert {"notes", "x.txt", "link.txt", "z.npy"} <= set(names)
+    images = {file.path for files in walk(tmp_path) for file in files}
+    assert images == {f"a/b/{name}" for name in ("IM0001", "x.PNG", "z.jfif", "é.png")} | {"outer"}
+    # notes, x.txt and link.txt, Thumbs.db, z.npy
+    assert other_kinds(tmp_path) == {"no ending": 1, ".txt": 2, ".db": 1, ".npy": 1}

@@ -13,7 +13,7 @@ from medfocus_pipeline.datasets import contents as scanning
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets import scan as scanner
 from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
-from medfocus_pipeline.datasets.card import Card, card_folders, find_card
+from medfocus_pipeline.datasets.card import Card, find_card
 from medfocus_pipeline.datasets.contents import OUTSIDE
 from medfocus_pipeline.datasets.dicom import NEEDS_PLUGIN
 from medfocus_pipeline.datasets.manifest import Manifest
@@ -419,7 +419,7 @@ def test_rsnas_labels_are_one_row_a_box(tmp_path: Path) -> None:
     names = ["0004cfab-14fd-4e49-80ba-63a80b6bddd6", "00436515-870c-4b36-a041-de91049b9ab4"]
     for seed, name in enumerate(names):
         write_dicom(tmp_path / f"stage_2_train_images/{name}.dcm", seed, PatientID=name)
-    card = find_card("rsna", card_folders())
+    card = find_card("rsna")
     for source in (tmp_path, tmp_path / "stage_2_train_labels.csv"):
         manifest = scan(source, name="rsna", card=card)
         assert manifest.problems == []
@@ -584,7 +584,7 @@ needs_data = pytest.mark.skipif(
 
 @needs_data
 def test_real_brain_images_have_their_official_split() -> None:
-    manifest = scan(REAL_DATA / "brain", name="brain", card=find_card("brain", card_folders()))
+    manifest = scan(REAL_DATA / "brain", name="brain", card=find_card("brain"))
     sides = manifest.strings("split")
     assert (sides.count("train"), sides.count("test"), manifest.problems) == (800, 300, [])
     train = {i for i, s in zip(manifest.image_ids, sides, strict=True) if s == "train"}
@@ -594,7 +594,7 @@ def test_real_brain_images_have_their_official_split() -> None:
 
 @needs_data
 def test_no_annotation_of_the_real_breast_images_is_a_row() -> None:
-    card = find_card("breast", card_folders())
+    card = find_card("breast")
     assert card is not None
     root = REAL_DATA / "breast"
     manifest = scan(root, name="breast", card=card)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medfocus_pipeline.datasets.card import Card, ClassCard, card_folders, find_card
+from medfocus_pipeline.datasets.card import Card, ClassCard, find_card
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.manifest import Manifest, build
 from medfocus_pipeline.project.dataset import Dataset
@@ -73,7 +73,7 @@ def test_images_of_another_modality_than_the_cards_are_named() -> None:
 def test_every_packaged_cards_modality_is_one_that_the_gate_knows() -> None:
     known = [name.casefold() for name in GatePrompts().medical]
     for name in ("brain", "breast", "covid", "lungs", "rsna", "kermany"):
-        one = find_card(name, card_folders())
+        one = find_card(name)
         assert one is not None
         assert any(word in one.modality.casefold() for word in known), one.modality
 

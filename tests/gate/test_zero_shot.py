@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfocus_pipeline.datasets.card import card_folders, find_card
+from medfocus_pipeline.datasets.card import find_card
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.gate.threshold import balanced_threshold
@@ -59,7 +59,7 @@ def test_texts_that_are_not_the_phrases_are_refused() -> None:
 
 
 def test_the_card_mediclip_has_the_published_phrases() -> None:
-    card = find_card("mediclip", card_folders())
+    card = find_card("mediclip")
     assert card is not None
     sides = card.gate.medical_phrases, len(card.gate.phrases) - card.gate.medical_phrases
     assert sides == (14, 14)

@@ -7,13 +7,12 @@ from medfocus_pipeline.datasets.phantoms import (
     brain_planes,
     brain_tumours,
     canvas,
-    captions,
     textures,
 )
 from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy
 from medfocus_pipeline.datasets.phantoms.brain_tumours import Tumour
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose, pick
 from medfocus_pipeline.datasets.phantoms.exposure import expose
 from medfocus_pipeline.types import Mask
 
@@ -66,14 +65,7 @@ _SEQUENCES = {
 
 
 def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
-    """Draw a brain MRI.
-
-    Args:
-        rng: of the phantom.
-        label: one of `CLASSES`.
-        size: side, in pixels.
-        difficulty: 0 (plain to see) to 1 (barely there).
-    """
+    """One brain MRI; see `phantom.draw`."""
     # Streams of their own: one seed shows the same head with each tumour and without.
     heads, tumours, scanner, words = rng.spawn(4)
     anatomy = brain_planes.plan(heads)
@@ -86,8 +78,7 @@ def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) ->
     brain_anatomy.specks(heads, head.picture, inner, anatomy)
     lesion = core = np.zeros((size, size), np.bool_)
     if tumour is not None:
-        drawn = brain_tumours.draw(tumours, anatomy, head, outer, tumour)
-        lesion, core = drawn.lesion, drawn.core
+        lesion, core = brain_tumours.draw(tumours, anatomy, head, outer, tumour)
     picture = head.picture
     if scanner.random() < 0.2:
         picture = textures.blur(picture, float(scanner.uniform(0.004, 0.012)))
@@ -120,7 +111,7 @@ def _parts(lesion: Mask, others: tuple[Mask, ...]) -> Mask:
 
 
 def _caption(rng: np.random.Generator, anatomy: Anatomy, label: str, tumour: Tumour | None) -> str:
-    view, weighting = anatomy.plane.view, captions.pick(rng, _SEQUENCES[anatomy.sequence])
+    view, weighting = anatomy.plane.view, pick(rng, _SEQUENCES[anatomy.sequence])
     article = "an" if view == "axial" else "a"
     modalities = (
         "a brain MRI",
@@ -131,7 +122,7 @@ def _caption(rng: np.random.Generator, anatomy: Anatomy, label: str, tumour: Tum
         f"{article} {view} {weighting} MRI of the head",
     )
     details = [f"{view} view", weighting] if tumour is None else _details(rng, anatomy, tumour)
-    return captions.compose(rng, modalities=modalities, findings=_FINDINGS[label], details=details)
+    return compose(rng, modalities=modalities, findings=_FINDINGS[label], details=details)
 
 
 def _details(rng: np.random.Generator, anatomy: Anatomy, tumour: Tumour) -> list[str]:
@@ -139,24 +130,20 @@ def _details(rng: np.random.Generator, anatomy: Anatomy, tumour: Tumour) -> list
     details = []
     x, y = tumour.centre
     if tumour.core > 0.35:
-        details.append(
-            captions.pick(rng, ("ring-shaped with a dead core", "necrotic in the middle"))
-        )
+        details.append(pick(rng, ("ring-shaped with a dead core", "necrotic in the middle")))
     elif tumour.texture < 0.1:
-        details.append(captions.pick(rng, ("homogeneous", "evenly bright")))
+        details.append(pick(rng, ("homogeneous", "evenly bright")))
     if tumour.wobble > 0.12:
-        details.append(
-            captions.pick(rng, ("irregular", "with ill-defined margins", "infiltrating"))
-        )
+        details.append(pick(rng, ("irregular", "with ill-defined margins", "infiltrating")))
     else:
-        details.append(captions.pick(rng, ("round", "well-defined", "sharply bordered")))
+        details.append(pick(rng, ("round", "well-defined", "sharply bordered")))
     if tumour.tail:
         details.append("with a dural tail")
     if tumour.halo > 0.5 and tumour.bed == "oedema":
-        details.append(captions.pick(rng, ("with surrounding oedema", "perilesional edema")))
+        details.append(pick(rng, ("with surrounding oedema", "perilesional edema")))
     if anatomy.plane.view != "sagittal" and abs(x) > 0.1:
         details.append("on the left of the image" if x < 0 else "on the right of the image")
     elif np.hypot(x - anatomy.plane.sella[0], y - anatomy.plane.sella[1]) < 0.1:
-        details.append(captions.pick(rng, ("in the midline", "in the sellar region")))
+        details.append(pick(rng, ("in the midline", "in the sellar region")))
     details.append("large" if tumour.radius > 0.18 else "small" if tumour.radius < 0.1 else "")
     return [detail for detail in details if detail]

@@ -1,20 +1,77 @@
-"""Healthy heads in MRI slices, drawn from the tables in `brain_planes`."""
+"""Healthy heads in MRI slices, drawn from the ovals of the tables in `brain_planes`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from medfocus_pipeline.datasets.phantoms import canvas
-from medfocus_pipeline.datasets.phantoms.brain_ovals import depth, organs, stamp, varied
-from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy
-from medfocus_pipeline.datasets.phantoms.canvas import Frame
-from medfocus_pipeline.datasets.phantoms.captions import pick
+from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy, Oval
+from medfocus_pipeline.datasets.phantoms.canvas import Frame, Window
+from medfocus_pipeline.datasets.phantoms.drawing import pick
 from medfocus_pipeline.datasets.phantoms.shapes import ellipse
 from medfocus_pipeline.datasets.phantoms.textures import enlarged, noise
 from medfocus_pipeline.types import FloatArray, Mask
 
 _SPECKS = ("vessel", "fluid", "bone", "oedema", "gland")
+
+
+def depth(frame: Frame, ovals: Sequence[Oval]) -> FloatArray:
+    """About how far inside the union of ovals a pixel is, in coordinates; negative outside."""
+    deepest = np.full(frame.x.shape, -np.inf, np.float32)
+    for x, y, rx, ry, turn in ovals:
+        field = ellipse(frame, (x, y), (rx, ry), angle=turn)
+        field *= math.sqrt(rx * ry)
+        np.maximum(deepest, field, out=deepest)
+    return deepest
+
+
+def stamp(
+    picture: FloatArray,
+    frame: Frame,
+    painted: Sequence[tuple[Oval, float]],
+    *,
+    blur: float = 0.015,
+) -> list[tuple[Window, FloatArray]]:
+    """Draw ovals into a picture, one over the other; returns where, and how much of each is there.
+
+    Args:
+        picture: ``(s, s) float32``, changed in place.
+        frame: its coordinates.
+        painted: the ovals, and how bright each is.
+        blur: how far their borders reach, in coordinates.
+    """
+    squares = [(x, y, max(rx, ry) + 2 * blur) for (x, y, rx, ry, _), _ in painted]
+    drawn = []
+    for there, (oval, value) in zip(canvas.windows(frame, squares), painted, strict=True):
+        x, y, rx, ry, turn = oval
+        field = ellipse(frame.within(there), (x, y), (rx, ry), angle=turn)
+        amount = canvas.edge(field, blur / min(rx, ry))
+        canvas.mix(picture, there, amount, value)
+        drawn.append((there, amount))
+    return drawn
+
+
+def varied(
+    rng: np.random.Generator, ovals: Sequence[Oval], *, scale: float = 1.0, spread: float = 0.12
+) -> list[Oval]:
+    """The ovals, each a little moved, resized and turned; `scale` is for their widths."""
+    spreads = np.array((0.1, 0.1, 1, 1, 0.6)) * spread
+    changes = (rng.standard_normal((len(ovals), len(spreads))) * spreads).tolist()
+    return [
+        (x + dx, y + dy, rx * scale * math.exp(wider), ry * math.exp(taller), turn + more)
+        for (x, y, rx, ry, turn), (dx, dy, wider, taller, more) in zip(ovals, changes, strict=True)
+    ]
+
+
+def organs(
+    rng: np.random.Generator, anatomy: Anatomy, table: Sequence[tuple[str, Sequence[Oval]]]
+) -> list[tuple[Oval, float]]:
+    """A table's ovals, a little varied, and how bright each is."""
+    return [
+        (oval, anatomy.tissues[tissue]) for tissue, usual in table for oval in varied(rng, usual)
+    ]
 
 
 def _lookup(field: FloatArray, knots: Sequence[float], values: Sequence[float]) -> FloatArray:
@@ -42,7 +99,7 @@ def _shell(
     strands *= 0.25
     strands += 1
     picture *= strands
-    stamp(picture, frame, *organs(rng, anatomy, anatomy.plane.outside), blur=0.02)
+    stamp(picture, frame, organs(rng, anatomy, anatomy.plane.outside), blur=0.02)
     return picture
 
 
@@ -114,10 +171,11 @@ def _cavities(
 ) -> Mask:
     """Fissures, nuclei and ventricles; returns the ventricles, ``(s, s) bool``."""
     _fissures(picture, frame, anatomy)
-    stamp(picture, frame, *organs(rng, anatomy, anatomy.plane.inside), blur=0.025)
+    stamp(picture, frame, organs(rng, anatomy, anatomy.plane.inside), blur=0.025)
     ventricles = np.zeros(picture.shape, np.bool_)
+    fluid = anatomy.tissues["fluid"]
     ovals = varied(rng, anatomy.plane.ventricles, scale=anatomy.ventricles)
-    for there, amount in stamp(picture, frame, ovals, [anatomy.tissues["fluid"]] * len(ovals)):
+    for there, amount in stamp(picture, frame, [(oval, fluid) for oval in ovals]):
         ventricles[there] |= amount > 0.5
     return ventricles
 
@@ -179,12 +237,11 @@ def _gland(rng: np.random.Generator, picture: FloatArray, frame: Frame, anatomy:
     """The healthy pituitary gland between the carotid arteries."""
     x, y = anatomy.plane.sella
     wide, high, *arteries = rng.uniform(0.018, 0.034, 4).tolist()
-    ovals, values = [(x, y, wide, high, 0.0)], [anatomy.tissues["gland"]]
+    painted = [((x, y, wide, high, 0.0), anatomy.tissues["gland"])]
     if anatomy.plane.view != "sagittal":
         for side, radius in zip((-0.085, 0.085), arteries, strict=True):
-            ovals.append((x + side, y, radius, radius, 0.0))
-            values.append(anatomy.tissues["vessel"])
-    stamp(picture, frame, ovals, values)
+            painted.append(((x + side, y, radius, radius, 0.0), anatomy.tissues["vessel"]))
+    stamp(picture, frame, painted)
 
 
 def places(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, FloatArray]:
@@ -198,15 +255,15 @@ def places(rng: np.random.Generator, anatomy: Anatomy) -> tuple[FloatArray, Floa
 def specks(rng: np.random.Generator, picture: FloatArray, frame: Frame, anatomy: Anatomy) -> None:
     """Vessels, calcified spots, lacunes and cysts, which say nothing about the class."""
     points, _ = places(rng, anatomy)
-    ovals, values = [], []
+    painted = []
     for x, y in points[: rng.poisson(2)].tolist():
         tissue = pick(rng, _SPECKS)
         radius, narrow = rng.uniform((0.012, 0.4), (0.035, 1)).tolist()
         if rng.random() < 0.06:
             radius, tissue = float(rng.uniform(0.06, 0.12)), "fluid"
-        ovals.append((x, y, radius, radius * narrow, float(rng.uniform(0, np.pi))))
-        values.append(anatomy.tissues[tissue])
+        oval = (x, y, radius, radius * narrow, float(rng.uniform(0, np.pi)))
+        painted.append((oval, anatomy.tissues[tissue]))
     for top, bottom in () if anatomy.stripped else anatomy.plane.fissures:
-        ovals.append((0.0, top if top < 0 else bottom, 0.03, 0.02, 0.0))
-        values.append(anatomy.tissues["vessel"])
-    stamp(picture, frame, ovals, values)
+        oval = (0.0, top if top < 0 else bottom, 0.03, 0.02, 0.0)
+        painted.append((oval, anatomy.tissues["vessel"]))
+    stamp(picture, frame, painted)

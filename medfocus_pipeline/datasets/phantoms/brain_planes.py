@@ -159,13 +159,7 @@ SEQUENCES = {
 
 FINDINGS = {
     "T1": {"solid": 0.78, "dead": 0.24, "oedema": 0.34, "vessel": 0.12, "gland": 0.55},
-    "T1 with contrast": {
-        "solid": 0.94,
-        "dead": 0.16,
-        "oedema": 0.27,
-        "vessel": 0.7,
-        "gland": 0.6,
-    },
+    "T1 with contrast": {"solid": 0.94, "dead": 0.16, "oedema": 0.27, "vessel": 0.7, "gland": 0.6},
     "T2": {"solid": 0.78, "dead": 0.96, "oedema": 0.72, "vessel": 0.08, "gland": 0.55},
     "FLAIR": {"solid": 0.8, "dead": 0.25, "oedema": 0.72, "vessel": 0.1, "gland": 0.55},
 }

@@ -12,43 +12,24 @@ from medfocus_pipeline.datasets.phantoms.shapes import blob
 from medfocus_pipeline.datasets.phantoms.textures import noise
 from medfocus_pipeline.types import FloatArray, Mask
 
-# Trait: (lowest, highest). Lengths are in coordinates, the others are shares of the radius
-# (wobble, spikes, border, core) or of the brightness (texture, halo, push).
+_KINDS = ("glioma", "meningioma", "pituitary")
+
 _LOOKS = {
-    "glioma": {
-        "radius": (0.22, 0.34),
-        "aspect": (0.6, 1.0),
-        "wobble": (0.16, 0.3),
-        "spikes": (0.02, 0.08),
-        "border": (0.1, 0.25),
-        "texture": (0.2, 0.4),
-        "core": (0.3, 0.8),
-        "halo": (0.6, 1.0),
-        "push": (0.1, 0.5),
-    },
-    "meningioma": {
-        "radius": (0.18, 0.29),
-        "aspect": (0.8, 1.0),
-        "wobble": (0.02, 0.08),
-        "spikes": (0.0, 0.02),
-        "border": (0.04, 0.1),
-        "texture": (0.02, 0.08),
-        "core": (0.0, 0.1),
-        "halo": (0.0, 0.2),
-        "push": (0.0, 0.3),
-    },
-    "pituitary": {
-        "radius": (0.11, 0.18),
-        "aspect": (0.7, 1.0),
-        "wobble": (0.03, 0.12),
-        "spikes": (0.0, 0.03),
-        "border": (0.06, 0.14),
-        "texture": (0.03, 0.12),
-        "core": (0.0, 0.1),
-        "halo": (0.5, 1.0),
-        "push": (0.0, 0.15),
-    },
+    "radius": ((0.22, 0.34), (0.18, 0.29), (0.11, 0.18)),
+    "aspect": ((0.6, 1.0), (0.8, 1.0), (0.7, 1.0)),
+    "wobble": ((0.16, 0.3), (0.02, 0.08), (0.03, 0.12)),
+    "spikes": ((0.02, 0.08), (0.0, 0.02), (0.0, 0.03)),
+    "border": ((0.1, 0.25), (0.04, 0.1), (0.06, 0.14)),
+    "texture": ((0.2, 0.4), (0.02, 0.08), (0.03, 0.12)),
+    "core": ((0.3, 0.8), (0.0, 0.1), (0.0, 0.1)),
+    "halo": ((0.6, 1.0), (0.0, 0.2), (0.5, 1.0)),
+    "push": ((0.1, 0.5), (0.0, 0.3), (0.0, 0.15)),
 }
+"""Trait -> lowest and highest of each of `_KINDS`.
+
+Lengths are in coordinates, the others are shares of the radius (wobble, spikes, border, core) or of
+the brightness (texture, halo, push).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +71,17 @@ class Tumour:
 
 
 def plan(rng: np.random.Generator, anatomy: Anatomy, label: str, difficulty: float) -> Tumour:
-    """Decide about a tumour; the harder, the fainter, and the more alike the classes.
-
-    Args:
-        rng: of the phantom.
-        anatomy: of the head.
-        label: "glioma", "meningioma" or "pituitary".
-        difficulty: 0 to 1.
-    """
+    """Decide about one of `_KINDS`; the harder, the fainter, and the more alike they are."""
     look = place = label
     if rng.random() < 0.12 * difficulty:
-        other = str(rng.choice([name for name in _LOOKS if name != label]))
+        other = str(rng.choice([name for name in _KINDS if name != label]))
         look, place = (other, place) if rng.random() < 0.5 else (look, other)
-    low, high = np.array(list(_LOOKS[look].values())).T
-    average = np.array([list(ranges.values()) for ranges in _LOOKS.values()]).mean(axis=(0, 2))
+    looks = np.array(list(_LOOKS.values()))
+    low, high = looks[:, _KINDS.index(look)].T
+    average = looks.mean(axis=2).mean(axis=1)
     mixed = float(rng.uniform(0, 0.6)) * difficulty**2
     traits = rng.uniform(low, high) * (1 - mixed) + average * mixed
-    values = dict(zip(_LOOKS[look], traits.tolist(), strict=True))
+    values = dict(zip(_LOOKS, traits.tolist(), strict=True))
     strength = (1.0 - 0.75 * difficulty**3) * float(rng.uniform(0.85, 1.15))
     return Tumour(
         centre=_place(rng, anatomy, place, values["radius"]),
@@ -151,18 +126,14 @@ def pushed(frame: Frame, tumour: Tumour) -> Frame:
     return Frame(frame.x - dx, frame.y - dy)
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Where a tumour ended up: ``(s, s) bool`` each; the core may be empty."""
-
-    lesion: Mask
-    core: Mask
-
-
 def draw(
     rng: np.random.Generator, anatomy: Anatomy, head: Slice, frame: Frame, tumour: Tumour
-) -> Drawn:
-    """Draw a tumour into the head's picture, in place."""
+) -> tuple[Mask, Mask]:
+    """Draw a tumour into the head's picture, in place.
+
+    Returns:
+        Where it and its core ended up, ``(s, s) bool`` each; the core may be empty.
+    """
     picture, tissues = head.picture, anatomy.tissues
     there = canvas.windows(frame, [(*tumour.centre, 1.9 * tumour.radius)])[0]
     field = blob(
@@ -194,7 +165,7 @@ def draw(
     lesion, core = (np.zeros(picture.shape, np.bool_) for _ in range(2))
     lesion[there] = amount >= min(0.5, float(amount.max()))
     core[there] = lesion[there] & (inner > 0.5)
-    return Drawn(lesion, core)
+    return lesion, core
 
 
 def _share(amount: FloatArray, value: float, below: FloatArray) -> FloatArray:

@@ -36,13 +36,7 @@ def draw(rng: np.random.Generator, frame: Frame) -> FloatArray:
 
 
 def _muscle(rng: np.random.Generator, inside: FloatArray, depth: FloatArray) -> FloatArray:
-    """What the muscle adds, striped along the depth.
-
-    Args:
-        rng: of the phantom.
-        inside: ``(s, s) float32``, how far below its surface.
-        depth: ``(s, s) float32``, in coordinates.
-    """
+    """What the muscle adds, striped along the depth; `inside` is how far below its surface."""
     stripes = depth * rng.uniform(30, 60)
     stripes += noise(rng, len(depth), grain=0.5)
     np.sin(stripes, out=stripes)

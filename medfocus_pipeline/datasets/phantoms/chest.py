@@ -2,10 +2,10 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms import (
     canvas,
-    captions,
     chest_anatomy,
     chest_findings,
     chest_shadows,
@@ -19,22 +19,22 @@ from medfocus_pipeline.datasets.phantoms.chest_findings import (
     Finding,
     Opacity,
 )
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose
 from medfocus_pipeline.datasets.phantoms.exposure import expose
 from medfocus_pipeline.types import Mask
 
 _HEALTHY = "healthy"
-_COVID_CAUSES = {"Covid": COVID, "Normal": _HEALTHY, "Viral Pneumonia": VIRAL}
-_LUNGS_CAUSES = {
+_CAUSES = {
     "Bacterial Pneumonia": BACTERIAL,
     "Corona Virus Disease": COVID,
+    "Covid": COVID,
     "Normal": _HEALTHY,
     "Tuberculosis": TUBERCULOSIS,
     "Viral Pneumonia": VIRAL,
 }
 
-COVID_CLASSES = tuple(_COVID_CAUSES)
-LUNGS_CLASSES = tuple(_LUNGS_CAUSES)
+COVID_CLASSES = ("Covid", "Normal", "Viral Pneumonia")
+LUNGS_CLASSES = tuple(label for label in _CAUSES if label != "Covid")
 CHEST_CLASSES = ("Normal", "Pneumonia")
 
 _SMALLEST = 0.0015
@@ -91,14 +91,9 @@ _NAMES = {
 }
 
 
-def paint_covid(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
-    """A chest X-ray of one of `COVID_CLASSES`; see `drawing.Phantom`."""
-    return _paint(rng, label, _COVID_CAUSES[label], size, difficulty)
-
-
-def paint_lungs(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
-    """A chest X-ray of one of `LUNGS_CLASSES`; see `drawing.Phantom`."""
-    return _paint(rng, label, _LUNGS_CAUSES[label], size, difficulty)
+def paint(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
+    """A chest X-ray of one of `COVID_CLASSES` or `LUNGS_CLASSES`; see `phantom.draw`."""
+    return _paint(rng, label, _CAUSES[label], size, difficulty)
 
 
 def paint_chest(rng: np.random.Generator, label: str, size: int, difficulty: float) -> Phantom:
@@ -119,15 +114,13 @@ def _paint(
         finding = chest_findings.decide(illness, cause, difficulty)
         drawn = chest_findings.opacity(illness, chest, finding)
         picture = picture + drawn.added
-        lesion = canvas.without_holes(drawn.extent > 0.5)
+        lesion = ndimage.binary_fill_holes(drawn.extent > 0.5)
         details = _details(chest, finding, drawn, lesion)
     # Film saturates softly: beyond three quarters, half as much.
     picture = np.minimum(picture, 0.5 * picture + 0.375)
     picture = chest_shadows.devices(scanner, picture)
     image = expose(scanner, picture, grain=0.01 + 0.03 * difficulty)
-    caption = captions.compose(
-        scanner, modalities=_MODALITIES, findings=_NAMES[cause], details=details
-    )
+    caption = compose(scanner, modalities=_MODALITIES, findings=_NAMES[cause], details=details)
     return Phantom(image, label, lesion, _parts(chest, lesion), caption)
 
 

@@ -47,12 +47,7 @@ class Chest:
 
 
 def draw(rng: np.random.Generator, size: int) -> Chest:
-    """A chest of any age, posture and exposure.
-
-    Args:
-        rng: of the body; as much is drawn from it whatever the class.
-        size: side of the picture, in pixels.
-    """
+    """A chest of any age, posture and exposure; `size` is the picture's side, in pixels."""
     frame = posed(rng, size, turn=0.04, zoom=0.09, stretch=0.07, shift=0.05, bend=0)
     coarse = _resampled(frame, (size + 1) // 2) if size > _COARSE else frame
     body = build(rng)

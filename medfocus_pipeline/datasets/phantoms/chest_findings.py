@@ -118,13 +118,7 @@ def _share(value: float) -> float:
 
 
 def opacity(rng: np.random.Generator, chest: Chest, finding: Finding) -> Opacity:
-    """The finding in the lungs.
-
-    Args:
-        rng: of the illness.
-        chest: where it lies.
-        finding: what it is.
-    """
+    """The finding in the lungs."""
     extent = _extent(rng, chest, finding)
     side = chest.frame.size
     haze = 1 + 0.25 * noise(rng, side, grain=0.12, octaves=2)

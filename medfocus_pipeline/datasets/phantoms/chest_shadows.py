@@ -141,12 +141,7 @@ def _branches(
 
 
 def devices(rng: np.random.Generator, picture: FloatArray) -> FloatArray:
-    """The picture with leads, tubes and a side marker, as often in every class.
-
-    Args:
-        rng: of the scanner.
-        picture: ``(s, s) float32``.
-    """
+    """Leads, tubes and a side marker over a picture, ``(s, s)``, as often in every class."""
     size = len(picture)
     layer = PillowImage.new("L", (size, size))
     pen = ImageDraw.Draw(layer)

@@ -3,15 +3,13 @@
 import math
 import string
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 
 from medfocus_pipeline.datasets.phantoms.textures import noise
 from medfocus_pipeline.types import FloatArray, Image
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 _LETTERS = np.array(list(string.ascii_uppercase + string.digits + " .:/-"))
 
@@ -56,23 +54,13 @@ def levels(picture: FloatArray) -> Image:
 
 
 @lru_cache(maxsize=16)
-def font(pixels: int) -> "FreeTypeFont | ImageFont":
+def font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Letters of a height."""
-    from PIL import ImageFont
-
     return ImageFont.load_default(pixels)
 
 
 def _annotate(rng: np.random.Generator, picture: FloatArray) -> None:
-    """Burn text into a picture's borders, as often in every class.
-
-    Args:
-        rng: of the phantom.
-        picture: ``(s, s) float32`` in [0, 1], changed in place.
-    """
-    from PIL import Image as PillowImage
-    from PIL import ImageDraw
-
+    """Burn text into a picture's borders, in place, as often in every class."""
     size = len(picture)
     count = int(rng.integers(0, 4))
     if count == 0:

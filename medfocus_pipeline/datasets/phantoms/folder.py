@@ -8,15 +8,9 @@ import yaml
 from pydantic import Field, ValidationError
 
 from medfocus_pipeline.config import Frozen
-from medfocus_pipeline.datasets.card import Card, ClassCard, card_folders, find_card
-from medfocus_pipeline.datasets.phantoms.phantom import (
-    CHEST,
-    CLASSES,
-    MACHINES,
-    MASKLESS,
-    MIXED,
-    PICTURES,
-)
+from medfocus_pipeline.datasets.card import Card, ClassCard, find_card
+from medfocus_pipeline.datasets.phantoms.machines import MACHINES
+from medfocus_pipeline.datasets.phantoms.phantom import CHEST, CLASSES, MASKLESS, MIXED, PICTURES
 from medfocus_pipeline.errors import ConfigError, DataError
 
 SETTINGS = "phantom.json"
@@ -44,7 +38,7 @@ class PhantomSet(Frozen):
 
     Attributes:
         kind: one of `phantom.CLASSES`.
-        machine: of `phantom.MACHINES`, that all of the set are shown by.
+        machine: of `machines.MACHINES`, that all of the set are shown by.
         difficulty: 0 (plain to see) to 1 (barely there).
         size: side of the square images, in pixels.
     """
@@ -139,12 +133,9 @@ def card_of(kind: str) -> Card:
     """
     if kind not in CLASSES:
         raise ConfigError(f"No phantoms of kind {kind!r}; choose one of: {', '.join(CLASSES)}.")
-    if kind == CHEST:
-        return _chest_card()
     if kind == MIXED:
-        return _mixed_card()
-    original = None if kind == PICTURES else find_card(kind, card_folders())
-    if original is None:
+        return _shipped(f"phantom-{MIXED}")
+    if kind == PICTURES:
         return Card(
             title="Phantom pictures",
             modality="picture",
@@ -152,42 +143,28 @@ def card_of(kind: str) -> Card:
             licence=_LICENCE,
             classes=tuple(ClassCard(name=name, prompt=f"a {name}") for name in CLASSES[kind]),
         )
+    original = _shipped("lungs" if kind == CHEST else kind)
+    prompts = {item.name: item.prompt for item in original.classes}
+    if kind == CHEST:
+        prompts = {"Normal": "healthy lungs", "Pneumonia": "pneumonia"}
     return Card(
         title=f"Phantom {kind} ({original.modality})",
         modality=original.modality,
         source=_SOURCE,
         licence=_LICENCE,
         splits={split: names[:1] for split, names in original.splits.items()},
-        classes=tuple(ClassCard(name=item.name, prompt=item.prompt) for item in original.classes),
+        classes=tuple(ClassCard(name=name, prompt=text) for name, text in prompts.items()),
         templates=original.templates,
         annotation=_MASK,
         roi=original.roi,
     )
 
 
-def _mixed_card() -> Card:
-    card = find_card(f"phantom-{MIXED}", card_folders())
+def _shipped(name: str) -> Card:
+    card = find_card(name)
     if card is None:
-        raise ValueError("the card phantom-mixed comes with MedFocus")
+        raise ValueError(f"the card {name} comes with MedFocus")
     return card
-
-
-def _chest_card() -> Card:
-    lungs = find_card("lungs", card_folders())
-    if lungs is None:
-        raise ValueError("the card lungs comes with MedFocus")
-    prompts = {"Normal": "healthy lungs", "Pneumonia": "pneumonia"}
-    return Card(
-        title=f"Phantom {CHEST} ({lungs.modality})",
-        modality=lungs.modality,
-        source=_SOURCE,
-        licence=_LICENCE,
-        splits={split: names[:1] for split, names in lungs.splits.items()},
-        classes=tuple(ClassCard(name=name, prompt=prompts[name]) for name in CLASSES[CHEST]),
-        templates=lungs.templates,
-        annotation=_MASK,
-        roi=lungs.roi,
-    )
 
 
 def card_text(kind: str) -> str:
@@ -204,7 +181,7 @@ def check_folder(folder: Path, phantoms: PhantomSet) -> bool:
     """
     elsewhere = "Name another folder with --data"
     if not (folder / SETTINGS).exists():
-        if folder.exists() and (not folder.is_dir() or _visible(folder)):
+        if _is_taken(folder):
             raise DataError(f"{folder} is not empty and was not drawn by MedFocus. {elsewhere}.")
         return False
     try:
@@ -231,7 +208,7 @@ def clear(folder: Path) -> None:
         DataError: it was not drawn by MedFocus.
     """
     if not (folder / SETTINGS).exists():
-        if folder.exists() and (not folder.is_dir() or _visible(folder)):
+        if _is_taken(folder):
             raise DataError(
                 f"{folder} was not drawn by MedFocus, so nothing in it is replaced. "
                 "Name another folder with --data."
@@ -249,5 +226,8 @@ def clear(folder: Path) -> None:
             path.rmdir()
 
 
-def _visible(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+def _is_taken(folder: Path) -> bool:
+    """Whether it is a file, or a folder in which something is not hidden."""
+    if not folder.is_dir():
+        return folder.exists()
+    return any(not path.name.startswith(".") for path in folder.iterdir())

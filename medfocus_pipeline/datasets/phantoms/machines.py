@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw
 from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms.drawing import Phantom
@@ -77,11 +79,7 @@ MACHINES: Mapping[str, Machine] = MappingProxyType(
 
 
 def seen_by(machine: Machine, rng: np.random.Generator, phantom: Phantom) -> Phantom:
-    """A phantom as a machine shows it; what lies outside its picture is lost.
-
-    Args:
-        rng: of this picture on this machine.
-    """
+    """A phantom as a machine shows it; what lies outside its picture is lost."""
     picture = phantom.image[..., 0].astype(np.float32) / np.float32(255)
     picture = _placed(picture, machine.zoom, fill=machine.border)
     return replace(
@@ -143,9 +141,6 @@ def _curve(picture: FloatArray, slope: float) -> FloatArray:
 
 def _write(machine: Machine, picture: FloatArray) -> None:
     """Burn the machine's letters in, in place."""
-    from PIL import Image as PillowImage
-    from PIL import ImageDraw
-
     size = len(picture)
     height = max(6, size // 18)
     layer = PillowImage.new("L", (size, size))

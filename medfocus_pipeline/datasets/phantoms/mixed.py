@@ -4,22 +4,19 @@ Size, sharpness, colour or file kind must not give the sides away. So both are g
 one size, and both went through half of it: no detail finer than two pixels is left on either side.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import PIL.Image
 
 from medfocus_pipeline.datasets.phantoms import brain, breast, chest, pictures
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.drawing import Painter, Phantom
 from medfocus_pipeline.types import Image
 
 MEDICAL, OTHER = "medical", "non-medical"
 CLASSES = (MEDICAL, OTHER)
 
-_Painter = Callable[[np.random.Generator, str, int, float], Phantom]
-
-_SIDES: dict[str, tuple[tuple[tuple[str, ...], _Painter], ...]] = {
+_SIDES: dict[str, tuple[tuple[tuple[str, ...], Painter], ...]] = {
     MEDICAL: (
         (brain.CLASSES, brain.paint),
         (breast.CLASSES, breast.paint),

@@ -1,6 +1,6 @@
 """The kinds of phantoms, and drawing one of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -8,22 +8,10 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from medfocus_pipeline.datasets.phantoms import brain, breast, chest, mixed, pictures
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.drawing import Painter, Phantom
 from medfocus_pipeline.datasets.phantoms.machines import MACHINES, seen_by
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.seeding import generator
-
-__all__ = [
-    "CHEST",
-    "CLASSES",
-    "KINDS",
-    "MACHINES",
-    "MASKLESS",
-    "MIXED",
-    "PICTURES",
-    "Phantom",
-    "draw",
-]
 
 CHEST = "chest"
 """Pneumonia or not: what `MACHINES` show, each in its manner."""
@@ -40,14 +28,11 @@ MASKLESS = frozenset({PICTURES, MIXED})
 _LARGE = 2**24
 """Bytes; glibc remembers blocks of up to 32 MiB."""
 
-Painter = Callable[[np.random.Generator, str, int, float], Phantom]
-"""Draws a phantom of a class: generator, class, size in pixels, difficulty."""
-
 _PAINTERS: dict[str, tuple[tuple[str, ...], Painter]] = {
     "brain": (brain.CLASSES, brain.paint),
     "breast": (breast.CLASSES, breast.paint),
-    "covid": (chest.COVID_CLASSES, chest.paint_covid),
-    "lungs": (chest.LUNGS_CLASSES, chest.paint_lungs),
+    "covid": (chest.COVID_CLASSES, chest.paint),
+    "lungs": (chest.LUNGS_CLASSES, chest.paint),
     CHEST: (chest.CHEST_CLASSES, chest.paint_chest),
     PICTURES: (pictures.CLASSES, pictures.paint),
     MIXED: (mixed.CLASSES, mixed.paint),

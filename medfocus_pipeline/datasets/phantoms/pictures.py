@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms import canvas, shapes, textures
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
-from medfocus_pipeline.datasets.phantoms.captions import compose
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose
 from medfocus_pipeline.datasets.phantoms.exposure import levels
 from medfocus_pipeline.types import FloatArray, Image
 

@@ -45,16 +45,20 @@ def blob(
 
     Args:
         rng: of the phantom.
-        frame: the coordinates.
-        centre: (x, y).
-        radii: (along x, along y) before the turn.
-        angle: turn, in radians.
+        frame, centre, radii, angle: as of an `ellipse`.
         wobble: spread of the radius as a share of it, in its slow changes.
         lobes: how many slow changes there are around the outline.
         spikes: spread of its fast changes.
     """
     outline = star(rng, wobble=wobble, lobes=lobes, spikes=spikes)
-    return starred(frame, centre, radii, outline, angle=angle)
+    u, v = turned(frame, centre, radii, angle=angle)
+    turns = np.arctan2(v, u)
+    turns *= np.float32(_STEPS / (2 * np.pi))
+    steps = turns.astype(np.intp)
+    steps &= _STEPS - 1  # the remainder, as it is a power of two
+    field = _length(u, v)
+    field /= outline.take(steps)
+    return np.subtract(1, field, out=field)
 
 
 def star(
@@ -81,25 +85,6 @@ def _softness() -> NDArray[np.complex128]:
     pulse = np.zeros(_STEPS)
     pulse[0] = 1
     return np.fft.rfft(ndimage.gaussian_filter1d(pulse, 5, mode="wrap"))
-
-
-def starred(
-    frame: Frame,
-    centre: tuple[float, float],
-    radii: tuple[float, float],
-    outline: FloatArray,
-    *,
-    angle: float = 0.0,
-) -> FloatArray:
-    """Like `ellipse`, with an outline from `star`."""
-    u, v = turned(frame, centre, radii, angle=angle)
-    turns = np.arctan2(v, u)
-    turns *= np.float32(_STEPS / (2 * np.pi))
-    steps = turns.astype(np.intp)
-    steps &= _STEPS - 1  # the remainder, as it is a power of two
-    field = _length(u, v)
-    field /= outline.take(steps)
-    return np.subtract(1, field, out=field)
 
 
 def turned(

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms import folder as folders
 from medfocus_pipeline.datasets.phantoms.done import Row, place_of, read_done, rows_of, write_done
+from medfocus_pipeline.datasets.phantoms.drawing import Phantom
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, Place
-from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, Phantom, draw
+from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, draw
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.files import replacing
+from medfocus_pipeline.files import write_text
 from medfocus_pipeline.workers import worker_pool
 
 _PACKET = 16
@@ -87,8 +88,7 @@ def prepare(todo: Plan) -> None:
     with _disk_errors(todo.folder):
         for name, text in texts.items():
             if not (todo.folder / name).exists():
-                with replacing(todo.folder / name) as temporary:
-                    temporary.write_text(text, encoding="utf-8")
+                write_text(todo.folder / name, text)
 
 
 def write(

@@ -1,5 +1,4 @@
 import numpy as np
-from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms import canvas
 from medfocus_pipeline.seeding import generator
@@ -39,17 +38,6 @@ def test_pieces_are_told_apart_and_the_small_ones_left_out() -> None:
     pieces = canvas.pieces(mask, 2)
     assert [int(piece.sum()) for piece in pieces] == [9, 25]
     assert not canvas.pieces(np.zeros((5, 5), np.bool_), 1)
-
-
-def test_holes_are_filled_in_every_piece_but_not_bays() -> None:
-    mask = np.zeros((20, 20), np.bool_)
-    mask[1:6, 1:6] = mask[10:16, 10:20] = True
-    filled = mask.copy()
-    mask[3, 3] = mask[12:14, 12:14] = False
-    mask[12, 19] = filled[12, 19] = False
-    np.testing.assert_array_equal(canvas.without_holes(mask), filled)
-    np.testing.assert_array_equal(filled, ndimage.binary_fill_holes(mask))
-    assert not canvas.without_holes(np.zeros((5, 5), np.bool_)).any()
 
 
 def test_whole_keeps_the_largest_piece_and_fills_its_holes() -> None:

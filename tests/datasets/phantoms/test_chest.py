@@ -15,15 +15,15 @@ from medfocus_pipeline.seeding import generator
 
 CARDS = Path(__file__).parents[3] / "data"
 PAINTERS = {
-    "covid": (chest.COVID_CLASSES, chest.paint_covid),
-    "lungs": (chest.LUNGS_CLASSES, chest.paint_lungs),
+    "covid": (chest.COVID_CLASSES, chest.paint),
+    "lungs": (chest.LUNGS_CLASSES, chest.paint),
 }
 ORGANS = 4
 """The last parts: right lung, left lung, heart, both lungs."""
 
 
 def phantom(label: str, index: int, *, size: int = 96, difficulty: float = 0.3) -> Phantom:
-    return chest.paint_lungs(generator("test", index), label, size, difficulty)
+    return chest.paint(generator("test", index), label, size, difficulty)
 
 
 def phantoms(label: str, count: int = 20) -> list[Phantom]:
@@ -100,6 +100,11 @@ def test_lesions_lie_in_the_lungs_and_brighten_them() -> None:
             added = drawn.image[..., 0].astype(float) - healthy.image[..., 0]
             gains.append(added[drawn.lesion].mean() - added[lungs & ~drawn.lesion].mean())
         assert np.mean(gains) > 10
+
+
+def test_lesions_have_no_holes() -> None:
+    for drawn in phantoms("Tuberculosis", 6):
+        np.testing.assert_array_equal(drawn.lesion, ndimage.binary_fill_holes(drawn.lesion))
 
 
 def test_the_heart_points_to_the_patients_left() -> None:

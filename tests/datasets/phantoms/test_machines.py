@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
-from medfocus_pipeline.datasets.phantoms.phantom import CHEST, MACHINES, draw
+from medfocus_pipeline.datasets.phantoms.machines import MACHINES
+from medfocus_pipeline.datasets.phantoms.phantom import CHEST, draw
 from medfocus_pipeline.errors import ConfigError
 from tests.stages.conftest import Medfocus, medfocus
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from medfocus_pipeline.datasets.card import card_folders, find_card
+from medfocus_pipeline.datasets.card import find_card
 from medfocus_pipeline.datasets.phantoms.phantom import CHEST, CLASSES, KINDS, PICTURES, draw
 from medfocus_pipeline.errors import ConfigError
 
@@ -14,7 +14,7 @@ EVERY = (*KINDS, CHEST, PICTURES)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_classes_are_those_of_the_card_in_its_order(kind: str) -> None:
-    card = find_card(kind, card_folders())
+    card = find_card(kind)
     assert card is not None
     assert CLASSES[kind] == tuple(item.name for item in card.classes)
 

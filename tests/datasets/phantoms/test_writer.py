@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
-from medfocus_pipeline.datasets.card import card_folders, find_card, load_card
+from medfocus_pipeline.datasets.card import find_card, load_card
 from medfocus_pipeline.datasets.phantoms import folder as folders
 from medfocus_pipeline.datasets.phantoms import writer
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, clear
@@ -55,7 +55,7 @@ def test_a_set_is_scanned_with_its_own_card(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_card_is_that_of_its_name_without_what_was_measured_on_it(kind: str) -> None:
-    original = find_card(kind, card_folders())
+    original = find_card(kind)
     assert original is not None
     card = folders.card_of(kind)
     assert card.prompts() == original.prompts()
