@@ -15,7 +15,8 @@ from medfocus_pipeline.encoders.hugging_face import (
     resizing,
     token_maps,
 )
-from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
+from medfocus_pipeline.encoders.image_model import Maps, image_model
+from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.weight_files import loading
 from medfocus_pipeline.weights import FileHashes, Weights, model_name
@@ -23,7 +24,7 @@ from medfocus_pipeline.weights import FileHashes, Weights, model_name
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
 
 _SENTENCES = "spiece.model"
 _TOKENIZER = f"tokenizer.json|vocab.json|{_SENTENCES}"
@@ -36,8 +37,6 @@ _OPTIONAL = (
 )
 _TYPES = ("clip", "siglip")
 """Model types that this module knows; SigLIP 2 is a `siglip` too, but for its NaFlex variants."""
-
-_BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,6 @@ def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncode
         config_file.parent, local_files_only=True, trust_remote_code=False
     )
     model.to(device)
-    forward = _image_forward(model)
     tokenise = _tokenise(tokenizer, kind, limit=model.config.text_config.max_position_embeddings)
 
     def text_features(texts: list[str]) -> torch.Tensor:
@@ -124,25 +122,21 @@ def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncode
         features: torch.Tensor = model.get_text_features(**tokens).pooler_output
         return features
 
-    mean, std = (torch.tensor(values, device=device) for values in mean_and_std(processor))
-    resize_and_crop = resizing(processor)
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    patch = model.config.vision_config.patch_size
-    cells = shapes.side // patch
-    return ClipEncoder(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
+    image = image_model(
+        resizing(processor),
+        mean_and_std(processor),
+        _image_forward(model),
+        _image_part(model),
         precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=cells * patch,
+        runtime=runtime,
+        patch=model.config.vision_config.patch_size,
+    )
+    return ClipEncoder(
+        image,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,
         text_tower=model,
         tokenizer=tokenizer,
-        network=_image_part(model),
     )
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import square_grid
+from medfocus_pipeline.encoders.pooling import level_indices, square_grid
 from medfocus_pipeline.tensors import FORMATS, is_safetensors
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes, Weights, find_files
@@ -135,9 +134,12 @@ def resizing(processor: Any) -> Callable[[Image], Image]:
     return resize_and_crop
 
 
-def mean_and_std(processor: Any) -> tuple[list[float], list[float]]:
-    """The processor's normalisation, in grey levels."""
+def mean_and_std(processor: Any) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The processor's normalisation, in grey levels: ``(3,) float32`` each."""
+    import torch
+
     level = 1 / processor.rescale_factor if processor.do_rescale else 1.0
-    if not processor.do_normalize:
-        return [0.0] * 3, [level] * 3
-    return [m * level for m in processor.image_mean], [s * level for s in processor.image_std]
+    mean, std = [0.0] * 3, [1.0] * 3
+    if processor.do_normalize:
+        mean, std = processor.image_mean, processor.image_std
+    return torch.tensor([m * level for m in mean]), torch.tensor([s * level for s in std])

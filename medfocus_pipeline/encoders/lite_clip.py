@@ -133,7 +133,7 @@ def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteCl
     tower = load_efficientnet_lite(
         EfficientNetLiteConfig(precision=config.precision), network, runtime
     )
-    device = tower.mean.device
+    device = tower.device
     text_tower = make_text_tower(json.loads(weights.paths[CONFIG].read_text(encoding="utf-8")))
     if text_tower.config.projection_dim != tower.dim:
         raise ValueError(f"its texts have {text_tower.config.projection_dim} dimensions")
@@ -151,15 +151,7 @@ def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteCl
         return features
 
     return LiteClipEncoder(
-        resize_and_crop=tower.resize_and_crop,
-        forward=tower.forward,
-        mean=tower.mean,
-        std=tower.std,
-        precision=tower.precision,
-        batch_size=tower.batch_size,
-        shapes=tower.shapes,
-        token_extent=tower.token_extent,
-        network=tower.network,
+        tower.model,
         temperature=temperature,
         text_features=text_features,
         text_tower=text_tower,

@@ -17,8 +17,9 @@ import numpy as np
 
 from medfocus_pipeline.config import OpenClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.encoders.image_model import Maps, image_model, in_grey_levels
 from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
+from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weight_files import loading
@@ -27,7 +28,7 @@ from medfocus_pipeline.weights import FileHashes, Weights, find_files, local_fol
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
 
 _CONFIG = "open_clip_config.json"
 _TENSORS = (
@@ -40,8 +41,6 @@ _TENSORS = (
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
-
-_BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +144,18 @@ def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenCl
         features: torch.Tensor = model.encode_text(tokenise(texts).to(device))
         return features
 
-    mean, std = (
-        torch.tensor(values, device=device, dtype=torch.float32) * 255
-        for values in (normalise.mean, normalise.std)
-    )
-    forward = _image_forward(model)
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    return OpenClipEncoder(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
+    image = image_model(
+        resize_and_crop,
+        in_grey_levels(normalise.mean, normalise.std),
+        _image_forward(model),
+        model.visual,
         precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=shapes.side,
+        runtime=runtime,
+    )
+    return OpenClipEncoder(
+        image,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,
-        network=model.visual,
     )
 
 

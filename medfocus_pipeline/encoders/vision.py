@@ -13,14 +13,15 @@ from medfocus_pipeline.encoders.hugging_face import (
     resizing,
     token_maps,
 )
-from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
+from medfocus_pipeline.encoders.image_model import Maps, image_model
+from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.weight_files import loading
 from medfocus_pipeline.weights import FileHashes, Weights, model_name
 
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
 
 _TYPES = ("dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext")
 """Model types that this module knows: class token first, then registers, then patches."""
@@ -58,31 +59,18 @@ def load_vision(config: VisionConfig, weights: Weights, runtime: Runtime) -> Ima
     with loading(weights, "DINOv2, RAD-DINO or DINOv3"):
         model_type(weights.paths[CONFIG], _TYPES)
         model, processor = from_pretrained(weights)
-        return _tower(model, processor, config, runtime)
-
-
-def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -> ImageTower:
-    import torch
-
-    device = resolve_device(runtime.device)
-    model.to(device)
-    forward = _forward(model)
-    mean, std = (torch.tensor(values, device=device) for values in mean_and_std(processor))
-    resize_and_crop = resizing(processor)
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    grid = None if shapes.tokens is None else square_grid(shapes.tokens)
-    patch = getattr(model.config, "patch_size", None)
-    return ImageTower(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
-        precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=shapes.side if grid is None or patch is None else grid[0] * patch,
-        network=model,
-    )
+        model.to(resolve_device(runtime.device))
+        image = image_model(
+            resizing(processor),
+            mean_and_std(processor),
+            _forward(model),
+            model,
+            precision=config.precision,
+            runtime=runtime,
+            batch_sizes=_BATCH_SIZE,
+            patch=getattr(model.config, "patch_size", 1),
+        )
+    return ImageTower(image)
 
 
 def _forward(model: Any) -> "Forward":
