@@ -1,21 +1,19 @@
 """What the encoders of transformers do alike: find their files, load them, prepare pictures."""
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medfocus_pipeline.encoders.pooling import level_indices, square_grid
-from medfocus_pipeline.tensors import FORMATS, is_safetensors
+from medfocus_pipeline.tensors import FORMATS
 from medfocus_pipeline.types import Image
+from medfocus_pipeline.weight_files import CONFIG, pretrained
 from medfocus_pipeline.weights import FileHashes, Weights, find_files
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG = "config.json"
 _PREPROCESSING = "preprocessor_config.json|processor_config.json"
 
 
@@ -48,46 +46,15 @@ def find_model(
     )
 
 
-def model_type(config_file: Path, known: Sequence[str]) -> str:
-    """The ``model_type`` of a ``config.json``.
-
-    Raises:
-        ValueError: no JSON, or none of the known types.
-    """
-    kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
-    if kind not in known:
-        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(known)}")
-    return str(kind)
-
-
 def from_pretrained(weights: Weights) -> tuple[Any, Any]:
-    """Model and image processor of local files: no network, no remote code, tensors alone.
-
-    Raises:
-        ValueError: tensors are missing or do not fit; whatever else transformers raises too.
-    """
-    import torch
+    """Model and image processor of local files, see `pretrained`."""
     from transformers import AutoImageProcessor, AutoModel
 
-    folder = weights.paths[CONFIG].parent
-    model, loading = AutoModel.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=is_safetensors(weights.paths),
-        weights_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
-    # transformers fills what is missing or does not fit with random numbers and goes on.
-    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
-    if unfit:
-        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
+    model = pretrained(AutoModel, weights)
     processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-        folder, local_files_only=True, trust_remote_code=False
+        weights.paths[CONFIG].parent, local_files_only=True, trust_remote_code=False
     )
-    return model.eval(), processor
+    return model, processor
 
 
 def token_maps(

@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Any
 from medfocus_pipeline.config import Runtime, VisionConfig
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import (
-    CONFIG,
     find_model,
     from_pretrained,
     mean_and_std,
-    model_type,
     resizing,
     token_maps,
 )
 from medfocus_pipeline.encoders.image_model import Maps, image_model
 from medfocus_pipeline.encoders.tower import ImageTower
-from medfocus_pipeline.weight_files import loading
+from medfocus_pipeline.weight_files import CONFIG, loading, model_type
 from medfocus_pipeline.weights import FileHashes, Weights, model_name
 
 if TYPE_CHECKING:
