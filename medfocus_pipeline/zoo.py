@@ -3,13 +3,13 @@
 The tables themselves are in `segmenters` and `encoders`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from medfocus_pipeline.config import Frozen, Runtime
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
 
 Config = TypeVar("Config", bound=Frozen, contravariant=True)
 Loaded = TypeVar("Loaded", covariant=True)
@@ -125,6 +125,49 @@ class Families(Generic[Config, Loaded]):
                 f"medfocus models pull {self.model_id(config)}"
             )
         return found
+
+
+class OfHub(Protocol):
+    """A configuration that names its model as the hub does, or by a folder."""
+
+    @property
+    def model(self) -> str:
+        """Hub id, or path of a folder."""
+
+    @property
+    def revision(self) -> str | None:
+        """Branch, tag or commit; None is ``main``."""
+
+
+def hub_id(config: OfHub) -> str:
+    """The hub id, or the name of a local folder: never a path."""
+    return model_name(config.model)
+
+
+def hub_label(config: OfHub) -> str:
+    """The last part of `hub_id`."""
+    return hub_id(config).rpartition("/")[2]
+
+
+def hub_finder(*files: str, optional: Sequence[str] = ()) -> Callable[..., Weights | None]:
+    """`ModelEntry.find` of a family whose models all have files of the same names.
+
+    Args:
+        files: that a model needs, see `find_files`.
+        optional: names taken where they exist.
+    """
+
+    def find(config: OfHub, hashes: FileHashes, *, download: bool) -> Weights | None:
+        return find_files(
+            config.model,
+            files,
+            optional=optional,
+            revision=config.revision,
+            hashes=hashes,
+            download=download,
+        )
+
+    return find
 
 
 def name_of(config: type[Frozen]) -> str:

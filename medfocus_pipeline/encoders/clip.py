@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medfocus_pipeline.config import ClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import (
-    find_model,
+    PREPROCESSING,
     from_pretrained,
     mean_and_std,
     resizing,
@@ -16,8 +16,9 @@ from medfocus_pipeline.encoders.hugging_face import (
 from medfocus_pipeline.encoders.image_model import Maps, image_model
 from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import ConfigError
+from medfocus_pipeline.tensors import FORMATS
 from medfocus_pipeline.weight_files import CONFIG, loading, model_type
-from medfocus_pipeline.weights import FileHashes, Weights, model_name
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from medfocus_pipeline.encoders.image_model import Forward
 
 _SENTENCES = "spiece.model"
-_TOKENIZER = f"tokenizer.json|vocab.json|{_SENTENCES}"
-_OPTIONAL = (
+FILES = (CONFIG, PREPROCESSING, f"tokenizer.json|vocab.json|{_SENTENCES}", FORMATS)
+"""The tensors last: while they are on their way, nothing else is missing."""
+
+OPTIONAL = (
     "processor_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -53,27 +56,6 @@ class ClipEncoder(DualTower):
 
     text_tower: Any
     tokenizer: Any
-
-
-def clip_id(config: ClipConfig) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
-
-
-def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The files of a hub model or a local folder; see `find_model`.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    return find_model(
-        config.model,
-        config.revision,
-        hashes,
-        files=(_TOKENIZER,),
-        optional=_OPTIONAL,
-        download=download,
-    )
 
 
 def is_clip(weights: Weights) -> bool:

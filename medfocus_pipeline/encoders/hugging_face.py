@@ -6,44 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medfocus_pipeline.encoders.pooling import level_indices, square_grid
-from medfocus_pipeline.tensors import FORMATS
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weight_files import CONFIG, pretrained
-from medfocus_pipeline.weights import FileHashes, Weights, find_files
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
 
-_PREPROCESSING = "preprocessor_config.json|processor_config.json"
-
-
-def find_model(
-    model: str,
-    revision: str | None,
-    hashes: FileHashes,
-    *,
-    files: Sequence[str] = (),
-    optional: Sequence[str] = (),
-    download: bool,
-) -> Weights | None:
-    """The files of a hub model or a local folder; see `hub_weights`.
-
-    Args:
-        model: hub id, or path of a folder.
-        revision: branch, tag or commit; None is ``main``.
-        hashes: memo of file hashes.
-        files: beside configuration, tensors and preprocessing.
-        optional: names taken where they exist.
-        download: fetch what is missing.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    # The tensors last: while they are on their way, nothing else is missing.
-    needed = (CONFIG, _PREPROCESSING, *files, FORMATS)
-    return find_files(
-        model, needed, optional=optional, revision=revision, hashes=hashes, download=download
-    )
+PREPROCESSING = "preprocessor_config.json|processor_config.json"
 
 
 def from_pretrained(weights: Weights) -> tuple[Any, Any]:

@@ -23,7 +23,7 @@ from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weight_files import loading
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, local_folder, model_name
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, local_folder
 
 if TYPE_CHECKING:
     import torch
@@ -50,11 +50,6 @@ class OpenClipEncoder(DualTower):
     Tokens are the last patch tokens after the final norm, projected into the joint space like
     the pooled feature. A tower that pools by attention or convolves has none.
     """
-
-
-def open_clip_id(config: OpenClipConfig) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
 
 
 def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:

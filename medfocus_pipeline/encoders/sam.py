@@ -12,10 +12,11 @@ from medfocus_pipeline.encoders.pooling import level_indices
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.sam import sam2
 from medfocus_pipeline.sam.sam2_pixels import MEAN, STD, bicubic_picture
-from medfocus_pipeline.sam.sam_model import find_sam, image_size, load_sam, sam_id
+from medfocus_pipeline.sam.sam_model import find_sam, image_size, load_sam
 from medfocus_pipeline.sam.sam_pixels import bicubic_square, spread
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.zoo import hub_label
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from medfocus_pipeline.encoders.image_model import Forward
 
 _BATCH_SIZE = {"cpu": 4, "mps": 4, "cuda": 16}
-
-
-def sam_encoder_id(config: SamEncoderConfig) -> str:
-    """The hub id, ``sam2-lite``, or the name of a local folder."""
-    return sam_id(config.model)
 
 
 def find_sam_encoder(
@@ -94,7 +90,7 @@ def _sam2(config: SamEncoderConfig) -> Sam2Config | None:
 def _is_medsam(config: SamEncoderConfig) -> bool:
     if config.pixels is None:
         # "medsam2" is a SAM 2, whose mean and deviation it keeps.
-        return _sam2(config) is None and sam_id(config.model).split("/")[-1].startswith("medsam")
+        return _sam2(config) is None and hub_label(config).startswith("medsam")
     return config.pixels == "medsam"
 
 

@@ -18,8 +18,8 @@ from medfocus_pipeline.config import (
     TimmConfig,
     VisionConfig,
 )
-from medfocus_pipeline.encoders import plugin
-from medfocus_pipeline.encoders.clip import clip_id, find_clip, is_clip, load_clip
+from medfocus_pipeline.encoders import clip, plugin, vision
+from medfocus_pipeline.encoders.clip import is_clip, load_clip
 from medfocus_pipeline.encoders.efficientnet_lite import (
     efficientnet_lite_id,
     find_efficientnet_lite,
@@ -28,17 +28,13 @@ from medfocus_pipeline.encoders.efficientnet_lite import (
 from medfocus_pipeline.encoders.feature_file import features_id, find_features, load_features
 from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, load_lite_clip
 from medfocus_pipeline.encoders.medclip import find_medclip, load_medclip, medclip_id
-from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip, open_clip_id
+from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip
 from medfocus_pipeline.encoders.protocol import Encoder
-from medfocus_pipeline.encoders.sam import (
-    find_sam_encoder,
-    load_sam_encoder,
-    sam_encoder_id,
-)
+from medfocus_pipeline.encoders.sam import find_sam_encoder, load_sam_encoder
 from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
-from medfocus_pipeline.encoders.vision import find_vision, load_vision, vision_id
+from medfocus_pipeline.encoders.vision import load_vision
 from medfocus_pipeline.plugins import find_plugin, plugin_name
-from medfocus_pipeline.zoo import Model, ModelEntry
+from medfocus_pipeline.zoo import Model, ModelEntry, hub_finder, hub_id, hub_label
 
 _CROPPED, _SQUEEZED = "bicubic, centre crop", "bicubic, squeezed"
 
@@ -59,10 +55,10 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
     ClipConfig: ModelEntry(
         what="CLIP, SigLIP and SigLIP 2 as transformers has them",
         package="transformers",
-        identify=clip_id,
-        find=find_clip,
+        identify=hub_id,
+        find=hub_finder(*clip.FILES, optional=clip.OPTIONAL),
         load=load_clip,
-        label=lambda config: clip_id(config).rpartition("/")[2],
+        label=hub_label,
         hub=lambda model, revision: ClipConfig(model=model, revision=revision),
         has_text=lambda _: True,
         has_prompts=is_clip,
@@ -120,10 +116,10 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
     OpenClipConfig: ModelEntry(
         what="dual encoders of open_clip_torch",
         package="open_clip_torch",
-        identify=open_clip_id,
+        identify=hub_id,
         find=find_open_clip,
         load=load_open_clip,
-        label=lambda config: open_clip_id(config).rpartition("/")[2],
+        label=hub_label,
         hub=lambda model, revision: OpenClipConfig(model=model, revision=revision),
         has_text=lambda _: True,
         models=(
@@ -152,10 +148,10 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
     VisionConfig: ModelEntry(
         what="DINOv2, RAD-DINO and DINOv3 as transformers has them",
         package="transformers",
-        identify=vision_id,
-        find=find_vision,
+        identify=hub_id,
+        find=hub_finder(*vision.FILES),
         load=load_vision,
-        label=lambda config: vision_id(config).rpartition("/")[2],
+        label=hub_label,
         hub=lambda model, revision: VisionConfig(model=model, revision=revision),
         models=(
             _model(
@@ -178,10 +174,10 @@ ENCODERS: dict[type[Frozen], ModelEntry[Encoder]] = {
     SamEncoderConfig: ModelEntry(
         what="image encoders of SAM, MedSAM and, with sam2, SAM 2.1 and MedSAM2",
         package="transformers",
-        identify=sam_encoder_id,
+        identify=hub_id,
         find=find_sam_encoder,
         load=load_sam_encoder,
-        label=lambda config: sam_encoder_id(config).rpartition("/")[2],
+        label=hub_label,
         hub=lambda model, revision: SamEncoderConfig(model=model, revision=revision),
         models=(
             _sam(SamEncoderConfig(), dim=128, side=256),

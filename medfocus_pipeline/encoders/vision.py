@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from medfocus_pipeline.config import Runtime, VisionConfig
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import (
-    find_model,
+    PREPROCESSING,
     from_pretrained,
     mean_and_std,
     resizing,
@@ -13,13 +13,16 @@ from medfocus_pipeline.encoders.hugging_face import (
 )
 from medfocus_pipeline.encoders.image_model import Maps, image_model
 from medfocus_pipeline.encoders.tower import ImageTower
+from medfocus_pipeline.tensors import FORMATS
 from medfocus_pipeline.weight_files import CONFIG, loading, model_type
-from medfocus_pipeline.weights import FileHashes, Weights, model_name
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
 
     from medfocus_pipeline.encoders.image_model import Forward
+
+FILES = (CONFIG, PREPROCESSING, FORMATS)
 
 _TYPES = ("dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext")
 """Model types that this module knows: class token first, then registers, then patches."""
@@ -28,20 +31,6 @@ _LAST_NORMS = ("layernorm", "norm", "layer_norm")
 """What transformers calls the last layer norm of DINOv2 and of DINOv3's two kinds."""
 
 _BATCH_SIZE = {"cpu": 8, "mps": 32, "cuda": 128}
-
-
-def vision_id(config: VisionConfig) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
-
-
-def find_vision(config: VisionConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The files of a hub model or a local folder; see `find_model`.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    return find_model(config.model, config.revision, hashes, download=download)
 
 
 def load_vision(config: VisionConfig, weights: Weights, runtime: Runtime) -> ImageTower:

@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.tensors import FORMATS
 from medfocus_pipeline.weight_files import CONFIG, loading, pretrained
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
+from medfocus_pipeline.weights import FileHashes, Weights, find_files
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FILES = (CONFIG, FORMATS)
+FILES = (CONFIG, FORMATS)
 
 PACE = {"cpu": 1, "mps": 2, "cuda": 8}
 """Images encoded together, measured on a CPU, a guess elsewhere."""
 
 TOKENS = {"cpu": 2**14, "mps": 2**16, "cuda": 2**18}
 """Image tokens decoded together: those of one image times the prompts."""
-
-
-def sam_id(model: str) -> str:
-    """The hub id, or the name of a local folder: never a path."""
-    return model_name(model)
 
 
 def find_sam(
@@ -35,7 +30,7 @@ def find_sam(
     Raises:
         WeightsError: the folder lacks a file, or the hub's files cannot be had.
     """
-    return find_files(model, _FILES, revision=revision, hashes=hashes, download=download)
+    return find_files(model, FILES, revision=revision, hashes=hashes, download=download)
 
 
 def load_sam(weights: Weights) -> Any:

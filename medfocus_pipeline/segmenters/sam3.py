@@ -12,10 +12,10 @@ from medfocus_pipeline.masks.candidates import Limits, select, stability
 from medfocus_pipeline.tensors import FORMATS
 from medfocus_pipeline.types import Candidates, Image
 from medfocus_pipeline.weight_files import CONFIG, loading, model_type, pretrained
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
+from medfocus_pipeline.weights import Weights
 
-_FILES = (CONFIG, "processor_config.json", "tokenizer.json|vocab.json", FORMATS)
-_OPTIONAL = (
+FILES = (CONFIG, "processor_config.json", "tokenizer.json|vocab.json", FORMATS)
+OPTIONAL = (
     *("preprocessor_config.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "merges.txt"),
 )
@@ -24,27 +24,6 @@ _TYPES = ("sam3", "sam3_video")
 
 _TOKENS = 32
 """That a phrase is padded and cut to, as transformers' `Sam3Processor` pads it."""
-
-
-def sam3_id(config: Sam3Config) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
-
-
-def find_sam3(config: Sam3Config, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The files of a hub model or a local folder; see `hub_weights`.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    return find_files(
-        config.model,
-        _FILES,
-        optional=_OPTIONAL,
-        revision=config.revision,
-        hashes=hashes,
-        download=download,
-    )
 
 
 def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam3Segmenter":

@@ -15,7 +15,7 @@ from medfocus_pipeline.config import (
 )
 from medfocus_pipeline.plugins import find_plugin, plugin_name
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.sam_model import find_sam, sam_id
+from medfocus_pipeline.sam.sam_model import FILES
 from medfocus_pipeline.segmenters import (
     medsam,
     plugin,
@@ -28,7 +28,7 @@ from medfocus_pipeline.segmenters import (
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
-from medfocus_pipeline.zoo import Model, ModelEntry
+from medfocus_pipeline.zoo import Model, ModelEntry, hub_finder, hub_id, hub_label
 
 _SAM2_PARAMETERS: dict[Sam2Size, float] = {
     "tiny": 38.9,
@@ -49,18 +49,8 @@ def _no_weights(config: ThresholdConfig, hashes: FileHashes, *, download: bool) 
     return Weights(identity=ModelIdentity(id=config.name), paths={})
 
 
-def _find_sam(
-    config: SamConfig | MedSamConfig, hashes: FileHashes, *, download: bool
-) -> Weights | None:
-    return find_sam(config.model, config.revision, hashes, download=download)
-
-
 def _grid(config: Sam2Config | SamConfig) -> str:
     return f"{config.points_per_side}x{config.points_per_side}"
-
-
-def _name(config: SamConfig | MedSamConfig) -> str:
-    return sam_id(config.model).rpartition("/")[2]
 
 
 SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
@@ -70,9 +60,7 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         identify=sam2.model_id,
         find=sam2.find_weights,
         load=sam2_segmenter.load,
-        label=lambda config: (
-            f"sam2-{config.size}-{config.points_per_side}x{config.points_per_side}"
-        ),
+        label=lambda config: f"sam2-{config.size}-{_grid(config)}",
         settled=sam2.settled,
         prefix="facebook/sam2",
         models=(
@@ -100,10 +88,10 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
     SamConfig: ModelEntry(
         what="the first SAM on a grid of points",
         package="transformers",
-        identify=lambda config: sam_id(config.model),
-        find=_find_sam,
+        identify=hub_id,
+        find=hub_finder(*FILES),
         load=sam.load,
-        label=lambda config: f"{_name(config)}-{_grid(config)}",
+        label=lambda config: f"{hub_label(config)}-{_grid(config)}",
         settled=lambda config: config.model_copy(update={"model": ""}),
         prefix="facebook/sam",
         models=tuple(
@@ -120,10 +108,10 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
     MedSamConfig: ModelEntry(
         what="SAM taught on medical images, prompted with boxes",
         package="transformers",
-        identify=lambda config: sam_id(config.model),
-        find=_find_sam,
+        identify=hub_id,
+        find=hub_finder(*FILES),
         load=medsam.load,
-        label=lambda config: f"{_name(config)}-{config.box}",
+        label=lambda config: f"{hub_label(config)}-{config.box}",
         settled=lambda config: config.model_copy(update={"model": ""}),
         models=(
             Model(MedSamConfig(), "Apache-2.0", side=1024, pixels="squeezed", parameters=93.7),
@@ -132,10 +120,10 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
     Sam3Config: ModelEntry(
         what="SAM 3, prompted with the phrases of the card's classes",
         package="transformers",
-        identify=sam3.sam3_id,
-        find=sam3.find_sam3,
+        identify=hub_id,
+        find=hub_finder(*sam3.FILES, optional=sam3.OPTIONAL),
         load=sam3.load,
-        label=lambda config: sam3.sam3_id(config).rpartition("/")[2],
+        label=hub_label,
         settled=lambda config: config.model_copy(update={"model": ""}),
         models=(
             Model(
