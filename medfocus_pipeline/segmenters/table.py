@@ -6,7 +6,6 @@ from medfocus_pipeline.config import (
     Frozen,
     MedSamConfig,
     Sam2Config,
-    Sam2Size,
     Sam3Config,
     SamAdapterConfig,
     SamConfig,
@@ -30,12 +29,6 @@ from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from medfocus_pipeline.zoo import Model, ModelEntry, hub_finder, hub_id, hub_label
 
-_SAM2_PARAMETERS: dict[Sam2Size, float] = {
-    "tiny": 38.9,
-    "small": 46.0,
-    "base_plus": 80.8,
-    "large": 224.4,
-}
 _SAM_PARAMETERS = {
     "facebook/sam-vit-base": 93.7,
     "facebook/sam-vit-large": 312.3,
@@ -73,14 +66,14 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
                     pixels="squeezed",
                     parameters=parameters,
                 )
-                for size, parameters in _SAM2_PARAMETERS.items()
+                for size, parameters in sam2.PARAMETERS.items()
             ),
             Model(
                 Sam2Config(size="medsam2"),
                 "CC BY-SA 4.0",
                 side=512,
                 pixels="bicubic, squeezed",
-                parameters=_SAM2_PARAMETERS["tiny"],
+                parameters=sam2.PARAMETERS["tiny"],
                 note="--size medsam2; its authors prompt with boxes",
             ),
         ),
