@@ -8,7 +8,6 @@ tokenizer, if the model brings none) is fetched too, so that nothing is missing 
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,15 +42,6 @@ _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "t
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
 
-@dataclass(frozen=True, slots=True)
-class OpenClipEncoder(DualTower):
-    """A dual encoder of open_clip_torch.
-
-    Tokens are the last patch tokens after the final norm, projected into the joint space like
-    the pooled feature. A tower that pools by attention or convolves has none.
-    """
-
-
 def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
     """The model's own files, and those of the text tower that its configuration names.
 
@@ -84,8 +74,11 @@ def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool
     return Weights(ModelIdentity(own.identity.id, own.identity.revision, digests), paths)
 
 
-def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenClipEncoder:
+def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> DualTower:
     """Build the model from local files alone.
+
+    Tokens are the last patch tokens after the final norm, projected into the joint space like
+    the pooled feature. A tower that pools by attention or convolves has none.
 
     Raises:
         WeightsError: the files are of no model of open_clip_torch, or are corrupt.
@@ -126,7 +119,7 @@ def _model_config(path: Path) -> dict[str, Any]:
     raise WeightsError(f"{path} describes no image tower and text tower; name another model.")
 
 
-def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenClipEncoder:
+def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> DualTower:
     import torch
 
     device = resolve_device(runtime.device)
@@ -147,7 +140,7 @@ def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenCl
         precision=config.precision,
         runtime=runtime,
     )
-    return OpenClipEncoder(
+    return DualTower(
         image,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,

@@ -65,8 +65,11 @@ def load_timm(config: TimmConfig, weights: Weights, runtime: Runtime) -> ImageTo
     """
     (path,) = weights.paths.values()
     with loading(weights, f"timm's {config.model}"):
+        from timm.data.config import resolve_model_data_config
+
         model = _create(config.model, str(path))
-        return timm_tower(model, _data_config(model), precision=config.precision, runtime=runtime)
+        data_config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+        return timm_tower(model, data_config, precision=config.precision, runtime=runtime)
 
 
 def timm_tower(
@@ -123,13 +126,6 @@ def _create(name: str, path: str) -> Any:
     )
     model.pretrained_cfg.pop("state_dict")
     return model.eval()
-
-
-def _data_config(model: Any) -> dict[str, Any]:
-    from timm.data.config import resolve_model_data_config
-
-    config: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-    return config
 
 
 def _resize_and_crop(data_config: dict[str, Any]) -> Callable[[Image], Image]:

@@ -36,13 +36,11 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam2Segment
         WeightsError: the checkpoint is corrupt or of another size.
     """
     config = masks.segmenter_of(Sam2Config)
-    return Sam2Segmenter(
-        sam2.load_model(config, weights).to(resolve_device(runtime.device)),
-        sam2.settled(config),
-        max_candidates=masks.max_candidates,
-        frame=masks.frame,
-        compile_encoder=runtime.compile,
-    )
+    model = sam2.load_model(config, weights).to(resolve_device(runtime.device))
+    if runtime.compile:
+        model.image_encoder.compile()
+    config = sam2.settled(config)
+    return Sam2Segmenter(model, config, max_candidates=masks.max_candidates, frame=masks.frame)
 
 
 class Sam2Segmenter:
@@ -54,18 +52,9 @@ class Sam2Segmenter:
             squeezed, `checkpoint` and `revision` play no part.
         max_candidates: K.
         frame: S, side of the masks' square frame, in pixels.
-        compile_encoder: `torch.compile` the image encoder.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        config: Sam2Config,
-        *,
-        max_candidates: int,
-        frame: int,
-        compile_encoder: bool = False,
-    ) -> None:
+    def __init__(self, model: Any, config: Sam2Config, *, max_candidates: int, frame: int) -> None:
         import torch
 
         self._model = model
@@ -74,8 +63,6 @@ class Sam2Segmenter:
         self._frame = frame
         self._min_score = config.min_score or 0.0
         self._points = prompting.grid(config.points_per_side)
-        if compile_encoder:
-            model.image_encoder.compile()
         with torch.inference_mode():
             precision = settled_precision(model.device.type, config.precision)
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
