@@ -1,5 +1,6 @@
 """The table of segmenters: one entry a family, with the models that users name."""
 
+from functools import partial
 from pathlib import Path
 
 from medfocus_pipeline.config import (
@@ -29,6 +30,8 @@ from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
 from medfocus_pipeline.zoo import Model, ModelEntry, hub_finder, hub_id, hub_label
 
+_sam = partial(Model, licence="Apache-2.0", side=1024, pixels="squeezed")
+
 _SAM_PARAMETERS = {
     "facebook/sam-vit-base": 93.7,
     "facebook/sam-vit-large": 312.3,
@@ -57,20 +60,14 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         settled=sam2.settled,
         prefix="facebook/sam2",
         models=(
-            Model(Sam2Config(size="lite"), "Apache-2.0", side=256, pixels="squeezed"),
+            _sam(Sam2Config(size="lite"), side=256),
             *(
-                Model(
-                    Sam2Config(size=size),
-                    "Apache-2.0",
-                    side=1024,
-                    pixels="squeezed",
-                    parameters=parameters,
-                )
+                _sam(Sam2Config(size=size), parameters=parameters)
                 for size, parameters in sam2.PARAMETERS.items()
             ),
-            Model(
+            _sam(
                 Sam2Config(size="medsam2"),
-                "CC BY-SA 4.0",
+                licence="CC BY-SA 4.0",
                 side=512,
                 pixels="bicubic, squeezed",
                 parameters=sam2.PARAMETERS["tiny"],
@@ -88,13 +85,7 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         settled=lambda config: config.model_copy(update={"model": ""}),
         prefix="facebook/sam",
         models=tuple(
-            Model(
-                SamConfig(model=model),
-                "Apache-2.0",
-                side=1024,
-                pixels="letterboxed",
-                parameters=parameters,
-            )
+            _sam(SamConfig(model=model), pixels="letterboxed", parameters=parameters)
             for model, parameters in _SAM_PARAMETERS.items()
         ),
     ),
@@ -106,9 +97,7 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         load=medsam.load,
         label=lambda config: f"{hub_label(config)}-{config.box}",
         settled=lambda config: config.model_copy(update={"model": ""}),
-        models=(
-            Model(MedSamConfig(), "Apache-2.0", side=1024, pixels="squeezed", parameters=93.7),
-        ),
+        models=(_sam(MedSamConfig(), parameters=93.7),),
     ),
     Sam3Config: ModelEntry(
         what="SAM 3, prompted with the phrases of the card's classes",
@@ -118,16 +107,7 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         load=sam3.load,
         label=hub_label,
         settled=lambda config: config.model_copy(update={"model": ""}),
-        models=(
-            Model(
-                Sam3Config(),
-                "SAM License",
-                side=1008,
-                pixels="squeezed",
-                parameters=848,
-                gated=True,
-            ),
-        ),
+        models=(_sam(Sam3Config(), licence="SAM License", side=1008, parameters=848, gated=True),),
     ),
     SamAdapterConfig: ModelEntry(
         what="SAM with an adapter that medfocus train-adapter made",
