@@ -3,7 +3,7 @@
 docs/extending.md is the contract. What a plug-in raises while it runs is its own and is not caught.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -112,11 +112,8 @@ def _called(config: PluginConfig, function: Any, given: Mapping[str, object]) ->
     try:
         return function(**given, **config.options)
     except TypeError as error:
+        names = ", ".join([*given, *config.options]) or "none"
         raise ConfigError(
             f"Plug-in {config.name} does not take its options: {error}. Given were "
-            f"{_listed([*given, *config.options])}; change them with --set …options.NAME=VALUE."
+            f"{names}; change them with --set …options.NAME=VALUE."
         ) from error
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"

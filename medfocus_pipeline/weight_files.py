@@ -1,21 +1,66 @@
 """Files of tensors: writing them whole, and the boundary of loading them."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.errors import MedFocusError, WeightsError
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.hub import first_line
-from medfocus_pipeline.tensors import beyond_tensors
+from medfocus_pipeline.tensors import beyond_tensors, is_safetensors
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
-from medfocus_pipeline.weights import Weights
+
+CONFIG = "config.json"
+"""What describes a model of transformers."""
 
 
-def unusable(weights: Weights, kind: str, error: Exception) -> WeightsError:
+def model_type(config_file: Path, known: Sequence[str]) -> str:
+    """The ``model_type`` of a ``config.json``.
+
+    Raises:
+        ValueError: no JSON, or none of the known types.
+    """
+    kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
+    if kind not in known:
+        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(known)}")
+    return str(kind)
+
+
+def pretrained(kind: Any, weights: Weights) -> Any:
+    """A model of local files, float32, in evaluation mode: no network, no remote code.
+
+    Args:
+        kind: a class of transformers, ``SamModel``.
+        weights: tensors alone are taken out of them.
+
+    Raises:
+        ValueError: tensors are missing or do not fit; whatever else transformers raises too.
+    """
+    import torch
+
+    model, notes = kind.from_pretrained(
+        weights.paths[CONFIG].parent,
+        dtype=torch.float32,
+        use_safetensors=is_safetensors(weights.paths),
+        weights_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    # transformers fills what is missing or does not fit with random numbers and goes on.
+    unfit = [*notes["missing_keys"], *(name for name, *_ in notes["mismatched_keys"])]
+    if unfit:
+        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
+    return model.eval()
+
+
+def _unusable(weights: Weights, kind: str, error: Exception) -> WeightsError:
     """The one-sentence error for files that are there but do not load as a `kind`."""
     name = weights.identity.id
     if beyond := beyond_tensors(weights.paths.values(), error):
@@ -67,4 +112,4 @@ def loading(weights: Weights, kind: str) -> Iterator[None]:
     except (MedFocusError, MemoryError, ImportError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise unusable(weights, kind, error) from error
+        raise _unusable(weights, kind, error) from error

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medfocus_pipeline.errors import StoreError, WeightsError
 from medfocus_pipeline.files import sha256
@@ -15,9 +14,6 @@ from medfocus_pipeline.hub import cached_snapshot, choose, download_files
 from medfocus_pipeline.sealed import read_json, write_json
 from medfocus_pipeline.tensors import shards_of
 from medfocus_pipeline.types import ModelIdentity
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 

@@ -3,14 +3,15 @@
 The tables themselves are in `segmenters` and `encoders`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from medfocus_pipeline.config import Frozen, Runtime
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
 
+Config = TypeVar("Config", bound=Frozen, contravariant=True)
 Loaded = TypeVar("Loaded", covariant=True)
 
 
@@ -79,19 +80,94 @@ class ModelEntry(Generic[Loaded]):
     has_prompts: Callable[[Weights], bool] = lambda _: False
     models: tuple[Model, ...] = ()
 
-    def need(self, config: Any, hashes: FileHashes, *, download: bool) -> Weights:
-        """`find`, of weights that there have to be.
+
+@dataclass(frozen=True, slots=True)
+class Families(Generic[Config, Loaded]):
+    """What is asked of a table of segmenters or encoders, by a configuration of one of them."""
+
+    entries: Mapping[type[Frozen], ModelEntry[Loaded]]
+
+    def model_id(self, config: Config) -> str:
+        """What `ModelIdentity.id` will be, known also where the weights are not."""
+        return self.entries[type(config)].identify(config)
+
+    def label(self, config: Config) -> str:
+        """Readable name of a segmenter's or an encoder's choice."""
+        return self.entries[type(config)].label(config)
+
+    def find_weights(self, config: Config, hashes: FileHashes, *, download: bool) -> Weights | None:
+        """The local files and the identity of a model's weights, without importing torch.
+
+        Args:
+            config: the segmenter or encoder.
+            hashes: memo of file hashes.
+            download: fetch what the local cache lacks (this is all that `models pull` does).
+
+        Returns:
+            The weights, without files for a segmenter that learns nothing; None if they are not
+            in the local cache and `download` is False.
 
         Raises:
-            WeightsError: they are not here, or cannot be had.
+            WeightsError: they cannot be had, or the name does not say which they are.
         """
-        found = self.find(config, hashes, download=download)
+        return self.entries[type(config)].find(config, hashes, download=download)
+
+    def need_weights(self, config: Config, hashes: FileHashes, *, download: bool = True) -> Weights:
+        """`find_weights`, of what cannot do without.
+
+        Raises:
+            WeightsError: the weights are not here, or cannot be had.
+        """
+        found = self.find_weights(config, hashes, download=download)
         if found is None:
             raise WeightsError(
                 f"The weights of {self.label(config)} are not on this machine. Run: "
-                f"medfocus models pull {self.identify(config)}"
+                f"medfocus models pull {self.model_id(config)}"
             )
         return found
+
+
+class OfHub(Protocol):
+    """A configuration that names its model as the hub does, or by a folder."""
+
+    @property
+    def model(self) -> str:
+        """Hub id, or path of a folder."""
+
+    @property
+    def revision(self) -> str | None:
+        """Branch, tag or commit; None is ``main``."""
+
+
+def hub_id(config: OfHub) -> str:
+    """The hub id, or the name of a local folder: never a path."""
+    return model_name(config.model)
+
+
+def hub_label(config: OfHub) -> str:
+    """The last part of `hub_id`."""
+    return hub_id(config).rpartition("/")[2]
+
+
+def hub_finder(*files: str, optional: Sequence[str] = ()) -> Callable[..., Weights | None]:
+    """`ModelEntry.find` of a family whose models all have files of the same names.
+
+    Args:
+        files: that a model needs, see `find_files`.
+        optional: names taken where they exist.
+    """
+
+    def find(config: OfHub, hashes: FileHashes, *, download: bool) -> Weights | None:
+        return find_files(
+            config.model,
+            files,
+            optional=optional,
+            revision=config.revision,
+            hashes=hashes,
+            download=download,
+        )
+
+    return find
 
 
 def name_of(config: type[Frozen]) -> str:

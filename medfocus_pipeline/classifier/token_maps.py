@@ -191,7 +191,7 @@ def _look(stage_one: StageOne, config: EmbedConfig, image: Image, roi: Roi) -> _
     tokens = encoder.encode(prepared.pictures).tokens
     if tokens is None or encoder.token_grid is None:
         raise ConfigError("This encoder has no patch tokens; name the method occlusion.")
-    covered = encoder.token_extent if isinstance(encoder, ImageTower) else encoder.side
+    covered = encoder.model.token_extent if isinstance(encoder, ImageTower) else encoder.side
     covers = prepared.covers
     return _Look(
         embedding.pooled_arrays(encoder, prepared.pictures, covers),

@@ -9,11 +9,15 @@ from medfocus_pipeline.config import ClipConfig, EncoderConfig, Frozen, PluginCo
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.segmenters import SEGMENTERS
-from medfocus_pipeline.weights import FileHashes, Weights
-from medfocus_pipeline.zoo import Model, ModelEntry, name_of
+from medfocus_pipeline.zoo import Families, Model, ModelEntry, name_of
 
 FAMILIES: dict[type[Frozen], ModelEntry[Any]] = {**SEGMENTERS, **ENCODERS}
 """Every segmenter and encoder, by the type of its configuration."""
+
+_ALL: Families[Any, Any] = Families(FAMILIES)
+model_id = _ALL.model_id
+find_weights = _ALL.find_weights
+need_weights = _ALL.need_weights
 
 TAKE_ANY_ID = {name_of(kind): entry.hub for kind, entry in FAMILIES.items() if entry.hub}
 
@@ -98,13 +102,3 @@ def _of_prefix(model: str, revision: str | None, entry: ModelEntry[Any]) -> Froz
     ids = (model_id(one.config) for one in entry.models)
     listed = ", ".join(name for name in ids if "/" in name)
     raise ConfigError(f"There is no implementation of {model}. Known: {listed}.")
-
-
-def model_id(config: Any) -> str:
-    """Hub id or package of a segmenter's or an encoder's weights."""
-    return FAMILIES[type(config)].identify(config)
-
-
-def find_weights(config: Any, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """Weights of a segmenter or an encoder; None if they are not here and not fetched."""
-    return FAMILIES[type(config)].find(config, hashes, download=download)

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from medfocus_pipeline.commands.model_names import (
-    FAMILIES,
     TAKE_ANY_ID,
     config_of,
     find_weights,
     model_id,
+    need_weights,
 )
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
@@ -160,7 +160,7 @@ def pull_command(
     if dataset is not None:
         wanted += models_of(open_context(dataset, data=data, cache=cache_, profile=profile))
     for config in wanted or models_of(load_profile(profile or DEFAULT)):
-        weights = FAMILIES[type(config)].need(config, hashes, download=True)
+        weights = need_weights(config, hashes)
         size = human(sum(path.stat().st_size for path in weights.paths.values()))
         say(f"{weights.identity.id}: {weights.identity.revision or 'installed'}, {size}")
 

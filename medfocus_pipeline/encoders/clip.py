@@ -7,27 +7,29 @@ from typing import TYPE_CHECKING, Any
 from medfocus_pipeline.config import ClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import (
-    CONFIG,
-    find_model,
+    PREPROCESSING,
     from_pretrained,
     mean_and_std,
-    model_type,
     resizing,
     token_maps,
 )
-from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
+from medfocus_pipeline.encoders.image_model import Maps, image_model
+from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.weight_files import loading
-from medfocus_pipeline.weights import FileHashes, Weights, model_name
+from medfocus_pipeline.tensors import FORMATS
+from medfocus_pipeline.weight_files import CONFIG, loading, model_type
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
 
 _SENTENCES = "spiece.model"
-_TOKENIZER = f"tokenizer.json|vocab.json|{_SENTENCES}"
-_OPTIONAL = (
+FILES = (CONFIG, PREPROCESSING, f"tokenizer.json|vocab.json|{_SENTENCES}", FORMATS)
+"""The tensors last: while they are on their way, nothing else is missing."""
+
+OPTIONAL = (
     "processor_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -36,8 +38,6 @@ _OPTIONAL = (
 )
 _TYPES = ("clip", "siglip")
 """Model types that this module knows; SigLIP 2 is a `siglip` too, but for its NaFlex variants."""
-
-_BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +56,6 @@ class ClipEncoder(DualTower):
 
     text_tower: Any
     tokenizer: Any
-
-
-def clip_id(config: ClipConfig) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
-
-
-def find_clip(config: ClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The files of a hub model or a local folder; see `find_model`.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    return find_model(
-        config.model,
-        config.revision,
-        hashes,
-        files=(_TOKENIZER,),
-        optional=_OPTIONAL,
-        download=download,
-    )
 
 
 def is_clip(weights: Weights) -> bool:
@@ -116,7 +95,6 @@ def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncode
         config_file.parent, local_files_only=True, trust_remote_code=False
     )
     model.to(device)
-    forward = _image_forward(model)
     tokenise = _tokenise(tokenizer, kind, limit=model.config.text_config.max_position_embeddings)
 
     def text_features(texts: list[str]) -> torch.Tensor:
@@ -124,25 +102,21 @@ def _build(config: ClipConfig, weights: Weights, runtime: Runtime) -> ClipEncode
         features: torch.Tensor = model.get_text_features(**tokens).pooler_output
         return features
 
-    mean, std = (torch.tensor(values, device=device) for values in mean_and_std(processor))
-    resize_and_crop = resizing(processor)
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    patch = model.config.vision_config.patch_size
-    cells = shapes.side // patch
-    return ClipEncoder(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
+    image = image_model(
+        resizing(processor),
+        mean_and_std(processor),
+        _image_forward(model),
+        _image_part(model),
         precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=cells * patch,
+        runtime=runtime,
+        patch=model.config.vision_config.patch_size,
+    )
+    return ClipEncoder(
+        image,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,
         text_tower=model,
         tokenizer=tokenizer,
-        network=_image_part(model),
     )
 
 

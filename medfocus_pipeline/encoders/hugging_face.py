@@ -1,94 +1,30 @@
 """What the encoders of transformers do alike: find their files, load them, prepare pictures."""
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import square_grid
-from medfocus_pipeline.tensors import FORMATS, is_safetensors
+from medfocus_pipeline.encoders.pooling import level_indices, square_grid
 from medfocus_pipeline.types import Image
-from medfocus_pipeline.weights import FileHashes, Weights, find_files
+from medfocus_pipeline.weight_files import CONFIG, pretrained
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG = "config.json"
-_PREPROCESSING = "preprocessor_config.json|processor_config.json"
-
-
-def find_model(
-    model: str,
-    revision: str | None,
-    hashes: FileHashes,
-    *,
-    files: Sequence[str] = (),
-    optional: Sequence[str] = (),
-    download: bool,
-) -> Weights | None:
-    """The files of a hub model or a local folder; see `hub_weights`.
-
-    Args:
-        model: hub id, or path of a folder.
-        revision: branch, tag or commit; None is ``main``.
-        hashes: memo of file hashes.
-        files: beside configuration, tensors and preprocessing.
-        optional: names taken where they exist.
-        download: fetch what is missing.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    # The tensors last: while they are on their way, nothing else is missing.
-    needed = (CONFIG, _PREPROCESSING, *files, FORMATS)
-    return find_files(
-        model, needed, optional=optional, revision=revision, hashes=hashes, download=download
-    )
-
-
-def model_type(config_file: Path, known: Sequence[str]) -> str:
-    """The ``model_type`` of a ``config.json``.
-
-    Raises:
-        ValueError: no JSON, or none of the known types.
-    """
-    kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
-    if kind not in known:
-        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(known)}")
-    return str(kind)
+PREPROCESSING = "preprocessor_config.json|processor_config.json"
 
 
 def from_pretrained(weights: Weights) -> tuple[Any, Any]:
-    """Model and image processor of local files: no network, no remote code, tensors alone.
-
-    Raises:
-        ValueError: tensors are missing or do not fit; whatever else transformers raises too.
-    """
-    import torch
+    """Model and image processor of local files, see `pretrained`."""
     from transformers import AutoImageProcessor, AutoModel
 
-    folder = weights.paths[CONFIG].parent
-    model, loading = AutoModel.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=is_safetensors(weights.paths),
-        weights_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
-    # transformers fills what is missing or does not fit with random numbers and goes on.
-    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
-    if unfit:
-        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
+    model = pretrained(AutoModel, weights)
     processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-        folder, local_files_only=True, trust_remote_code=False
+        weights.paths[CONFIG].parent, local_files_only=True, trust_remote_code=False
     )
-    return model.eval(), processor
+    return model, processor
 
 
 def token_maps(
@@ -135,9 +71,12 @@ def resizing(processor: Any) -> Callable[[Image], Image]:
     return resize_and_crop
 
 
-def mean_and_std(processor: Any) -> tuple[list[float], list[float]]:
-    """The processor's normalisation, in grey levels."""
+def mean_and_std(processor: Any) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The processor's normalisation, in grey levels: ``(3,) float32`` each."""
+    import torch
+
     level = 1 / processor.rescale_factor if processor.do_rescale else 1.0
-    if not processor.do_normalize:
-        return [0.0] * 3, [level] * 3
-    return [m * level for m in processor.image_mean], [s * level for s in processor.image_std]
+    mean, std = [0.0] * 3, [1.0] * 3
+    if processor.do_normalize:
+        mean, std = processor.image_mean, processor.image_std
+    return torch.tensor([m * level for m in mean]), torch.tensor([s * level for s in std])

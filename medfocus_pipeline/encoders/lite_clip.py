@@ -8,7 +8,6 @@ embedding is the network's feature, whole: no head on it loses anything.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +43,6 @@ TEMPERATURE = "temperature"
 """Name of the tensor that is not the text tower's."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiteClipEncoder(ClipEncoder):
-    """A `ClipEncoder` whose text tower is a `CLIPTextModelWithProjection`.
-
-    `text_features` runs with gradients unless they are switched off, so that a head can learn
-    what it feeds to the tower.
-    """
-
-
 def lite_clip_id(config: LiteClipConfig) -> str:
     """``lite-clip``, or the name of a local folder."""
     return config.name if config.checkpoint is None else _folder(config).resolve().name
@@ -75,8 +65,11 @@ def find_lite_clip(config: LiteClipConfig, hashes: FileHashes, *, download: bool
     return Weights(ModelIdentity(lite_clip_id(config), None, files), network.paths | own.paths)
 
 
-def load_lite_clip(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteClipEncoder:
+def load_lite_clip(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> ClipEncoder:
     """Build both towers from local files alone.
+
+    The text tower is a `CLIPTextModelWithProjection`. `text_features` runs with gradients unless
+    they are switched off, so that a head can learn what it feeds to the tower.
 
     Raises:
         WeightsError: the files are corrupt or of another model.
@@ -126,14 +119,14 @@ def _folder(config: LiteClipConfig) -> Path:
     return SHIPPED if config.checkpoint is None else config.checkpoint.expanduser()
 
 
-def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteClipEncoder:
+def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> ClipEncoder:
     from safetensors.torch import load_file
 
     network = Weights(weights.identity, {NETWORK: weights.paths[NETWORK]})
     tower = load_efficientnet_lite(
         EfficientNetLiteConfig(precision=config.precision), network, runtime
     )
-    device = tower.mean.device
+    device = tower.device
     text_tower = make_text_tower(json.loads(weights.paths[CONFIG].read_text(encoding="utf-8")))
     if text_tower.config.projection_dim != tower.dim:
         raise ValueError(f"its texts have {text_tower.config.projection_dim} dimensions")
@@ -150,16 +143,8 @@ def _build(config: LiteClipConfig, weights: Weights, runtime: Runtime) -> LiteCl
         features: Tensor = text_tower(tokens.input_ids, tokens.attention_mask).text_embeds
         return features
 
-    return LiteClipEncoder(
-        resize_and_crop=tower.resize_and_crop,
-        forward=tower.forward,
-        mean=tower.mean,
-        std=tower.std,
-        precision=tower.precision,
-        batch_size=tower.batch_size,
-        shapes=tower.shapes,
-        token_extent=tower.token_extent,
-        network=tower.network,
+    return ClipEncoder(
+        tower.model,
         temperature=temperature,
         text_features=text_features,
         text_tower=text_tower,

@@ -14,7 +14,8 @@ import numpy as np
 from medfocus_pipeline.config import MedClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import token_maps
-from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
+from medfocus_pipeline.encoders.image_model import Maps, image_model
+from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weight_files import loading
@@ -35,8 +36,6 @@ _MAX_TOKENS = 77
 _HEAD = 64
 """Width of an attention head of every published BERT; no tensor's shape says it."""
 _MAX_LOG_SCALE = 4.6052
-
-_BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
 
 
 def medclip_id(config: MedClipConfig) -> str:
@@ -127,20 +126,18 @@ def _build(config: MedClipConfig, weights: Weights, runtime: Runtime) -> DualTow
         feature: torch.Tensor = text_head(chosen.mean(dim=(0, 2)))
         return feature
 
-    mean, std = (torch.full((3,), value * 255, device=device) for value in (_MEAN, _STD))
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    return DualTower(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
+    image = image_model(
+        resize_and_crop,
+        (torch.full((3,), _MEAN * 255), torch.full((3,), _STD * 255)),
+        forward,
+        torch.nn.ModuleDict({"swin": swin, "projection": image_head}),
         precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=shapes.side,
+        runtime=runtime,
+    )
+    return DualTower(
+        image,
         temperature=float(torch.exp(-state["logit_scale"].float().clamp(0, _MAX_LOG_SCALE))),
         text_features=text_features,
-        network=torch.nn.ModuleDict({"swin": swin, "projection": image_head}),
     )
 
 

@@ -8,7 +8,6 @@ tokenizer, if the model brings none) is fetched too, so that nothing is missing 
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,18 @@ import numpy as np
 
 from medfocus_pipeline.config import OpenClipConfig, Runtime
 from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.encoders.image_model import Maps, image_model, in_grey_levels
 from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import DualTower, Maps, dry_run
+from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, ModelIdentity
 from medfocus_pipeline.weight_files import loading
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, local_folder, model_name
+from medfocus_pipeline.weights import FileHashes, Weights, find_files, local_folder
 
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
 
 _CONFIG = "open_clip_config.json"
 _TENSORS = (
@@ -40,22 +40,6 @@ _TENSORS = (
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
-
-_BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
-
-
-@dataclass(frozen=True, slots=True)
-class OpenClipEncoder(DualTower):
-    """A dual encoder of open_clip_torch.
-
-    Tokens are the last patch tokens after the final norm, projected into the joint space like
-    the pooled feature. A tower that pools by attention or convolves has none.
-    """
-
-
-def open_clip_id(config: OpenClipConfig) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
 
 
 def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
@@ -90,8 +74,11 @@ def find_open_clip(config: OpenClipConfig, hashes: FileHashes, *, download: bool
     return Weights(ModelIdentity(own.identity.id, own.identity.revision, digests), paths)
 
 
-def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenClipEncoder:
+def load_open_clip(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> DualTower:
     """Build the model from local files alone.
+
+    Tokens are the last patch tokens after the final norm, projected into the joint space like
+    the pooled feature. A tower that pools by attention or convolves has none.
 
     Raises:
         WeightsError: the files are of no model of open_clip_torch, or are corrupt.
@@ -132,7 +119,7 @@ def _model_config(path: Path) -> dict[str, Any]:
     raise WeightsError(f"{path} describes no image tower and text tower; name another model.")
 
 
-def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenClipEncoder:
+def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> DualTower:
     import torch
 
     device = resolve_device(runtime.device)
@@ -145,24 +132,18 @@ def _build(config: OpenClipConfig, weights: Weights, runtime: Runtime) -> OpenCl
         features: torch.Tensor = model.encode_text(tokenise(texts).to(device))
         return features
 
-    mean, std = (
-        torch.tensor(values, device=device, dtype=torch.float32) * 255
-        for values in (normalise.mean, normalise.std)
-    )
-    forward = _image_forward(model)
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    return OpenClipEncoder(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
+    image = image_model(
+        resize_and_crop,
+        in_grey_levels(normalise.mean, normalise.std),
+        _image_forward(model),
+        model.visual,
         precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=shapes.side,
+        runtime=runtime,
+    )
+    return DualTower(
+        image,
         temperature=float(torch.exp(-model.logit_scale.detach().squeeze())),
         text_features=text_features,
-        network=model.visual,
     )
 
 

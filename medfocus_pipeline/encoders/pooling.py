@@ -39,6 +39,12 @@ def level_indices(depth: int) -> tuple[int, ...]:
     return tuple(sorted({math.ceil(depth * part / _QUARTERS) - 1 for part in quarters}))
 
 
+def square_grid(cells: int) -> tuple[int, int] | None:
+    """``(g, g)`` with as many cells; None if there is no such square."""
+    side = math.isqrt(cells)
+    return (side, side) if side * side == cells else None
+
+
 def roi_pool(tokens: FloatArray, weights: FloatArray) -> FloatArray:
     """Mean of each picture's tokens, weighted by the ROI.
 

@@ -7,26 +7,22 @@ import numpy as np
 
 from medfocus_pipeline.config import Runtime, Sam2Config, SamEncoderConfig
 from medfocus_pipeline.devices import resolve_device
+from medfocus_pipeline.encoders.image_model import Maps, image_model, in_grey_levels
 from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run
+from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.sam2_pixels import MEAN, STD, bicubic_picture
-from medfocus_pipeline.sam.sam_model import find_sam, image_size, load_sam, sam_id
-from medfocus_pipeline.sam.sam_pixels import bicubic_square, spread
+from medfocus_pipeline.sam.pixels import MEAN, STD, bicubic_picture, bicubic_square, spread
+from medfocus_pipeline.sam.sam_model import find_sam, image_size, load_sam
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.zoo import hub_label
 
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
 
 _BATCH_SIZE = {"cpu": 4, "mps": 4, "cuda": 16}
-
-
-def sam_encoder_id(config: SamEncoderConfig) -> str:
-    """The hub id, ``sam2-lite``, or the name of a local folder."""
-    return sam_id(config.model)
 
 
 def find_sam_encoder(
@@ -54,52 +50,34 @@ def load_sam_encoder(config: SamEncoderConfig, weights: Weights, runtime: Runtim
         ConfigError: the sam2 package or the device is not there.
         WeightsError: the files are of another model, or are corrupt.
     """
+    import torch
+
     second = _sam2(config)
     device = resolve_device(runtime.device)
     if second is not None:
         model = sam2.load_model(second, weights).to(device)
-        side, forward = model.image_size, _forward_of_sam2(model)
-        network = model.image_encoder
+        side, forward, network = model.image_size, _forward_of_sam2(model), model.image_encoder
     else:
         model = load_sam(weights).to(device)
         network = model.vision_encoder
         side, forward = image_size(model), _forward_of_sam(network)
-    return _tower(forward, network, side, config, runtime, device=device)
-
-
-def _tower(
-    forward: "Forward",
-    network: Any,
-    side: int,
-    config: SamEncoderConfig,
-    runtime: Runtime,
-    *,
-    device: str,
-) -> ImageTower:
-    import torch
-
     if _is_medsam(config):
-        resize, mean, std = bicubic_square, torch.zeros(3), torch.ones(3)
+        resize, normalisation = bicubic_square, (torch.zeros(3), torch.ones(3))
         forward = partial(_spread_first, forward)
     else:
-        second = _sam2(config)
         bicubic = second is not None and sam2.is_bicubic(second.size)
         resize = bicubic_picture if bicubic else _bilinear_square
-        mean, std = (255 * torch.tensor(x) for x in (MEAN, STD))
-    mean, std = mean.to(device), std.to(device)
-    prepare = partial(resize, side=side)
-    shapes = dry_run(prepare, forward, mean=mean)
-    return ImageTower(
-        resize_and_crop=prepare,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
+        normalisation = in_grey_levels(MEAN, STD)
+    image = image_model(
+        partial(resize, side=side),
+        normalisation,
+        forward,
+        network,
         precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=side,
-        network=network,
+        runtime=runtime,
+        batch_sizes=_BATCH_SIZE,
     )
+    return ImageTower(image)
 
 
 def _sam2(config: SamEncoderConfig) -> Sam2Config | None:
@@ -111,7 +89,7 @@ def _sam2(config: SamEncoderConfig) -> Sam2Config | None:
 def _is_medsam(config: SamEncoderConfig) -> bool:
     if config.pixels is None:
         # "medsam2" is a SAM 2, whose mean and deviation it keeps.
-        return _sam2(config) is None and sam_id(config.model).split("/")[-1].startswith("medsam")
+        return _sam2(config) is None and hub_label(config).startswith("medsam")
     return config.pixels == "medsam"
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from medfocus_pipeline.config import Runtime, TimmConfig
 from medfocus_pipeline.devices import resolve_device
-from medfocus_pipeline.encoders.pooling import level_indices
-from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
+from medfocus_pipeline.encoders.image_model import Maps, image_model, in_grey_levels
+from medfocus_pipeline.encoders.pooling import level_indices, square_grid
+from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import Image, Precision
 from medfocus_pipeline.weight_files import loading
@@ -17,7 +18,7 @@ from medfocus_pipeline.weights import FileHashes, Weights, hub_weights, local_we
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
 
 _BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 256}
 
@@ -64,8 +65,11 @@ def load_timm(config: TimmConfig, weights: Weights, runtime: Runtime) -> ImageTo
     """
     (path,) = weights.paths.values()
     with loading(weights, f"timm's {config.model}"):
+        from timm.data.config import resolve_model_data_config
+
         model = _create(config.model, str(path))
-        return timm_tower(model, _data_config(model), precision=config.precision, runtime=runtime)
+        data_config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+        return timm_tower(model, data_config, precision=config.precision, runtime=runtime)
 
 
 def timm_tower(
@@ -86,26 +90,17 @@ def timm_tower(
     """
     import torch
 
-    device = resolve_device(runtime.device)
-    model.to(device, memory_format=torch.channels_last)
-    resize_and_crop = _resize_and_crop(data_config)
-    mean, std = (
-        torch.tensor(data_config[key], device=device, dtype=torch.float32) * 255
-        for key in ("mean", "std")
-    )
-    forward = _forward(model)
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    return ImageTower(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
+    model.to(resolve_device(runtime.device), memory_format=torch.channels_last)
+    image = image_model(
+        _resize_and_crop(data_config),
+        in_grey_levels(data_config["mean"], data_config["std"]),
+        _forward(model),
+        model,
         precision=precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=shapes.side,
-        network=model,
+        runtime=runtime,
+        batch_sizes=_BATCH_SIZE,
     )
+    return ImageTower(image)
 
 
 def _create(name: str, path: str) -> Any:
@@ -131,13 +126,6 @@ def _create(name: str, path: str) -> Any:
     )
     model.pretrained_cfg.pop("state_dict")
     return model.eval()
-
-
-def _data_config(model: Any) -> dict[str, Any]:
-    from timm.data.config import resolve_model_data_config
-
-    config: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-    return config
 
 
 def _resize_and_crop(data_config: dict[str, Any]) -> Callable[[Image], Image]:

@@ -5,22 +5,24 @@ from typing import TYPE_CHECKING, Any
 from medfocus_pipeline.config import Runtime, VisionConfig
 from medfocus_pipeline.devices import resolve_device
 from medfocus_pipeline.encoders.hugging_face import (
-    CONFIG,
-    find_model,
+    PREPROCESSING,
     from_pretrained,
     mean_and_std,
-    model_type,
     resizing,
     token_maps,
 )
-from medfocus_pipeline.encoders.tower import ImageTower, Maps, dry_run, square_grid
-from medfocus_pipeline.weight_files import loading
-from medfocus_pipeline.weights import FileHashes, Weights, model_name
+from medfocus_pipeline.encoders.image_model import Maps, image_model
+from medfocus_pipeline.encoders.tower import ImageTower
+from medfocus_pipeline.tensors import FORMATS
+from medfocus_pipeline.weight_files import CONFIG, loading, model_type
+from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
 
-    from medfocus_pipeline.encoders.tower import Forward
+    from medfocus_pipeline.encoders.image_model import Forward
+
+FILES = (CONFIG, PREPROCESSING, FORMATS)
 
 _TYPES = ("dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext")
 """Model types that this module knows: class token first, then registers, then patches."""
@@ -29,20 +31,6 @@ _LAST_NORMS = ("layernorm", "norm", "layer_norm")
 """What transformers calls the last layer norm of DINOv2 and of DINOv3's two kinds."""
 
 _BATCH_SIZE = {"cpu": 8, "mps": 32, "cuda": 128}
-
-
-def vision_id(config: VisionConfig) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
-
-
-def find_vision(config: VisionConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The files of a hub model or a local folder; see `find_model`.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    return find_model(config.model, config.revision, hashes, download=download)
 
 
 def load_vision(config: VisionConfig, weights: Weights, runtime: Runtime) -> ImageTower:
@@ -58,31 +46,18 @@ def load_vision(config: VisionConfig, weights: Weights, runtime: Runtime) -> Ima
     with loading(weights, "DINOv2, RAD-DINO or DINOv3"):
         model_type(weights.paths[CONFIG], _TYPES)
         model, processor = from_pretrained(weights)
-        return _tower(model, processor, config, runtime)
-
-
-def _tower(model: Any, processor: Any, config: VisionConfig, runtime: Runtime) -> ImageTower:
-    import torch
-
-    device = resolve_device(runtime.device)
-    model.to(device)
-    forward = _forward(model)
-    mean, std = (torch.tensor(values, device=device) for values in mean_and_std(processor))
-    resize_and_crop = resizing(processor)
-    shapes = dry_run(resize_and_crop, forward, mean=mean)
-    grid = None if shapes.tokens is None else square_grid(shapes.tokens)
-    patch = getattr(model.config, "patch_size", None)
-    return ImageTower(
-        resize_and_crop=resize_and_crop,
-        forward=torch.compile(forward) if runtime.compile else forward,
-        mean=mean,
-        std=std,
-        precision=config.precision,
-        batch_size=_BATCH_SIZE[device],
-        shapes=shapes,
-        token_extent=shapes.side if grid is None or patch is None else grid[0] * patch,
-        network=model,
-    )
+        model.to(resolve_device(runtime.device))
+        image = image_model(
+            resizing(processor),
+            mean_and_std(processor),
+            _forward(model),
+            model,
+            precision=config.precision,
+            runtime=runtime,
+            batch_sizes=_BATCH_SIZE,
+            patch=getattr(model.config, "patch_size", 1),
+        )
+    return ImageTower(image)
 
 
 def _forward(model: Any) -> "Forward":

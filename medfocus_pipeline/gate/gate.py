@@ -98,7 +98,7 @@ def whole_features(
     """
     part = FeaturePart("original", feature)
     if isinstance(encoder, ImageTower):
-        encoder = replace(encoder, at_once=1)
+        encoder = replace(encoder, model=replace(encoder.model, at_once=1))
     found = []
     for start in range(0, len(images), encoder.batch_size):
         some = images[start : start + encoder.batch_size]

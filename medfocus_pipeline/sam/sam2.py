@@ -31,7 +31,7 @@ class _Size:
             configuration names none.
         remedy: what to do about a corrupt checkpoint.
         side: of the square image that it takes, in pixels; None is as the YAML says.
-        bicubic: images are squeezed as `sam2_pixels.normalised` describes it.
+        bicubic: images are squeezed as `pixels.normalised` describes it.
     """
 
     config: str
@@ -44,6 +44,15 @@ class _Size:
     bicubic: bool = False
 
 
+def _hiera(letters: str, name: str) -> _Size:
+    """A size that Meta published."""
+    return _Size(
+        f"configs/sam2.1/sam2.1_hiera_{letters}.yaml",
+        f"facebook/sam2.1-hiera-{name.replace('_', '-')}",
+        f"sam2.1_hiera_{name}.pt",
+    )
+
+
 _SIZES: dict[Sam2Size, _Size] = {
     "lite": _Size(
         str(sam2_lite.CONFIG),
@@ -53,24 +62,10 @@ _SIZES: dict[Sam2Size, _Size] = {
         min_stability=0.5,
         remedy=sam2_lite.REMEDY,
     ),
-    "tiny": _Size(
-        "configs/sam2.1/sam2.1_hiera_t.yaml", "facebook/sam2.1-hiera-tiny", "sam2.1_hiera_tiny.pt"
-    ),
-    "small": _Size(
-        "configs/sam2.1/sam2.1_hiera_s.yaml",
-        "facebook/sam2.1-hiera-small",
-        "sam2.1_hiera_small.pt",
-    ),
-    "base_plus": _Size(
-        "configs/sam2.1/sam2.1_hiera_b+.yaml",
-        "facebook/sam2.1-hiera-base-plus",
-        "sam2.1_hiera_base_plus.pt",
-    ),
-    "large": _Size(
-        "configs/sam2.1/sam2.1_hiera_l.yaml",
-        "facebook/sam2.1-hiera-large",
-        "sam2.1_hiera_large.pt",
-    ),
+    "tiny": _hiera("t", "tiny"),
+    "small": _hiera("s", "small"),
+    "base_plus": _hiera("b+", "base_plus"),
+    "large": _hiera("l", "large"),
     # bowang-lab/MedSAM2, sam2/configs/sam2.1_hiera_t512.yaml: beside the image size only the
     # starting grid of the memory's position encoding differs, which has no weights.
     "medsam2": _Size(
@@ -81,6 +76,15 @@ _SIZES: dict[Sam2Size, _Size] = {
         bicubic=True,
     ),
 }
+
+
+PARAMETERS: dict[Sam2Size, float] = {
+    "tiny": 38.9,
+    "small": 46.0,
+    "base_plus": 80.8,
+    "large": 224.4,
+}
+"""Millions, as the authors give them, of all that is downloaded."""
 
 
 def size_of(model: str) -> Sam2Size | None:

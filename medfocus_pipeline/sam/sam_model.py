@@ -4,30 +4,22 @@ MedSAM is the same network with other weights, SAM-Adapter the same with layers 
 """
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medfocus_pipeline.tensors import FORMATS, is_safetensors
-from medfocus_pipeline.weight_files import loading
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
+from medfocus_pipeline.tensors import FORMATS
+from medfocus_pipeline.weight_files import CONFIG, loading, pretrained
+from medfocus_pipeline.weights import FileHashes, Weights, find_files
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG = "config.json"
-
-_FILES = (CONFIG, FORMATS)
+FILES = (CONFIG, FORMATS)
 
 PACE = {"cpu": 1, "mps": 2, "cuda": 8}
 """Images encoded together, measured on a CPU, a guess elsewhere."""
 
 TOKENS = {"cpu": 2**14, "mps": 2**16, "cuda": 2**18}
 """Image tokens decoded together: those of one image times the prompts."""
-
-
-def sam_id(model: str) -> str:
-    """The hub id, or the name of a local folder: never a path."""
-    return model_name(model)
 
 
 def find_sam(
@@ -38,7 +30,7 @@ def find_sam(
     Raises:
         WeightsError: the folder lacks a file, or the hub's files cannot be had.
     """
-    return find_files(model, _FILES, revision=revision, hashes=hashes, download=download)
+    return find_files(model, FILES, revision=revision, hashes=hashes, download=download)
 
 
 def load_sam(weights: Weights) -> Any:
@@ -51,31 +43,12 @@ def load_sam(weights: Weights) -> Any:
         WeightsError: the files are not a SAM of Hugging Face, or are corrupt.
     """
     with loading(weights, "a SAM of Hugging Face"):
-        return _from_pretrained(weights.paths[CONFIG], safe=is_safetensors(weights.paths))
+        from transformers import SamModel
 
-
-def _from_pretrained(config: Path, *, safe: bool) -> Any:
-    import torch
-    from transformers import SamModel
-
-    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    if kind != "sam":
-        raise ValueError(f"its model_type is {kind!r}, not 'sam'")
-    found: Any = SamModel.from_pretrained(
-        config.parent,
-        dtype=torch.float32,
-        use_safetensors=safe,
-        weights_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        local_files_only=True,
-    )
-    model, notes = found
-    # transformers fills what is missing or does not fit with random numbers and goes on.
-    unfit = [*notes["missing_keys"], *(name for name, *_ in notes["mismatched_keys"])]
-    if unfit:
-        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
-    return model.eval()
+        kind = json.loads(weights.paths[CONFIG].read_text(encoding="utf-8")).get("model_type")
+        if kind != "sam":
+            raise ValueError(f"its model_type is {kind!r}, not 'sam'")
+        return pretrained(SamModel, weights)
 
 
 def image_size(model: Any) -> int:

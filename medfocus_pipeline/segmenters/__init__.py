@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam3Config, SegmenterConfig
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.segmenters.table import SEGMENTERS
-from medfocus_pipeline.weights import FileHashes, Weights
+from medfocus_pipeline.weights import Weights
+from medfocus_pipeline.zoo import Families
 
 __all__ = [
     "SEGMENTERS",
@@ -23,14 +24,11 @@ __all__ = [
 ]
 
 
-def model_id(config: SegmenterConfig) -> str:
-    """What `ModelIdentity.id` will be, known also where the weights are not."""
-    return SEGMENTERS[type(config)].identify(config)
-
-
-def label(config: SegmenterConfig) -> str:
-    """Readable name of a segmenter's choice."""
-    return SEGMENTERS[type(config)].label(config)
+_FAMILIES: Families[SegmenterConfig, Segmenter] = Families(SEGMENTERS)
+model_id = _FAMILIES.model_id
+label = _FAMILIES.label
+find_weights = _FAMILIES.find_weights
+need_weights = _FAMILIES.need_weights
 
 
 def settled(config: SegmenterConfig) -> SegmenterConfig:
@@ -54,33 +52,6 @@ def prompted(masks: MasksConfig, phrases: Sequence[str]) -> MasksConfig:
         return masks
     asked = segmenter.model_copy(update={"phrases": tuple(phrases)})
     return masks.model_copy(update={"segmenter": asked})
-
-
-def find_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The weights that a segmenter needs, and its identity.
-
-    Args:
-        config: the segmenter.
-        hashes: memo of file hashes.
-        download: fetch what is not cached locally.
-
-    Returns:
-        The weights, without files for a segmenter that learns nothing; None if they are not
-        cached and `download` is False.
-
-    Raises:
-        WeightsError: the weights cannot be found or fetched.
-    """
-    return SEGMENTERS[type(config)].find(config, hashes, download=download)
-
-
-def need_weights(config: SegmenterConfig, hashes: FileHashes, *, download: bool = True) -> Weights:
-    """`find_weights`, of a segmenter that cannot do without.
-
-    Raises:
-        WeightsError: the weights are not here, or cannot be had.
-    """
-    return SEGMENTERS[type(config)].need(config, hashes, download=download)
 
 
 def load_segmenter(masks: MasksConfig, weights: Weights, runtime: Runtime) -> Segmenter:

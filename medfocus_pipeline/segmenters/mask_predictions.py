@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from medfocus_pipeline.masks.candidates import Limits, select
 from medfocus_pipeline.masks.votes import Votes, covers, support
 from medfocus_pipeline.segmenters import prompting
 from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,30 @@ def joined(parts: Sequence[MaskPredictions]) -> MaskPredictions:
     )
 
 
+def sampled(cells: "Tensor", side: int) -> FloatArray:
+    """What the points of a grid look like: a map's mean around each.
+
+    Args:
+        cells: ``(1, c, h, w)``.
+        side: of the grid.
+
+    Returns:
+        ``(side * side, c) float32``.
+    """
+    from torch.nn import functional
+
+    size = (side, side)
+    small = functional.interpolate(cells.float(), size, mode="bilinear", antialias=True)
+    looks: FloatArray = small[0].flatten(1).mT.cpu().numpy()
+    return looks
+
+
 def candidates(
     ask: Ask,
     look: Callable[[], Sequence[FloatArray]],
     image: Image,
     *,
     config: Sam2Config | SamConfig,
-    limits: Limits,
     max_candidates: int,
 ) -> Candidates:
     """The best masks of one image, found with all points of a grid or those that promise most.
@@ -60,11 +81,13 @@ def candidates(
         look: what the grid's points look like, ``(side * side, c) float32`` each; called only
             where that decides which points are asked.
         image: for the candidates' boxes.
-        config: the grid.
-        limits: what a candidate must have.
+        config: the grid and the limits, of which None is none.
         max_candidates: K.
     """
     side = config.points_per_side
+    limits = Limits(
+        config.min_score or 0.0, config.min_stability or 0.0, config.min_area, config.max_area
+    )
     if config.prompting == "grid":
         asked = np.arange(side * side)
         answers = ask(asked, 0)

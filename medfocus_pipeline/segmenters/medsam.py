@@ -1,6 +1,7 @@
 """MedSAM (Ma et al. 2024): SAM fine-tuned on medical images with a box as the only prompt."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ import numpy as np
 from medfocus_pipeline.config import MasksConfig, MedSamConfig, Runtime
 from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.masks.candidates import Limits, select, stability
+from medfocus_pipeline.sam.pixels import WHOLE, in_frame, stretched
 from medfocus_pipeline.sam.sam_model import PACE, decode, encode, image_size, load_sam
-from medfocus_pipeline.sam.sam_pixels import WHOLE, in_frame, stretched
 from medfocus_pipeline.segmenters.threshold import ThresholdSegmenter
 from medfocus_pipeline.types import Boxes, Candidates, Image
 from medfocus_pipeline.weights import Weights
@@ -32,35 +33,29 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "MedSamSegme
     return MedSamSegmenter(model, config, max_candidates=masks.max_candidates, frame=masks.frame)
 
 
+@dataclass(frozen=True, slots=True)
 class MedSamSegmenter:
     """One candidate for each box; see `Segmenter` for the contract.
 
     The score is the predicted IoU, which MedSAM's training left without a loss: it orders the
     candidates, but no limit is set on it. No box confirms another, so the support is 1.
 
-    Args:
+    Attributes:
         model: a `SamModel` of any image size, in evaluation mode, on its device.
         config: the boxes and the limits; `model` and `revision` play no part.
         max_candidates: K.
         frame: S, side of the masks' square frame, in pixels.
     """
 
-    def __init__(
-        self, model: Any, config: MedSamConfig, *, max_candidates: int, frame: int
-    ) -> None:
-        self._model = model
-        self._config = config
-        self._max_candidates = max_candidates
-        self._frame = frame
-        self._device = model.device.type
-        self._threshold = ThresholdSegmenter(
-            config.threshold, max_candidates=max_candidates, frame=frame
-        )
+    model: Any
+    config: MedSamConfig
+    max_candidates: int
+    frame: int
 
     @property
     def batch_size(self) -> int:
         """Images encoded together when the user names no number."""
-        return PACE[self._device]
+        return PACE[self.model.device.type]
 
     def segment(self, images: Sequence[Image]) -> list[Candidates]:
         """Candidates of each image, in order."""
@@ -68,10 +63,10 @@ class MedSamSegmenter:
 
         if not images:
             return []
-        side = image_size(self._model)
-        with torch.inference_mode(), autocast(self._device, self._config.precision):
-            pixels = stretched(images, side=side, device=self._device)
-            embeddings = encode(self._model, pixels)
+        side, device = image_size(self.model), self.model.device.type
+        with torch.inference_mode(), autocast(device, self.config.precision):
+            pixels = stretched(images, side=side, device=device)
+            embeddings = encode(self.model, pixels)
             return [
                 self._candidates(embeddings[index : index + 1], image)
                 for index, image in enumerate(images)
@@ -81,24 +76,25 @@ class MedSamSegmenter:
         """The mask of each box of one image."""
         import torch
 
-        boxes = torch.from_numpy(self._boxes(image) * image_size(self._model)).to(self._device)
-        logits, scores = decode(self._model, embedding, boxes=boxes, several=False)
-        drawings = in_frame(logits[:, 0], WHOLE, frame=self._frame).float().cpu().numpy()
+        boxes = torch.from_numpy(self._boxes(image) * image_size(self.model)).to(embedding.device)
+        logits, scores = decode(self.model, embedding, boxes=boxes, several=False)
+        drawings = in_frame(logits[:, 0], WHOLE, frame=self.frame).float().cpu().numpy()
         return select(
             drawings > 0,
             scores[:, 0].clamp(0, 1).cpu().numpy(),
-            stability(drawings, offset=self._config.stability_offset),
+            stability(drawings, offset=self.config.stability_offset),
             image=image,
-            limits=Limits(min_area=self._config.min_area, max_area=self._config.max_area),
-            duplicate_iou=self._config.duplicate_iou,
-            max_candidates=self._max_candidates,
+            limits=Limits(min_area=self.config.min_area, max_area=self.config.max_area),
+            duplicate_iou=self.config.duplicate_iou,
+            max_candidates=self.max_candidates,
         )
 
     def _boxes(self, image: Image) -> Boxes:
         """``(p, 4) float32``, XYXY in shares of the image, at least one."""
-        if self._config.box == "border":
+        if self.config.box == "border":
             return _BORDER
-        (found,) = self._threshold.segment([image])
+        finder = ThresholdSegmenter(self.config.threshold, self.max_candidates, self.frame)
+        (found,) = finder.segment([image])
         if len(found) == 0:
             return _BORDER
         height, width = image.shape[:2]

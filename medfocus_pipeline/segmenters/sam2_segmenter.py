@@ -5,42 +5,27 @@ compared at a quarter of the model's image size and never brought to the image's
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.devices import autocast, resolve_device, settled_precision
-from medfocus_pipeline.masks.candidates import Limits, stability
+from medfocus_pipeline.masks.candidates import stability
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.sam2_pixels import normalised
+from medfocus_pipeline.sam.pixels import normalised
+from medfocus_pipeline.sam.sam_model import PACE, TOKENS
 from medfocus_pipeline.segmenters import prompting
-from medfocus_pipeline.segmenters.mask_predictions import MaskPredictions, candidates, joined
+from medfocus_pipeline.segmenters.mask_predictions import (
+    MaskPredictions,
+    candidates,
+    joined,
+    sampled,
+)
 from medfocus_pipeline.segmenters.sam2_decoder import ImageTokens, PromptDecoder
-from medfocus_pipeline.types import Candidates, FloatArray, Image, IntArray
+from medfocus_pipeline.types import Candidates, Image, IntArray
 from medfocus_pipeline.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """How much a device takes at once, measured on a CPU, a guess elsewhere.
-
-    Attributes:
-        images: images encoded together.
-        tokens: image tokens decoded together: those of one image times the prompts.
-    """
-
-    images: int
-    tokens: int
-
-
-_PACE = {
-    "cpu": _Pace(images=1, tokens=2**14),
-    "cuda": _Pace(images=8, tokens=2**18),
-    "mps": _Pace(images=2, tokens=2**16),
-}
 
 
 def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam2Segmenter":
@@ -51,13 +36,11 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam2Segment
         WeightsError: the checkpoint is corrupt or of another size.
     """
     config = masks.segmenter_of(Sam2Config)
-    return Sam2Segmenter(
-        sam2.load_model(config, weights).to(resolve_device(runtime.device)),
-        sam2.settled(config),
-        max_candidates=masks.max_candidates,
-        frame=masks.frame,
-        compile_encoder=runtime.compile,
-    )
+    model = sam2.load_model(config, weights).to(resolve_device(runtime.device))
+    if runtime.compile:
+        model.image_encoder.compile()
+    config = sam2.settled(config)
+    return Sam2Segmenter(model, config, max_candidates=masks.max_candidates, frame=masks.frame)
 
 
 class Sam2Segmenter:
@@ -69,31 +52,17 @@ class Sam2Segmenter:
             squeezed, `checkpoint` and `revision` play no part.
         max_candidates: K.
         frame: S, side of the masks' square frame, in pixels.
-        compile_encoder: `torch.compile` the image encoder.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        config: Sam2Config,
-        *,
-        max_candidates: int,
-        frame: int,
-        compile_encoder: bool = False,
-    ) -> None:
+    def __init__(self, model: Any, config: Sam2Config, *, max_candidates: int, frame: int) -> None:
         import torch
 
         self._model = model
         self._config = config
         self._max_candidates = max_candidates
         self._frame = frame
-        self._limits = Limits(
-            config.min_score or 0.0, config.min_stability or 0.0, config.min_area, config.max_area
-        )
+        self._min_score = config.min_score or 0.0
         self._points = prompting.grid(config.points_per_side)
-        self._pace = _PACE[model.device.type]
-        if compile_encoder:
-            model.image_encoder.compile()
         with torch.inference_mode():
             precision = settled_precision(model.device.type, config.precision)
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -103,7 +72,7 @@ class Sam2Segmenter:
     @property
     def batch_size(self) -> int:
         """Images encoded together when the user names no number."""
-        return self._pace.images
+        return PACE[self._model.device.type]
 
     def segment(self, images: Sequence[Image]) -> list[Candidates]:
         """Candidates of each image, in order."""
@@ -152,26 +121,11 @@ class Sam2Segmenter:
 
         return candidates(
             ask,
-            lambda: self._sample(levels),
+            lambda: [sampled(level[None], self._config.points_per_side) for level in levels],
             image,
             config=self._config,
-            limits=self._limits,
             max_candidates=self._max_candidates,
         )
-
-    def _sample(self, levels: "list[Tensor]") -> list[FloatArray]:
-        """``(p, c') float32``, each level's mean around the grid's points."""
-        from torch.nn import functional
-
-        side = self._config.points_per_side
-        size = (side, side)
-        sampled = []
-        for level in levels:
-            small = functional.interpolate(
-                level[None].float(), size=size, mode="bilinear", antialias=True
-            )
-            sampled.append(small[0].flatten(1).mT.cpu().numpy())
-        return sampled
 
     def _ask(self, image: ImageTokens, points: IntArray, *, first: int) -> MaskPredictions:
         """The answers to some of the grid's points, whose prompts are numbered from `first`."""
@@ -179,10 +133,10 @@ class Sam2Segmenter:
 
         frame = (self._frame, self._frame)
         parts = []
-        chunk = max(1, self._pace.tokens // len(image.tokens))
+        chunk = max(1, TOKENS[self._model.device.type] // len(image.tokens))
         for start in range(0, len(points), chunk):
             sketches = self._decoder.attend(image, self._prompts[points[start : start + chunk]])
-            good = sketches.score >= self._limits.min_score
+            good = sketches.score >= self._min_score
             drawn = good.any(dim=1)
             logits = self._decoder.draw(image, sketches[drawn])[good[drawn]]
             if logits.shape[-1] != self._frame:

@@ -1,9 +1,6 @@
 """SAM 3 (Carion et al. 2025) through transformers: every instance of a phrase."""
 
-import json
-import pickle
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +9,13 @@ from medfocus_pipeline.config import MasksConfig, Runtime, Sam3Config
 from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.masks.candidates import Limits, select, stability
-from medfocus_pipeline.tensors import FORMATS, is_safetensors
+from medfocus_pipeline.tensors import FORMATS
 from medfocus_pipeline.types import Candidates, Image
-from medfocus_pipeline.weight_files import unusable
-from medfocus_pipeline.weights import FileHashes, Weights, find_files, model_name
+from medfocus_pipeline.weight_files import CONFIG, loading, model_type, pretrained
+from medfocus_pipeline.weights import Weights
 
-_CONFIG = "config.json"
-_FILES = (_CONFIG, "processor_config.json", "tokenizer.json|vocab.json", FORMATS)
-_OPTIONAL = (
+FILES = (CONFIG, "processor_config.json", "tokenizer.json|vocab.json", FORMATS)
+OPTIONAL = (
     *("preprocessor_config.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "merges.txt"),
 )
@@ -30,27 +26,6 @@ _TOKENS = 32
 """That a phrase is padded and cut to, as transformers' `Sam3Processor` pads it."""
 
 
-def sam3_id(config: Sam3Config) -> str:
-    """The hub id, or the name of a local folder."""
-    return model_name(config.model)
-
-
-def find_sam3(config: Sam3Config, hashes: FileHashes, *, download: bool) -> Weights | None:
-    """The files of a hub model or a local folder; see `hub_weights`.
-
-    Raises:
-        WeightsError: the folder lacks a file, or the hub's files cannot be had.
-    """
-    return find_files(
-        config.model,
-        _FILES,
-        optional=_OPTIONAL,
-        revision=config.revision,
-        hashes=hashes,
-        download=download,
-    )
-
-
 def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam3Segmenter":
     """SAM 3 with its weights, on its device.
 
@@ -58,24 +33,14 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam3Segment
         ConfigError: there are no phrases, or the device is not there.
         WeightsError: the files are not a SAM 3, or are corrupt.
     """
-    import torch
-    from safetensors import SafetensorError
-
     config = masks.segmenter_of(Sam3Config)
     if not config.phrases:
         raise ConfigError(
             "SAM 3 is asked for phrases and got none: name a data set with a card, or "
             "--set segmenter.phrases=[tumor,lesion]."
         )
-    try:
+    with loading(weights, "a SAM 3 of Hugging Face"):
         model, processor = _from_pretrained(weights)
-    except torch.OutOfMemoryError:
-        raise
-    except (
-        *(OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, AttributeError),
-        *(pickle.UnpicklingError, SafetensorError),
-    ) as error:
-        raise unusable(weights, "a SAM 3 of Hugging Face", error) from error
     model.to(resolve_device(runtime.device))
     if runtime.compile:
         model.vision_encoder.compile()
@@ -85,29 +50,13 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "Sam3Segment
 
 
 def _from_pretrained(weights: Weights) -> tuple[Any, Any]:
-    import torch
     from transformers import Sam3Model, Sam3Processor
 
-    config: Path = weights.paths[_CONFIG]
-    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    if kind not in _TYPES:
-        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(_TYPES)}")
-    found: Any = Sam3Model.from_pretrained(
-        config.parent,
-        dtype=torch.float32,
-        use_safetensors=is_safetensors(weights.paths),
-        weights_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        local_files_only=True,
-    )
-    model, loading = found
-    # transformers fills what is missing or does not fit with random numbers and goes on.
-    unfit = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
-    if unfit:
-        raise ValueError(f"{len(unfit)} tensors are missing or do not fit, such as {unfit[0]}")
+    config = weights.paths[CONFIG]
+    model_type(config, _TYPES)
     processor: Any = Sam3Processor
-    return model.eval(), processor.from_pretrained(config.parent, local_files_only=True)
+    model = pretrained(Sam3Model, weights)
+    return model, processor.from_pretrained(config.parent, local_files_only=True)
 
 
 class Sam3Segmenter:

@@ -38,7 +38,7 @@ class AdaptedSam:
         """The one mask of each image.
 
         Args:
-            pixels: ``(n, 3, s, s) float32``, squeezed and normalised (`sam2_pixels`).
+            pixels: ``(n, 3, s, s) float32``, squeezed and normalised (`pixels`).
 
         Returns:
             Logits ``(n, m, m)`` and predicted IoU ``(n,)``, both float32, the latter not clipped to

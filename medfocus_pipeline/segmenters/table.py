@@ -1,12 +1,12 @@
 """The table of segmenters: one entry a family, with the models that users name."""
 
+from functools import partial
 from pathlib import Path
 
 from medfocus_pipeline.config import (
     Frozen,
     MedSamConfig,
     Sam2Config,
-    Sam2Size,
     Sam3Config,
     SamAdapterConfig,
     SamConfig,
@@ -15,7 +15,7 @@ from medfocus_pipeline.config import (
 )
 from medfocus_pipeline.plugins import find_plugin, plugin_name
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.sam_model import find_sam, sam_id
+from medfocus_pipeline.sam.sam_model import FILES
 from medfocus_pipeline.segmenters import (
     medsam,
     plugin,
@@ -28,14 +28,10 @@ from medfocus_pipeline.segmenters import (
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.types import ModelIdentity
 from medfocus_pipeline.weights import FileHashes, Weights
-from medfocus_pipeline.zoo import Model, ModelEntry
+from medfocus_pipeline.zoo import Model, ModelEntry, hub_finder, hub_id, hub_label
 
-_SAM2_PARAMETERS: dict[Sam2Size, float] = {
-    "tiny": 38.9,
-    "small": 46.0,
-    "base_plus": 80.8,
-    "large": 224.4,
-}
+_sam = partial(Model, licence="Apache-2.0", side=1024, pixels="squeezed")
+
 _SAM_PARAMETERS = {
     "facebook/sam-vit-base": 93.7,
     "facebook/sam-vit-large": 312.3,
@@ -49,18 +45,8 @@ def _no_weights(config: ThresholdConfig, hashes: FileHashes, *, download: bool) 
     return Weights(identity=ModelIdentity(id=config.name), paths={})
 
 
-def _find_sam(
-    config: SamConfig | MedSamConfig, hashes: FileHashes, *, download: bool
-) -> Weights | None:
-    return find_sam(config.model, config.revision, hashes, download=download)
-
-
 def _grid(config: Sam2Config | SamConfig) -> str:
     return f"{config.points_per_side}x{config.points_per_side}"
-
-
-def _name(config: SamConfig | MedSamConfig) -> str:
-    return sam_id(config.model).rpartition("/")[2]
 
 
 SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
@@ -70,29 +56,21 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
         identify=sam2.model_id,
         find=sam2.find_weights,
         load=sam2_segmenter.load,
-        label=lambda config: (
-            f"sam2-{config.size}-{config.points_per_side}x{config.points_per_side}"
-        ),
+        label=lambda config: f"sam2-{config.size}-{_grid(config)}",
         settled=sam2.settled,
         prefix="facebook/sam2",
         models=(
-            Model(Sam2Config(size="lite"), "Apache-2.0", side=256, pixels="squeezed"),
+            _sam(Sam2Config(size="lite"), side=256),
             *(
-                Model(
-                    Sam2Config(size=size),
-                    "Apache-2.0",
-                    side=1024,
-                    pixels="squeezed",
-                    parameters=parameters,
-                )
-                for size, parameters in _SAM2_PARAMETERS.items()
+                _sam(Sam2Config(size=size), parameters=parameters)
+                for size, parameters in sam2.PARAMETERS.items()
             ),
-            Model(
+            _sam(
                 Sam2Config(size="medsam2"),
-                "CC BY-SA 4.0",
+                licence="CC BY-SA 4.0",
                 side=512,
                 pixels="bicubic, squeezed",
-                parameters=_SAM2_PARAMETERS["tiny"],
+                parameters=sam2.PARAMETERS["tiny"],
                 note="--size medsam2; its authors prompt with boxes",
             ),
         ),
@@ -100,53 +78,36 @@ SEGMENTERS: dict[type[Frozen], ModelEntry[Segmenter]] = {
     SamConfig: ModelEntry(
         what="the first SAM on a grid of points",
         package="transformers",
-        identify=lambda config: sam_id(config.model),
-        find=_find_sam,
+        identify=hub_id,
+        find=hub_finder(*FILES),
         load=sam.load,
-        label=lambda config: f"{_name(config)}-{_grid(config)}",
+        label=lambda config: f"{hub_label(config)}-{_grid(config)}",
         settled=lambda config: config.model_copy(update={"model": ""}),
         prefix="facebook/sam",
         models=tuple(
-            Model(
-                SamConfig(model=model),
-                "Apache-2.0",
-                side=1024,
-                pixels="letterboxed",
-                parameters=parameters,
-            )
+            _sam(SamConfig(model=model), pixels="letterboxed", parameters=parameters)
             for model, parameters in _SAM_PARAMETERS.items()
         ),
     ),
     MedSamConfig: ModelEntry(
         what="SAM taught on medical images, prompted with boxes",
         package="transformers",
-        identify=lambda config: sam_id(config.model),
-        find=_find_sam,
+        identify=hub_id,
+        find=hub_finder(*FILES),
         load=medsam.load,
-        label=lambda config: f"{_name(config)}-{config.box}",
+        label=lambda config: f"{hub_label(config)}-{config.box}",
         settled=lambda config: config.model_copy(update={"model": ""}),
-        models=(
-            Model(MedSamConfig(), "Apache-2.0", side=1024, pixels="squeezed", parameters=93.7),
-        ),
+        models=(_sam(MedSamConfig(), parameters=93.7),),
     ),
     Sam3Config: ModelEntry(
         what="SAM 3, prompted with the phrases of the card's classes",
         package="transformers",
-        identify=sam3.sam3_id,
-        find=sam3.find_sam3,
+        identify=hub_id,
+        find=hub_finder(*sam3.FILES, optional=sam3.OPTIONAL),
         load=sam3.load,
-        label=lambda config: sam3.sam3_id(config).rpartition("/")[2],
+        label=hub_label,
         settled=lambda config: config.model_copy(update={"model": ""}),
-        models=(
-            Model(
-                Sam3Config(),
-                "SAM License",
-                side=1008,
-                pixels="squeezed",
-                parameters=848,
-                gated=True,
-            ),
-        ),
+        models=(_sam(Sam3Config(), licence="SAM License", side=1008, parameters=848, gated=True),),
     ),
     SamAdapterConfig: ModelEntry(
         what="SAM with an adapter that medfocus train-adapter made",

@@ -27,6 +27,7 @@ def load(masks: MasksConfig, weights: Weights, runtime: Runtime) -> "ThresholdSe
     return ThresholdSegmenter(config, max_candidates=masks.max_candidates, frame=masks.frame)
 
 
+@dataclass(frozen=True, slots=True)
 class ThresholdSegmenter:
     """Bright and dark components of the smoothed image; see `Segmenter` for the contract.
 
@@ -40,25 +41,24 @@ class ThresholdSegmenter:
     Its stability is its IoU with itself at a stricter and a laxer threshold, within its
     surroundings. There are no prompts that could disagree, so its support is 1.
 
-    Args:
+    Attributes:
         config: smoothing and limits.
         max_candidates: K.
         frame: S, side of the square frame, in pixels.
     """
 
-    batch_size = 16
+    config: ThresholdConfig
+    max_candidates: int
+    frame: int
 
-    def __init__(self, config: ThresholdConfig, *, max_candidates: int, frame: int) -> None:
-        self._config = config
-        self._max_candidates = max_candidates
-        self._frame = frame
+    batch_size = 16
 
     def segment(self, images: Sequence[Image]) -> list[Candidates]:
         """Candidates of each image, in order."""
         return [self._candidates(image) for image in images]
 
     def _candidates(self, image: Image) -> Candidates:
-        config, side = self._config, self._frame
+        config, side = self.config, self.frame
         grey = _square(image, side=side, smoothing=config.smoothing)
         found = list(_components(grey, min_area=config.min_area))
         return select(
@@ -68,7 +68,7 @@ class ThresholdSegmenter:
             image=image,
             limits=Limits(min_area=config.min_area, max_area=config.max_area),
             duplicate_iou=config.duplicate_iou,
-            max_candidates=self._max_candidates,
+            max_candidates=self.max_candidates,
         )
 
 

@@ -20,7 +20,7 @@ from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, draw
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.masks.candidates import pack, unpack
-from medfocus_pipeline.sam.sam2_pixels import normalised
+from medfocus_pipeline.sam.pixels import normalised
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
 

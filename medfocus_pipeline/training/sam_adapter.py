@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfocus_pipeline.devices import resolve_device
-from medfocus_pipeline.sam.sam_model import load_sam, sam_id
+from medfocus_pipeline.sam.sam_model import load_sam
 from medfocus_pipeline.segmenters.sam_adapter import AdapterMetadata, new_adapted, save_adapter
 from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.training.loop import LOG, Advance
 from medfocus_pipeline.training.sam_adapter_data import Example, hold_out
 from medfocus_pipeline.training.sam_adapter_run import SamAdapterSteps, SamAdapterTraining
-from medfocus_pipeline.weights import Weights
+from medfocus_pipeline.weights import Weights, model_name
 
 __all__ = ["ADAPTER", "LOG", "SamAdapterTraining", "Trained", "train"]
 
@@ -77,7 +77,7 @@ def train(
     training.run(advance)
     path = folder / ADAPTER
     metadata = AdapterMetadata(
-        base=sam_id(config.model),
+        base=model_name(config.model),
         base_sha256=tensors_sha256(weights.identity.files),
         reduction=config.reduction,
         low_frequencies=config.low_frequencies,

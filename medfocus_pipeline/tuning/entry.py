@@ -21,9 +21,7 @@ def entry_of(tower: ImageTower, names: list[str]) -> "nn.Module | None":
     """
     import torch
 
-    if tower.network is None:
-        return None
-    block = tower.network.get_submodule(last_block(names))
+    block = tower.model.network.get_submodule(last_block(names))
     drawn = np.random.default_rng(0).integers(0, 256, (2, tower.side, tower.side, 3), np.uint8)
     pixels = torch.from_numpy(drawn)
     with torch.no_grad():

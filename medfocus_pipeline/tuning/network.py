@@ -48,14 +48,13 @@ class Network:
     @property
     def device(self) -> "torch.device":
         """Where it is."""
-        return self.tower.mean.device
+        return self.tower.device
 
     def parameters(self) -> "dict[str, nn.Parameter]":
         """What is trained, by name."""
         every = {f"{LAYER}{name}": one for name, one in self.layer.named_parameters()}
-        if self.tower.network is not None:
-            named = self.tower.network.named_parameters()
-            every |= {f"{NETWORK}{name}": one for name, one in named}
+        named = self.tower.model.network.named_parameters()
+        every |= {f"{NETWORK}{name}": one for name, one in named}
         return {name: every[name] for name in self.rates}
 
     @property
@@ -126,7 +125,7 @@ def build(
 
     network, tower = prepared(encoder, config, label=label, seed=seed)
     wanted = _wanted(network, config, label)
-    layer = torch.nn.Linear(tower.dim, classes).to(tower.mean.device)
+    layer = torch.nn.Linear(tower.dim, classes).to(tower.device)
     torch.nn.init.zeros_(layer.weight)
     torch.nn.init.zeros_(layer.bias)
     if config.trained == "layer":
@@ -152,12 +151,12 @@ def prepared(
     """
     import torch
 
-    if not isinstance(encoder, ImageTower) or encoder.network is None:
+    if not isinstance(encoder, ImageTower):
         raise ConfigError(
             f"{label} shows no network that could be trained. Name another: --model "
             "efficientnet-lite0, or medfocus models list."
         )
-    network = encoder.network
+    network = encoder.model.network
     network.eval().requires_grad_(False)
     if config.trained == "lora":
         with torch.random.fork_rng(devices=[]):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.masks.roi import iou
-from medfocus_pipeline.sam.sam2_pixels import normalised
+from medfocus_pipeline.sam.pixels import normalised
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import Image, Mask
 
@@ -79,7 +79,7 @@ def region_scores(
         target: ``(h, w) bool``, not empty.
         centroid: click at the mask's centroid, as a user would; else at its innermost point.
         grid: clicks along each side of a grid over the image; 0 is none.
-        bicubic: as for `sam2_pixels.normalised`.
+        bicubic: as for `pixels.normalised`.
     """
     import torch
 

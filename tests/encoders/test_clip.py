@@ -380,9 +380,9 @@ def test_levels_are_means_of_the_hidden_states_patches(encoder: ClipEncoder) -> 
     """After each quarter of the blocks, through the tower's last layer norm."""
     picture = encoder.prepare(np.random.default_rng(5).integers(0, 256, (60, 80, 3), np.uint8))
     vision = encoder.text_tower.vision_model
-    pixels = ((torch.from_numpy(picture[None]).float() - encoder.mean) / encoder.std).permute(
-        0, 3, 1, 2
-    )
+    pixels = (
+        (torch.from_numpy(picture[None]).float() - encoder.model.mean) / encoder.model.std
+    ).permute(0, 3, 1, 2)
     with torch.inference_mode():
         states = vision(pixel_values=pixels, output_hidden_states=True).hidden_states[1:]
         prefix = 1 if encoder.text_tower.config.model_type == "clip" else 0

@@ -19,7 +19,8 @@ from medfocus_pipeline.encoders import (
     load_encoder,
     model_id,
 )
-from medfocus_pipeline.encoders.lite_clip import SHA256, SHIPPED, LiteClipEncoder
+from medfocus_pipeline.encoders.clip import ClipEncoder
+from medfocus_pipeline.encoders.lite_clip import SHA256, SHIPPED
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.files import sha256
 from medfocus_pipeline.training.prompts import zero_shot_accuracy
@@ -30,21 +31,21 @@ CPU = Runtime(device="cpu")
 TEXTS = ["a chest X-ray of tuberculosis.", "a benign breast lesion", "xylophone"]
 
 
-def load(config: LiteClipConfig) -> LiteClipEncoder:
+def load(config: LiteClipConfig) -> ClipEncoder:
     weights = find_weights(config, FileHashes(), download=False)
     assert weights is not None
     encoder = load_encoder(config, weights, CPU)
-    assert isinstance(encoder, LiteClipEncoder)
+    assert isinstance(encoder, ClipEncoder)
     return encoder
 
 
 @pytest.fixture(scope="module")
-def encoder() -> LiteClipEncoder:
+def encoder() -> ClipEncoder:
     return load(LiteClipConfig())
 
 
 @pytest.fixture(scope="module")
-def pictures(encoder: LiteClipEncoder) -> np.ndarray:
+def pictures(encoder: ClipEncoder) -> np.ndarray:
     return np.stack([encoder.prepare(draw(kind, 3, 1).image) for kind in KINDS])
 
 
@@ -63,7 +64,7 @@ def test_it_loads_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(LiteClipConfig()).encode_text(["a brain MRI"]).shape == (1, 1280)
 
 
-def test_it_is_a_dual_encoder(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:
+def test_it_is_a_dual_encoder(encoder: ClipEncoder, pictures: np.ndarray) -> None:
     assert isinstance(encoder, TextEncoder)
     assert has_text(LiteClipConfig())
     assert model_id(LiteClipConfig()) == "lite-clip"
@@ -77,7 +78,7 @@ def test_it_is_a_dual_encoder(encoder: LiteClipEncoder, pictures: np.ndarray) ->
 
 
 def test_embeddings_are_the_networks_so_that_no_head_on_them_loses(
-    encoder: LiteClipEncoder, pictures: np.ndarray
+    encoder: ClipEncoder, pictures: np.ndarray
 ) -> None:
     config = EfficientNetLiteConfig()
     weights = find_weights(config, FileHashes(), download=False)
@@ -89,7 +90,7 @@ def test_embeddings_are_the_networks_so_that_no_head_on_them_loses(
     np.testing.assert_array_equal(own.tokens, bare.tokens)
 
 
-def test_tokens_are_in_the_space_of_pooled(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:
+def test_tokens_are_in_the_space_of_pooled(encoder: ClipEncoder, pictures: np.ndarray) -> None:
     encoded = encoder.encode(pictures)
     assert encoded.tokens is not None
     np.testing.assert_allclose(encoded.tokens.mean(axis=1), encoded.pooled, atol=1e-4)
@@ -98,7 +99,7 @@ def test_tokens_are_in_the_space_of_pooled(encoder: LiteClipEncoder, pictures: n
     np.testing.assert_allclose(found["roi_levels"], found["levels"], atol=1e-4)
 
 
-def test_a_text_does_not_depend_on_its_neighbours(encoder: LiteClipEncoder) -> None:
+def test_a_text_does_not_depend_on_its_neighbours(encoder: ClipEncoder) -> None:
     together = encoder.encode_text([*TEXTS, "a very long text " * 40])[:3]
     alone = np.concatenate([encoder.encode_text([text]) for text in TEXTS])
     assert together.dtype == np.float32
@@ -108,14 +109,14 @@ def test_a_text_does_not_depend_on_its_neighbours(encoder: LiteClipEncoder) -> N
     )
 
 
-def test_several_threads_get_what_one_gets(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:
+def test_several_threads_get_what_one_gets(encoder: ClipEncoder, pictures: np.ndarray) -> None:
     inputs = [pictures, pictures[:1], pictures[::-1][:3]]
     for alone, together in alone_and_together(encoder.encode, inputs):
         np.testing.assert_array_equal(alone.pooled, together.pooled)
 
 
 def test_the_place_in_a_batch_changes_no_bit_on_one_thread(
-    encoder: LiteClipEncoder, pictures: np.ndarray
+    encoder: ClipEncoder, pictures: np.ndarray
 ) -> None:
     with calls_at_once("cpu"):
         whole = encoder.encode(pictures).pooled
@@ -124,7 +125,7 @@ def test_the_place_in_a_batch_changes_no_bit_on_one_thread(
             np.testing.assert_array_equal(whole[index : index + 1], alone)
 
 
-def test_one_thread_and_two_say_the_same(encoder: LiteClipEncoder, pictures: np.ndarray) -> None:
+def test_one_thread_and_two_say_the_same(encoder: ClipEncoder, pictures: np.ndarray) -> None:
     before = torch.get_num_threads()
     found = []
     try:
@@ -137,7 +138,7 @@ def test_one_thread_and_two_say_the_same(encoder: LiteClipEncoder, pictures: np.
         np.testing.assert_allclose(one, two, atol=1e-4)
 
 
-def test_gradients_reach_what_is_put_before_a_text(encoder: LiteClipEncoder) -> None:
+def test_gradients_reach_what_is_put_before_a_text(encoder: ClipEncoder) -> None:
     embeddings = encoder.text_tower.get_input_embeddings()
     context = torch.zeros(4, embeddings.embedding_dim, requires_grad=True)
 
@@ -161,7 +162,7 @@ FLOORS = {"brain": 0.6, "breast": 0.6, "covid": 0.7, "lungs": 0.6}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_phantoms_are_told_apart_by_prompts_alone(encoder: LiteClipEncoder, kind: str) -> None:
+def test_phantoms_are_told_apart_by_prompts_alone(encoder: ClipEncoder, kind: str) -> None:
     assert zero_shot_accuracy(encoder, kind, seed=1, count=COUNTS[kind]) >= FLOORS[kind]
 
 
@@ -180,7 +181,7 @@ def copied(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_local_folder_has_its_own_name(tmp_path: Path, encoder: LiteClipEncoder) -> None:
+def test_a_local_folder_has_its_own_name(tmp_path: Path, encoder: ClipEncoder) -> None:
     config = LiteClipConfig(checkpoint=copied(tmp_path))
     weights = find_weights(config, FileHashes(), download=False)
     assert weights is not None

@@ -16,7 +16,7 @@ from transformers import BertConfig
 
 from medfocus_pipeline.config import OpenClipConfig, Runtime
 from medfocus_pipeline.encoders import TextEncoder, find_weights, load_encoder
-from medfocus_pipeline.encoders.open_clip import OpenClipEncoder
+from medfocus_pipeline.encoders.tower import DualTower
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.types import FloatArray, Image
 from medfocus_pipeline.weights import FileHashes
@@ -147,16 +147,16 @@ def original(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Original
 
 
 @pytest.fixture(scope="module")
-def encoder(folder: Path) -> OpenClipEncoder:
+def encoder(folder: Path) -> DualTower:
     return load(str(folder))
 
 
-def load(model: str) -> OpenClipEncoder:
+def load(model: str) -> DualTower:
     config = OpenClipConfig(model=model)
     weights = find_weights(config, FileHashes(), download=False)
     assert weights is not None
     encoder = load_encoder(config, weights, Runtime(device="cpu"))
-    assert isinstance(encoder, OpenClipEncoder)
+    assert isinstance(encoder, DualTower)
     return encoder
 
 
@@ -168,7 +168,7 @@ def noise(height: int, width: int) -> Image:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (32, 32), (40, 300), (224, 160)])
 def test_pixels_and_image_features_are_the_packages(
-    encoder: OpenClipEncoder, original: Original, height: int, width: int
+    encoder: DualTower, original: Original, height: int, width: int
 ) -> None:
     image = noise(height, width)
     picture = encoder.prepare(image)
@@ -180,7 +180,7 @@ def test_pixels_and_image_features_are_the_packages(
     )
 
 
-def test_text_features_are_the_packages(encoder: OpenClipEncoder, original: Original) -> None:
+def test_text_features_are_the_packages(encoder: DualTower, original: Original) -> None:
     assert isinstance(encoder, TextEncoder)
     features = encoder.encode_text(TEXTS)
     np.testing.assert_allclose(features, original.text(TEXTS), atol=1e-5)
@@ -189,7 +189,7 @@ def test_text_features_are_the_packages(encoder: OpenClipEncoder, original: Orig
     assert encoder.temperature == pytest.approx(expected)
 
 
-def test_tokens_are_in_the_joint_space(encoder: OpenClipEncoder, original: Original) -> None:
+def test_tokens_are_in_the_joint_space(encoder: DualTower, original: Original) -> None:
     image = noise(64, 64)
     visual = original.model.visual
     with torch.inference_mode():

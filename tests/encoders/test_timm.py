@@ -100,7 +100,7 @@ def test_checkpoint_may_have_any_number_of_classes(tmp_path: Path, classes: int)
     encoder = load("test_resnet", path)
     with torch.inference_mode():
         pixels = torch.from_numpy(picture).permute(0, 3, 1, 2).float()
-        mean, std = (values.view(3, 1, 1) for values in (encoder.mean, encoder.std))
+        mean, std = (values.view(3, 1, 1) for values in (encoder.model.mean, encoder.model.std))
         expected = reference((pixels - mean) / std)
     np.testing.assert_allclose(encoder.encode(picture).pooled, expected.numpy(), atol=1e-4)
 
@@ -129,7 +129,7 @@ def test_levels_are_the_means_of_timms_own_feature_maps(name: str, tmp_path: Pat
     model.load_state_dict(renamed)
     picture = encoder.prepare(noise(90, 120))[None]
     pixels = torch.from_numpy(picture).permute(0, 3, 1, 2).float()
-    mean, std = (values.view(3, 1, 1) for values in (encoder.mean, encoder.std))
+    mean, std = (values.view(3, 1, 1) for values in (encoder.model.mean, encoder.model.std))
     with torch.inference_mode():
         maps = model((pixels - mean) / std)
     if name.startswith("swin"):

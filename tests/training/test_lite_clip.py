@@ -11,7 +11,8 @@ import torch
 from medfocus_pipeline.config import LiteClipConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES
 from medfocus_pipeline.encoders import find_weights, load_encoder
-from medfocus_pipeline.encoders.lite_clip import LiteClipEncoder, open_tokenizer
+from medfocus_pipeline.encoders.clip import ClipEncoder
+from medfocus_pipeline.encoders.lite_clip import open_tokenizer
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.training import lessons, phantom_pairs
@@ -132,7 +133,7 @@ def test_the_trained_folder_is_an_encoder(trained: Path) -> None:
     assert weights is not None
     assert weights.identity.id == "weights"
     encoder = load_encoder(config, weights, Runtime(device="cpu"))
-    assert isinstance(encoder, LiteClipEncoder)
+    assert isinstance(encoder, ClipEncoder)
     assert encoder.dim == 1280
     assert 0 <= zero_shot_accuracy(encoder, "breast", seed=5, count=3) <= 1
 

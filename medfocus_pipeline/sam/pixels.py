@@ -1,4 +1,4 @@
-"""Images as the first SAM and MedSAM take them, and their masks in the square frame."""
+"""Images as SAM, MedSAM and SAM 2 take them, and their masks in the square frame."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -7,16 +7,50 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.sam.sam2_pixels import MEAN, STD
 from medfocus_pipeline.types import Image
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
 Extent = tuple[float, float]
 """Width and height of an image as shares of the model's square one, whose corner it is in."""
 
 WHOLE: Extent = (1.0, 1.0)
+
+
+def normalised(
+    images: Sequence[Image], *, side: int, device: str = "cpu", bicubic: bool = False
+) -> "Tensor":
+    """``(n, 3, side, side) float32``, squeezed to that size and normalised, as `sam2` does.
+
+    Args:
+        images: of any sizes.
+        side: the model's image size, in pixels.
+        device: where they go before anything is computed.
+        bicubic: squeezed by `bicubic_picture` first, as MedSAM2 does.
+    """
+    import torch
+
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (MEAN, STD))
+    pictures = [bicubic_picture(image, side) for image in images] if bicubic else images
+    return torch.stack(
+        [(_resized(picture, (side, side), device) - mean) / std for picture in pictures]
+    )
+
+
+def bicubic_picture(image: Image, side: int) -> Image:
+    """An image squeezed to a square, ``(side, side, 3) uint8``, as MedSAM2's authors do it.
+
+    Their recipe (bowang-lab/MedSAM2, medsam2_infer_3D_CT.py, resize_grayscale_to_rgb_and_resize,
+    and sam2/utils/misc.py): Pillow's resize with the filter that it takes unasked.
+    """
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BICUBIC)
+    return np.asarray(picture)
 
 
 def letterboxed(
