@@ -29,12 +29,10 @@ from medfocus_pipeline.adaptation.domains import (
     pooled,
     scaled_apart,
 )
-from medfocus_pipeline.adaptation.protocol import Adapted, Task
-from medfocus_pipeline.adaptation.protocol import check as check_task
+from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.adaptation.selection import held_apart, risk
 from medfocus_pipeline.config.adaptation import AugmentedDannConfig, CdanConfig, DannConfig
-from medfocus_pipeline.heads.common import check
-from medfocus_pipeline.heads.many import Minibatch, cross_entropy, in_groups, steps_per_epoch
+from medfocus_pipeline.heads.many import Minibatch, cross_entropy, in_groups
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.seeding import generator
@@ -52,7 +50,7 @@ class Adversarial:
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One network a seed, side by side, after the trials that choose its weight."""
-        check_task(task)
+        check(task)
         with single_threaded("torch"):
             tasks = [scaled_apart(task, rows) for rows in subsets]
             weights = self.choose(tasks, subsets, seeds)
@@ -116,12 +114,7 @@ class Adversarial:
         self, sets: Sequence[DomainSet], rngs: Sequence[np.random.Generator]
     ) -> list[FittedMlp]:
         """One network a set."""
-        for one in sets:
-            check(one)
-        size = self.config.network.batch_size
-        return in_groups(
-            sets, rngs, alike=lambda one: steps_per_epoch(one, batch_size=size), train=self.train
-        )
+        return in_groups(sets, rngs, train=self.train, batch_size=self.config.network.batch_size)
 
     def train(self, sets: list[DomainSet], rngs: list[np.random.Generator]) -> list[FittedMlp]:
         """Train sets of the same number of steps."""

@@ -13,7 +13,8 @@ from medfocus_pipeline.evaluation.processes import HERE, Executor
 from medfocus_pipeline.evaluation.runs import Outcome, Run, run_generator, task_of
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.folds import folds, smallest_class
-from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
+from medfocus_pipeline.heads.many import fit_all
+from medfocus_pipeline.heads.protocol import FittedHead, TrainingSet
 from medfocus_pipeline.heads.table import make_head
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
@@ -74,12 +75,9 @@ def fit_and_predict(table: FeatureTable, runs: Sequence[Run]) -> list[Fit]:
 
 def fit(table: FeatureTable, runs: Sequence[Run]) -> Sequence[FittedHead]:
     """Train on the runs' subsets; sees no test image."""
-    head = make_head(runs[0].head)
     trains = [training_set(table, run) for run in runs]
     rngs = [run_generator(run) for run in runs]
-    if isinstance(head, ManyHead):
-        return head.fit_many(trains, rngs)
-    return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
+    return fit_all(make_head(runs[0].head), trains, rngs)
 
 
 def held_out_accuracy(table: FeatureTable, run: Run, *, n_folds: int = 3) -> float:

@@ -31,7 +31,7 @@ from medfocus_pipeline.heads.prompt_learning import (
     image_vectors,
     side_by_side,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 
@@ -45,14 +45,10 @@ TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class CoCoOpHead:
+class CoCoOpHead(ManyHead["FittedCoCoOp"]):
     """A context shifted by each image; `TrainingSet.prompts` is needed."""
 
     config: CoCoOpConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedCoCoOp":
-        """Train context and network on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]

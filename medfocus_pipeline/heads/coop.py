@@ -29,7 +29,7 @@ from medfocus_pipeline.heads.prompt_learning import (
     image_vectors,
     side_by_side,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 
@@ -43,14 +43,10 @@ SPREAD = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class CoOpHead:
+class CoOpHead(ManyHead["FittedCoOp"]):
     """A shared context, class names at its end; `TrainingSet.prompts` is needed."""
 
     config: CoOpConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedCoOp":
-        """Train the context on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]

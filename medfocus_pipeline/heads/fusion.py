@@ -20,7 +20,7 @@ from medfocus_pipeline.heads.fusion_mix import Weights, fuse
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.fusion_train import train_fusions
 from medfocus_pipeline.heads.linear import FittedLinear, choose_c, fit_rows
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.seeding import generator
@@ -31,7 +31,7 @@ LIBRARIES = ("sklearn.linear_model", "torch")
 
 
 @dataclass(frozen=True, slots=True)
-class FusionHead:
+class FusionHead(ManyHead["FittedFusion"]):
     """F and C trained by AdamW on all views of the images, then `config.classifier` on M.
 
     The classifier's C is chosen by cross-validation on I, not on M: F has seen the labels of
@@ -45,10 +45,6 @@ class FusionHead:
     """
 
     config: FusionConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedFusion":
-        """Choose C and lambda, train F and C(M), freeze F, fit logistic regression on M."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]

@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LpPlusPlusConfig
-from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
+from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import in_groups
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.tip_cache import trial_sets
@@ -45,29 +45,17 @@ START = 2.5
 
 
 @dataclass(frozen=True, slots=True)
-class LpPlusPlusHead:
+class LpPlusPlusHead(ManyHead["FittedLpPlusPlus"]):
     """The descent over all views of the images; it draws nothing."""
 
     config: LpPlusPlusConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedLpPlusPlus":
-        """Train on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedLpPlusPlus"]:
         """Train on several subsets side by side."""
-        for train in trains:
-            check(train)
-            Texts.of(train, head="lp_plus_plus")
         with single_threaded():
-            return in_groups(
-                trains,
-                rngs,
-                alike=lambda one: len(one.labels),
-                train=self.train,
-            )
+            return in_groups(trains, rngs, train=self.train)
 
     def train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]

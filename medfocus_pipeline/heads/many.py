@@ -16,7 +16,8 @@ import numpy as np
 
 from medfocus_pipeline.config import MlpConfig
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.common import check
+from medfocus_pipeline.heads.protocol import FittedHead, Head, ManyHead, TrainingSet
 from medfocus_pipeline.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -45,27 +46,40 @@ class Minibatch:
     weights: "Tensor"
 
 
+def fit_all(
+    head: Head, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+) -> Sequence[FittedHead]:
+    """A head on every set, side by side where it can."""
+    if isinstance(head, ManyHead):
+        return head.fit_many(trains, rngs)
+    return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
+
+
 def in_groups(
     trains: Sequence[Set],
     rngs: Sequence[np.random.Generator],
     *,
-    alike: Callable[[Set], int],
     train: Callable[[list[Set], list[np.random.Generator]], Sequence[Result]],
+    batch_size: int = 1,
 ) -> list[Result]:
-    """Train sets side by side where `alike` is equal and memory allows.
+    """Train sets side by side that have as many steps an epoch, as far as memory allows.
 
     Args:
         trains: the sets.
         rngs: one for each of them.
-        alike: what must be equal in one call, e.g. the number of steps.
-        train: gives one result for each set.
+        train: gives one result for each set of a call.
+        batch_size: of a step; with 1, sets of as many images train together.
 
     Returns:
         One result for each set, in their order.
+
+    Raises:
+        DataError: no classifier can learn from a set.
     """
     groups: dict[int, list[int]] = defaultdict(list)
     for position, one in enumerate(trains):
-        groups[alike(one)].append(position)
+        check(one)
+        groups[steps_per_epoch(one, batch_size=batch_size)].append(position)
     results: dict[int, Result] = {}
     for positions in groups.values():
         most = max(1, MOST_BYTES // max(trains[position].features.nbytes for position in positions))

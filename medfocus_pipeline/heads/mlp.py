@@ -17,17 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import MlpConfig
-from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
+from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
     adamw,
     cross_entropy,
     drawn,
     in_groups,
-    steps_per_epoch,
     train_epochs,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 
@@ -39,29 +38,17 @@ TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class MlpHead:
+class MlpHead(ManyHead["FittedMlp"]):
     """The layers trained by AdamW along a cosine on cross-entropy; see the module."""
 
     config: MlpConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedMlp":
-        """Train on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedMlp"]:
         """Train on several subsets side by side."""
-        for train in trains:
-            check(train)
-        batch_size = self.config.batch_size
         with single_threaded("torch"):
-            return in_groups(
-                trains,
-                rngs,
-                alike=lambda one: steps_per_epoch(one, batch_size=batch_size),
-                train=self.train,
-            )
+            return in_groups(trains, rngs, train=self.train, batch_size=self.config.batch_size)
 
     def train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]

@@ -90,7 +90,6 @@ def side_by_side(
         return in_groups(
             [with_vectors(one, dim=dim) for one in trains],
             rngs,
-            alike=lambda one: len(one.labels),
             train=partial(train, source=source),
         )
 

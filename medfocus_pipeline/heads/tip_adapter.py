@@ -25,7 +25,7 @@ from medfocus_pipeline.heads.many import (
     minibatches,
     steps_per_epoch,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.tip_cache import Trial, choose, mean_keys, one_hot, read, trials_of
@@ -59,7 +59,7 @@ class TipAdapterHead:
 
 
 @dataclass(frozen=True, slots=True)
-class TipAdapterFHead:
+class TipAdapterFHead(ManyHead["FittedTipAdapter"]):
     """Tip-Adapter-F: the keys trained by AdamW along a cosine at Tip-Adapter's alpha and beta.
 
     The authors train at a start that they set for each data set (``configs/*.yaml`` of
@@ -71,21 +71,12 @@ class TipAdapterFHead:
 
     config: TipAdapterFConfig
 
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedTipAdapter":
-        """Choose and train on one subset."""
-        return self.fit_many([train], [rng])[0]
-
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedTipAdapter"]:
         """Choose and train on several subsets side by side."""
-        for train in trains:
-            check(train)
-            Texts.of(train, head="tip_adapter_f")
         with single_threaded("torch", "sklearn.model_selection"):
-            return in_groups(
-                trains, rngs, alike=lambda one: len(one.labels), train=self.choose_and_train
-            )
+            return in_groups(trains, rngs, train=self.choose_and_train)
 
     def choose_and_train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]
@@ -128,7 +119,7 @@ class TipAdapterFHead:
         def train(some: list[TrainingSet], own: list[np.random.Generator]) -> list[FloatArray]:
             return train_keys(some, own, starts=[at[id(one)] for one in some], config=config)
 
-        return in_groups(trains, rngs, alike=lambda one: len(one.labels), train=train)
+        return in_groups(trains, rngs, train=train)
 
 
 def train_keys(

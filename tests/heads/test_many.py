@@ -148,14 +148,11 @@ def test_groups_are_of_equals_and_results_keep_their_order(monkeypatch: pytest.M
         calls.append([len(one.labels) for one in some])
         return [len(one.labels) + rng.random() for one, rng in zip(some, own, strict=True)]
 
-    def alike(one: TrainingSet) -> int:
-        return len(one.labels)
-
-    whole = in_groups(trains, rngs(*range(6)), alike=alike, train=train)
+    whole = in_groups(trains, rngs(*range(6)), train=train)
     assert calls == [[4, 4, 4, 4], [5, 5]]
     calls.clear()
     monkeypatch.setattr(many, "MOST_BYTES", 3 * trains[0].features.nbytes)
-    assert in_groups(trains, rngs(*range(6)), alike=alike, train=train) == whole
+    assert in_groups(trains, rngs(*range(6)), train=train) == whole
     assert calls == [[4, 4, 4], [4], [5, 5]]
 
 
