@@ -2,8 +2,8 @@
 
 MedFocusCLIP, section III-B: F fuses the image features I with the class texts T, a linear
 head C classifies M, and both train under L = lambda L_c + (1 - lambda) L_e. What F is says
-`fusion_mix`; the losses are in `fusion_loss`, training in `fusion_train`, in the space of
-`fusion_space`, and the choice of lambda in `fusion_lambda`.
+`fusion_mix`; the losses and the training are in `fusion_train`, in the space of `fusion_space`,
+and the choice of lambda in `fusion_lambda`.
 """
 
 from collections.abc import Sequence
@@ -175,13 +175,7 @@ class Fusion:
 
     def __call__(self, features: FloatArray) -> FloatArray:
         """M for ``(n, v, D) float32`` features, of the same shape and dtype."""
-        return fuse(
-            self.weights,
-            self.basis,
-            features,
-            variant=self.config.variant,
-            temperature=self.config.temperature,
-        )
+        return fuse(self.weights, self.basis, features, self.config)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -140,14 +140,7 @@ def judge(run: Run, trial: Trial, weights: Weights, *, config: FusionConfig) -> 
     import torch
 
     with torch.inference_mode():
-        fused = fuse_inside(
-            weights,
-            keys(weights),
-            run.space.x,
-            run.space.length,
-            variant=config.variant,
-            temperature=config.temperature,
-        ).numpy()
+        fused = fuse_inside(weights, keys(weights), run.space.x, run.space.length, config).numpy()
     train, images = run.train, trial.images
     inside = fused.reshape(*train.features.shape[:2], -1)
     part = replace(train, features=inside[images], labels=train.labels[images])
