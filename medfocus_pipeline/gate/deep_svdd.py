@@ -59,7 +59,7 @@ class DeepSvddMethod:
         layers = [first_weights(rng, *shape) for shape in pairwise((x.shape[1], *config.widths))]
         with torch.no_grad():
             centre = away_from_zero(outputs(layers, x).mean(dim=0))
-        radius, objective = torch.zeros(()), []
+        radius = torch.zeros(())
 
         def loss(batch: "Tensor") -> "Tensor":
             far = (outputs(layers, batch) - centre).square().sum(dim=1)
@@ -70,23 +70,14 @@ class DeepSvddMethod:
                 far_all = far.mean()
             return far_all + config.weight_decay / 2 * sum(w.square().sum() for w in layers)
 
-        def after_epoch(done: int) -> None:
-            if config.boundary == "soft" and done >= config.warm_up:
+        def renew(done: int) -> None:
+            if config.boundary == "soft" and done >= max(1, config.warm_up):
                 far = (outputs(layers, x) - centre).square().sum(dim=1)
                 radius.copy_(far.quantile(1 - config.nu))
-            objective.append(float(loss(x)))
 
-        with torch.no_grad():
-            objective.append(float(loss(x)))
-        descend(
-            *(layers, x, loss, rng),
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            after_epoch=after_epoch,
-        )
+        objective = descend(layers, x, loss, rng, config=config, renew=renew)
         trained = tuple(layer.detach().numpy() for layer in layers)
-        return FittedDeepSvdd(trained, centre.numpy(), float(radius), tuple(objective))
+        return FittedDeepSvdd(trained, centre.numpy(), float(radius), objective)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

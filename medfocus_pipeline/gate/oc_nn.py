@@ -45,7 +45,7 @@ class OcNnMethod:
         config, x = self.config, torch.from_numpy(rows)
         hidden = first_weights(rng, x.shape[1], config.width)
         last = first_weights(rng, config.width, 1)
-        r, objective = torch.zeros(()), []
+        r = torch.zeros(())
 
         def scores(batch: "Tensor") -> "Tensor":
             return (torch.sigmoid(batch @ hidden) @ last)[:, 0]
@@ -54,22 +54,12 @@ class OcNnMethod:
             below = (r - scores(batch)).clamp(min=0).mean() / config.nu
             return (last.square().sum() + hidden.square().sum()) / 2 + below - r
 
-        def after_epoch(done: int) -> None:
-            del done
+        def renew(_: int) -> None:
             r.copy_(scores(x).quantile(config.nu))
-            objective.append(float(loss(x)))
 
-        with torch.no_grad():
-            after_epoch(0)
-        descend(
-            *([hidden, last], x, loss, rng),
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            after_epoch=after_epoch,
-        )
+        objective = descend([hidden, last], x, loss, rng, config=config, renew=renew)
         trained = (hidden.detach().numpy(), last.detach().numpy()[:, 0])
-        return FittedOcNn(*trained, float(r), tuple(objective))
+        return FittedOcNn(*trained, float(r), objective)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
