@@ -19,12 +19,12 @@ def _common() -> None:
 def list_command() -> None:
     """List every head: what it is, what it reads beside image features, its source."""
     from medfocus_pipeline.config import HeadPluginConfig, installed
-    from medfocus_pipeline.heads.table import entry, names
+    from medfocus_pipeline.heads.table import HEADS, entry
     from medfocus_pipeline.reproduction import rows
     from medfocus_pipeline.types import join_parts
 
     table = Table("head", "what", "needs of the encoder", "source", box=None)
-    for name, head in names().items():
+    for name, head in HEADS.items():
         table.add_row(name, head.what, head.needs, head.source)
     out.print(table)
     for name, place in installed(HeadPluginConfig.group).items():
