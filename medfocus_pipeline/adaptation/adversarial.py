@@ -31,7 +31,7 @@ from medfocus_pipeline.adaptation.domains import (
 )
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.adaptation.selection import held_apart, risk
-from medfocus_pipeline.config.adaptation import AugmentedDannConfig, CdanConfig, DannConfig
+from medfocus_pipeline.config.adaptation import AdversarialConfig
 from medfocus_pipeline.heads.many import Minibatch, cross_entropy, in_groups
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks
 from medfocus_pipeline.heads.threads import single_threaded
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class Adversarial:
     """DANN, or CDAN; see the module."""
 
-    config: DannConfig | AugmentedDannConfig | CdanConfig
+    config: AdversarialConfig
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One network a seed, side by side, after the trials that choose its weight."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
+from medfocus_pipeline.config.adaptation import AloneConfig
 from medfocus_pipeline.heads.many import fit_all
-from medfocus_pipeline.heads.protocol import FittedHead, Head
+from medfocus_pipeline.heads.protocol import FittedHead
+from medfocus_pipeline.heads.table import make_head
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import FloatArray, IntArray
 
@@ -16,13 +18,13 @@ from medfocus_pipeline.types import FloatArray, IntArray
 class Alone:
     """Fits a head on each subset of the source; the target's images teach it nothing."""
 
-    head: Head
+    config: AloneConfig
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One head a seed."""
         check(task)
         trains = [task.train(rows) for rows in subsets]
-        fitted = fit_all(self.head, trains, generators(seeds))
+        fitted = fit_all(make_head(self.config.head), trains, generators(seeds))
         return classified(fitted, [task] * len(seeds), subsets)
 
 

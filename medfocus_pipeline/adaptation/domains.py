@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.adaptation.protocol import Task
-from medfocus_pipeline.config.adaptation import AugmentedDannConfig, CdanConfig, DannConfig
+from medfocus_pipeline.config.adaptation import AdversarialConfig
 from medfocus_pipeline.heads.many import all_steps, cross_entropy, gather
 from medfocus_pipeline.heads.mlp import Network, Scaling
 from medfocus_pipeline.heads.protocol import TrainingSet
@@ -126,13 +126,11 @@ class Domains:
     step: int = 0
 
     @classmethod
-    def initial(
-        cls, sets: Sequence[DomainSet], config: DannConfig | AugmentedDannConfig | CdanConfig
-    ) -> "Domains":
+    def initial(cls, sets: Sequence[DomainSet], config: AdversarialConfig) -> "Domains":
         """Before training."""
         import torch
 
-        conditional = isinstance(config, CdanConfig)
+        conditional = config.name == "cdan"
         inputs = config.network.widths[-1] * (sets[0].n_classes if conditional else 1)
         domains = sets[0].pool.n_classes
         as_it_is = Scaling(np.zeros(inputs, np.float32), 1.0)
