@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
+from medfocus_pipeline.heads.common import log_losses
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.fusion_mix import Weights, fuse_inside, keys
 from medfocus_pipeline.heads.fusion_space import Space
@@ -148,6 +149,5 @@ def judge(run: Run, trial: Trial, weights: Weights, *, config: FusionConfig) -> 
     fitted = fit_rows(space, part, c=run.c, tolerance=TRIAL_TOLERANCE)
     probabilities = fitted.predict_proba(inside[trial.held_out])
     truth = train.labels[trial.held_out]
-    true = probabilities[np.arange(len(truth)), truth]
-    log_loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()
+    log_loss = log_losses(probabilities, truth).mean()
     return float(log_loss), float((probabilities.argmax(axis=1) == truth).mean())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config import LinearConfig
-from medfocus_pipeline.heads.common import check, softmax
+from medfocus_pipeline.heads.common import check, log_losses, softmax
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.logistic import Fits, solve
@@ -148,8 +148,7 @@ def log_loss(fits: Fits, rows: Matrix, labels: IntArray, *, part: int) -> float:
     """
     probabilities = softmax(rows @ fits.coef[part].T + fits.intercept[part])
     codes = np.searchsorted(fits.classes, labels)
-    true = probabilities.mean(axis=1)[np.arange(len(labels)), codes]
-    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
+    return float(log_losses(probabilities.mean(axis=1), codes).mean())
 
 
 def fit_rows(

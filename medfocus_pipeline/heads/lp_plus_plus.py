@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LpPlusPlusConfig
-from medfocus_pipeline.heads.common import mean_probabilities, view_rows
+from medfocus_pipeline.heads.common import log_losses, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.texts import Texts
@@ -91,8 +91,7 @@ class LpPlusPlusHead(ManyHead["FittedLpPlusPlus"]):
         for row, (w, alpha) in zip(scores, path, strict=False):
             logits = unit @ w[0] + alpha[0] * cosines
             found = mean_probabilities(logits, views=held_out.features.shape[1])
-            true = np.maximum(found[np.arange(len(truth)), truth], np.finfo(np.float64).tiny)
-            row[:] = (found.argmax(axis=1) != truth).sum(), -np.log(true).sum()
+            row[:] = (found.argmax(axis=1) != truth).sum(), log_losses(found, truth).sum()
         return scores
 
 
