@@ -65,9 +65,7 @@ def in_groups(
     """Train sets side by side that have as many steps an epoch, as far as memory allows.
 
     Args:
-        trains: the sets.
-        rngs: one for each of them.
-        train: gives one result for each set of a call.
+        train: gives one result for each set of a call, of which each has its generator.
         batch_size: of a step; with 1, sets of as many images train together.
 
     Returns:
@@ -95,9 +93,10 @@ def steps_per_epoch(train: TrainingSet, *, batch_size: int) -> int:
     return math.ceil(len(train.labels) / batch_size)
 
 
-def enough_epochs(train: TrainingSet, *, epochs: int, least_steps: int, batch_size: int) -> int:
-    """`epochs`, or as many as `least_steps` take: a small subset is shown more often."""
-    return max(epochs, math.ceil(least_steps / steps_per_epoch(train, batch_size=batch_size)))
+def all_steps(train: TrainingSet, *, config: MlpConfig) -> int:
+    """Steps of all epochs, at least `config.least_steps`: a small subset is shown more often."""
+    steps = steps_per_epoch(train, batch_size=config.batch_size)
+    return steps * max(config.epochs, math.ceil(config.least_steps / steps))
 
 
 def minibatches(
@@ -107,14 +106,12 @@ def minibatches(
     epochs: int,
     batch_size: int,
 ) -> Iterator[Minibatch]:
-    """Minibatches of several sets that have the same number of steps an epoch.
+    """Minibatches of several sets that have the same number of steps an epoch, and dimension.
 
     An epoch shows each image once, by a view that is drawn for it, in parts of about equal size.
+    Each set's order and views are drawn from its own generator.
 
     Args:
-        trains: sets of the same steps an epoch and dimension.
-        rngs: one for each of them; draws the order and the views.
-        epochs: passes over the images.
         batch_size: the most images of a run in a minibatch.
     """
     steps = steps_per_epoch(trains[0], batch_size=batch_size)
@@ -163,38 +160,6 @@ def cross_entropy(logits: "Tensor", batch: Minibatch) -> "Tensor":
     return (losses * batch.weights.flatten()).sum()
 
 
-def train_epochs(
-    trains: Sequence[TrainingSet],
-    rngs: Sequence[np.random.Generator],
-    optimiser: "Optimizer",
-    loss: "Callable[[Minibatch], Tensor]",
-    *,
-    config: MlpConfig,
-) -> None:
-    """Descend on sets of the same number of steps, at least `config.least_steps` in all.
-
-    Args:
-        trains: the sets.
-        rngs: one for each of them.
-        optimiser: of the weights that `loss` reads.
-        loss: of a minibatch, summed over runs.
-        config: epochs, least steps and batch size.
-    """
-    steps = all_steps(trains[0], config=config)
-    epochs = steps // steps_per_epoch(trains[0], batch_size=config.batch_size)
-    batches = minibatches(trains, rngs, epochs=epochs, batch_size=config.batch_size)
-    descend(optimiser, batches, loss, steps=steps)
-
-
-def all_steps(train: TrainingSet, *, config: MlpConfig) -> int:
-    """Steps that `train_epochs` takes."""
-    size = config.batch_size
-    epochs = enough_epochs(
-        train, epochs=config.epochs, least_steps=config.least_steps, batch_size=size
-    )
-    return epochs * steps_per_epoch(train, batch_size=size)
-
-
 def descend(
     optimiser: "Optimizer",
     batches: Iterable[Minibatch],
@@ -228,21 +193,6 @@ def descend(
             "The head's training diverged: it has weights that are not finite. Use a "
             f"learning_rate below {rate:g}."
         )
-
-
-def adamw(
-    weights: Sequence["Tensor"],
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    epsilon: float = 1e-8,
-) -> "Optimizer":
-    """AdamW (Loshchilov and Hutter 2019), in one pass over the weights."""
-    import torch
-
-    return torch.optim.AdamW(
-        weights, lr=learning_rate, weight_decay=weight_decay, eps=epsilon, fused=True
-    )
 
 
 def drawn(rngs: Sequence[np.random.Generator], *shape: int) -> "Tensor":

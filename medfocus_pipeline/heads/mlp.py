@@ -20,11 +20,13 @@ from medfocus_pipeline.config import MlpConfig
 from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
-    adamw,
+    all_steps,
     cross_entropy,
+    descend,
     drawn,
     in_groups,
-    train_epochs,
+    minibatches,
+    steps_per_epoch,
 )
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.threads import single_threaded
@@ -158,25 +160,31 @@ def train_networks(
     loss: "Callable[[Network, Minibatch], Tensor]",
     beside: "Sequence[Tensor]" = (),
 ) -> list["FittedMlp"]:
-    """Train sets of the same number of steps by AdamW along a cosine.
+    """Train sets of the same number of steps by AdamW (Loshchilov and Hutter 2019) along a cosine.
+
+    A set's layers, then its minibatches, are drawn from its own generator.
 
     Args:
-        trains: the sets.
-        rngs: one for each of them; draws its layers, then its minibatches.
         config: widths of the hidden layers, and how long they train.
         outputs: width of the last layer.
         loss: of a minibatch, summed over runs.
         beside: weights ``(B, ...)`` beside the layers that the loss reads and trains.
     """
+    import torch
+
     scalings = [Scaling.of(train.features) for train in trains]
     widths = (trains[0].features.shape[2], *config.widths, outputs)
     network = Network.initial(scalings, rngs, widths)
-    optimiser = adamw(
+    optimiser = torch.optim.AdamW(
         [*network.weights, *beside],
-        learning_rate=config.learning_rate,
+        lr=config.learning_rate,
         weight_decay=config.weight_decay,
+        fused=True,
     )
-    train_epochs(trains, rngs, optimiser, lambda batch: loss(network, batch), config=config)
+    steps, size = all_steps(trains[0], config=config), config.batch_size
+    epochs = steps // steps_per_epoch(trains[0], batch_size=size)
+    batches = minibatches(trains, rngs, epochs=epochs, batch_size=size)
+    descend(optimiser, batches, lambda batch: loss(network, batch), steps=steps)
     learned = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in network.layers]
     return [
         FittedMlp(scaling, [(weight[run].copy(), bias[run, 0].copy()) for weight, bias in learned])

@@ -18,7 +18,6 @@ from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
 from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
-    adamw,
     cross_entropy,
     descend,
     in_groups,
@@ -148,11 +147,12 @@ def train_keys(
         cache = torch.exp(beta * (x @ keys - 1)) @ values
         return cross_entropy(x @ classifier + alpha * cache, batch)
 
-    optimiser = adamw(
+    optimiser = torch.optim.AdamW(
         [keys],
-        learning_rate=config.learning_rate,
+        lr=config.learning_rate,
         weight_decay=config.weight_decay,
-        epsilon=EPSILON,
+        eps=EPSILON,
+        fused=True,
     )
     steps = config.epochs * steps_per_epoch(trains[0], batch_size=config.batch_size)
     batches = minibatches(trains, rngs, epochs=config.epochs, batch_size=config.batch_size)
