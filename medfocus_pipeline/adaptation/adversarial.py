@@ -32,9 +32,9 @@ from medfocus_pipeline.adaptation.domains import (
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.adaptation.selection import held_apart, risk
 from medfocus_pipeline.config.adaptation import AdversarialConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.many import Minibatch, cross_entropy, in_groups
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
 

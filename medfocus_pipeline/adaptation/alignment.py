@@ -26,6 +26,7 @@ from medfocus_pipeline.adaptation.alone import generators
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.config.adaptation import CoralConfig, StandardisedConfig, SubspaceConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import check as check_train
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
@@ -38,7 +39,6 @@ from medfocus_pipeline.heads.linear import (
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray, IntArray
 
 TINY = 1e-12

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import DeepSvddConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.gate.networks import descend, first_weights, inputs
 from medfocus_pipeline.gate.protocol import check
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import ClipAdapterConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import drawn, in_groups
 from medfocus_pipeline.heads.prompt_learning import descend, epochs_of
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 

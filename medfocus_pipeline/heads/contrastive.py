@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import ContrastiveConfig, SupConConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import check, view_rows
 from medfocus_pipeline.heads.linear import FittedLinear, LinearHead
 from medfocus_pipeline.heads.many import Minibatch, in_groups
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import CoOpConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.encoders.text_transformer import PromptTower
 from medfocus_pipeline.heads.common import softmax
@@ -30,7 +31,6 @@ from medfocus_pipeline.heads.prompt_learning import (
     side_by_side,
 )
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:

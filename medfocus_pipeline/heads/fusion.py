@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve, Run, curves
@@ -22,7 +23,6 @@ from medfocus_pipeline.heads.fusion_train import train_fusions
 from medfocus_pipeline.heads.linear import FittedLinear, choose_c, fit_rows
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON, FloatArray
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config import LinearConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import check, log_losses, softmax
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.logistic import Fits, solve
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
 TOLERANCE = 1e-6

@@ -31,11 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LpPlusPlusConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import log_losses, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.tip_cache import trial_sets
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise

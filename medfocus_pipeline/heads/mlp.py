@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import MlpConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
@@ -29,7 +30,6 @@ from medfocus_pipeline.heads.many import (
     steps_per_epoch,
 )
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:

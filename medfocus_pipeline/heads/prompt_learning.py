@@ -13,12 +13,12 @@ import numpy as np
 
 from medfocus_pipeline.config import ClipAdapterConfig, CoOpConfig
 from medfocus_pipeline.config.heads import CoOpDescentConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.many import cross_entropy, in_groups, minibatches, steps_per_epoch
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.types import FloatArray
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
@@ -26,7 +27,6 @@ from medfocus_pipeline.heads.many import (
 )
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.tip_cache import Trial, choose, mean_keys, one_hot, read, trials_of
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise

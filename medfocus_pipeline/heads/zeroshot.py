@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import ZeroShotConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 

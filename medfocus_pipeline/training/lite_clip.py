@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from medfocus_pipeline.config import Frozen
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.encoders.lite_clip import TENSORS, TOKENIZER, make_text_tower
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.training.checkpoint import CsvLog, load_checkpoint, save_checkpoint
 from medfocus_pipeline.training.lessons import Batch, Lesson, draw_batch, make_lesson

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from medfocus_pipeline.config import LpPlusPlusConfig, ZeroShotConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.lp_plus_plus import (
     LpPlusPlusHead,
     Problem,
@@ -15,7 +16,6 @@ from medfocus_pipeline.heads.lp_plus_plus import (
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.zeroshot import ZeroShotHead
 from tests.heads.sets import accuracy, clip_like, take
 
