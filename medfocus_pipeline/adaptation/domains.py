@@ -54,7 +54,6 @@ def scaled_apart(task: Task, rows: IntArray) -> Task:
     practical domain adaptation"). No label is read.
 
     Args:
-        task: the domains.
         rows: of the source, which its statistics are of.
     """
     source = task.source.copy()

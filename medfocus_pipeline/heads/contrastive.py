@@ -105,13 +105,7 @@ def projected(network: FittedMlp, features: FloatArray) -> FloatArray:
 
 
 def pair_loss(z: "Tensor", batch: Minibatch, *, margin: float) -> "Tensor":
-    """Mean over the pairs of each run's images, summed over the runs: a scalar.
-
-    Args:
-        z: ``(B, b, w)``.
-        batch: their labels, and which of them are images.
-        margin: m.
-    """
+    """Mean over the pairs of each run's images ``(B, b, w)``, summed over the runs: a scalar."""
     same, pairs = _pairs(batch)
     lengths = z.square().sum(dim=2)
     squares = (lengths[:, :, None] + lengths[:, None] - 2 * z @ z.mT).clamp(min=0)
@@ -125,8 +119,6 @@ def supcon_loss(z: "Tensor", batch: Minibatch, *, temperature: float) -> "Tensor
 
     Args:
         z: ``(B, b, w)``, L2-normalised.
-        batch: their labels, and which of them are images.
-        temperature: t.
     """
     same, pairs = _pairs(batch)
     logits = (z @ z.mT / temperature).masked_fill(~pairs, NEVER)

@@ -77,12 +77,9 @@ class LambdaCurve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """One lambda on one fold of one run; all are places in their sequences.
+    """One lambda on one fold of one run, each its place in its sequence.
 
     Attributes:
-        run: which run.
-        mix: which lambda.
-        fold: which fold.
         images: positions of the images to train on.
         held_out: and of the others.
     """

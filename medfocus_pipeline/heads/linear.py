@@ -82,8 +82,6 @@ def choose_c(
     Args:
         rows: ``(n, v, r) float64``.
         labels: ``(n,) int64``.
-        config: grid, folds and default.
-        rng: draws the folds.
         groups: ``(n,) int64``, see `TrainingSet`.
     """
     grid = sorted(set(config.c_grid))
@@ -114,7 +112,6 @@ def held_out_loss(
         rows: ``(n, v, r) float64``.
         labels: ``(n,) int64``.
         splits: positions of the images (training, held out) of each fold.
-        c: of every fit.
     """
     n, views, dim = rows.shape
     parts = np.zeros((len(splits), n), np.bool_)
@@ -138,14 +135,7 @@ def held_out_loss(
 
 
 def log_loss(fits: Fits, rows: Matrix, labels: IntArray, *, part: int) -> float:
-    """Mean log-loss of ``(m, v, r)`` images, probabilities averaged over views.
-
-    Args:
-        fits: of all parts.
-        rows: not those of the part.
-        labels: ``(m,) int64``.
-        part: the fold.
-    """
+    """Mean log-loss of ``(m, v, r)`` images outside a part by its fit, averaged over views."""
     probabilities = softmax(rows @ fits.coef[part].T + fits.intercept[part])
     codes = np.searchsorted(fits.classes, labels)
     return float(log_losses(probabilities.mean(axis=1), codes).mean())

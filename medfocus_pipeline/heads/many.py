@@ -146,12 +146,7 @@ def gather(
 
 
 def cross_entropy(logits: "Tensor", batch: Minibatch) -> "Tensor":
-    """Mean over each run's images, summed over the runs: a scalar.
-
-    Args:
-        logits: ``(B, b, K)``.
-        batch: their labels and weights.
-    """
+    """Mean over each run's images, summed over the runs: a scalar, of logits ``(B, b, K)``."""
     from torch.nn import functional
 
     losses = functional.cross_entropy(

@@ -76,8 +76,6 @@ def side_by_side(
     """Trains sets together where they are as large, on `image_vectors`.
 
     Args:
-        trains: the sets.
-        rngs: one for each of them.
         head: who asks, for the message.
         train: sets, generators and the keyword `source`, the text tower -> one result a set.
 
@@ -166,9 +164,6 @@ def descend(
         start: parameters of all R runs, ``(R, ...) float32`` each.
         logits: parameters and image vectors ``(R, b, d)`` -> ``(R, b, K)``.
         trains: R sets of as many images, their features as `image_vectors` gives them.
-        rngs: one for each of them.
-        epochs: passes over the images.
-        config: rates, momentum, weight decay and batch size.
 
     Returns:
         The trained parameters, detached.

@@ -40,12 +40,10 @@ def read(affinity: FloatArray, values: FloatArray, *, beta: float) -> FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A cache of some images of the subset, and the images that it is judged by.
+    """A cache of some images of the subset, the `rest`, and those that it is judged by.
 
     Attributes:
         keys: ``(n, D) float32``, of `rest`.
-        rest: what the cache has.
-        held_out: what it has not.
     """
 
     keys: FloatArray
