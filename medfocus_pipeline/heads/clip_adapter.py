@@ -23,7 +23,7 @@ from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import drawn, in_groups
 from medfocus_pipeline.heads.prompt_learning import descend, epochs_of
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
-from medfocus_pipeline.heads.texts import Texts
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 

@@ -25,7 +25,6 @@ With one shot there is nothing to choose by, and the start is taken.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,8 @@ from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import log_losses, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import in_groups
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
-from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.tip_cache import trial_sets
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 
@@ -141,14 +140,6 @@ def steps(problem: Problem) -> tuple[FloatArray, FloatArray]:
     w = 2 * rows.shape[1] / np.maximum(greatest, tiny)
     alpha = 2 * rows.shape[1] / np.maximum(squares, tiny)
     return w[:, None, None].astype(np.float32), alpha[:, None, None].astype(np.float32)
-
-
-def descend(
-    problem: Problem, w: FloatArray, alpha: FloatArray, *, config: LpPlusPlusConfig
-) -> tuple[FloatArray, FloatArray]:
-    """W and alpha after all iterations."""
-    path = iterates(problem, w, alpha, momentum=config.momentum)
-    return next(islice(path, config.iterations, None))
 
 
 def iterates(

@@ -112,7 +112,7 @@ def with_vectors(train: TrainingSet, *, dim: int) -> TrainingSet:
 def image_vectors(features: FloatArray, *, dim: int) -> FloatArray:
     """Vectors whose dot product with a unit class text is the cosine of image and class.
 
-    Where m focus modes are joined, a class's vector is its text m times (`texts.tiled`), so
+    Where m focus modes are joined, a class's vector is its text m times (`zeroshot.tiled`), so
     that the cosine is the sum of the parts, over their length and the square root of m, with
     the text.
 

@@ -26,8 +26,8 @@ from medfocus_pipeline.heads.many import (
     steps_per_epoch,
 )
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
-from medfocus_pipeline.heads.texts import Texts
 from medfocus_pipeline.heads.tip_cache import Trial, choose, mean_keys, one_hot, read, trials_of
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 

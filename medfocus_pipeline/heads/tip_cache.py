@@ -13,7 +13,7 @@ from medfocus_pipeline.config.heads import CacheConfig
 from medfocus_pipeline.heads.common import log_losses, mean_probabilities, view_rows
 from medfocus_pipeline.heads.folds import each_alone, folds, smallest_class
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import Texts
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import FloatArray, IntArray
 from medfocus_pipeline.vectors import normalise
 
