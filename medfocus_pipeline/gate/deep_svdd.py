@@ -46,16 +46,13 @@ class DeepSvddMethod:
 
     config: DeepSvddConfig
 
+    @single_threaded("torch")
     def fit(self, features: FloatArray, rng: np.random.Generator) -> "FittedDeepSvdd":
         """Train on ``(n, d)`` features."""
-        check(features)
-        with single_threaded("torch"):
-            return self._train(inputs(features), rng)
-
-    def _train(self, rows: FloatArray, rng: np.random.Generator) -> "FittedDeepSvdd":
         import torch
 
-        config, x = self.config, torch.from_numpy(rows)
+        check(features)
+        config, x = self.config, torch.from_numpy(inputs(features))
         layers = [first_weights(rng, *shape) for shape in pairwise((x.shape[1], *config.widths))]
         with torch.no_grad():
             centre = away_from_zero(outputs(layers, x).mean(dim=0))

@@ -33,16 +33,13 @@ class OcNnMethod:
 
     config: OcNnConfig
 
+    @single_threaded("torch")
     def fit(self, features: FloatArray, rng: np.random.Generator) -> "FittedOcNn":
         """Train on ``(n, d)`` features."""
-        check(features)
-        with single_threaded("torch"):
-            return self._train(inputs(features), rng)
-
-    def _train(self, rows: FloatArray, rng: np.random.Generator) -> "FittedOcNn":
         import torch
 
-        config, x = self.config, torch.from_numpy(rows)
+        check(features)
+        config, x = self.config, torch.from_numpy(inputs(features))
         hidden = first_weights(rng, x.shape[1], config.width)
         last = first_weights(rng, config.width, 1)
         r = torch.zeros(())
