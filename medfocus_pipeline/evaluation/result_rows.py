@@ -15,6 +15,7 @@ from medfocus_pipeline.types import JSON
 def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
     """The row of `results.RESULTS`."""
     run, keys = outcome.run, table.keys
+    kind, amount = run.budget
     return {
         "run_key": run.key,
         "dataset": table.dataset,
@@ -23,7 +24,8 @@ def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
         "focus": "+".join(run.focus),
         "encoder": keys.encoder,
         "head": run.head.name,
-        **budget_columns(run),
+        "fraction": float(amount) if kind == "fraction" else None,
+        "shots": int(amount) if kind == "shots" else None,
         "seed": run.seed,
         "n_train": len(run.subset),
         "n_test": len(table.test),
@@ -60,13 +62,3 @@ def prediction_rows(
         "probabilities": list(probabilities.astype(np.float32)),
     }
     return pa.table(columns, schema=PREDICTIONS)
-
-
-def budget_columns(run: PlannedRun) -> JSON:
-    """``fraction`` or ``shots``, the other one null."""
-    kind, amount = run.budget
-    by_shots = kind == "shots"
-    return {
-        "fraction": None if by_shots else float(amount),
-        "shots": int(amount) if by_shots else None,
-    }
