@@ -24,7 +24,6 @@ from medfocus_pipeline.adaptation.alone import classified, generators
 from medfocus_pipeline.adaptation.domains import (
     Domains,
     DomainSet,
-    domain_draws,
     domain_set,
     pooled,
     scaled_apart,
@@ -74,11 +73,12 @@ class Adversarial:
         chosen = [grid[len(grid) // 2]] * len(seeds)
         if len(grid) == 1:
             return chosen
-        splits = {
-            place: split
-            for place, (task, rows) in enumerate(zip(tasks, subsets, strict=True))
-            if (split := self.held_out(task, rows, seed=seeds[place])) is not None
-        }
+        splits = {}
+        for place, (task, rows, seed) in enumerate(zip(tasks, subsets, seeds, strict=True)):
+            rng = generator("held out", seed)
+            split = held_apart(task, rows, parts=self.config.folds, rng=rng)
+            if split is not None:
+                splits[place] = split
         shown = {
             place: domain_set(
                 tasks[place], pooled(tasks[place]), split[0], weight=0, seed=seeds[place]
@@ -88,7 +88,7 @@ class Adversarial:
         trials = [(place, weight) for place in splits for weight in grid]
         fitted = self.fit(
             [
-                replace(shown[place], weight=weight, draws=domain_draws(seeds[place]))
+                replace(shown[place], weight=weight, draws=generator("domains", seeds[place]))
                 for place, weight in trials
             ],
             [generator("trial", seeds[place]) for place, _ in trials],
@@ -102,13 +102,6 @@ class Adversarial:
             if judged < least[place]:
                 least[place], chosen[place] = judged, weight
         return chosen
-
-    def held_out(
-        self, task: Task, rows: IntArray, *, seed: int
-    ) -> tuple[IntArray, IntArray] | None:
-        """What a seed's trials are fitted on and judged by."""
-        rng = generator("held out", seed)
-        return held_apart(task, rows, parts=self.config.folds, rng=rng)
 
     def fit(
         self, sets: Sequence[DomainSet], rngs: Sequence[np.random.Generator]

@@ -111,10 +111,8 @@ class Subspace:
 
     def _fit(self, domains: Aligned, train: TrainingSet, rng: np.random.Generator) -> Run:
         """The fewest axes with the least held-out loss; the fewest of all without a fold."""
-        head, (source, target) = (
-            self.config.head,
-            map(principal_axes, (domains.source, domains.target)),
-        )
+        head = self.config.head
+        source, target = principal_axes(domains.source), principal_axes(domains.target)
         most = min(source.shape[1], target.shape[1])
         n_folds = min(head.folds, smallest_class(train.labels, train.groups))
         splits = []

@@ -80,7 +80,10 @@ def pooled(task: Task) -> TrainingSet:
 def domain_set(
     task: Task, pool: TrainingSet, rows: IntArray, *, weight: float, seed: int
 ) -> DomainSet:
-    """What a run trains on: some rows of the source, and all images of the target."""
+    """What a run trains on: some rows of the source, and all images of the target.
+
+    The domain classifier has draws of its own, so that none of them is missing elsewhere.
+    """
     seen = np.concatenate([rows, np.arange(len(task.source), len(pool.labels))])
     domains = pool.labels[seen]
     members = tuple(seen[domains == one] for one in np.unique(domains))
@@ -93,13 +96,8 @@ def domain_set(
         pool=pool,
         members=members,
         weight=weight,
-        draws=domain_draws(seed),
+        draws=generator("domains", seed),
     )
-
-
-def domain_draws(seed: int) -> np.random.Generator:
-    """What the domain classifier of a seed draws from: none of it is missing elsewhere."""
-    return generator("domains", seed)
 
 
 @dataclass(slots=True, eq=False)

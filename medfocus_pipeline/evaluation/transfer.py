@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from medfocus_pipeline.adaptation import METHODS, Adapted, MethodEntry, Task, make_method
+from medfocus_pipeline.adaptation import METHODS, Adapted, Task, make_method
 from medfocus_pipeline.adaptation.distance import proxy_a_distance
 from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.config.adaptation import AdaptationConfig, AdaptConfig
@@ -184,7 +184,7 @@ Outcome = tuple[Adapted, float, float]
 def fit_transfer(table: FeatureTable, one: Transfer) -> Outcome:
     """Fit a method with all seeds, and measure how far apart it leaves the domains."""
     started = time.perf_counter()
-    entry: MethodEntry = METHODS[one.method.name]
+    entry = METHODS[one.method.name]
     source, target = table.features[one.source], table.features[one.unlabelled]
     groups = np.arange(len(table.labels)) if table.groups is None else table.groups
     task = Task(

@@ -86,7 +86,7 @@ def side_by_side(
     with single_threaded("torch"):
         dim = source.open().dim
         return in_groups(
-            [with_vectors(one, dim=dim) for one in trains],
+            [replace(one, features=image_vectors(one.features, dim=dim)) for one in trains],
             rngs,
             train=partial(train, source=source),
         )
@@ -102,11 +102,6 @@ def class_names(phrases: Sequence[str]) -> list[str]:
         article = next(filter(phrase.lower().startswith, _ARTICLES), "")
         bare.append(f"{phrase[len(article) :]}.")
     return bare
-
-
-def with_vectors(train: TrainingSet, *, dim: int) -> TrainingSet:
-    """The set with `image_vectors` in the place of its features."""
-    return replace(train, features=image_vectors(train.features, dim=dim))
 
 
 def image_vectors(features: FloatArray, *, dim: int) -> FloatArray:

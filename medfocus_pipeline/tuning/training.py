@@ -26,7 +26,6 @@ from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import is_out_of_memory, log
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
-from medfocus_pipeline.tuning.blocks import weight_decayed
 from medfocus_pipeline.tuning.members import Member, Passed, Subset, diverged
 from medfocus_pipeline.tuning.network import LAYER, Network
 from medfocus_pipeline.types import IntArray
@@ -209,7 +208,8 @@ class Trainer:
         """What is trained, by its share of the rate and the weight decay: a step each."""
         groups: dict[tuple[float, float], list[Any]] = {}
         for name, one in self._parameters.items():
-            decay = self.config.weight_decay if decayed and weight_decayed(one) else 0.0
+            matrix = one.ndim > 1  # or a kernel; biases and norms are not pulled to zero
+            decay = self.config.weight_decay if decayed and matrix else 0.0
             groups.setdefault((self.network.rates[name], decay), []).append(one)
         return [
             {"params": parameters, "share": share, "weight_decay": decay}
