@@ -24,19 +24,16 @@ from medfocus_pipeline.adaptation.alone import classified, generators
 from medfocus_pipeline.adaptation.domains import (
     Domains,
     DomainSet,
-    domain_draws,
     domain_set,
     pooled,
     scaled_apart,
 )
-from medfocus_pipeline.adaptation.protocol import Adapted, Task
-from medfocus_pipeline.adaptation.protocol import check as check_task
+from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.adaptation.selection import held_apart, risk
-from medfocus_pipeline.config.adaptation import AugmentedDannConfig, CdanConfig, DannConfig
-from medfocus_pipeline.heads.common import check
-from medfocus_pipeline.heads.many import Minibatch, cross_entropy, in_groups, steps_per_epoch
+from medfocus_pipeline.config.adaptation import AdversarialConfig
+from medfocus_pipeline.devices import single_threaded
+from medfocus_pipeline.heads.many import Minibatch, cross_entropy, in_groups
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import IntArray
 
@@ -48,11 +45,11 @@ if TYPE_CHECKING:
 class Adversarial:
     """DANN, or CDAN; see the module."""
 
-    config: DannConfig | AugmentedDannConfig | CdanConfig
+    config: AdversarialConfig
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One network a seed, side by side, after the trials that choose its weight."""
-        check_task(task)
+        check(task)
         with single_threaded("torch"):
             tasks = [scaled_apart(task, rows) for rows in subsets]
             weights = self.choose(tasks, subsets, seeds)
@@ -76,11 +73,12 @@ class Adversarial:
         chosen = [grid[len(grid) // 2]] * len(seeds)
         if len(grid) == 1:
             return chosen
-        splits = {
-            place: split
-            for place, (task, rows) in enumerate(zip(tasks, subsets, strict=True))
-            if (split := self.held_out(task, rows, seed=seeds[place])) is not None
-        }
+        splits = {}
+        for place, (task, rows, seed) in enumerate(zip(tasks, subsets, seeds, strict=True)):
+            rng = generator("held out", seed)
+            split = held_apart(task, rows, parts=self.config.folds, rng=rng)
+            if split is not None:
+                splits[place] = split
         shown = {
             place: domain_set(
                 tasks[place], pooled(tasks[place]), split[0], weight=0, seed=seeds[place]
@@ -90,7 +88,7 @@ class Adversarial:
         trials = [(place, weight) for place in splits for weight in grid]
         fitted = self.fit(
             [
-                replace(shown[place], weight=weight, draws=domain_draws(seeds[place]))
+                replace(shown[place], weight=weight, draws=generator("domains", seeds[place]))
                 for place, weight in trials
             ],
             [generator("trial", seeds[place]) for place, _ in trials],
@@ -105,23 +103,11 @@ class Adversarial:
                 least[place], chosen[place] = judged, weight
         return chosen
 
-    def held_out(
-        self, task: Task, rows: IntArray, *, seed: int
-    ) -> tuple[IntArray, IntArray] | None:
-        """What a seed's trials are fitted on and judged by."""
-        rng = generator("held out", seed)
-        return held_apart(task, rows, parts=self.config.folds, rng=rng)
-
     def fit(
         self, sets: Sequence[DomainSet], rngs: Sequence[np.random.Generator]
     ) -> list[FittedMlp]:
         """One network a set."""
-        for one in sets:
-            check(one)
-        size = self.config.network.batch_size
-        return in_groups(
-            sets, rngs, alike=lambda one: steps_per_epoch(one, batch_size=size), train=self.train
-        )
+        return in_groups(sets, rngs, train=self.train, batch_size=self.config.network.batch_size)
 
     def train(self, sets: list[DomainSet], rngs: list[np.random.Generator]) -> list[FittedMlp]:
         """Train sets of the same number of steps."""

@@ -26,6 +26,7 @@ from medfocus_pipeline.adaptation.alone import generators
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.config import LinearConfig
 from medfocus_pipeline.config.adaptation import CoralConfig, StandardisedConfig, SubspaceConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import check as check_train
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
@@ -38,7 +39,6 @@ from medfocus_pipeline.heads.linear import (
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray, IntArray
 
 TINY = 1e-12
@@ -72,7 +72,11 @@ class Standardised:
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One logistic regression a seed."""
-        return regressions(task, subsets, seeds, self.config.head, lambda domains, _: domains)
+
+        def fit(domains: Aligned, rows: IntArray, rng: np.random.Generator) -> Run:
+            return regression(domains, task.train(rows), self.config.head, rng)
+
+        return each_seed(task, subsets, seeds, fit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,11 @@ class Coral:
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One closed form and one logistic regression a seed."""
 
-        def align(domains: Aligned, rows: IntArray) -> Aligned:
-            return recoloured(domains, task.domains[rows], added=self.config.added)
+        def fit(domains: Aligned, rows: IntArray, rng: np.random.Generator) -> Run:
+            aligned = recoloured(domains, task.domains[rows], added=self.config.added)
+            return regression(aligned, task.train(rows), self.config.head, rng)
 
-        return regressions(task, subsets, seeds, self.config.head, align)
+        return each_seed(task, subsets, seeds, fit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +103,16 @@ class Subspace:
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One pair of subspaces and one logistic regression a seed."""
-        check(task)
-        found = []
-        for rows, rng in zip(subsets, generators(seeds), strict=True):
-            train = task.train(rows)
-            check_train(train)
-            with single_threaded():
-                found.append(self._fit(standardised(task, rows), train, rng))
-        return together(found)
+
+        def fit(domains: Aligned, rows: IntArray, rng: np.random.Generator) -> Run:
+            return self._fit(domains, task.train(rows), rng)
+
+        return each_seed(task, subsets, seeds, fit)
 
     def _fit(self, domains: Aligned, train: TrainingSet, rng: np.random.Generator) -> Run:
         """The fewest axes with the least held-out loss; the fewest of all without a fold."""
-        head, (source, target) = (
-            self.config.head,
-            map(principal_axes, (domains.source, domains.target)),
-        )
+        head = self.config.head
+        source, target = principal_axes(domains.source), principal_axes(domains.target)
         most = min(source.shape[1], target.shape[1])
         n_folds = min(head.folds, smallest_class(train.labels, train.groups))
         splits = []
@@ -129,40 +129,38 @@ class Subspace:
         return runs[int(np.argmin(losses))]
 
 
-def regressions(
+def each_seed(
     task: Task,
     subsets: Sequence[IntArray],
     seeds: Sequence[int],
-    head: LinearConfig,
-    align: Callable[[Aligned, IntArray], Aligned],
+    fit: Callable[[Aligned, IntArray, np.random.Generator], Run],
 ) -> Adapted:
-    """A logistic regression a seed on domains that are standardised, then aligned.
+    """What the runs say of the test images.
 
     Args:
         task, subsets, seeds: as a method gets them.
-        head: the regression.
-        align: of the domains and the rows of the source that they hold.
+        fit: standardised domains, the rows of the source that they hold, and what is drawn from.
     """
     check(task)
     found = []
     for rows, rng in zip(subsets, generators(seeds), strict=True):
-        train = task.train(rows)
-        check_train(train)
+        check_train(task.train(rows))
         with single_threaded():
-            aligned = align(standardised(task, rows), rows)
-        fitted = LinearHead(head).fit(replace(train, features=aligned.source), rng)
-        found.append((aligned, fitted, {"C": fitted.chosen["C"]}))
-    return together(found)
-
-
-def together(found: Sequence[Run]) -> Adapted:
-    """What the runs say of the test images."""
+            found.append(fit(standardised(task, rows), rows, rng))
     first, _, _ = found[0]
     return Adapted(
         np.stack([fitted.predict_proba(one.test) for one, fitted, _ in found]).astype(np.float32),
         tuple(choice for _, _, choice in found),
         (first.source[:, 0], first.target[:, 0]),
     )
+
+
+def regression(
+    aligned: Aligned, train: TrainingSet, head: LinearConfig, rng: np.random.Generator
+) -> Run:
+    """A logistic regression on the aligned source."""
+    fitted = LinearHead(head).fit(replace(train, features=aligned.source), rng)
+    return aligned, fitted, {"C": fitted.chosen["C"]}
 
 
 def standardised(task: Task, rows: IntArray) -> Aligned:

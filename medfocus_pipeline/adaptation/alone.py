@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
-from medfocus_pipeline.heads.protocol import FittedHead, Head, ManyHead, TrainingSet
+from medfocus_pipeline.config.adaptation import AloneConfig
+from medfocus_pipeline.heads.many import fit_all
+from medfocus_pipeline.heads.protocol import FittedHead
+from medfocus_pipeline.heads.table import make_head
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import FloatArray, IntArray
 
@@ -15,28 +18,19 @@ from medfocus_pipeline.types import FloatArray, IntArray
 class Alone:
     """Fits a head on each subset of the source; the target's images teach it nothing."""
 
-    head: Head
+    config: AloneConfig
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One head a seed."""
         check(task)
-        fitted = fit_all(self.head, [task.train(rows) for rows in subsets], seeds)
+        trains = [task.train(rows) for rows in subsets]
+        fitted = fit_all(make_head(self.config.head), trains, generators(seeds))
         return classified(fitted, [task] * len(seeds), subsets)
 
 
 def generators(seeds: Sequence[int]) -> list[np.random.Generator]:
     """What each seed's run draws from."""
     return [generator("adaptation", seed) for seed in seeds]
-
-
-def fit_all(
-    head: Head, trains: Sequence[TrainingSet], seeds: Sequence[int]
-) -> Sequence[FittedHead]:
-    """A head on every set, side by side where it can."""
-    rngs = generators(seeds)
-    if isinstance(head, ManyHead):
-        return head.fit_many(trains, rngs)
-    return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
 
 
 def classified(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.adaptation.protocol import Task
-from medfocus_pipeline.config.adaptation import AugmentedDannConfig, CdanConfig, DannConfig
+from medfocus_pipeline.config.adaptation import AdversarialConfig
 from medfocus_pipeline.heads.many import all_steps, cross_entropy, gather
 from medfocus_pipeline.heads.mlp import Network, Scaling
 from medfocus_pipeline.heads.protocol import TrainingSet
@@ -54,7 +54,6 @@ def scaled_apart(task: Task, rows: IntArray) -> Task:
     practical domain adaptation"). No label is read.
 
     Args:
-        task: the domains.
         rows: of the source, which its statistics are of.
     """
     source = task.source.copy()
@@ -81,7 +80,10 @@ def pooled(task: Task) -> TrainingSet:
 def domain_set(
     task: Task, pool: TrainingSet, rows: IntArray, *, weight: float, seed: int
 ) -> DomainSet:
-    """What a run trains on: some rows of the source, and all images of the target."""
+    """What a run trains on: some rows of the source, and all images of the target.
+
+    The domain classifier has draws of its own, so that none of them is missing elsewhere.
+    """
     seen = np.concatenate([rows, np.arange(len(task.source), len(pool.labels))])
     domains = pool.labels[seen]
     members = tuple(seen[domains == one] for one in np.unique(domains))
@@ -94,13 +96,8 @@ def domain_set(
         pool=pool,
         members=members,
         weight=weight,
-        draws=domain_draws(seed),
+        draws=generator("domains", seed),
     )
-
-
-def domain_draws(seed: int) -> np.random.Generator:
-    """What the domain classifier of a seed draws from: none of it is missing elsewhere."""
-    return generator("domains", seed)
 
 
 @dataclass(slots=True, eq=False)
@@ -126,13 +123,11 @@ class Domains:
     step: int = 0
 
     @classmethod
-    def initial(
-        cls, sets: Sequence[DomainSet], config: DannConfig | AugmentedDannConfig | CdanConfig
-    ) -> "Domains":
+    def initial(cls, sets: Sequence[DomainSet], config: AdversarialConfig) -> "Domains":
         """Before training."""
         import torch
 
-        conditional = isinstance(config, CdanConfig)
+        conditional = config.name == "cdan"
         inputs = config.network.widths[-1] * (sets[0].n_classes if conditional else 1)
         domains = sets[0].pool.n_classes
         as_it_is = Scaling(np.zeros(inputs, np.float32), 1.0)

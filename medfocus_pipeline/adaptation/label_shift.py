@@ -20,11 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medfocus_pipeline.adaptation.alone import fit_all
+from medfocus_pipeline.adaptation.alone import generators
 from medfocus_pipeline.adaptation.protocol import Adapted, Task, check
 from medfocus_pipeline.config.adaptation import LabelShiftConfig
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.linear import LinearHead
+from medfocus_pipeline.heads.many import fit_all
 from medfocus_pipeline.types import IntArray
 
 TOLERANCE, MAX_ITERATIONS = 1e-7, 10_000
@@ -41,7 +42,7 @@ class LabelShift:
         """One logistic regression and one estimate of the shares a seed."""
         check(task)
         trains = [task.train(rows) for rows in subsets]
-        fitted = fit_all(LinearHead(self.config.head), trains, seeds)
+        fitted = fit_all(LinearHead(self.config.head), trains, generators(seeds))
         found, choices = [], []
         for train, one in zip(trains, fitted, strict=True):
             known = np.bincount(train.labels, minlength=task.classes) / len(train.labels)

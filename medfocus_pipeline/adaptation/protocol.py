@@ -69,7 +69,6 @@ class Method(Protocol):
         """Fit one run a seed and classify the test images.
 
         Args:
-            task: the domains.
             subsets: rows of the source that each seed trains on.
             seeds: one for each subset.
 

@@ -27,10 +27,8 @@ def held_apart(
     """Rows of the source (training, held out), stratified and by whole groups.
 
     Args:
-        task: the domains.
         rows: of the source.
         parts: one of so many is held out.
-        rng: draws them.
 
     Returns:
         None where the classes or groups are too small to hold any out.
@@ -60,10 +58,7 @@ def risk(
       adaptation", deep embedded validation).
 
     Args:
-        fitted: the trial.
-        task: the domains.
         rows: of the source, (training, held out).
-        criterion: one of the above.
         rng: draws the folds of the domain classifier.
     """
     if criterion == "entropy":

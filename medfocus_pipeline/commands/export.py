@@ -20,7 +20,7 @@ from medfocus_pipeline.evaluation.scores import read_scored
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.evaluation.sweep import held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
-from medfocus_pipeline.heads.table import names
+from medfocus_pipeline.heads.table import HEADS
 from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.packing import (
     FittedRun,
@@ -212,7 +212,7 @@ def _configured(context: Context, wanted: Wanted) -> list[ProbeRow]:
     default = {"head": {"name": wanted.head}, "focus": (wanted.focus or "").split("+")}
     rows = [*context.probe.rows, *context.profile.probe.rows]
     same = [row for row in rows if (row.head.name, row.parts) == (wanted.head, wanted.focus)]
-    if wanted.head in names() or ":" in (wanted.head or ""):
+    if wanted.head in HEADS or ":" in (wanted.head or ""):
         same.append(ProbeRow.model_validate(default))
     return [row for n, row in enumerate(same) if row not in same[:n]]
 

@@ -18,11 +18,11 @@ def _common() -> None:
 def list_command() -> None:
     """List every head: what it is, what it reads beside image features, its source."""
     from medfocus_pipeline.config import HeadPluginConfig, installed
-    from medfocus_pipeline.heads.table import entry, names
+    from medfocus_pipeline.heads.table import HEADS, entry
     from medfocus_pipeline.reproduction import rows
     from medfocus_pipeline.types import join_parts
 
-    heads = [(name, head.what, head.needs, head.source) for name, head in names().items()]
+    heads = [(name, head.what, head.needs, head.source) for name, head in HEADS.items()]
     say_columns(("head", "what", "needs of the encoder", "source"), heads)
     for name, place in installed(HeadPluginConfig.group).items():
         say(f"of another package: {name} ({place})")

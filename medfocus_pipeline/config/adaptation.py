@@ -1,6 +1,6 @@
 """Domain adaptation: what is fitted from source domains to a target, one configuration each."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -52,10 +52,18 @@ class LabelShiftConfig(Frozen):
     head: LinearConfig = LinearConfig()
 
 
-class _Adversarial(Frozen):
-    """What DANN and CDAN have in common.
+AloneConfig: TypeAlias = (
+    SourceConfig | OracleConfig | SourceMlpConfig | SourceContrastiveConfig | SourceSupConConfig
+)
+"""Nothing but a head."""
+
+
+class AdversarialConfig(Frozen):
+    """DANN (Ganin et al. 2016): features from which the domain cannot be told; and its kin.
 
     Attributes:
+        name: ``dann+augmentation`` learns from the augmented views too; of ``cdan`` (Long et al.
+            2018) the domain cannot be told from features and classes.
         network: its layers and how long they train; the last hidden layer is what the domain
             classifier sees.
         width: of the hidden layer of the domain classifier.
@@ -72,24 +80,7 @@ class _Adversarial(Frozen):
     )
     criterion: Literal["source", "entropy", "importance"] = "importance"
     folds: int = Field(default=4, ge=2, le=100)
-
-
-class DannConfig(_Adversarial):
-    """DANN (Ganin et al. 2016): features from which the domain cannot be told."""
-
-    name: Literal["dann"] = "dann"
-
-
-class AugmentedDannConfig(_Adversarial):
-    """DANN that learns from the augmented views too."""
-
-    name: Literal["dann+augmentation"] = "dann+augmentation"
-
-
-class CdanConfig(_Adversarial):
-    """CDAN (Long et al. 2018): features and classes from which the domain cannot be told."""
-
-    name: Literal["cdan"] = "cdan"
+    name: Literal["dann", "dann+augmentation", "cdan"] = "dann"
 
 
 SCALED = LinearConfig(c_grid=(0.0001, 0.001, 0.01, 0.1, 1.0, 10.0), default_c=0.01)
@@ -132,14 +123,8 @@ class SubspaceConfig(Frozen):
 
 
 AdaptationConfig = Annotated[
-    SourceConfig
-    | OracleConfig
-    | SourceMlpConfig
-    | SourceContrastiveConfig
-    | SourceSupConConfig
-    | DannConfig
-    | AugmentedDannConfig
-    | CdanConfig
+    AloneConfig
+    | AdversarialConfig
     | StandardisedConfig
     | CoralConfig
     | SubspaceConfig
@@ -167,9 +152,9 @@ class AdaptConfig(Frozen):
             SourceMlpConfig(),
             SourceContrastiveConfig(),
             SourceSupConConfig(),
-            DannConfig(),
-            AugmentedDannConfig(),
-            CdanConfig(),
+            AdversarialConfig(),
+            AdversarialConfig(name="dann+augmentation"),
+            AdversarialConfig(name="cdan"),
             StandardisedConfig(),
             CoralConfig(),
             SubspaceConfig(),

@@ -130,28 +130,10 @@ def _report(data: GateData, method: Method, seed: int) -> MethodReport:
     fitted_on, chosen_on, where = images_to_choose_on(data, rng)
     groups = None if data.groups is None else data.groups[fitted_on]
     scorer = method.fit(data.features[fitted_on], data.medical[fitted_on], groups, rng)
-    found = (method.name, method.learns_from, scorer(data.features))
-    return report_scores(data, *found, chosen_on=chosen_on, where=where)
-
-
-def report_scores(
-    data: GateData,
-    name: str,
-    learns_from: str,
-    scores: NDArray[np.float64],
-    *,
-    chosen_on: IntArray,
-    where: str,
-) -> MethodReport:
-    """The line of a method by its scores, also of one that is fitted on pictures elsewhere.
-
-    Args:
-        scores: ``(n,)`` of all images.
-        chosen_on: positions of the images that choose the threshold, and `where` they are from;
-            of `images_to_choose_on`.
-    """
+    scores = scorer(data.features)
     threshold = balanced_threshold(scores[chosen_on], data.medical[chosen_on])
-    return reported(data, name, learns_from, scores, threshold=threshold, chosen_on=where)
+    told = (method.name, method.learns_from, scores)
+    return reported(data, *told, threshold=threshold, chosen_on=where)
 
 
 def reported(
@@ -163,7 +145,7 @@ def reported(
     threshold: float,
     chosen_on: str,
 ) -> MethodReport:
-    """The line of a method whose threshold is known.
+    """The line of a method by its scores and threshold, wherever it was fitted.
 
     Args:
         scores: ``(n,)`` of all images.

@@ -60,7 +60,7 @@ def one_class_method(config: OneClassConfig) -> Method:
         fitted = make_one_class(config).fit(features[medical].mean(axis=1), rng)
         return lambda rows: fitted.score(rows.mean(axis=1))
 
-    return Method(ONE_CLASS[type(config)].what, "medical images", fit)
+    return Method(ONE_CLASS[config.name].what, "medical images", fit)
 
 
 def linear_method(config: LinearConfig) -> Method:

@@ -26,7 +26,7 @@ class Interval:
     high: float
 
 
-def t_interval(values: Scores, *, level: float = LEVEL) -> Interval | None:
+def t_interval(values: Scores) -> Interval | None:
     """Student's interval of the mean over seeds: mean ± t(level, n - 1) s / sqrt(n).
 
     It covers what the seeds vary (the subset, the head's first weights), not the choice of
@@ -42,7 +42,7 @@ def t_interval(values: Scores, *, level: float = LEVEL) -> Interval | None:
     if len(values) < 2 or np.isnan(values).any() or np.ptp(values) == 0:
         return None
     n, mean = len(values), float(values.mean())
-    half = t_within(level, n - 1) * float(values.std(ddof=1)) / n**0.5
+    half = t_within(LEVEL, n - 1) * float(values.std(ddof=1)) / n**0.5
     return Interval(mean - half, mean + half)
 
 
@@ -71,7 +71,7 @@ def _inside(angle: float, freedom: int) -> float:
     return 2 / math.pi * (angle + share) if odd else share
 
 
-def wilson_interval(share: float, count: int, *, level: float = LEVEL) -> Interval:
+def wilson_interval(share: float, count: int) -> Interval:
     """Wilson's score interval of a share of independent images: what the test set leaves open.
 
     With z the normal quantile, ((p + z²/2n) ± z sqrt(p (1 - p)/n + z²/4n²)) / (1 + z²/n)
@@ -89,16 +89,14 @@ def wilson_interval(share: float, count: int, *, level: float = LEVEL) -> Interv
     """
     if np.isnan(share) or count < 1:
         return Interval(NAN, NAN)
-    square = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    square = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2
     middle = share + square / (2 * count)
     half = (square * (share * (1 - share) / count + square / (4 * count**2))) ** 0.5
     whole = 1 + square / count
     return Interval(max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole))
 
 
-def patient_interval(
-    shares: Scores, patients: Sequence[str], rng: np.random.Generator, *, level: float = LEVEL
-) -> Interval:
+def patient_interval(shares: Scores, patients: Sequence[str], rng: np.random.Generator) -> Interval:
     """Interval of the accuracy on test images of which some are of one patient.
 
     Percentile bootstrap with whole patients resampled (Efron and Tibshirani, "An Introduction to
@@ -118,13 +116,13 @@ def patient_interval(
         (times @ right) / (times @ sizes)
         for times in (rng.multinomial(count, np.full(count, 1 / count), 500) for _ in range(4))
     ]
-    low, high = np.quantile(np.concatenate(drawn), ((1 - level) / 2, (1 + level) / 2))
+    low, high = np.quantile(np.concatenate(drawn), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     if low == high:
-        return wilson_interval(float(shares.mean()), count, level=level)
+        return wilson_interval(float(shares.mean()), count)
     return Interval(float(low), float(high))
 
 
-def mean_interval(share: float, counts: Sequence[int], *, level: float = LEVEL) -> Interval:
+def mean_interval(share: float, counts: Sequence[int]) -> Interval:
     """Interval of a mean of shares of independent groups, such as the balanced accuracy.
 
     Each group has Wilson's limits about the mean, and the mean's are put together from them by
@@ -139,7 +137,7 @@ def mean_interval(share: float, counts: Sequence[int], *, level: float = LEVEL) 
     Returns:
         nan to nan if the share is nan or a group has no image.
     """
-    limits = [wilson_interval(share, count, level=level) for count in counts]
+    limits = [wilson_interval(share, count) for count in counts]
     below, above = (
         float(np.sqrt(sum((share - limit) ** 2 for limit in ends))) / len(counts)
         for ends in ([one.low for one in limits], [one.high for one in limits])
@@ -147,7 +145,7 @@ def mean_interval(share: float, counts: Sequence[int], *, level: float = LEVEL) 
     return Interval(share - below, share + above)
 
 
-def auroc_interval(area: float, negative: int, positive: int, *, level: float = LEVEL) -> Interval:
+def auroc_interval(area: float, negative: int, positive: int) -> Interval:
     """Interval of an area under the ROC curve: what the test set leaves open.
 
     The limits are the areas θ that are z standard errors away, each with its own standard error
@@ -165,7 +163,7 @@ def auroc_interval(area: float, negative: int, positive: int, *, level: float = 
     """
     if np.isnan(area):
         return Interval(NAN, NAN)
-    z, middle = NormalDist().inv_cdf((1 + level) / 2), (negative + positive) / 2 - 1
+    z, middle = NormalDist().inv_cdf((1 + LEVEL) / 2), (negative + positive) / 2 - 1
     theta = np.linspace(0, 1, 10_001)
     ratio = 1 + middle * (1 - theta) / (2 - theta) + middle * theta / (1 + theta)
     error = np.sqrt(theta * (1 - theta) * ratio / (negative * positive))

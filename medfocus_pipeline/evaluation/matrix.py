@@ -18,6 +18,7 @@ from medfocus_pipeline.evaluation.intervals import (
 from medfocus_pipeline.evaluation.metrics import NAN
 from medfocus_pipeline.evaluation.predictions import read_predictions
 from medfocus_pipeline.evaluation.scores import scored
+from medfocus_pipeline.evaluation.statistics import Result
 from medfocus_pipeline.evaluation.transfer import REFERENCE, Transfer
 from medfocus_pipeline.types import IntArray
 
@@ -100,7 +101,7 @@ def build_matrix(
         notes: what else is to be said.
     """
     known = {row["run_key"]: row for row in scored(runs, predictions, SCORES).to_pylist()}
-    rows: dict[tuple[str, Pair], Sequence[Mapping[str, Any]]] = {
+    rows: dict[tuple[str, Pair], Sequence[Result]] = {
         (one.method.name, (one.label, one.target)): [known[key] for key in one.keys]
         for one in transfers
     }
@@ -131,9 +132,7 @@ def _reads_labels(name: str) -> bool:
 
 
 def _compared(
-    rows: Mapping[tuple[str, Pair], Sequence[Mapping[str, Any]]],
-    pairs: Sequence[Pair],
-    predictions: pa.Table,
+    rows: Mapping[tuple[str, Pair], Sequence[Result]], pairs: Sequence[Pair], predictions: pa.Table
 ) -> list[tuple[Pair, Comparison]]:
     """Every method that reads no label of the target against source-only, one family of Holm's."""
     found: list[tuple[Pair, Comparison]] = []
@@ -148,7 +147,7 @@ def _compared(
 
 
 def _test_labels(
-    rows: Mapping[tuple[str, Pair], Sequence[Mapping[str, Any]]], predictions: pa.Table
+    rows: Mapping[tuple[str, Pair], Sequence[Result]], predictions: pa.Table
 ) -> dict[str, IntArray]:
     """Target -> the classes of its test images."""
     keys = {pair[1]: own[0]["run_key"] for (_, pair), own in rows.items()}
@@ -157,10 +156,7 @@ def _test_labels(
 
 
 def _cell(
-    rows: Sequence[Mapping[str, Any]],
-    reference: Sequence[Mapping[str, Any]] | None,
-    labels: IntArray,
-    mark: str,
+    rows: Sequence[Result], reference: Sequence[Result] | None, labels: IntArray, mark: str
 ) -> MatrixCell:
     distance = rows[0]["distance"]
     return MatrixCell(
@@ -171,10 +167,7 @@ def _cell(
 
 
 def _measure(
-    rows: Sequence[Mapping[str, Any]],
-    reference: Sequence[Mapping[str, Any]] | None,
-    score: Score,
-    labels: IntArray,
+    rows: Sequence[Result], reference: Sequence[Result] | None, score: Score, labels: IntArray
 ) -> Measure:
     values = _values(rows, score)
     mean = float(values.mean())
@@ -183,7 +176,7 @@ def _measure(
     return Measure(mean, spread, _interval(score, mean, labels), mean - base)
 
 
-def _values(rows: Sequence[Mapping[str, Any]], score: Score) -> "np.ndarray[Any, Any]":
+def _values(rows: Sequence[Result], score: Score) -> "np.ndarray[Any, Any]":
     return np.array([NAN if row[score] is None else row[score] for row in rows])
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from medfocus_pipeline.evaluation.results import PREDICTIONS
 from medfocus_pipeline.evaluation.runs import Outcome, PlannedRun
@@ -14,6 +15,7 @@ from medfocus_pipeline.types import JSON
 def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
     """The row of `results.RESULTS`."""
     run, keys = outcome.run, table.keys
+    kind, amount = run.budget
     return {
         "run_key": run.key,
         "dataset": table.dataset,
@@ -22,7 +24,8 @@ def result_row(table: FeatureTable, outcome: Outcome) -> JSON:
         "focus": "+".join(run.focus),
         "encoder": keys.encoder,
         "head": run.head.name,
-        **budget_columns(run),
+        "fraction": float(amount) if kind == "fraction" else None,
+        "shots": int(amount) if kind == "shots" else None,
         "seed": run.seed,
         "n_train": len(run.subset),
         "n_test": len(table.test),
@@ -42,12 +45,13 @@ def subset_row(table: FeatureTable, run: PlannedRun) -> JSON:
     return {"subset_key": run.subset_key, "image_ids": ids}
 
 
-def prediction_rows(table: FeatureTable, outcome: Outcome) -> pa.Table:
-    """The rows of `results.PREDICTIONS`, one for each test image."""
-    probabilities = outcome.probabilities.astype(np.float32)
-    labels, predicted = table.labels[table.test], outcome.probabilities.argmax(axis=1)
+def prediction_rows(
+    table: FeatureTable, run_key: str, probabilities: NDArray[np.floating]
+) -> pa.Table:
+    """The rows of `results.PREDICTIONS`, one for each test image; probabilities are ``(n, K)``."""
+    labels, predicted = table.labels[table.test], probabilities.argmax(axis=1)
     columns = {
-        "run_key": [outcome.run.key] * len(table.test),
+        "run_key": [run_key] * len(table.test),
         "image_id": [table.image_ids[row] for row in table.test],
         "path": [table.paths[row] for row in table.test],
         "clean": table.clean,
@@ -55,16 +59,6 @@ def prediction_rows(table: FeatureTable, outcome: Outcome) -> pa.Table:
         "class_name": [table.classes[label] for label in labels],
         "predicted": predicted.astype(np.int32),
         "predicted_name": [table.classes[label] for label in predicted],
-        "probabilities": list(probabilities),
+        "probabilities": list(probabilities.astype(np.float32)),
     }
     return pa.table(columns, schema=PREDICTIONS)
-
-
-def budget_columns(run: PlannedRun) -> JSON:
-    """``fraction`` or ``shots``, the other one null."""
-    kind, amount = run.budget
-    by_shots = kind == "shots"
-    return {
-        "fraction": None if by_shots else float(amount),
-        "shots": int(amount) if by_shots else None,
-    }

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import DamagedError
+from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.sealed_tables import read_table, write_table
@@ -224,7 +225,7 @@ class BudgetScore:
     runs: int
 
 
-def summarise(runs: Iterable[Mapping[str, Any]]) -> dict[Budget, BudgetScore]:
+def summarise(runs: Iterable[Result]) -> dict[Budget, BudgetScore]:
     """Accuracy over seeds, by budget.
 
     Args:
@@ -233,11 +234,9 @@ def summarise(runs: Iterable[Mapping[str, Any]]) -> dict[Budget, BudgetScore]:
     """
     groups: dict[Budget, list[tuple[float, float]]] = {}
     for row in runs:
-        fraction, shots = row["fraction"], row["shots"]
-        place: Budget = ("shots", shots) if fraction is None else ("fraction", fraction)
         clean = row["accuracy_clean"]
         scores = (row["accuracy"], np.nan if clean is None else clean)
-        groups.setdefault(place, []).append(scores)
+        groups.setdefault(budget_of(row), []).append(scores)
     return {place: _cell(np.array(scores)) for place, scores in groups.items()}
 
 

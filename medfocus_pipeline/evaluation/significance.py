@@ -11,14 +11,13 @@ from medfocus_pipeline.types import IntArray
 RESAMPLES = 10_000
 
 
-def mcnemar(wins: int, losses: int, *, mid_p: bool = False) -> float:
+def mcnemar(wins: int, losses: int) -> float:
     """McNemar's exact conditional test: are wins and losses equally likely?
 
     Two-sided p = 2 P(X <= min(wins, losses)), X ~ Binomial(wins + losses, 1/2), at most 1.
-    The exact form never rejects too often; `mid_p` takes half of the observed point's
-    probability off each side, with more power and hardly more errors (Fagerland, Lydersen and
-    Laake, "The McNemar test for binary matched-pairs data", BMC Med. Res. Methodol. 13:91,
-    2013). No continuity correction: neither form approximates.
+    It never rejects too often (Fagerland, Lydersen and Laake, "The McNemar test for binary
+    matched-pairs data", BMC Med. Res. Methodol. 13:91, 2013), and being exact needs no continuity
+    correction.
 
     The pairs must be independent. Pooled over seeds they are not: a test image comes back with
     every seed, and what is hard once is hard again, so that the effective number is smaller and
@@ -27,13 +26,8 @@ def mcnemar(wins: int, losses: int, *, mid_p: bool = False) -> float:
     Returns:
         p in (0, 1]; 1 without wins and losses.
     """
-    n, fewer = wins + losses, min(wins, losses)
-    chances = _coin_tosses(n)
-    point = float(chances[fewer])
-    exact = min(1.0, 2 * float(chances[: fewer + 1].sum()))
-    if not mid_p or n == 0:
-        return exact
-    return 1 - point / 2 if wins == losses else exact - point
+    chances = _coin_tosses(wins + losses)
+    return min(1.0, 2 * float(chances[: min(wins, losses) + 1].sum()))
 
 
 def mcnemar_by_image(differences: IntArray) -> float:

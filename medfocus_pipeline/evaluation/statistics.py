@@ -50,12 +50,9 @@ def curve_area(amounts: Sequence[float], scores: Sequence[float]) -> float:
 
 
 def curve_areas(
-    rows: Sequence[Result],
-    *,
-    kind: Literal["fraction", "shots"] = "fraction",
-    column: str = "accuracy",
+    rows: Sequence[Result], *, kind: Literal["fraction", "shots"] = "fraction"
 ) -> Scores:
-    """`curve_area` of each seed, for its mean and `t_interval`.
+    """`curve_area` of each seed's accuracy, for its mean and `t_interval`.
 
     Args:
         rows: runs that differ in budget and seed only.
@@ -66,8 +63,8 @@ def curve_areas(
     """
     curves: dict[int, dict[float, float]] = {}
     for row in rows:
-        if row[kind] is not None and row[column] is not None:
-            curves.setdefault(int(row["seed"]), {})[float(row[kind])] = float(row[column])
+        if row[kind] is not None and row["accuracy"] is not None:
+            curves.setdefault(int(row["seed"]), {})[float(row[kind])] = float(row["accuracy"])
     most = max((len(curve) for curve in curves.values()), default=0)
     whole = [curve for _, curve in sorted(curves.items()) if len(curve) == most]
     return np.array([curve_area(list(curve), list(curve.values())) for curve in whole])

@@ -13,10 +13,11 @@ from medfocus_pipeline.evaluation.processes import HERE, Executor
 from medfocus_pipeline.evaluation.runs import Outcome, Run, run_generator, task_of
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.folds import folds, smallest_class
-from medfocus_pipeline.heads.protocol import FittedHead, ManyHead, TrainingSet
+from medfocus_pipeline.heads.many import fit_all
+from medfocus_pipeline.heads.protocol import FittedHead, TrainingSet
 from medfocus_pipeline.heads.table import make_head
 from medfocus_pipeline.seeding import generator
-from medfocus_pipeline.types import JSON
+from medfocus_pipeline.types import JSON, IntArray
 
 _PREDICTED_AT_ONCE = 4096
 """Test images of a call, so that large sets need little memory beside their features."""
@@ -74,12 +75,9 @@ def fit_and_predict(table: FeatureTable, runs: Sequence[Run]) -> list[Fit]:
 
 def fit(table: FeatureTable, runs: Sequence[Run]) -> Sequence[FittedHead]:
     """Train on the runs' subsets; sees no test image."""
-    head = make_head(runs[0].head)
     trains = [training_set(table, run) for run in runs]
     rngs = [run_generator(run) for run in runs]
-    if isinstance(head, ManyHead):
-        return head.fit_many(trains, rngs)
-    return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
+    return fit_all(make_head(runs[0].head), trains, rngs)
 
 
 def held_out_accuracy(table: FeatureTable, run: Run, *, n_folds: int = 3) -> float:
@@ -107,10 +105,7 @@ def held_out_accuracy(table: FeatureTable, run: Run, *, n_folds: int = 3) -> flo
 
 def training_set(table: FeatureTable, run: Run) -> TrainingSet:
     """The subset of a run, in an order that does not depend on the files'."""
-    # By id: a key does not tell the order of the files, so the fit must not depend on it.
-    rows = sorted(
-        table.train[run.subset], key=lambda row: (table.image_ids[row], table.labels[row])
-    )
+    rows = by_id(table, table.train[run.subset])
     return TrainingSet(
         features=table.features[rows],
         labels=table.labels[rows],
@@ -120,6 +115,12 @@ def training_set(table: FeatureTable, run: Run) -> TrainingSet:
         prompts=table.prompts,
         groups=None if table.groups is None else table.groups[rows],
     )
+
+
+def by_id(table: FeatureTable, rows: IntArray) -> IntArray:
+    """Rows by id: a key does not tell the order of the files, so no fit may depend on it."""
+    order = sorted(rows.tolist(), key=lambda row: (table.image_ids[row], table.labels[row]))
+    return np.array(order, np.int64)
 
 
 def predict(fitted: FittedHead, table: FeatureTable) -> NDArray[np.float64]:

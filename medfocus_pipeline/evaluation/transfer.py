@@ -3,14 +3,13 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from medfocus_pipeline.adaptation import METHODS, Adapted, MethodEntry, Task, make_method
+from medfocus_pipeline.adaptation import METHODS, Adapted, Task, make_method
 from medfocus_pipeline.adaptation.distance import proxy_a_distance
 from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.config.adaptation import AdaptationConfig, AdaptConfig
@@ -18,7 +17,7 @@ from medfocus_pipeline.datasets.study import SEVERAL
 from medfocus_pipeline.datasets.subsets import nested_subsets
 from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.evaluation.metrics import NAN
-from medfocus_pipeline.evaluation.results import PREDICTIONS
+from medfocus_pipeline.evaluation.result_rows import prediction_rows
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
@@ -185,7 +184,7 @@ Outcome = tuple[Adapted, float, float]
 def fit_transfer(table: FeatureTable, one: Transfer) -> Outcome:
     """Fit a method with all seeds, and measure how far apart it leaves the domains."""
     started = time.perf_counter()
-    entry: MethodEntry = METHODS[one.method.name]
+    entry = METHODS[one.method.name]
     source, target = table.features[one.source], table.features[one.unlabelled]
     groups = np.arange(len(table.labels)) if table.groups is None else table.groups
     task = Task(
@@ -235,19 +234,9 @@ def transfer_rows(table: FeatureTable, one: Transfer, outcome: Outcome) -> list[
 
 def transfer_predictions(table: FeatureTable, one: Transfer, outcome: Outcome) -> pa.Table:
     """The rows of `results.PREDICTIONS`: every test image of every seed."""
-    columns: dict[str, list[Any]] = {name: [] for name in PREDICTIONS.names}
-    for key, probabilities in zip(one.keys, outcome[0].probabilities, strict=True):
-        columns["run_key"] += [key] * len(one.test)
-        columns["image_id"] += [table.image_ids[row] for row in one.test]
-        columns["path"] += [table.paths[row] for row in one.test]
-        columns["clean"] += [True] * len(one.test)
-        labels, predicted = table.labels[one.test], probabilities.argmax(axis=1)
-        columns["class_index"] += labels.tolist()
-        columns["class_name"] += [table.classes[label] for label in labels]
-        columns["predicted"] += predicted.tolist()
-        columns["predicted_name"] += [table.classes[label] for label in predicted]
-        columns["probabilities"] += list(probabilities)
-    return pa.table(columns, schema=PREDICTIONS)
+    tested = replace(table, test=one.test, clean=np.ones(len(one.test), np.bool_))
+    answers = zip(one.keys, outcome[0].probabilities, strict=True)
+    return pa.concat_tables([prediction_rows(tested, key, own) for key, own in answers])
 
 
 def transfer_subsets(table: FeatureTable, one: Transfer) -> list[JSON]:

@@ -1,17 +1,11 @@
 """The gate: what says whether a picture is a medical image at all; the table of its methods."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from medfocus_pipeline.config import (
-    DeepSvddConfig,
-    Frozen,
-    MahalanobisConfig,
-    NeighboursConfig,
-    OcNnConfig,
-    OneClassConfig,
-    OneClassSvmConfig,
-)
+from pydantic import TypeAdapter
+
+from medfocus_pipeline.config import OneClassConfig
 from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.gate.deep_svdd import DeepSvddMethod
 from medfocus_pipeline.gate.mahalanobis import MahalanobisMethod
@@ -20,7 +14,7 @@ from medfocus_pipeline.gate.oc_nn import OcNnMethod
 from medfocus_pipeline.gate.one_class_svm import OneClassSvmMethod
 from medfocus_pipeline.gate.protocol import OneClass
 
-__all__ = ["ONE_CLASS", "Entry", "default_config", "make_one_class", "names"]
+__all__ = ["ONE_CLASS", "Entry", "default_config", "make_one_class"]
 
 
 class Entry(NamedTuple):
@@ -29,32 +23,25 @@ class Entry(NamedTuple):
     Attributes:
         make: its configuration -> the method.
         what: people's name of it.
-        source: the paper that it is from.
     """
 
     make: Callable[[Any], OneClass]
     what: str
-    source: str
 
 
-ONE_CLASS: dict[type[Frozen], Entry] = {
-    OneClassSvmConfig: Entry(OneClassSvmMethod, "one-class SVM", "Schoelkopf et al. 2001"),
-    DeepSvddConfig: Entry(DeepSvddMethod, "Deep SVDD", "Ruff et al. 2018"),
-    OcNnConfig: Entry(OcNnMethod, "OC-NN", "Chalapathy et al. 2018"),
-    MahalanobisConfig: Entry(MahalanobisMethod, "Mahalanobis", "Ledoit and Wolf 2004"),
-    NeighboursConfig: Entry(NeighboursMethod, "nearest neighbours", "Sun et al. 2022"),
+ONE_CLASS: Mapping[str, Entry] = {
+    "one_class_svm": Entry(OneClassSvmMethod, "one-class SVM"),
+    "deep_svdd": Entry(DeepSvddMethod, "Deep SVDD"),
+    "oc_nn": Entry(OcNnMethod, "OC-NN"),
+    "mahalanobis": Entry(MahalanobisMethod, "Mahalanobis"),
+    "neighbours": Entry(NeighboursMethod, "nearest neighbours"),
 }
-"""By the type of their configuration."""
+"""By the name that a configuration gives."""
 
 
 def make_one_class(config: OneClassConfig) -> OneClass:
     """The method that a configuration names."""
-    return ONE_CLASS[type(config)].make(config)
-
-
-def names() -> dict[str, type[Frozen]]:
-    """Configurations by the name that they have."""
-    return {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in ONE_CLASS}
+    return ONE_CLASS[config.name].make(config)
 
 
 def default_config(name: str) -> OneClassConfig:
@@ -63,11 +50,10 @@ def default_config(name: str) -> OneClassConfig:
     Raises:
         ConfigError: there is no such method; the known ones are listed.
     """
-    known = names()
-    if name not in known:
+    if name not in ONE_CLASS:
         raise ConfigError(
-            f"There is no one-class method {name!r}.{did_you_mean(name, known)} Known methods: "
-            f"{', '.join(known)}."
+            f"There is no one-class method {name!r}.{did_you_mean(name, ONE_CLASS)} Known methods: "
+            f"{', '.join(ONE_CLASS)}."
         )
-    config: Any = known[name]()
-    return config  # type: ignore[no-any-return]
+    made: TypeAdapter[OneClassConfig] = TypeAdapter(OneClassConfig)
+    return made.validate_python({"name": name})

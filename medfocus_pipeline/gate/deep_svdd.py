@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import DeepSvddConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.gate.networks import descend, first_weights, inputs
 from medfocus_pipeline.gate.protocol import check
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
 
 if TYPE_CHECKING:
@@ -46,20 +46,17 @@ class DeepSvddMethod:
 
     config: DeepSvddConfig
 
+    @single_threaded("torch")
     def fit(self, features: FloatArray, rng: np.random.Generator) -> "FittedDeepSvdd":
         """Train on ``(n, d)`` features."""
-        check(features)
-        with single_threaded("torch"):
-            return self._train(inputs(features), rng)
-
-    def _train(self, rows: FloatArray, rng: np.random.Generator) -> "FittedDeepSvdd":
         import torch
 
-        config, x = self.config, torch.from_numpy(rows)
+        check(features)
+        config, x = self.config, torch.from_numpy(inputs(features))
         layers = [first_weights(rng, *shape) for shape in pairwise((x.shape[1], *config.widths))]
         with torch.no_grad():
             centre = away_from_zero(outputs(layers, x).mean(dim=0))
-        radius, objective = torch.zeros(()), []
+        radius = torch.zeros(())
 
         def loss(batch: "Tensor") -> "Tensor":
             far = (outputs(layers, batch) - centre).square().sum(dim=1)
@@ -70,23 +67,14 @@ class DeepSvddMethod:
                 far_all = far.mean()
             return far_all + config.weight_decay / 2 * sum(w.square().sum() for w in layers)
 
-        def after_epoch(done: int) -> None:
-            if config.boundary == "soft" and done >= config.warm_up:
+        def renew(done: int) -> None:
+            if config.boundary == "soft" and done >= max(1, config.warm_up):
                 far = (outputs(layers, x) - centre).square().sum(dim=1)
                 radius.copy_(far.quantile(1 - config.nu))
-            objective.append(float(loss(x)))
 
-        with torch.no_grad():
-            objective.append(float(loss(x)))
-        descend(
-            *(layers, x, loss, rng),
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            after_epoch=after_epoch,
-        )
+        objective = descend(layers, x, loss, rng, config=config, renew=renew)
         trained = tuple(layer.detach().numpy() for layer in layers)
-        return FittedDeepSvdd(trained, centre.numpy(), float(radius), tuple(objective))
+        return FittedDeepSvdd(trained, centre.numpy(), float(radius), objective)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

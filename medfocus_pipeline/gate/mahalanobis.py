@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import MahalanobisConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.gate.protocol import check
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medfocus_pipeline.config import DeepSvddConfig, OcNnConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.types import FloatArray
 from medfocus_pipeline.vectors import normalise
@@ -37,11 +38,9 @@ def descend(
     loss: "Callable[[Tensor], Tensor]",
     rng: np.random.Generator,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    after_epoch: Callable[[int], None],
-) -> None:
+    config: DeepSvddConfig | OcNnConfig,
+    renew: Callable[[int], None],
+) -> tuple[float, ...]:
     """Adam (Kingma and Ba 2015) over minibatches of all rows, each epoch in a new order.
 
     Args:
@@ -49,25 +48,34 @@ def descend(
         x: ``(n, d)``.
         loss: of a minibatch.
         rng: draws the orders.
-        epochs, batch_size, learning_rate: of the descent.
-        after_epoch: called with the number of epochs that are done.
+        config: epochs, batch size and learning rate of the descent.
+        renew: called with the number of epochs that are done, the first time with 0.
+
+    Returns:
+        The loss of all rows, before the first epoch and after each.
 
     Raises:
         DataError: a weight is not finite in the end.
     """
     import torch
 
-    optimiser = torch.optim.Adam(weights, lr=learning_rate)
-    parts = math.ceil(len(x) / batch_size)
-    for epoch in range(epochs):
+    def judged(done: int) -> float:
+        with torch.no_grad():
+            renew(done)
+            return float(loss(x))
+
+    optimiser = torch.optim.Adam(weights, lr=config.learning_rate)
+    parts = math.ceil(len(x) / config.batch_size)
+    objective = [judged(0)]
+    for epoch in range(config.epochs):
         for rows in np.array_split(rng.permutation(len(x)), parts):
             optimiser.zero_grad()
             torch.autograd.backward(loss(x[torch.from_numpy(rows)]))
             optimiser.step()
-        with torch.no_grad():
-            after_epoch(epoch + 1)
+        objective.append(judged(epoch + 1))
     if not all(bool(weight.isfinite().all()) for weight in weights):
         raise DataError(
             "The training of the gate diverged: it has weights that are not finite. Use a "
-            f"learning_rate below {learning_rate:g}."
+            f"learning_rate below {config.learning_rate:g}."
         )
+    return tuple(objective)

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import OcNnConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.gate.networks import descend, first_weights, inputs
 from medfocus_pipeline.gate.protocol import check
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
 
 if TYPE_CHECKING:
@@ -33,19 +33,16 @@ class OcNnMethod:
 
     config: OcNnConfig
 
+    @single_threaded("torch")
     def fit(self, features: FloatArray, rng: np.random.Generator) -> "FittedOcNn":
         """Train on ``(n, d)`` features."""
-        check(features)
-        with single_threaded("torch"):
-            return self._train(inputs(features), rng)
-
-    def _train(self, rows: FloatArray, rng: np.random.Generator) -> "FittedOcNn":
         import torch
 
-        config, x = self.config, torch.from_numpy(rows)
+        check(features)
+        config, x = self.config, torch.from_numpy(inputs(features))
         hidden = first_weights(rng, x.shape[1], config.width)
         last = first_weights(rng, config.width, 1)
-        r, objective = torch.zeros(()), []
+        r = torch.zeros(())
 
         def scores(batch: "Tensor") -> "Tensor":
             return (torch.sigmoid(batch @ hidden) @ last)[:, 0]
@@ -54,22 +51,12 @@ class OcNnMethod:
             below = (r - scores(batch)).clamp(min=0).mean() / config.nu
             return (last.square().sum() + hidden.square().sum()) / 2 + below - r
 
-        def after_epoch(done: int) -> None:
-            del done
+        def renew(_: int) -> None:
             r.copy_(scores(x).quantile(config.nu))
-            objective.append(float(loss(x)))
 
-        with torch.no_grad():
-            after_epoch(0)
-        descend(
-            *([hidden, last], x, loss, rng),
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            after_epoch=after_epoch,
-        )
+        objective = descend([hidden, last], x, loss, rng, config=config, renew=renew)
         trained = (hidden.detach().numpy(), last.detach().numpy()[:, 0])
-        return FittedOcNn(*trained, float(r), tuple(objective))
+        return FittedOcNn(*trained, float(r), objective)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config import Pooling
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import FloatArray
 from medfocus_pipeline.vectors import normalise
 

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import ClipAdapterConfig
-from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
+from medfocus_pipeline.devices import single_threaded
+from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import drawn, in_groups
 from medfocus_pipeline.heads.prompt_learning import descend, epochs_of
-from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 
@@ -34,37 +34,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipAdapterHead:
+class ClipAdapterHead(ManyHead["FittedClipAdapter"]):
     """The adapter trained by SGD on cross-entropy; texts stay as they are."""
 
     config: ClipAdapterConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedClipAdapter":
-        """Train on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedClipAdapter"]:
         """Train on several subsets side by side."""
-        for train in trains:
-            check(train)
-            Texts.of(train, head="clip_adapter")
         with single_threaded("torch"):
-            return in_groups(
-                [replace(one, features=normalise(one.features)) for one in trains],
-                rngs,
-                alike=lambda one: len(one.labels),
-                train=self.train,
-            )
+            return in_groups(trains, rngs, train=self.train)
 
     def train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]
     ) -> list["FittedClipAdapter"]:
-        """Train sets of as many images, L2-normalised."""
+        """Train sets of as many images."""
         import torch
 
         config = self.config
+        trains = [replace(one, features=normalise(one.features)) for one in trains]
         texts = [Texts.of(train, head="clip_adapter") for train in trains]
         classifier = torch.from_numpy(
             np.stack([one.vectors.T / np.float32(one.temperature) for one in texts])

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import CoCoOpConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.encoders.text_transformer import Bundle, PromptTower
 from medfocus_pipeline.heads.common import softmax
@@ -31,8 +32,7 @@ from medfocus_pipeline.heads.prompt_learning import (
     image_vectors,
     side_by_side,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:
@@ -45,14 +45,10 @@ TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class CoCoOpHead:
+class CoCoOpHead(ManyHead["FittedCoCoOp"]):
     """A context shifted by each image; `TrainingSet.prompts` is needed."""
 
     config: CoCoOpConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedCoCoOp":
-        """Train context and network on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]

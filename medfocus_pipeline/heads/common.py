@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.types import FloatArray
+from medfocus_pipeline.types import FloatArray, IntArray
 
 
 def check(train: TrainingSet) -> None:
@@ -38,6 +38,13 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def log_losses(probabilities: NDArray[np.float64], labels: IntArray) -> NDArray[np.float64]:
+    """Minus the logarithm of what each image's class has of ``(m, K)`` probabilities, ``(m,)``."""
+    true = probabilities[np.arange(len(labels)), labels]
+    losses: NDArray[np.float64] = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
+    return losses
 
 
 def view_rows(features: FloatArray) -> FloatArray:

@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import ContrastiveConfig, SupConConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import check, view_rows
 from medfocus_pipeline.heads.linear import FittedLinear, LinearHead
-from medfocus_pipeline.heads.many import Minibatch, in_groups, steps_per_epoch
+from medfocus_pipeline.heads.many import Minibatch, in_groups
 from medfocus_pipeline.heads.mlp import FittedMlp, Network, train_networks
-from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 
@@ -46,14 +46,10 @@ NEVER = -1e9
 
 
 @dataclass(frozen=True, slots=True)
-class ContrastiveHead:
+class ContrastiveHead(ManyHead["FittedContrastive"]):
     """The projection by one of the two losses, then the classifier; see the module."""
 
     config: ContrastiveConfig | SupConConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedContrastive":
-        """Train on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
@@ -61,13 +57,12 @@ class ContrastiveHead:
         """Train on several subsets side by side."""
         for train in trains:
             check(train)
-        size = self.config.network.batch_size
         with single_threaded("torch"):
             networks = in_groups(
                 [views_apart(train) for train in trains],
                 rngs,
-                alike=lambda one: steps_per_epoch(one, batch_size=size),
                 train=self.train,
+                batch_size=self.config.network.batch_size,
             )
         classifier = LinearHead(self.config.classifier)
         return [
@@ -110,13 +105,7 @@ def projected(network: FittedMlp, features: FloatArray) -> FloatArray:
 
 
 def pair_loss(z: "Tensor", batch: Minibatch, *, margin: float) -> "Tensor":
-    """Mean over the pairs of each run's images, summed over the runs: a scalar.
-
-    Args:
-        z: ``(B, b, w)``.
-        batch: their labels, and which of them are images.
-        margin: m.
-    """
+    """Mean over the pairs of each run's images ``(B, b, w)``, summed over the runs: a scalar."""
     same, pairs = _pairs(batch)
     lengths = z.square().sum(dim=2)
     squares = (lengths[:, :, None] + lengths[:, None] - 2 * z @ z.mT).clamp(min=0)
@@ -130,8 +119,6 @@ def supcon_loss(z: "Tensor", batch: Minibatch, *, temperature: float) -> "Tensor
 
     Args:
         z: ``(B, b, w)``, L2-normalised.
-        batch: their labels, and which of them are images.
-        temperature: t.
     """
     same, pairs = _pairs(batch)
     logits = (z @ z.mT / temperature).masked_fill(~pairs, NEVER)

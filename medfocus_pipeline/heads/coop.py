@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import CoOpConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.encoders.text_transformer import PromptTower
 from medfocus_pipeline.heads.common import softmax
@@ -29,8 +30,7 @@ from medfocus_pipeline.heads.prompt_learning import (
     image_vectors,
     side_by_side,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:
@@ -43,14 +43,10 @@ SPREAD = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class CoOpHead:
+class CoOpHead(ManyHead["FittedCoOp"]):
     """A shared context, class names at its end; `TrainingSet.prompts` is needed."""
 
     config: CoOpConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedCoOp":
-        """Train the context on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]

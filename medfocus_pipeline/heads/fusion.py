@@ -2,8 +2,8 @@
 
 MedFocusCLIP, section III-B: F fuses the image features I with the class texts T, a linear
 head C classifies M, and both train under L = lambda L_c + (1 - lambda) L_e. What F is says
-`fusion_mix`; the losses are in `fusion_loss`, training in `fusion_train`, in the space of
-`fusion_space`, and the choice of lambda in `fusion_lambda`.
+`fusion_mix`; the losses and the training are in `fusion_train`, in the space of `fusion_space`,
+and the choice of lambda in `fusion_lambda`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.fusion_lambda import LambdaCurve, Run, curves
@@ -20,9 +21,8 @@ from medfocus_pipeline.heads.fusion_mix import Weights, fuse
 from medfocus_pipeline.heads.fusion_space import Space
 from medfocus_pipeline.heads.fusion_train import train_fusions
 from medfocus_pipeline.heads.linear import FittedLinear, choose_c, fit_rows
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON, FloatArray
 
@@ -31,7 +31,7 @@ LIBRARIES = ("sklearn.linear_model", "torch")
 
 
 @dataclass(frozen=True, slots=True)
-class FusionHead:
+class FusionHead(ManyHead["FittedFusion"]):
     """F and C trained by AdamW on all views of the images, then `config.classifier` on M.
 
     The classifier's C is chosen by cross-validation on I, not on M: F has seen the labels of
@@ -45,10 +45,6 @@ class FusionHead:
     """
 
     config: FusionConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedFusion":
-        """Choose C and lambda, train F and C(M), freeze F, fit logistic regression on M."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
@@ -179,13 +175,7 @@ class Fusion:
 
     def __call__(self, features: FloatArray) -> FloatArray:
         """M for ``(n, v, D) float32`` features, of the same shape and dtype."""
-        return fuse(
-            self.weights,
-            self.basis,
-            features,
-            variant=self.config.variant,
-            temperature=self.config.temperature,
-        )
+        return fuse(self.weights, self.basis, features, self.config)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

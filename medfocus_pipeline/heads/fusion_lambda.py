@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import FusionConfig
+from medfocus_pipeline.heads.common import log_losses
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.heads.fusion_mix import Weights, fuse_inside, keys
 from medfocus_pipeline.heads.fusion_space import Space
@@ -76,12 +77,9 @@ class LambdaCurve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """One lambda on one fold of one run; all are places in their sequences.
+    """One lambda on one fold of one run, each its place in its sequence.
 
     Attributes:
-        run: which run.
-        mix: which lambda.
-        fold: which fold.
         images: positions of the images to train on.
         held_out: and of the others.
     """
@@ -140,14 +138,7 @@ def judge(run: Run, trial: Trial, weights: Weights, *, config: FusionConfig) -> 
     import torch
 
     with torch.inference_mode():
-        fused = fuse_inside(
-            weights,
-            keys(weights),
-            run.space.x,
-            run.space.length,
-            variant=config.variant,
-            temperature=config.temperature,
-        ).numpy()
+        fused = fuse_inside(weights, keys(weights), run.space.x, run.space.length, config).numpy()
     train, images = run.train, trial.images
     inside = fused.reshape(*train.features.shape[:2], -1)
     part = replace(train, features=inside[images], labels=train.labels[images])
@@ -155,6 +146,5 @@ def judge(run: Run, trial: Trial, weights: Weights, *, config: FusionConfig) -> 
     fitted = fit_rows(space, part, c=run.c, tolerance=TRIAL_TOLERANCE)
     probabilities = fitted.predict_proba(inside[trial.held_out])
     truth = train.labels[trial.held_out]
-    true = probabilities[np.arange(len(truth)), truth]
-    log_loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()
+    log_loss = log_losses(probabilities, truth).mean()
     return float(log_loss), float((probabilities.argmax(axis=1) == truth).mean())

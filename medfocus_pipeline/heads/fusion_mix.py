@@ -27,6 +27,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from medfocus_pipeline.config import FusionConfig
 from medfocus_pipeline.types import FloatArray
 
 if TYPE_CHECKING:
@@ -138,39 +139,27 @@ def initial(texts: "Tensor", origin: "Tensor", *, variant: str, generator: "Gene
     }
 
 
-def residual(
-    weights: Weights, key: "Tensor", x: "Tensor", *, variant: str, temperature: float
-) -> "Tensor":
+def residual(weights: Weights, key: "Tensor", x: "Tensor", config: FusionConfig) -> "Tensor":
     """``tanh(s) * f`` of the module's formula, ``(..., b, w)``, for k and ``I B``."""
-    return weights["strength"].tanh() * VARIANTS[variant](weights, key, x, temperature)
+    mixed = VARIANTS[config.variant](weights, key, x, config.temperature)
+    return weights["strength"].tanh() * mixed
 
 
 def fuse_inside(
-    weights: Weights,
-    key: "Tensor",
-    x: "Tensor",
-    length: "Tensor",
-    *,
-    variant: str,
-    temperature: float,
+    weights: Weights, key: "Tensor", x: "Tensor", length: "Tensor", config: FusionConfig
 ) -> "Tensor":
     """M B, ``(..., b, w)``, of k, ``I B``, ``(..., b, w)``, and ``|I|``, ``(..., b)``.
 
     Outside the space of B, M is I but for its length, so that the norm that M has before it
     gets that of I follows from I B and |I| alone.
     """
-    moved = x + residual(weights, key, x, variant=variant, temperature=temperature)
+    moved = x + residual(weights, key, x, config)
     squared = length**2 - x.square().sum(dim=-1) + moved.square().sum(dim=-1)
     return moved * (length / squared.clamp_min(TINY).sqrt())[..., None]
 
 
 def fuse(
-    weights: dict[str, FloatArray],
-    basis: FloatArray,
-    features: FloatArray,
-    *,
-    variant: str,
-    temperature: float,
+    weights: dict[str, FloatArray], basis: FloatArray, features: FloatArray, config: FusionConfig
 ) -> FloatArray:
     """M for ``(n, v, D) float32`` features, of the same shape and dtype; `basis` is B."""
     import torch
@@ -180,8 +169,7 @@ def fuse(
     with torch.inference_mode():
         images = torch.tensor(features.reshape(-1, len(basis)))
         x, key = images @ shared, keys(tensors)
-        moved = residual(tensors, key, x, variant=variant, temperature=temperature)
-        fused = images + moved @ shared.T
+        fused = images + residual(tensors, key, x, config) @ shared.T
         length = images.norm(dim=1, keepdim=True)
         fused *= length / fused.norm(dim=1, keepdim=True).clamp_min(TINY)
     array: FloatArray = fused.numpy()

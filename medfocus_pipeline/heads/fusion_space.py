@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import tiled
+from medfocus_pipeline.heads.zeroshot import tiled
 from medfocus_pipeline.types import IntArray
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfocus_pipeline.config import LinearConfig
-from medfocus_pipeline.heads.common import check, softmax
+from medfocus_pipeline.devices import single_threaded
+from medfocus_pipeline.heads.common import check, log_losses, softmax
 from medfocus_pipeline.heads.descent import Matrix
 from medfocus_pipeline.heads.folds import folds, smallest_class
-from medfocus_pipeline.heads.logistic import Fits, solve
+from medfocus_pipeline.heads.logistic import solve
 from medfocus_pipeline.heads.protocol import TrainingSet
 from medfocus_pipeline.heads.row_space import RowSpace
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
 TOLERANCE = 1e-6
@@ -82,8 +82,6 @@ def choose_c(
     Args:
         rows: ``(n, v, r) float64``.
         labels: ``(n,) int64``.
-        config: grid, folds and default.
-        rng: draws the folds.
         groups: ``(n,) int64``, see `TrainingSet`.
     """
     grid = sorted(set(config.c_grid))
@@ -110,11 +108,12 @@ def held_out_loss(
 ) -> float:
     """Mean log-loss of the held-out images, its mean over the folds, which are fitted together.
 
+    Probabilities are averaged over views.
+
     Args:
         rows: ``(n, v, r) float64``.
         labels: ``(n,) int64``.
         splits: positions of the images (training, held out) of each fold.
-        c: of every fit.
     """
     n, views, dim = rows.shape
     parts = np.zeros((len(splits), n), np.bool_)
@@ -127,29 +126,12 @@ def held_out_loss(
         tolerance=TRIAL_TOLERANCE,
         parts=np.repeat(parts, views, axis=1),
     )
-    return float(
-        np.mean(
-            [
-                log_loss(fits, rows[held_out], labels[held_out], part=part)
-                for part, (_, held_out) in enumerate(splits)
-            ]
-        )
-    )
-
-
-def log_loss(fits: Fits, rows: Matrix, labels: IntArray, *, part: int) -> float:
-    """Mean log-loss of ``(m, v, r)`` images, probabilities averaged over views.
-
-    Args:
-        fits: of all parts.
-        rows: not those of the part.
-        labels: ``(m,) int64``.
-        part: the fold.
-    """
-    probabilities = softmax(rows @ fits.coef[part].T + fits.intercept[part])
-    codes = np.searchsorted(fits.classes, labels)
-    true = probabilities.mean(axis=1)[np.arange(len(labels)), codes]
-    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
+    losses = []
+    for fold, (_, held_out) in enumerate(splits):
+        probabilities = softmax(rows[held_out] @ fits.coef[fold].T + fits.intercept[fold])
+        codes = np.searchsorted(fits.classes, labels[held_out])
+        losses.append(log_losses(probabilities.mean(axis=1), codes).mean())
+    return float(np.mean(losses))
 
 
 def fit_rows(

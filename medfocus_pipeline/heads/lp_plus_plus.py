@@ -25,18 +25,17 @@ With one shot there is nothing to choose by, and the start is taken.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import LpPlusPlusConfig
-from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
+from medfocus_pipeline.devices import single_threaded
+from medfocus_pipeline.heads.common import log_losses, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import in_groups
-from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.tip_cache import trial_sets
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 
@@ -45,29 +44,17 @@ START = 2.5
 
 
 @dataclass(frozen=True, slots=True)
-class LpPlusPlusHead:
+class LpPlusPlusHead(ManyHead["FittedLpPlusPlus"]):
     """The descent over all views of the images; it draws nothing."""
 
     config: LpPlusPlusConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedLpPlusPlus":
-        """Train on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedLpPlusPlus"]:
         """Train on several subsets side by side."""
-        for train in trains:
-            check(train)
-            Texts.of(train, head="lp_plus_plus")
         with single_threaded():
-            return in_groups(
-                trains,
-                rngs,
-                alike=lambda one: len(one.labels),
-                train=self.train,
-            )
+            return in_groups(trains, rngs, train=self.train)
 
     def train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]
@@ -103,8 +90,7 @@ class LpPlusPlusHead:
         for row, (w, alpha) in zip(scores, path, strict=False):
             logits = unit @ w[0] + alpha[0] * cosines
             found = mean_probabilities(logits, views=held_out.features.shape[1])
-            true = np.maximum(found[np.arange(len(truth)), truth], np.finfo(np.float64).tiny)
-            row[:] = (found.argmax(axis=1) != truth).sum(), -np.log(true).sum()
+            row[:] = (found.argmax(axis=1) != truth).sum(), log_losses(found, truth).sum()
         return scores
 
 
@@ -154,14 +140,6 @@ def steps(problem: Problem) -> tuple[FloatArray, FloatArray]:
     w = 2 * rows.shape[1] / np.maximum(greatest, tiny)
     alpha = 2 * rows.shape[1] / np.maximum(squares, tiny)
     return w[:, None, None].astype(np.float32), alpha[:, None, None].astype(np.float32)
-
-
-def descend(
-    problem: Problem, w: FloatArray, alpha: FloatArray, *, config: LpPlusPlusConfig
-) -> tuple[FloatArray, FloatArray]:
-    """W and alpha after all iterations."""
-    path = iterates(problem, w, alpha, momentum=config.momentum)
-    return next(islice(path, config.iterations, None))
 
 
 def iterates(

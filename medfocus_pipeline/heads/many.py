@@ -16,7 +16,8 @@ import numpy as np
 
 from medfocus_pipeline.config import MlpConfig
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.protocol import TrainingSet
+from medfocus_pipeline.heads.common import check
+from medfocus_pipeline.heads.protocol import FittedHead, Head, ManyHead, TrainingSet
 from medfocus_pipeline.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -45,27 +46,38 @@ class Minibatch:
     weights: "Tensor"
 
 
+def fit_all(
+    head: Head, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
+) -> Sequence[FittedHead]:
+    """A head on every set, side by side where it can."""
+    if isinstance(head, ManyHead):
+        return head.fit_many(trains, rngs)
+    return [head.fit(train, rng) for train, rng in zip(trains, rngs, strict=True)]
+
+
 def in_groups(
     trains: Sequence[Set],
     rngs: Sequence[np.random.Generator],
     *,
-    alike: Callable[[Set], int],
     train: Callable[[list[Set], list[np.random.Generator]], Sequence[Result]],
+    batch_size: int = 1,
 ) -> list[Result]:
-    """Train sets side by side where `alike` is equal and memory allows.
+    """Train sets side by side that have as many steps an epoch, as far as memory allows.
 
     Args:
-        trains: the sets.
-        rngs: one for each of them.
-        alike: what must be equal in one call, e.g. the number of steps.
-        train: gives one result for each set.
+        train: gives one result for each set of a call, of which each has its generator.
+        batch_size: of a step; with 1, sets of as many images train together.
 
     Returns:
         One result for each set, in their order.
+
+    Raises:
+        DataError: no classifier can learn from a set.
     """
     groups: dict[int, list[int]] = defaultdict(list)
     for position, one in enumerate(trains):
-        groups[alike(one)].append(position)
+        check(one)
+        groups[steps_per_epoch(one, batch_size=batch_size)].append(position)
     results: dict[int, Result] = {}
     for positions in groups.values():
         most = max(1, MOST_BYTES // max(trains[position].features.nbytes for position in positions))
@@ -81,9 +93,10 @@ def steps_per_epoch(train: TrainingSet, *, batch_size: int) -> int:
     return math.ceil(len(train.labels) / batch_size)
 
 
-def enough_epochs(train: TrainingSet, *, epochs: int, least_steps: int, batch_size: int) -> int:
-    """`epochs`, or as many as `least_steps` take: a small subset is shown more often."""
-    return max(epochs, math.ceil(least_steps / steps_per_epoch(train, batch_size=batch_size)))
+def all_steps(train: TrainingSet, *, config: MlpConfig) -> int:
+    """Steps of all epochs, at least `config.least_steps`: a small subset is shown more often."""
+    steps = steps_per_epoch(train, batch_size=config.batch_size)
+    return steps * max(config.epochs, math.ceil(config.least_steps / steps))
 
 
 def minibatches(
@@ -93,14 +106,12 @@ def minibatches(
     epochs: int,
     batch_size: int,
 ) -> Iterator[Minibatch]:
-    """Minibatches of several sets that have the same number of steps an epoch.
+    """Minibatches of several sets that have the same number of steps an epoch, and dimension.
 
     An epoch shows each image once, by a view that is drawn for it, in parts of about equal size.
+    Each set's order and views are drawn from its own generator.
 
     Args:
-        trains: sets of the same steps an epoch and dimension.
-        rngs: one for each of them; draws the order and the views.
-        epochs: passes over the images.
         batch_size: the most images of a run in a minibatch.
     """
     steps = steps_per_epoch(trains[0], batch_size=batch_size)
@@ -135,50 +146,13 @@ def gather(
 
 
 def cross_entropy(logits: "Tensor", batch: Minibatch) -> "Tensor":
-    """Mean over each run's images, summed over the runs: a scalar.
-
-    Args:
-        logits: ``(B, b, K)``.
-        batch: their labels and weights.
-    """
+    """Mean over each run's images, summed over the runs: a scalar, of logits ``(B, b, K)``."""
     from torch.nn import functional
 
     losses = functional.cross_entropy(
         logits.flatten(0, 1), batch.labels.flatten(), reduction="none"
     )
     return (losses * batch.weights.flatten()).sum()
-
-
-def train_epochs(
-    trains: Sequence[TrainingSet],
-    rngs: Sequence[np.random.Generator],
-    optimiser: "Optimizer",
-    loss: "Callable[[Minibatch], Tensor]",
-    *,
-    config: MlpConfig,
-) -> None:
-    """Descend on sets of the same number of steps, at least `config.least_steps` in all.
-
-    Args:
-        trains: the sets.
-        rngs: one for each of them.
-        optimiser: of the weights that `loss` reads.
-        loss: of a minibatch, summed over runs.
-        config: epochs, least steps and batch size.
-    """
-    steps = all_steps(trains[0], config=config)
-    epochs = steps // steps_per_epoch(trains[0], batch_size=config.batch_size)
-    batches = minibatches(trains, rngs, epochs=epochs, batch_size=config.batch_size)
-    descend(optimiser, batches, loss, steps=steps)
-
-
-def all_steps(train: TrainingSet, *, config: MlpConfig) -> int:
-    """Steps that `train_epochs` takes."""
-    size = config.batch_size
-    epochs = enough_epochs(
-        train, epochs=config.epochs, least_steps=config.least_steps, batch_size=size
-    )
-    return epochs * steps_per_epoch(train, batch_size=size)
 
 
 def descend(
@@ -214,21 +188,6 @@ def descend(
             "The head's training diverged: it has weights that are not finite. Use a "
             f"learning_rate below {rate:g}."
         )
-
-
-def adamw(
-    weights: Sequence["Tensor"],
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    epsilon: float = 1e-8,
-) -> "Optimizer":
-    """AdamW (Loshchilov and Hutter 2019), in one pass over the weights."""
-    import torch
-
-    return torch.optim.AdamW(
-        weights, lr=learning_rate, weight_decay=weight_decay, eps=epsilon, fused=True
-    )
 
 
 def drawn(rngs: Sequence[np.random.Generator], *shape: int) -> "Tensor":

@@ -17,18 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import MlpConfig
-from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
+from medfocus_pipeline.devices import single_threaded
+from medfocus_pipeline.heads.common import mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
-    adamw,
+    all_steps,
     cross_entropy,
+    descend,
     drawn,
     in_groups,
+    minibatches,
     steps_per_epoch,
-    train_epochs,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.types import JSON, FloatArray
 
 if TYPE_CHECKING:
@@ -39,29 +40,17 @@ TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class MlpHead:
+class MlpHead(ManyHead["FittedMlp"]):
     """The layers trained by AdamW along a cosine on cross-entropy; see the module."""
 
     config: MlpConfig
-
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedMlp":
-        """Train on one subset."""
-        return self.fit_many([train], [rng])[0]
 
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedMlp"]:
         """Train on several subsets side by side."""
-        for train in trains:
-            check(train)
-        batch_size = self.config.batch_size
         with single_threaded("torch"):
-            return in_groups(
-                trains,
-                rngs,
-                alike=lambda one: steps_per_epoch(one, batch_size=batch_size),
-                train=self.train,
-            )
+            return in_groups(trains, rngs, train=self.train, batch_size=self.config.batch_size)
 
     def train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]
@@ -171,25 +160,31 @@ def train_networks(
     loss: "Callable[[Network, Minibatch], Tensor]",
     beside: "Sequence[Tensor]" = (),
 ) -> list["FittedMlp"]:
-    """Train sets of the same number of steps by AdamW along a cosine.
+    """Train sets of the same number of steps by AdamW (Loshchilov and Hutter 2019) along a cosine.
+
+    A set's layers, then its minibatches, are drawn from its own generator.
 
     Args:
-        trains: the sets.
-        rngs: one for each of them; draws its layers, then its minibatches.
         config: widths of the hidden layers, and how long they train.
         outputs: width of the last layer.
         loss: of a minibatch, summed over runs.
         beside: weights ``(B, ...)`` beside the layers that the loss reads and trains.
     """
+    import torch
+
     scalings = [Scaling.of(train.features) for train in trains]
     widths = (trains[0].features.shape[2], *config.widths, outputs)
     network = Network.initial(scalings, rngs, widths)
-    optimiser = adamw(
+    optimiser = torch.optim.AdamW(
         [*network.weights, *beside],
-        learning_rate=config.learning_rate,
+        lr=config.learning_rate,
         weight_decay=config.weight_decay,
+        fused=True,
     )
-    train_epochs(trains, rngs, optimiser, lambda batch: loss(network, batch), config=config)
+    steps, size = all_steps(trains[0], config=config), config.batch_size
+    epochs = steps // steps_per_epoch(trains[0], batch_size=size)
+    batches = minibatches(trains, rngs, epochs=epochs, batch_size=size)
+    descend(optimiser, batches, lambda batch: loss(network, batch), steps=steps)
     learned = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in network.layers]
     return [
         FittedMlp(scaling, [(weight[run].copy(), bias[run, 0].copy()) for weight, bias in learned])

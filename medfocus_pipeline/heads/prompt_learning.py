@@ -13,12 +13,12 @@ import numpy as np
 
 from medfocus_pipeline.config import ClipAdapterConfig, CoOpConfig
 from medfocus_pipeline.config.heads import CoOpDescentConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.common import check
 from medfocus_pipeline.heads.many import cross_entropy, in_groups, minibatches, steps_per_epoch
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.types import FloatArray
 
@@ -76,8 +76,6 @@ def side_by_side(
     """Trains sets together where they are as large, on `image_vectors`.
 
     Args:
-        trains: the sets.
-        rngs: one for each of them.
         head: who asks, for the message.
         train: sets, generators and the keyword `source`, the text tower -> one result a set.
 
@@ -88,9 +86,8 @@ def side_by_side(
     with single_threaded("torch"):
         dim = source.open().dim
         return in_groups(
-            [with_vectors(one, dim=dim) for one in trains],
+            [replace(one, features=image_vectors(one.features, dim=dim)) for one in trains],
             rngs,
-            alike=lambda one: len(one.labels),
             train=partial(train, source=source),
         )
 
@@ -107,15 +104,10 @@ def class_names(phrases: Sequence[str]) -> list[str]:
     return bare
 
 
-def with_vectors(train: TrainingSet, *, dim: int) -> TrainingSet:
-    """The set with `image_vectors` in the place of its features."""
-    return replace(train, features=image_vectors(train.features, dim=dim))
-
-
 def image_vectors(features: FloatArray, *, dim: int) -> FloatArray:
     """Vectors whose dot product with a unit class text is the cosine of image and class.
 
-    Where m focus modes are joined, a class's vector is its text m times (`texts.tiled`), so
+    Where m focus modes are joined, a class's vector is its text m times (`zeroshot.tiled`), so
     that the cosine is the sum of the parts, over their length and the square root of m, with
     the text.
 
@@ -167,9 +159,6 @@ def descend(
         start: parameters of all R runs, ``(R, ...) float32`` each.
         logits: parameters and image vectors ``(R, b, d)`` -> ``(R, b, K)``.
         trains: R sets of as many images, their features as `image_vectors` gives them.
-        rngs: one for each of them.
-        epochs: passes over the images.
-        config: rates, momentum, weight decay and batch size.
 
     Returns:
         The trained parameters, detached.

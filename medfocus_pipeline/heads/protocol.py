@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,9 @@ class FittedHead(Protocol):
         """Class probabilities."""
 
 
+Fitted_co = TypeVar("Fitted_co", bound=FittedHead, covariant=True)
+
+
 class Head(Protocol):
     """Something trained on cached features.
 
@@ -74,7 +77,7 @@ class Head(Protocol):
 
 
 @runtime_checkable
-class ManyHead(Head, Protocol):
+class ManyHead(Head, Protocol[Fitted_co]):
     """A head whose runs train side by side, one batch dimension for all of them.
 
     Contract: `fit_many` gives what `fit` gives for each set, up to rounding. Sets of one call
@@ -82,14 +85,14 @@ class ManyHead(Head, Protocol):
     by a few (one budget, several seeds).
     """
 
+    def fit(self, train: TrainingSet, rng: np.random.Generator) -> Fitted_co:
+        """Train on one subset."""
+        return self.fit_many([train], [rng])[0]
+
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
-    ) -> Sequence[FittedHead]:
-        """Train on several subsets at once.
-
-        Args:
-            trains: the subsets.
-            rngs: one for each of them.
+    ) -> Sequence[Fitted_co]:
+        """Train on several subsets at once, with one generator for each of them.
 
         Raises:
             DataError: a subset cannot train this head.

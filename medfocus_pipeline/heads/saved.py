@@ -16,7 +16,7 @@ from medfocus_pipeline.config import Frozen
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.heads.protocol import FittedHead
-from medfocus_pipeline.heads.table import names
+from medfocus_pipeline.heads.table import HEADS
 from medfocus_pipeline.types import JSON
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -43,7 +43,7 @@ def save(fitted: FittedHead) -> Saved:
     Raises:
         TypeError: it is of no head of the table.
     """
-    for kind, entry in names().items():
+    for kind, entry in HEADS.items():
         if type(fitted) is entry.fitted:
             arrays: dict[str, NDArray[Any]] = {}
             settings = _taken_apart(fitted, "", arrays)
@@ -61,17 +61,16 @@ def load(saved: Saved, *, prompts: PromptSource | None = None) -> FittedHead:
     Raises:
         WeightsError: an array or setting is missing, or the text tower is needed and not given.
     """
-    known = names()
-    if saved.kind not in known:
+    if saved.kind not in HEADS:
         raise WeightsError(
-            f"The stored head is of the kind {saved.kind!r}, known are {', '.join(known)}. "
+            f"The stored head is of the kind {saved.kind!r}, known are {', '.join(HEADS)}. "
             "It was exported by another version of MedFocus: export it again."
         )
     # Copied: torch takes no arrays that are read-only, as those of a mapped file are.
     arrays = {name: np.array(array) for name, array in saved.arrays.items()}
     try:
         fitted: FittedHead = _put_together(
-            known[saved.kind].fitted, saved.settings, "", arrays, prompts
+            HEADS[saved.kind].fitted, saved.settings, "", arrays, prompts
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(

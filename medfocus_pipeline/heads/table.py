@@ -1,26 +1,10 @@
 """The table of heads: one entry a method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from medfocus_pipeline import plugins
-from medfocus_pipeline.config import (
-    ClipAdapterConfig,
-    CoCoOpConfig,
-    ContrastiveConfig,
-    CoOpConfig,
-    Frozen,
-    FusionConfig,
-    HeadConfig,
-    HeadPluginConfig,
-    LinearConfig,
-    LpPlusPlusConfig,
-    MlpConfig,
-    SupConConfig,
-    TipAdapterConfig,
-    TipAdapterFConfig,
-    ZeroShotConfig,
-)
+from medfocus_pipeline.config import HeadConfig, HeadPluginConfig
 from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead, FittedClipAdapter
 from medfocus_pipeline.heads.cocoop import CoCoOpHead, FittedCoCoOp
 from medfocus_pipeline.heads.contrastive import ContrastiveHead, FittedContrastive
@@ -58,8 +42,8 @@ class HeadEntry(NamedTuple):
     version: str = ""
 
 
-HEADS: dict[type[Frozen], HeadEntry] = {
-    ZeroShotConfig: HeadEntry(
+HEADS: Mapping[str, HeadEntry] = {
+    "zeroshot": HeadEntry(
         ZeroShotHead,
         FittedZeroShot,
         "texts",
@@ -67,7 +51,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "cosine with the class texts",
         "Radford et al. 2021",
     ),
-    LinearConfig: HeadEntry(
+    "linear": HeadEntry(
         LinearHead,
         FittedLinear,
         "nothing",
@@ -75,7 +59,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "logistic regression",
         "Radford et al. 2021, linear probe",
     ),
-    FusionConfig: HeadEntry(
+    "fusion": HeadEntry(
         FusionHead,
         FittedFusion,
         "texts if there are any",
@@ -83,10 +67,10 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "fusion F(T, I), then logistic regression on M",
         "Arora and Namboodiri, MedFocusCLIP",
     ),
-    CoOpConfig: HeadEntry(
+    "coop": HeadEntry(
         CoOpHead, FittedCoOp, "text tower", True, "learned context tokens", "Zhou et al. 2022, IJCV"
     ),
-    CoCoOpConfig: HeadEntry(
+    "cocoop": HeadEntry(
         CoCoOpHead,
         FittedCoCoOp,
         "text tower",
@@ -94,7 +78,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "context tokens shifted by the image",
         "Zhou et al. 2022",
     ),
-    TipAdapterConfig: HeadEntry(
+    "tip_adapter": HeadEntry(
         TipAdapterHead,
         FittedTipAdapter,
         "texts",
@@ -102,7 +86,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "cache of the training features",
         "Zhang et al. 2022",
     ),
-    TipAdapterFConfig: HeadEntry(
+    "tip_adapter_f": HeadEntry(
         TipAdapterFHead,
         FittedTipAdapter,
         "texts",
@@ -110,7 +94,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "the same, its keys trained",
         "Zhang et al. 2022",
     ),
-    ClipAdapterConfig: HeadEntry(
+    "clip_adapter": HeadEntry(
         ClipAdapterHead,
         FittedClipAdapter,
         "texts",
@@ -118,7 +102,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "bottleneck on the image feature",
         "Gao et al. 2021",
     ),
-    LpPlusPlusConfig: HeadEntry(
+    "lp_plus_plus": HeadEntry(
         LpPlusPlusHead,
         FittedLpPlusPlus,
         "texts",
@@ -126,10 +110,10 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "linear probe blended with texts",
         "Huang et al. 2024",
     ),
-    MlpConfig: HeadEntry(
+    "mlp": HeadEntry(
         MlpHead, FittedMlp, "nothing", True, "three fully connected layers", "a baseline"
     ),
-    ContrastiveConfig: HeadEntry(
+    "contrastive": HeadEntry(
         ContrastiveHead,
         FittedContrastive,
         "nothing",
@@ -137,7 +121,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "projection learned from pairs, then logistic regression",
         "Hadsell et al. 2006",
     ),
-    SupConConfig: HeadEntry(
+    "supcon": HeadEntry(
         ContrastiveHead,
         FittedContrastive,
         "nothing",
@@ -146,7 +130,7 @@ HEADS: dict[type[Frozen], HeadEntry] = {
         "Khosla et al. 2020",
     ),
 }
-"""By the type of their configuration."""
+"""By the name that a configuration or ``--row`` gives."""
 
 
 def entry(config: HeadConfig) -> HeadEntry:
@@ -155,17 +139,12 @@ def entry(config: HeadConfig) -> HeadEntry:
     Raises:
         ConfigError: the plug-in cannot be imported, or needs what there is not.
     """
-    return _plugin(config) if isinstance(config, HeadPluginConfig) else HEADS[type(config)]
+    return _plugin(config) if isinstance(config, HeadPluginConfig) else HEADS[config.name]
 
 
 def make_head(config: HeadConfig) -> Head:
     """The head that a configuration names."""
     return entry(config).make(config)
-
-
-def names() -> dict[str, HeadEntry]:
-    """Entries by the name that a configuration or ``--row`` gives."""
-    return {get_args(kind.model_fields["name"].annotation)[0]: HEADS[kind] for kind in HEADS}
 
 
 def _plugin(config: HeadPluginConfig) -> HeadEntry:

@@ -15,20 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.common import check, mean_probabilities, view_rows
 from medfocus_pipeline.heads.many import (
     Minibatch,
-    adamw,
     cross_entropy,
     descend,
     in_groups,
     minibatches,
     steps_per_epoch,
 )
-from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.tip_cache import Trial, choose, mean_keys, one_hot, read, trials_of
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import JSON, FloatArray
 from medfocus_pipeline.vectors import normalise
 
@@ -59,7 +58,7 @@ class TipAdapterHead:
 
 
 @dataclass(frozen=True, slots=True)
-class TipAdapterFHead:
+class TipAdapterFHead(ManyHead["FittedTipAdapter"]):
     """Tip-Adapter-F: the keys trained by AdamW along a cosine at Tip-Adapter's alpha and beta.
 
     The authors train at a start that they set for each data set (``configs/*.yaml`` of
@@ -71,21 +70,12 @@ class TipAdapterFHead:
 
     config: TipAdapterFConfig
 
-    def fit(self, train: TrainingSet, rng: np.random.Generator) -> "FittedTipAdapter":
-        """Choose and train on one subset."""
-        return self.fit_many([train], [rng])[0]
-
     def fit_many(
         self, trains: Sequence[TrainingSet], rngs: Sequence[np.random.Generator]
     ) -> list["FittedTipAdapter"]:
         """Choose and train on several subsets side by side."""
-        for train in trains:
-            check(train)
-            Texts.of(train, head="tip_adapter_f")
         with single_threaded("torch", "sklearn.model_selection"):
-            return in_groups(
-                trains, rngs, alike=lambda one: len(one.labels), train=self.choose_and_train
-            )
+            return in_groups(trains, rngs, train=self.choose_and_train)
 
     def choose_and_train(
         self, trains: list[TrainingSet], rngs: list[np.random.Generator]
@@ -128,7 +118,7 @@ class TipAdapterFHead:
         def train(some: list[TrainingSet], own: list[np.random.Generator]) -> list[FloatArray]:
             return train_keys(some, own, starts=[at[id(one)] for one in some], config=config)
 
-        return in_groups(trains, rngs, alike=lambda one: len(one.labels), train=train)
+        return in_groups(trains, rngs, train=train)
 
 
 def train_keys(
@@ -157,11 +147,12 @@ def train_keys(
         cache = torch.exp(beta * (x @ keys - 1)) @ values
         return cross_entropy(x @ classifier + alpha * cache, batch)
 
-    optimiser = adamw(
+    optimiser = torch.optim.AdamW(
         [keys],
-        learning_rate=config.learning_rate,
+        lr=config.learning_rate,
         weight_decay=config.weight_decay,
-        epsilon=EPSILON,
+        eps=EPSILON,
+        fused=True,
     )
     steps = config.epochs * steps_per_epoch(trains[0], batch_size=config.batch_size)
     batches = minibatches(trains, rngs, epochs=config.epochs, batch_size=config.batch_size)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config.heads import CacheConfig
-from medfocus_pipeline.heads.common import mean_probabilities, view_rows
+from medfocus_pipeline.heads.common import log_losses, mean_probabilities, view_rows
 from medfocus_pipeline.heads.folds import each_alone, folds, smallest_class
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import Texts
+from medfocus_pipeline.heads.zeroshot import Texts
 from medfocus_pipeline.types import FloatArray, IntArray
 from medfocus_pipeline.vectors import normalise
 
@@ -40,12 +40,10 @@ def read(affinity: FloatArray, values: FloatArray, *, beta: float) -> FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A cache of some images of the subset, and the images that it is judged by.
+    """A cache of some images of the subset, the `rest`, and those that it is judged by.
 
     Attributes:
         keys: ``(n, D) float32``, of `rest`.
-        rest: what the cache has.
-        held_out: what it has not.
     """
 
     keys: FloatArray
@@ -122,8 +120,6 @@ def score(
         cache = read(affinity, values, beta=beta)
         for row, alpha in enumerate(alphas):
             probabilities = mean_probabilities(zero + alpha * cache, views=features.shape[1])
-            true = probabilities[np.arange(len(truth)), truth]
             wrong = int((probabilities.argmax(axis=1) != truth).sum())
-            loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny)).sum()
-            scores[row, column] = wrong, loss
+            scores[row, column] = wrong, log_losses(probabilities, truth).sum()
     return scores

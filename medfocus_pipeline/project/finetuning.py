@@ -134,7 +134,7 @@ class Finetuning:
         results.append(
             self.project.results_folder,
             results=[result_row(table, outcome)],
-            predictions=prediction_rows(table, outcome),
+            predictions=prediction_rows(table, outcome.run.key, outcome.probabilities),
             subsets=[subset_row(table, outcome.run)],
         )
         (folder_of(self.folder, outcome.run.key) / CHECKPOINT).unlink(missing_ok=True)

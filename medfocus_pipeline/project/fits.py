@@ -96,7 +96,12 @@ def _store(folder: Path, table: FeatureTable, budgets: Budgets, advance: Advance
         results.append(
             folder,
             results=[result_row(table, outcome) for outcome in outcomes],
-            predictions=pa.concat_tables([prediction_rows(table, outcome) for outcome in outcomes]),
+            predictions=pa.concat_tables(
+                [
+                    prediction_rows(table, outcome.run.key, outcome.probabilities)
+                    for outcome in outcomes
+                ]
+            ),
             subsets=[subset_row(table, outcome.run) for outcome in outcomes],
         )
         advance(len(outcomes))

@@ -11,7 +11,8 @@ from medfocus_pipeline import encoders
 from medfocus_pipeline.config import EncoderConfig, GateConfig, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.evaluation.gate import MethodReport, images_to_choose_on, report_scores
+from medfocus_pipeline.evaluation.gate import MethodReport, images_to_choose_on, reported
+from medfocus_pipeline.gate.threshold import balanced_threshold
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.gate_table import GateTable, all_images, medical_class
 from medfocus_pipeline.project.gating import gate_folder
@@ -90,7 +91,8 @@ class GateNetwork:
             check_subsets(own.table, [run])
             outcome = tune(own, run, told=partial(watch, run))
         scores = outcome.probabilities[:, self.medical]
-        return report_scores(data, name, "both sides", scores, chosen_on=chosen_on, where=where)
+        threshold = balanced_threshold(scores[chosen_on], data.medical[chosen_on])
+        return reported(data, name, "both sides", scores, threshold=threshold, chosen_on=where)
 
 
 def _on(

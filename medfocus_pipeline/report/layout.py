@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medfocus_pipeline.heads.threads import single_threaded
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.types import FloatArray
 
 _PERPLEXITY = 30.0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.encoders.lite_clip import TENSORS, TOKENIZER, make_text_tower
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.training.lessons import Batch, Lesson, draw_batch, make_lesson
 from medfocus_pipeline.training.lite_clip_export import export
 from medfocus_pipeline.training.loop import Advance, StepsConfig, Training

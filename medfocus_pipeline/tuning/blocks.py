@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,8 +75,3 @@ def rates(names: Sequence[str], *, decay: float) -> Mapping[str, float]:
     found = depths(names)
     top = max(found.values(), default=0)
     return {name: decay ** max(0, top - 1 - depth) for name, depth in found.items()}
-
-
-def weight_decayed(parameter: Any) -> bool:
-    """Whether a parameter is a matrix or kernel: biases and norms are not pulled to zero."""
-    return bool(parameter.ndim > 1)

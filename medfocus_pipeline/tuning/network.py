@@ -85,10 +85,7 @@ class Network:
 
     def logits(self, inputs: "Tensor") -> "Tensor":
         """``(n, K) float32``, with gradients."""
-        import torch
-
-        unit = torch.nn.functional.normalize(self._pooled(inputs.to(self.device)), dim=1)
-        found: Tensor = self.layer(unit)
+        found: Tensor = self.layer(self._unit(inputs))
         return found
 
     def embeddings(self, inputs: "Tensor") -> "Tensor":
@@ -96,14 +93,17 @@ class Network:
         import torch
 
         with torch.no_grad():
-            return torch.nn.functional.normalize(self._pooled(inputs.to(self.device)), dim=1).cpu()
+            return self._unit(inputs).cpu()
 
-    def _pooled(self, inputs: "Tensor") -> "Tensor":
-        if self.layer_alone:
-            return inputs
+    def _unit(self, inputs: "Tensor") -> "Tensor":
+        from torch.nn.functional import normalize
+
+        pooled = inputs.to(self.device)
         if self.entry is not None:
-            return from_entry(self.tower, self.entry, inputs)
-        return self.tower.embed(inputs)
+            pooled = from_entry(self.tower, self.entry, pooled)
+        elif not self.layer_alone:
+            pooled = self.tower.embed(pooled)
+        return normalize(pooled, dim=1)
 
 
 def build(

@@ -12,6 +12,7 @@ from medfocus_pipeline.config import EncoderConfig
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.evaluation.runs import Outcome
+from medfocus_pipeline.evaluation.sweep import by_id
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.linear import FittedLinear
 from medfocus_pipeline.seeding import generator
@@ -163,17 +164,11 @@ def _trainer(
         label=material.label,
         seed=int(generator("finetune", *names).integers(2**31)),
     )
-    rows = _ordered(table, table.train[run.subset])
+    rows = by_id(table, table.train[run.subset])
     source = Source(material.pictures, network, rows, config)
     groups = None if table.groups is None else table.groups[rows]
     subset = Subset(source, table.labels[rows], groups, len(table.classes), names)
     return Trainer(network, subset, config, at_once=material.at_once)
-
-
-def _ordered(table: FeatureTable, rows: IntArray) -> IntArray:
-    """By id: a key does not tell the order of the files, so no training may depend on it."""
-    order = sorted(rows.tolist(), key=lambda row: (table.image_ids[row], table.labels[row]))
-    return np.array(order, np.int64)
 
 
 def described(

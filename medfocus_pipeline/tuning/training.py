@@ -24,10 +24,8 @@ from medfocus_pipeline.schedule import cosine
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.job import is_out_of_memory, log
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
-from medfocus_pipeline.tuning.blocks import weight_decayed
 from medfocus_pipeline.tuning.members import Member, Passed, Subset, diverged
 from medfocus_pipeline.tuning.network import LAYER, Network
-from medfocus_pipeline.tuning.sources import Source
 from medfocus_pipeline.types import IntArray
 
 if TYPE_CHECKING:
@@ -123,19 +121,14 @@ class Trainer:
             self._at_once //= 2
             log.warning("Out of memory: going on with %d images at once.", self._at_once)
 
-    def probabilities(self, rows: IntArray, *, source: Source | None = None) -> NDArray[np.float64]:
-        """``(n, K)`` of pictures as they are, by the network as it is now.
-
-        Args:
-            rows: positions in the source.
-            source: of the pictures; None is the subset's.
-        """
+    def probabilities(self, rows: IntArray) -> NDArray[np.float64]:
+        """``(n, K)`` of the subset's pictures as they are, by the network as it is now."""
         import torch
 
-        source, found = source or self.subset.source, []
+        found = []
         for some in self._pieces(rows):
             with torch.no_grad():
-                logits = self.network.logits(source.plain(some))
+                logits = self.network.logits(self.subset.source.plain(some))
             found.append(softmax(logits.double().cpu().numpy()))
         return np.concatenate(found)
 
@@ -213,7 +206,8 @@ class Trainer:
         """What is trained, by its share of the rate and the weight decay: a step each."""
         groups: dict[tuple[float, float], list[Any]] = {}
         for name, one in self._parameters.items():
-            decay = self.config.weight_decay if decayed and weight_decayed(one) else 0.0
+            matrix = one.ndim > 1  # or a kernel; biases and norms are not pulled to zero
+            decay = self.config.weight_decay if decayed and matrix else 0.0
             groups.setdefault((self.network.rates[name], decay), []).append(one)
         return [
             {"params": parameters, "share": share, "weight_decay": decay}

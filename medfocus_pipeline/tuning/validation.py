@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.errors import DataError
+from medfocus_pipeline.heads.common import log_losses
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.types import IntArray
 
@@ -74,6 +75,5 @@ def balanced_loss(probabilities: NDArray[np.float64], labels: IntArray) -> float
         probabilities: ``(n, K)``.
         labels: ``(n,) int64``.
     """
-    true = probabilities[np.arange(len(labels)), labels]
-    losses = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
+    losses = log_losses(probabilities, labels)
     return float(np.mean([losses[labels == one].mean() for one in np.unique(labels)]))

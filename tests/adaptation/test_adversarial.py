@@ -15,16 +15,19 @@ from medfocus_pipeline.adaptation.domains import (
     reverse,
 )
 from medfocus_pipeline.config import MlpConfig
-from medfocus_pipeline.config.adaptation import CdanConfig, DannConfig, SourceMlpConfig
+from medfocus_pipeline.config.adaptation import AdversarialConfig, SourceMlpConfig
 from medfocus_pipeline.heads.mlp import Network, Scaling
 from medfocus_pipeline.types import IntArray
 from tests.adaptation.tasks import quarters, shifted
 
 NETWORK = MlpConfig(widths=(16, 8), epochs=40, least_steps=40, learning_rate=0.01, batch_size=32)
-CONFIGS = (DannConfig(network=NETWORK, width=8), CdanConfig(network=NETWORK, width=8))
+CONFIGS = (
+    AdversarialConfig(network=NETWORK, width=8),
+    AdversarialConfig(name="cdan", network=NETWORK, width=8),
+)
 
 
-def half_way(task: Task, config: DannConfig | CdanConfig) -> tuple[Network, Domains]:
+def half_way(task: Task, config: AdversarialConfig) -> tuple[Network, Domains]:
     """Two runs' networks and domain classifiers, in the middle of their training."""
     pool = pooled(task)
     sets = [
@@ -41,7 +44,7 @@ def half_way(task: Task, config: DannConfig | CdanConfig) -> tuple[Network, Doma
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 @pytest.mark.parametrize("sources", [1, 3])
 def test_the_shared_layers_get_the_domain_gradient_with_the_opposite_sign(
-    config: DannConfig | CdanConfig, sources: int
+    config: AdversarialConfig, sources: int
 ) -> None:
     def gradients(weight: float | None) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         network, domains = half_way(shifted(sources=sources)[0], config)
@@ -90,7 +93,7 @@ def test_the_weight_rises_from_nothing_as_in_the_paper() -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
-def test_one_domain_alone_gives_what_the_mlp_gives(config: DannConfig | CdanConfig) -> None:
+def test_one_domain_alone_gives_what_the_mlp_gives(config: AdversarialConfig) -> None:
     task, _ = shifted(images=30)
     alone = replace(task, target=task.target[:0])
     fixed = config.model_copy(update={"weights": (1.0,)})
@@ -104,12 +107,12 @@ def test_one_domain_alone_gives_what_the_mlp_gives(config: DannConfig | CdanConf
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_a_shifted_target_is_classified_better_than_without(
-    config: DannConfig | CdanConfig,
+    config: AdversarialConfig,
 ) -> None:
     task, truth = shifted(images=100, shift=3.0)
     rows: list[IntArray] = [np.arange(100)] * 2
 
-    def accuracy(method: DannConfig | CdanConfig | SourceMlpConfig) -> float:
+    def accuracy(method: AdversarialConfig | SourceMlpConfig) -> float:
         found = make_method(method).adapt(task, rows, [0, 1]).probabilities
         return float((found.argmax(axis=2) == truth).mean())
 
@@ -130,7 +133,7 @@ def test_the_weight_with_the_least_risk_is_chosen_for_each_seed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task, _ = shifted(images=24)
-    config = DannConfig(network=MlpConfig(widths=(4, 4), epochs=1, least_steps=1), width=4)
+    config = AdversarialConfig(network=MlpConfig(widths=(4, 4), epochs=1, least_steps=1), width=4)
     judged = iter([3.0, 1.0, 2.0, 5.0, 5.0, 4.0])
     monkeypatch.setattr(
         "medfocus_pipeline.adaptation.adversarial.risk", lambda *_, **__: next(judged)
@@ -141,5 +144,5 @@ def test_the_weight_with_the_least_risk_is_chosen_for_each_seed(
 
 def test_too_few_images_to_hold_any_out_take_the_middle_weight() -> None:
     task, _ = shifted(images=6)
-    config = DannConfig(network=MlpConfig(widths=(4, 4), epochs=1, least_steps=1), width=4)
+    config = AdversarialConfig(network=MlpConfig(widths=(4, 4), epochs=1, least_steps=1), width=4)
     assert make_method(config).adapt(task, [np.arange(6)], [0]).choices == ({"weight": 0.01},)

@@ -9,9 +9,7 @@ from medfocus_pipeline.config import ContrastiveConfig, MlpConfig, SupConConfig
 from medfocus_pipeline.config.adaptation import (
     AdaptationConfig,
     AdaptConfig,
-    AugmentedDannConfig,
-    CdanConfig,
-    DannConfig,
+    AdversarialConfig,
     SourceContrastiveConfig,
     SourceMlpConfig,
     SourceSupConConfig,
@@ -24,16 +22,16 @@ QUICK: dict[str, AdaptationConfig] = {
     "mlp": SourceMlpConfig(head=FEW_STEPS),
     "contrastive": SourceContrastiveConfig(head=ContrastiveConfig(network=FEW_STEPS, width=4)),
     "supcon": SourceSupConConfig(head=SupConConfig(network=FEW_STEPS, width=4)),
-    "dann": DannConfig(network=FEW_STEPS),
-    "dann+augmentation": AugmentedDannConfig(network=FEW_STEPS),
-    "cdan": CdanConfig(network=FEW_STEPS),
+    "dann": AdversarialConfig(network=FEW_STEPS),
+    "dann+augmentation": AdversarialConfig(name="dann+augmentation", network=FEW_STEPS),
+    "cdan": AdversarialConfig(name="cdan", network=FEW_STEPS),
 }
 """Methods that train for long, for less."""
 
 
 def test_every_configuration_has_its_method() -> None:
     union, _ = get_args(AdaptationConfig)
-    assert set(get_args(union)) == {entry.config for entry in METHODS.values()}
+    assert set(get_args(union)) == {type(named(name)) for name in METHODS}
     assert [named(name).name for name in METHODS] == list(METHODS)
 
 

@@ -49,7 +49,9 @@ def append(folder: Path, table: FeatureTable, outcomes: Sequence[Outcome]) -> No
     results.append(
         folder,
         results=[result_row(table, outcome) for outcome in outcomes],
-        predictions=pa.concat_tables([prediction_rows(table, outcome) for outcome in outcomes]),
+        predictions=pa.concat_tables(
+            [prediction_rows(table, outcome.run.key, outcome.probabilities) for outcome in outcomes]
+        ),
         subsets=[subset_row(table, outcome.run) for outcome in outcomes],
     )
 

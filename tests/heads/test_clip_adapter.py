@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from medfocus_pipeline.config import ClipAdapterConfig, ZeroShotConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.clip_adapter import ClipAdapterHead, FittedClipAdapter, initial
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.zeroshot import ZeroShotHead
 from tests.heads.sets import clip_like
 

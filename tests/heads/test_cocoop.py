@@ -10,12 +10,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from medfocus_pipeline.config import CoCoOpConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import cocoop
 from medfocus_pipeline.heads.cocoop import CoCoOpHead, FittedCoCoOp, initial
 from medfocus_pipeline.heads.protocol import ManyHead, TrainingSet
 from medfocus_pipeline.heads.table import make_head
-from medfocus_pipeline.heads.threads import single_threaded
 from tests.heads.prompt_sets import DIM, class_texts, separable, temperature, tiny_source
 from tests.heads.sets import accuracy, made_up
 

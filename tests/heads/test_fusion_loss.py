@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from medfocus_pipeline.heads.fusion_loss import contrast, cross_entropy, loss
+from medfocus_pipeline.config import FusionConfig
 from medfocus_pipeline.heads.fusion_mix import VARIANTS, Weights, fuse, initial, keys, queries
 from medfocus_pipeline.heads.fusion_space import Space
+from medfocus_pipeline.heads.fusion_train import contrast, cross_entropy, loss
 from tests.heads.sets import dual_encoder
 
 TRAIN = dual_encoder(images=24, seed=0)
@@ -19,6 +20,10 @@ def start(variant: str = "attention") -> Weights:
     return initial(texts, origin, variant=variant, generator=torch.Generator().manual_seed(0))
 
 
+def config_of(variant: str) -> FusionConfig:
+    return FusionConfig.model_validate({"variant": variant, "temperature": 0.07})
+
+
 def found(weights: Weights, mix: float, *, variant: str = "attention") -> torch.Tensor:
     return loss(
         weights,
@@ -26,8 +31,7 @@ def found(weights: Weights, mix: float, *, variant: str = "attention") -> torch.
         SPACE.length,
         LABELS,
         mix=torch.tensor(mix),
-        variant=variant,
-        temperature=0.07,
+        config=config_of(variant),
     )
 
 
@@ -62,8 +66,7 @@ def test_the_loss_reads_the_m_that_is_fused(variant: str) -> None:
         {name: tensor.numpy() for name, tensor in weights.items()},
         SPACE.basis.numpy(),
         TRAIN.features,
-        variant=variant,
-        temperature=0.07,
+        config_of(variant),
     )
     inside = torch.tensor(fused).flatten(0, 1) @ SPACE.basis
     expected = torch.nn.functional.cross_entropy(inside @ weights["head"], LABELS)

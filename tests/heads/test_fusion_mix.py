@@ -38,9 +38,13 @@ def opened(train: TrainingSet, *, variant: str) -> tuple[Space, Weights]:
     return space, weights
 
 
+def config_of(variant: str) -> FusionConfig:
+    return FusionConfig.model_validate({"variant": variant, "temperature": 0.07})
+
+
 def m(space: Space, weights: Weights, features: FloatArray, *, variant: str) -> FloatArray:
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-    return fuse(arrays, space.basis.numpy(), features, variant=variant, temperature=0.07)
+    return fuse(arrays, space.basis.numpy(), features, config_of(variant))
 
 
 def test_the_table_has_the_variants_of_the_configuration() -> None:
@@ -115,9 +119,7 @@ def test_m_inside_the_space_is_m_projected(variant: str) -> None:
     train = dual_encoder(images=24, seed=0)
     space, weights = opened(train, variant=variant)
     whole = m(space, weights, train.features, variant=variant)
-    inside = fuse_inside(
-        weights, keys(weights), space.x, space.length, variant=variant, temperature=0.07
-    )
+    inside = fuse_inside(weights, keys(weights), space.x, space.length, config_of(variant))
     projected = torch.tensor(whole).flatten(0, 1) @ space.basis
     torch.testing.assert_close(inside, projected, atol=1e-6, rtol=1e-4)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads.fusion_space import Space, shared_basis
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import tiled
+from medfocus_pipeline.heads.zeroshot import tiled
 from tests.heads.sets import dual_encoder, made_up
 
 

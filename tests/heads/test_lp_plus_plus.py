@@ -1,22 +1,22 @@
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
 from medfocus_pipeline.config import LpPlusPlusConfig, ZeroShotConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.lp_plus_plus import (
     LpPlusPlusHead,
     Problem,
-    descend,
+    iterates,
     residual,
     start,
     steps,
 )
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.texts import Texts
-from medfocus_pipeline.heads.threads import single_threaded
-from medfocus_pipeline.heads.zeroshot import ZeroShotHead
+from medfocus_pipeline.heads.zeroshot import Texts, ZeroShotHead
 from tests.heads.sets import accuracy, clip_like, take
 
 
@@ -27,6 +27,14 @@ def rng(seed: int = 0) -> np.random.Generator:
 def posed(*trains: TrainingSet) -> tuple[Problem, list[Texts]]:
     texts = [Texts.of(train, head="lp_plus_plus") for train in trains]
     return Problem.of(trains, texts), texts
+
+
+def descend(
+    problem: Problem, w: np.ndarray, alpha: np.ndarray, *, config: LpPlusPlusConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """W and alpha after all iterations."""
+    path = iterates(problem, w, alpha, momentum=config.momentum)
+    return next(islice(path, config.iterations, None))
 
 
 def loss(problem: Problem, w: np.ndarray, alpha: np.ndarray) -> float:

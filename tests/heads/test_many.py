@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from medfocus_pipeline.config import MlpConfig
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.heads import many
 from medfocus_pipeline.heads.many import (
     Minibatch,
-    adamw,
+    all_steps,
     cross_entropy,
     descend,
     drawn,
-    enough_epochs,
     gather,
     in_groups,
     minibatches,
@@ -89,7 +89,7 @@ def test_descent_is_that_of_torch_for_each_run_alone(kind: str) -> None:
 
     def optimiser(weight: torch.Tensor) -> torch.optim.Optimizer:
         if kind == "adamw":
-            return adamw([weight], learning_rate=0.1, weight_decay=0.3)
+            return torch.optim.AdamW([weight], lr=0.1, weight_decay=0.3, fused=True)
         return torch.optim.SGD([weight], lr=0.1, momentum=0.9)
 
     def train(start: torch.Tensor, batches: list[Minibatch]) -> torch.Tensor:
@@ -148,14 +148,11 @@ def test_groups_are_of_equals_and_results_keep_their_order(monkeypatch: pytest.M
         calls.append([len(one.labels) for one in some])
         return [len(one.labels) + rng.random() for one, rng in zip(some, own, strict=True)]
 
-    def alike(one: TrainingSet) -> int:
-        return len(one.labels)
-
-    whole = in_groups(trains, rngs(*range(6)), alike=alike, train=train)
+    whole = in_groups(trains, rngs(*range(6)), train=train)
     assert calls == [[4, 4, 4, 4], [5, 5]]
     calls.clear()
     monkeypatch.setattr(many, "MOST_BYTES", 3 * trains[0].features.nbytes)
-    assert in_groups(trains, rngs(*range(6)), alike=alike, train=train) == whole
+    assert in_groups(trains, rngs(*range(6)), train=train) == whole
     assert calls == [[4, 4, 4], [4], [5, 5]]
 
 
@@ -170,4 +167,5 @@ def test_draws_are_each_runs_own_and_uniform() -> None:
 @pytest.mark.parametrize(("images", "epochs"), [(3, 100), (8, 50), (9, 34), (80, 20)])
 def test_a_small_subset_is_shown_more_often(images: int, epochs: int) -> None:
     train = numbered(images)
-    assert enough_epochs(train, epochs=20, least_steps=100, batch_size=4) == epochs
+    config = MlpConfig(epochs=20, least_steps=100, batch_size=4)
+    assert all_steps(train, config=config) == epochs * -(-images // 4)

@@ -66,7 +66,7 @@ def test_every_head_predicts_the_same_after_it_was_stored(config: HeadConfig) ->
 
 
 def test_every_head_of_the_table_is_tried() -> None:
-    assert {type(config) for config in (*PLAIN, *PROMPTS)} == set(HEADS)
+    assert {config.name for config in (*PLAIN, *PROMPTS)} == set(HEADS)
 
 
 def test_a_class_without_training_images_stays_impossible() -> None:

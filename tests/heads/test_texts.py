@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.heads.texts import Texts, tiled
+from medfocus_pipeline.heads.zeroshot import Texts, tiled
 from tests.heads.sets import made_up, separable
 
 

@@ -13,8 +13,8 @@ import torch
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from medfocus_pipeline.config import TipAdapterConfig, TipAdapterFConfig
+from medfocus_pipeline.devices import single_threaded
 from medfocus_pipeline.heads.protocol import TrainingSet
-from medfocus_pipeline.heads.threads import single_threaded
 from medfocus_pipeline.heads.tip_adapter import FittedTipAdapter, TipAdapterFHead, TipAdapterHead
 from tests.heads.sets import accuracy, clip_like
 

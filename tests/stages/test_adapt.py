@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from medfocus_pipeline.adaptation import METHODS
+from medfocus_pipeline.adaptation import METHODS, named
 from tests.stages.conftest import Medfocus
 
 CALLED = {
@@ -85,7 +85,7 @@ def quick(*names: str) -> tuple[str, str]:
         least = {"epochs": 2, "least_steps": 2}
         return {key: least.get(key, shortened(one)) for key, one in value.items()}
 
-    configs = [METHODS[name].config().model_dump(mode="json") for name in names]
+    configs = [named(name).model_dump(mode="json") for name in names]
     return "--set", f"methods={json.dumps([shortened(config) for config in configs])}"
 
 
