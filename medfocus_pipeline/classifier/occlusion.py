@@ -1,14 +1,12 @@
 """Occlusion: what the log-odds lose where a square of the image is covered; see `explanation`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.classifier.geometry import Geometry
-from medfocus_pipeline.classifier.log_odds import log_odds
 from medfocus_pipeline.classifier.stage_one import StageOne, features
-from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.types import FloatArray, Image, Roi
 
 _GRID = 8
@@ -22,7 +20,10 @@ _AT_ONCE = 16
 
 
 def occlusion_losses(
-    stage_one: StageOne, head: FittedHead, image: Image, roi: Roi, predicted: int
+    stage_one: StageOne,
+    log_odds: Callable[[FloatArray], NDArray[np.float64]],
+    image: Image,
+    roi: Roi,
 ) -> FloatArray:
     """What the log-odds lose where a square is covered, ``(h, w) float32``.
 
@@ -31,7 +32,7 @@ def occlusion_losses(
 
     def odds_of(some: Sequence[Image]) -> NDArray[np.float64]:
         encoded = stage_one.encoded(some, [roi] * len(some))
-        return log_odds(head, features(encoded, stage_one.parts), predicted)
+        return log_odds(features(encoded, stage_one.parts))
 
     odds = odds_of([image])
     squares = list(_squares(image))

@@ -27,7 +27,6 @@ from medfocus_pipeline.project.packing import (
     check_packable,
     fitted,
     measured,
-    origin,
     pack,
 )
 from medfocus_pipeline.project.plans import Plan, features, plan
@@ -111,7 +110,7 @@ def _run_tuned(
 
 
 def _write(packed: Pack, figures: Measured, dataset: Dataset, folder: Path, what: str) -> None:
-    write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
+    write_pack(packed, card_text(packed.config, dataset.card, figures), folder)
     accuracy = figures.scores["accuracy"].own
     say(f"export: {what}")
     say(f"accuracy on {counted(figures.test_images, 'test image')}: {accuracy:.3f}, as stored")

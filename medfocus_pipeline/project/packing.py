@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.model_card import Measured, Origin, Score
+from medfocus_pipeline.classifier.model_card import Measured, Score
 from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack
@@ -193,12 +193,6 @@ def model_of(store: Store) -> Model:
     """The model that a store was made with, whatever weights this machine has now."""
     made = store.recipe.model
     return Model.of(ModelIdentity(made["id"], store.revision, made["files"]))
-
-
-def origin(dataset: Dataset) -> Origin:
-    """Where the images are from, by the data set's card."""
-    card = dataset.card
-    return Origin(card.modality, card.source, card.licence, card.citation)
 
 
 def measured(
