@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from medfocus_pipeline.project.cluster_training import Training, train_on_cluste
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Open
 from medfocus_pipeline.project.picture_store import PictureStore, read_pictures
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.stores import masks_label
 from medfocus_pipeline.stores.lock import holder_of, writing
 from medfocus_pipeline.stores.store import Store
@@ -37,9 +38,6 @@ from medfocus_pipeline.tuning.sources import Pictures
 from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets, plan_tuned
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import Weights
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.project.project import Project
 
 Watch: TypeAlias = Callable[[TunedRun, Epoch], None]
 """Is told of each epoch of each run."""
@@ -57,7 +55,7 @@ class Finetuning:
         split: instead of the project's.
     """
 
-    project: "Project"
+    project: Project
     encoder: EncoderConfig
     config: TuningConfig
     download: bool = True

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,10 +23,8 @@ from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.gate.zero_shot import ZeroShot
 from medfocus_pipeline.project.filling import Filled
 from medfocus_pipeline.project.plans import features
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.types import IntArray
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.project.project import Project
 
 
 def phrase_card(card: Card) -> Card:
@@ -37,7 +34,7 @@ def phrase_card(card: Card) -> Card:
     return card.model_copy(update={"classes": classes, "templates": prompts.templates})
 
 
-def asking(project: "Project", config: GateConfig) -> "Project":
+def asking(project: Project, config: GateConfig) -> Project:
     """The project as the gate sees it: the parts that it asks for, and its phrases for classes.
 
     What it embeds is not remembered as what the project was last run with.
@@ -64,9 +61,7 @@ class GateTable:
     zero_shot: ZeroShot | None
 
 
-def fill(
-    project: "Project", config: GateConfig, runtime: Runtime
-) -> tuple["Project", list[Filled]]:
+def fill(project: Project, config: GateConfig, runtime: Runtime) -> tuple[Project, list[Filled]]:
     """Embed the images and phrases that have no embeddings yet.
 
     Returns:
@@ -90,7 +85,7 @@ class AllImages:
     parts: Mapping[str, IntArray]
 
 
-def all_images(project: "Project") -> AllImages:
+def all_images(project: Project) -> AllImages:
     """The images of a project by split, those that are kept to choose by among them.
 
     Raises:
@@ -104,7 +99,7 @@ def all_images(project: "Project") -> AllImages:
     return AllImages(both, {name: rows for name, rows in parts.items() if len(rows)})
 
 
-def gate_table(project: "Project", config: GateConfig, *, medical: str | None) -> GateTable:
+def gate_table(project: Project, config: GateConfig, *, medical: str | None) -> GateTable:
     """The features of both sides, by split.
 
     Args:
