@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +9,10 @@ from numpy.typing import NDArray
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.splits import Split, connected
 from medfocus_pipeline.embedded import pixel_hashes, read_features
+from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, IntArray
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.encoders.prompt_tower import PromptSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ class FeatureTable:
     clean: NDArray[np.bool_]
     keys: FeatureKeys
     temperature: float | None = None
-    prompts: "PromptSource | None" = None
+    prompts: PromptSource | None = None
     groups: IntArray | None = None
 
 
@@ -90,7 +87,7 @@ def join(
     text: FloatArray | None,
     keys: FeatureKeys,
     temperature: float | None = None,
-    prompts: "PromptSource | None" = None,
+    prompts: PromptSource | None = None,
 ) -> FeatureTable:
     """Join labels, split, embeddings and texts by image id.
 

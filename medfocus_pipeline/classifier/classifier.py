@@ -25,18 +25,20 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.classifier.answer import Answer, Explanation
 from medfocus_pipeline.classifier.explanation import HeatMethod, heat_of, settled_method
-from medfocus_pipeline.classifier.models import encoder_weights, open_stage_one
+from medfocus_pipeline.classifier.models import open_stage_one
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack, read_pack
 from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne, features
 from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError, WeightsError
 from medfocus_pipeline.gate.gate import Gate, Verdict
 from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.heads.saved import load as load_head
 from medfocus_pipeline.heads.table import entry
+from medfocus_pipeline.model_record import found_again
 from medfocus_pipeline.stores.job import is_out_of_memory
 from medfocus_pipeline.types import Device, Image, Roi
 from medfocus_pipeline.weights import FileHashes
@@ -99,7 +101,7 @@ class Classifier:
         pack = read_pack(Path(path).expanduser())
         config, memo = pack.config, hashes or FileHashes()
         runtime = Runtime(device=device, batch_size=batch_size)
-        weights = encoder_weights(config, memo)
+        weights = found_again(find_weights, config.encoder, config.encoder_model, memo)
         prompts = None
         if entry(config.head).needs == "text tower":
             prompts = PromptSource(config.encoder, weights, config.phrases)

@@ -5,25 +5,13 @@ from typing import Any
 
 from medfocus_pipeline import image_roi
 from medfocus_pipeline.classifier.pack import Pack
-from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig, Frozen, Runtime
-from medfocus_pipeline.encoders import find_weights as find_encoder_weights
 from medfocus_pipeline.encoders import load_encoder
 from medfocus_pipeline.model_record import found_again
-from medfocus_pipeline.segmenters import find_weights as find_segmenter_weights
-from medfocus_pipeline.segmenters import load_segmenter
+from medfocus_pipeline.segmenters import find_weights, load_segmenter
 from medfocus_pipeline.tuning.kept import restore
 from medfocus_pipeline.weights import FileHashes, Weights, local_folder
-
-
-def encoder_weights(config: PackConfig, hashes: FileHashes) -> Weights:
-    """The encoder's files.
-
-    Raises:
-        WeightsError: they are missing, or not those of the pack.
-    """
-    return found_again(find_encoder_weights, config.encoder, config.encoder_model, hashes)
 
 
 def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Runtime) -> StageOne:
@@ -31,7 +19,7 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
 
     Args:
         pack: the classifier.
-        encoder: from `encoder_weights`.
+        encoder: its weights, those of the pack.
         hashes: memo of file hashes.
         runtime: device and batch size.
 
@@ -42,9 +30,7 @@ def open_stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Ru
     config = pack.config
     segmenter = None
     if config.masks is not None and config.segmenter is not None:
-        found = found_again(
-            find_segmenter_weights, config.masks.segmenter, config.segmenter, hashes
-        )
+        found = found_again(find_weights, config.masks.segmenter, config.segmenter, hashes)
         segmenter = load_segmenter(config.masks, found, runtime)
     loaded = load_encoder(config.encoder, encoder, runtime)
     if config.tuned is not None:

@@ -101,7 +101,8 @@ def plan(
     for row in config.rows:
         # A file's features are of whole images, whatever the profile's rows ask for.
         blind = isinstance(context.embed.encoder, FeaturesConfig) and has_region(row.focus)
-        places = [] if blind else _places(context, stores, row.focus)
+        parts = () if blind else row.focus
+        places = [_place(context, stores, part.focus) for part in parts]
         keys = _keys(context, dataset, stores, row, places)
         note = NEEDS_IMAGES if blind else _lacks_regions(context, row)
         if not note and _lacks_texts(context, row, stores):
@@ -133,12 +134,8 @@ def _lacks_texts(context: Context, row: ProbeRow, stores: Stores) -> bool:
             return False
 
 
-def _places(context: Context, stores: Stores, parts: Sequence[FeaturePart]) -> list[Located]:
-    """The embedding store of each part: that of its focus mode."""
-    return [_place(context, stores, part.focus) for part in parts]
-
-
 def _place(context: Context, stores: Stores, focus: str) -> Located:
+    """The embedding store of a focus mode."""
     modes = list(dict.fromkeys(context.embed.focus))
     if focus in modes:
         return stores.embeddings[modes.index(focus)]
