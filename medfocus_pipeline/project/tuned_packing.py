@@ -115,7 +115,7 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
         chosen = {name: value for name, value in said.items() if name not in _LEFT_OUT}
         layer = layer_of(tensors, chosen)
         again = layer.predict_proba(embedded(encoder, pictures.plain(table.test)))
-        away = float(np.abs(again - stored_answers(project.context, table, run.key)).max())
+        away = float(np.abs(again - stored_answers(project, table, run.key)).max())
         if away > TOLERANCE:
             raise StoreError(
                 f"The fine-tuned run does not give the stored predictions again (probabilities "
@@ -143,8 +143,7 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
         run=trained_on(table, run),
     )
     network = {name: array for name, array in tensors.items() if name.startswith(NETWORK)}
-    patients = project.dataset.manifest.patients
-    figures = measured(project.context, table, own, _seeds(project, kept, own, known), patients)
+    figures = measured(project, own, _seeds(project, kept, own, known))
     return TunedPack(Pack(config, head, None, familiar, network=network), run, figures)
 
 
