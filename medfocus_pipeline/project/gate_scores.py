@@ -28,19 +28,11 @@ def write_scores(folder: Path, table: GateTable, reports: Sequence[MethodReport]
     Raises:
         StoreError: the disk is full or read-only.
     """
-    with disk_errors(folder):
-        write_table(folder / SCORES, score_table(table, reports), owner=SCORES)
-    return folder / SCORES
-
-
-def score_table(table: GateTable, reports: Sequence[MethodReport]) -> pa.Table:
-    """Every method's score and answer for every image, a row each."""
     data, count = table.data, len(table.image_ids)
-    split = [""] * count
+    split = np.full(count, "", np.object_)
     for name, rows in data.splits.items():
-        for row in rows:
-            split[row] = name
-    return pa.concat_tables(
+        split[rows] = name
+    written = pa.concat_tables(
         pa.table(
             {
                 "method": [one.name] * count,
@@ -56,6 +48,9 @@ def score_table(table: GateTable, reports: Sequence[MethodReport]) -> pa.Table:
         )
         for one in reports
     )
+    with disk_errors(folder):
+        write_table(folder / SCORES, written, owner=SCORES)
+    return folder / SCORES
 
 
 def read_scores(folder: Path) -> tuple[GateTable, list[MethodReport]] | None:
