@@ -29,7 +29,7 @@ from medfocus_pipeline.project.packing import (
     trained_on,
 )
 from medfocus_pipeline.project.project import Project
-from medfocus_pipeline.project.tuned_results import FINETUNE, tuning_of
+from medfocus_pipeline.project.tuned_results import kept_runs, tuning_of
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
@@ -37,7 +37,6 @@ from medfocus_pipeline.tuning.kept import (
     Kept,
     embedded,
     layer_of,
-    read_description,
     read_kept,
     restore,
 )
@@ -183,15 +182,9 @@ def _found(project: Project, kept: Kept, own: Result) -> tuple[Finetuning, Tuned
 
 def _seeds(project: Project, kept: Kept, own: Result, known: Sequence[Result]) -> list[Result]:
     """Results that differ from the run's in the seed alone."""
-    found = []
-    for row in known:
-        if row["head"] != FINETUNE or budget_of(row) != budget_of(own):
-            continue
-        try:
-            other = read_description(folder_of(project.context.folder / "tuning", row["run_key"]))
-        except StoreError:
-            continue
-        same = other.model_copy(update={"key": kept.key, "run": kept.run})
-        if same == kept and row["dataset"] == own["dataset"]:
-            found.append(row)
-    return found
+    of_own = (budget_of(own), own["dataset"])
+    alike = [row for row in known if (budget_of(row), row["dataset"]) == of_own]
+    changes = {"key": kept.key, "run": kept.run}
+    return [
+        row for other, row in kept_runs(project, alike) if other.model_copy(update=changes) == kept
+    ]

@@ -61,7 +61,7 @@ def tuned_networks(project: Project, known: Sequence[Result]) -> list[TunedNetwo
         known: rows of `results.RESULTS`.
     """
     groups: dict[str, list[tuple[Kept, Result]]] = {}
-    for kept, row in _kept(project, known):
+    for kept, row in kept_runs(project, known):
         parts = (kept.encoder, kept.planned, kept.search)
         groups.setdefault("\n".join(one.model_dump_json() for one in parts), []).append((kept, row))
     return [_network(project, own) for own in groups.values()]
@@ -106,7 +106,8 @@ def _changes(now: Frozen, before: Frozen) -> Iterator[str]:
             yield f"{name.replace('_', ' ')} {listed}"
 
 
-def _kept(project: Project, known: Sequence[Result]) -> Iterator[tuple[Kept, Result]]:
+def kept_runs(project: Project, known: Sequence[Result]) -> Iterator[tuple[Kept, Result]]:
+    """The fine-tuned runs among some results whose weights are kept, and what is known of them."""
     folder = project.context.folder / "tuning"
     for row in known:
         if row["head"] != FINETUNE:
