@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfocus_pipeline.classifier.answer import Answer, Explanation
 from medfocus_pipeline.classifier.explanation import HeatMethod, heat_of, settled_method
@@ -34,13 +33,13 @@ from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError, WeightsError
-from medfocus_pipeline.gate.gate import Gate, Verdict
+from medfocus_pipeline.gate.gate import Gate
 from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.heads.saved import load as load_head
 from medfocus_pipeline.heads.table import entry
 from medfocus_pipeline.model_record import found_again
 from medfocus_pipeline.stores.job import is_out_of_memory
-from medfocus_pipeline.types import Device, Image, Roi
+from medfocus_pipeline.types import Device, Image
 from medfocus_pipeline.weights import FileHashes
 
 _AT_ONCE = 32
@@ -167,7 +166,19 @@ class Classifier:
             for image, roi, row, distance, gate in zip(
                 some, rois, probabilities, distances, gates, strict=True
             ):
-                yield image, self._answer(row, roi, float(distance), gate)
+                yield (
+                    image,
+                    Answer(
+                        self.config.classes,
+                        row,
+                        int(row.argmax()),
+                        roi,
+                        float(distance),
+                        self.familiar.threshold,
+                        self.stage_one.seen(roi),
+                        gate,
+                    ),
+                )
 
     @contextmanager
     def _fitting(self) -> Iterator[None]:
@@ -185,20 +196,6 @@ class Classifier:
                 f"The classifier of {self.config.dataset} does not fit its models' features "
                 f"({error}). Export it again: medfocus export"
             ) from error
-
-    def _answer(
-        self, probabilities: NDArray[np.float64], roi: Roi, distance: float, gate: Verdict | None
-    ) -> Answer:
-        return Answer(
-            self.config.classes,
-            probabilities,
-            int(probabilities.argmax()),
-            roi,
-            distance,
-            self.familiar.threshold,
-            self.stage_one.seen(roi),
-            gate,
-        )
 
 
 def _gate(pack: Pack, stage_one: StageOne, hashes: FileHashes, runtime: Runtime) -> Gate | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medfocus_pipeline.config import GateConfig, Pooling, ProbeRow, Runtime
-from medfocus_pipeline.datasets.card import Card, ClassCard
+from medfocus_pipeline.datasets.card import ClassCard
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.manifest_columns import VALIDATION as KEPT
 from medfocus_pipeline.datasets.names import fold
@@ -27,25 +27,6 @@ from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.types import IntArray
 
 
-def phrase_card(card: Card) -> Card:
-    """The card with the gate's phrases as its classes: so the usual text store holds them."""
-    prompts = card.gate
-    classes = tuple(ClassCard(name=one, prompt=one) for one in dict.fromkeys(prompts.phrases))
-    return card.model_copy(update={"classes": classes, "templates": prompts.templates})
-
-
-def asking(project: Project, config: GateConfig) -> Project:
-    """The project as the gate sees it: the parts that it asks for, and its phrases for classes.
-
-    What it embeds is not remembered as what the project was last run with.
-    """
-    regions = any(part.in_region for part in config.focus)
-    changes = {"focus": tuple(focus_modes(config.focus)), "roi_parts": regions}
-    card = phrase_card(project.dataset.card)
-    embed = project.context.embed.model_copy(update=changes)
-    return project.aside(embed, dataset=replace(project.dataset, card=card))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class GateTable:
     """All that the methods need.
@@ -64,12 +45,20 @@ class GateTable:
 def fill(project: Project, config: GateConfig, runtime: Runtime) -> tuple[Project, list[Filled]]:
     """Embed the images and phrases that have no embeddings yet.
 
+    It is not remembered as what the project was last run with.
+
     Returns:
-        The project as the gate sees it, and what was computed.
+        The project as the gate sees it, with the parts that it asks for and its phrases for
+        classes, so that the usual text store holds them; and what was computed.
     """
-    asked = asking(project, config)
-    filled = asked.embeddings().fill(runtime)
-    return asked, filled
+    regions = any(part.in_region for part in config.focus)
+    changes = {"focus": tuple(focus_modes(config.focus)), "roi_parts": regions}
+    embed = project.context.embed.model_copy(update=changes)
+    card, prompts = project.dataset.card, project.dataset.card.gate
+    classes = tuple(ClassCard(name=one, prompt=one) for one in dict.fromkeys(prompts.phrases))
+    card = card.model_copy(update={"classes": classes, "templates": prompts.templates})
+    asked = project.aside(embed, dataset=replace(project.dataset, card=card))
+    return asked, asked.embeddings().fill(runtime)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
