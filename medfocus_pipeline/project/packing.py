@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
 from medfocus_pipeline.classifier.model_card import Measured, Score
-from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack
-from medfocus_pipeline.classifier.pack_config import PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack_config import PackConfig, TrainedOn, anchored
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results

@@ -9,10 +9,9 @@ import numpy as np
 
 from medfocus_pipeline import __version__
 from medfocus_pipeline.classifier.model_card import Measured
-from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack
-from medfocus_pipeline.classifier.pack_config import PackConfig
+from medfocus_pipeline.classifier.pack_config import PackConfig, anchored
 from medfocus_pipeline.config import LinearConfig, Runtime
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError

@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from medfocus_pipeline.classifier import Classifier
-from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.pack import CARD, CONFIG, TENSORS, read_pack, write_pack
+from medfocus_pipeline.classifier.pack_config import anchored
 from medfocus_pipeline.config import ClipConfig, EfficientNetLiteConfig, LiteClipConfig
 from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.errors import ConfigError, WeightsError
