@@ -121,17 +121,11 @@ def _lacks_regions(context: Context, row: ProbeRow) -> str:
 
 def _lacks_texts(context: Context, row: ProbeRow, stores: Stores) -> bool:
     """Whether the encoder lacks the texts, or the kind of text tower, that the head needs."""
-    config, weights = context.embed.encoder, stores.weights
-    match entry(row.head).needs:
-        case "texts":
-            return not has_text(config)
-        case "text tower":
-            # Without the weights it is not known; they are asked for when the row is fitted.
-            if weights is None:
-                return not has_text(config)
-            return not has_prompts(config, weights)
-        case _:
-            return False
+    config, needs = context.embed.encoder, entry(row.head).needs
+    # Without the weights the kind is not known; they are asked for when the row is fitted.
+    if needs == "text tower" and stores.weights is not None:
+        return not has_prompts(config, stores.weights)
+    return needs in {"texts", "text tower"} and not has_text(config)
 
 
 def _place(context: Context, stores: Stores, focus: str) -> Located:
