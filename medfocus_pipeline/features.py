@@ -1,8 +1,7 @@
 """The feature table: the only join of manifest, splits, embeddings and class texts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +9,10 @@ from numpy.typing import NDArray
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.splits import Split, connected
 from medfocus_pipeline.embedded import pixel_hashes, read_features
+from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import FeaturePart, FloatArray, FocusMode, IntArray
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.encoders.prompt_tower import PromptSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ class FeatureTable:
     clean: NDArray[np.bool_]
     keys: FeatureKeys
     temperature: float | None = None
-    prompts: "PromptSource | None" = None
+    prompts: PromptSource | None = None
     groups: IntArray | None = None
 
 
@@ -90,7 +87,7 @@ def join(
     text: FloatArray | None,
     keys: FeatureKeys,
     temperature: float | None = None,
-    prompts: "PromptSource | None" = None,
+    prompts: PromptSource | None = None,
 ) -> FeatureTable:
     """Join labels, split, embeddings and texts by image id.
 
@@ -106,9 +103,8 @@ def join(
         StoreError: an image has no embedding, or the stores do not belong together.
     """
     _check_alike(stores)
-    rows = np.sort(np.concatenate([split.train, split.test]))
     image_ids = manifest.image_ids
-    ids = [image_ids[row] for row in rows]
+    ids = [image_ids[row] for row in _rows(split)]
     features = read_features(stores, keys.focus, ids)
     pixels = pixel_hashes(stores[0], ids)
     for store in stores[1:]:
@@ -117,7 +113,8 @@ def join(
                 f"Embedding stores {stores[0].path.name} and {store.path.name} saw different "
                 "pixels of the same images. Remove them, then run: make embed"
             )
-    return _table(manifest, split, rows, pixels, features, text, keys, temperature, prompts)
+    table = unembedded(manifest, split, dict(zip(ids, pixels, strict=True)), keys)
+    return replace(table, features=features, text=text, temperature=temperature, prompts=prompts)
 
 
 def unembedded(
@@ -132,45 +129,32 @@ def unembedded(
     Returns:
         As `join`; `features` is ``(n, 0, 0)``.
     """
-    rows = np.sort(np.concatenate([split.train, split.test]))
-    image_ids = manifest.image_ids
-    known = [pixels[image_ids[row]] for row in rows]
-    return _table(manifest, split, rows, known, np.zeros((len(rows), 0, 0), np.float32), None, keys)
-
-
-def _table(
-    manifest: Manifest,
-    split: Split,
-    rows: IntArray,
-    pixels: list[str],
-    features: FloatArray,
-    text: FloatArray | None,
-    keys: FeatureKeys,
-    temperature: float | None = None,
-    prompts: "PromptSource | None" = None,
-) -> FeatureTable:
-    """Features of some rows of the manifest with all that is known of them."""
+    rows = _rows(split)
     image_ids, paths, patients = manifest.image_ids, manifest.paths, manifest.strings("group")
     ids = [image_ids[row] for row in rows]
+    known = [pixels[image_id] for image_id in ids]
     train = np.flatnonzero(np.isin(rows, split.train))
     test = np.flatnonzero(np.isin(rows, split.test))
-    seen = {ids[row] for row in train} | {pixels[row] for row in train}
+    seen = {ids[row] for row in train} | {known[row] for row in train}
     return FeatureTable(
         dataset=manifest.name,
         image_ids=tuple(ids),
         paths=tuple(paths[row] for row in rows),
         labels=manifest.labels[rows],
         classes=manifest.classes,
-        features=features,
-        text=text,
+        features=np.zeros((len(rows), 0, 0), np.float32),
+        text=None,
         train=train,
         test=test,
-        clean=np.array([not {ids[row], pixels[row]} & seen for row in test], np.bool_),
+        clean=np.array([not {ids[row], known[row]} & seen for row in test], np.bool_),
         keys=keys,
-        temperature=temperature,
-        prompts=prompts,
-        groups=connected([ids, pixels, [patients[row] for row in rows]]),
+        groups=connected([ids, known, [patients[row] for row in rows]]),
     )
+
+
+def _rows(split: Split) -> IntArray:
+    """Of the manifest, in its order."""
+    return np.sort(np.concatenate([split.train, split.test]))
 
 
 def _check_alike(stores: Sequence[Store]) -> None:

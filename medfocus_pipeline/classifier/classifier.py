@@ -21,25 +21,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from medfocus_pipeline import encoders, image_roi, segmenters
 from medfocus_pipeline.classifier.answer import Answer, Explanation
 from medfocus_pipeline.classifier.explanation import HeatMethod, heat_of, settled_method
-from medfocus_pipeline.classifier.models import encoder_weights, open_stage_one
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack, read_pack
 from medfocus_pipeline.classifier.pack_config import PackConfig
 from medfocus_pipeline.classifier.stage_one import StageOne, features
-from medfocus_pipeline.config import Runtime
+from medfocus_pipeline.config import EmbedConfig, Runtime
 from medfocus_pipeline.encoders.prompt_tower import PromptSource
 from medfocus_pipeline.errors import DataError, WeightsError
-from medfocus_pipeline.gate.gate import Gate, Verdict
+from medfocus_pipeline.gate.gate import Gate
 from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.heads.saved import load as load_head
 from medfocus_pipeline.heads.table import entry
+from medfocus_pipeline.model_record import found_again
 from medfocus_pipeline.stores.job import is_out_of_memory
-from medfocus_pipeline.types import Device, Image, Roi
-from medfocus_pipeline.weights import FileHashes
+from medfocus_pipeline.tuning.kept import restore
+from medfocus_pipeline.types import Device, Image
+from medfocus_pipeline.weights import FileHashes, Weights
 
 _AT_ONCE = 32
 """Images whose pictures are in memory together."""
@@ -99,12 +100,12 @@ class Classifier:
         pack = read_pack(Path(path).expanduser())
         config, memo = pack.config, hashes or FileHashes()
         runtime = Runtime(device=device, batch_size=batch_size)
-        weights = encoder_weights(config, memo)
+        weights = found_again(encoders.find_weights, config.encoder, config.encoder_model, memo)
         prompts = None
         if entry(config.head).needs == "text tower":
             prompts = PromptSource(config.encoder, weights, config.phrases)
         head = load_head(pack.head, prompts=prompts)
-        stage_one = open_stage_one(pack, weights, memo, runtime)
+        stage_one = _stage_one(pack, weights, memo, runtime)
         return cls(config, stage_one, head, pack.familiar, _gate(pack, stage_one, memo, runtime))
 
     def predict(self, images: Sequence[Image]) -> list[Answer]:
@@ -165,7 +166,19 @@ class Classifier:
             for image, roi, row, distance, gate in zip(
                 some, rois, probabilities, distances, gates, strict=True
             ):
-                yield image, self._answer(row, roi, float(distance), gate)
+                yield (
+                    image,
+                    Answer(
+                        self.config.classes,
+                        row,
+                        int(row.argmax()),
+                        roi,
+                        float(distance),
+                        self.familiar.threshold,
+                        self.stage_one.seen(roi),
+                        gate,
+                    ),
+                )
 
     @contextmanager
     def _fitting(self) -> Iterator[None]:
@@ -184,19 +197,39 @@ class Classifier:
                 f"({error}). Export it again: medfocus export"
             ) from error
 
-    def _answer(
-        self, probabilities: NDArray[np.float64], roi: Roi, distance: float, gate: Verdict | None
-    ) -> Answer:
-        return Answer(
-            self.config.classes,
-            probabilities,
-            int(probabilities.argmax()),
-            roi,
-            distance,
-            self.familiar.threshold,
-            self.stage_one.seen(roi),
-            gate,
+
+def _stage_one(pack: Pack, encoder: Weights, hashes: FileHashes, runtime: Runtime) -> StageOne:
+    """Segmenter and encoder of a pack, ready to run; `encoder` are the weights of the latter.
+
+    Raises:
+        ConfigError: the device is not there.
+        WeightsError: weights are missing, corrupt, or not those of the pack.
+    """
+    config = pack.config
+    segmenter = None
+    if config.masks is not None and config.segmenter is not None:
+        found = found_again(
+            segmenters.find_weights, config.masks.segmenter, config.segmenter, hashes
         )
+        segmenter = segmenters.load_segmenter(config.masks, found, runtime)
+    loaded = encoders.load_encoder(config.encoder, encoder, runtime)
+    if config.tuned is not None:
+        restore(loaded, config.tuned, pack.network, label=config.encoder_model.id)
+    similarity = None
+    if config.roi == "text" and pack.texts is not None:
+        similarity = image_roi.text_similarity(loaded, pack.texts, fit=config.fit)
+    return StageOne(
+        masks=config.masks,
+        segmenter=segmenter,
+        encoder=loaded,
+        parts=(*config.parts, *config.familiar_parts),
+        embed=EmbedConfig(
+            encoder=config.encoder, roi=config.roi, fit=config.fit, views=config.views
+        ),
+        similarity=similarity,
+        batch_size=runtime.batch_size,
+        device=runtime.device,
+    )
 
 
 def _gate(pack: Pack, stage_one: StageOne, hashes: FileHashes, runtime: Runtime) -> Gate | None:

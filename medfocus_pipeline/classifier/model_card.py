@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from medfocus_pipeline.classifier.pack_config import PackConfig
+from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.evaluation.diagnostics import Recall
 from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import label
@@ -59,23 +60,8 @@ class Measured:
     by_patient: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where the training images are from, as the data set's card says.
-
-    Attributes:
-        modality: ``brain MRI``.
-        source, licence, citation: empty where the card says nothing.
-    """
-
-    modality: str
-    source: str
-    licence: str
-    citation: str
-
-
-def card_text(config: PackConfig, origin: Origin, measured: Measured) -> str:
-    """The card, as Markdown; names from a data set are escaped."""
+def card_text(config: PackConfig, origin: Card, measured: Measured) -> str:
+    """The card, as Markdown; `origin` is the data set's own, what it says is escaped."""
     recalls = list(zip(config.classes, measured.recalls, strict=True))
     tested = [(recall.mean, name) for name, recall in recalls if recall.images]
     return _template().render(

@@ -1,6 +1,7 @@
 """What a classifier's folder says of itself: its config.json."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,6 +11,7 @@ from medfocus_pipeline.config.tuning import FinetuneConfig
 from medfocus_pipeline.gate.saved import GateDescription
 from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.types import JSON, Fit, RoiRule, View
+from medfocus_pipeline.weights import local_folder
 
 
 class TrainedOn(Frozen):
@@ -93,3 +95,15 @@ class PackConfig(Frozen):
             if isinstance(config, PluginConfig):
                 raise ValueError(f"it names the plug-in {config.name}, and a folder has no code")
         return self
+
+
+def anchored(config: Frozen) -> Any:
+    """The same configuration with absolute paths, so that it means the same in every folder."""
+    changes: dict[str, object] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Path):
+            changes[name] = value.expanduser().resolve()
+        elif name == "model" and value and (folder := local_folder(value)):
+            changes[name] = str(folder.resolve())
+    return config.model_copy(update=changes)

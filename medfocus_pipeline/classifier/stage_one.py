@@ -1,7 +1,8 @@
 """From images to features through the very functions that the stages call, without a store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.features import focus_modes
 from medfocus_pipeline.segmenters.protocol import Segmenter
-from medfocus_pipeline.stores.job import compute_all
+from medfocus_pipeline.stores.job import Block, Job, Loaded, compute_all
 from medfocus_pipeline.types import Device, FeaturePart, FloatArray, FocusMode, Image, Roi
 from medfocus_pipeline.vectors import joined
 
@@ -53,18 +54,9 @@ class StageOne:
         """The ROI of each image; all of it where no part looks at a region."""
         if self.masks is None or self.segmenter is None:
             return [Roi(np.ones(image.shape[:2], np.bool_), fallback=False) for image in images]
-        with calls_at_once(self.device) as calls:
-            job = segmentation.job(
-                self.segmenter,
-                self.masks,
-                _handed_over,
-                batch_size=self.batch_size,
-                workers=1,
-                calls=calls,
-            )
-            blocks = compute_all(job, images)
+        make = partial(segmentation.job, self.segmenter, self.masks, _handed_over)
         found = []
-        for block in blocks:
+        for block in self._computed(make, images):
             found += [
                 segmentation.candidates_at(block.arrays, block.columns, row)
                 for row in range(len(block.columns["candidates"]))
@@ -102,21 +94,17 @@ class StageOne:
             )
             for image, roi in zip(images, rois, strict=True)
         ]
-        with calls_at_once(self.device) as calls:
-            job = embedding.job(
-                self.encoder,
-                config,
-                _handed_over,
-                None,
-                batch_size=self.batch_size,
-                workers=1,
-                calls=calls,
-            )
-            blocks = compute_all(job, prepared)
+        make = partial(embedding.job, self.encoder, config, _handed_over, None)
+        blocks = self._computed(make, prepared)
         return {
             name: np.concatenate([block.arrays[name] for block in blocks])
             for name in blocks[0].arrays
         }
+
+    def _computed(self, make: Callable[..., Job[Loaded]], inputs: Sequence[Loaded]) -> list[Block]:
+        with calls_at_once(self.device) as calls:
+            job = make(batch_size=self.batch_size, workers=1, calls=calls)
+            return compute_all(job, inputs)
 
 
 def features(encoded: Encoded, parts: Sequence[FeaturePart]) -> FloatArray:

@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline import embedding
 from medfocus_pipeline.classifier.geometry import Geometry
-from medfocus_pipeline.classifier.log_odds import log_odds
 from medfocus_pipeline.classifier.stage_one import StageOne
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.encoders.pooling import shares, token_weights
 from medfocus_pipeline.encoders.protocol import LevelEncoder
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.heads.protocol import FittedHead
 from medfocus_pipeline.types import FeaturePart, FloatArray, Image, Roi
 from medfocus_pipeline.vectors import joined, normalise
 
@@ -30,7 +28,10 @@ _LARGEST_SHARE = 0.95
 
 
 def token_losses(
-    stage_one: StageOne, head: FittedHead, image: Image, roi: Roi, predicted: int
+    stage_one: StageOne,
+    log_odds: Callable[[FloatArray], NDArray[np.float64]],
+    image: Image,
+    roi: Roi,
 ) -> FloatArray:
     """What the log-odds lose without each token, ``(h, w) float32``, of all parts and views."""
     seen = {config.focus: _look(stage_one, config, image, roi) for config in stage_one.modes}
@@ -38,7 +39,7 @@ def token_losses(
     rows = [[seen[part.focus].arrays[name] for name in part.arrays] for part in parts]
 
     def odds_of(changed: Sequence[Sequence[FloatArray]]) -> NDArray[np.float64]:
-        return log_odds(head, joined(changed), predicted)
+        return log_odds(joined(changed))
 
     whole = [
         [array.mean(0, keepdims=True)[None] for array in levels] + [top[None]]

@@ -15,7 +15,6 @@ from medfocus_pipeline.commands.options import (
     ProfileName,
 )
 from medfocus_pipeline.commands.progress import human, out, say, say_columns, say_json
-from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.errors import (
     AccessError,
@@ -157,13 +156,15 @@ def _keys_in_use(name: str, cache: Path, profile: str | None) -> set[str]:
 
     Where that cannot be told, because a store of them is damaged, it is every usable one.
     """
+    from medfocus_pipeline.commands.scan import open_dataset
     from medfocus_pipeline.commands.status import used_stores
     from medfocus_pipeline.project.picture_store import pictures_in_use
+    from medfocus_pipeline.project.project import Project
 
     context = open_context(name, data=None, cache=cache, profile=profile)
     try:
-        used = used_stores(context, open_dataset(context, rescan=False)).keys()
-        return used | pictures_in_use(context.folder / "results")
+        project = Project(context, open_dataset(context, rescan=False))
+        return used_stores(project).keys() | pictures_in_use(context.folder / "results")
     except MedFocusError as error:
         say(f"{name}: {error}")
         stores = (catalog.open_stores(context.folder, stage) for stage in catalog.STAGES)

@@ -10,8 +10,8 @@ from medfocus_pipeline.classifier.model_card import Measured, card_text
 from medfocus_pipeline.classifier.novelty import parts_of
 from medfocus_pipeline.classifier.pack import Pack, write_pack
 from medfocus_pipeline.commands.progress import bar, say
-from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
+from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import ConfigError, StoreError, counted
 from medfocus_pipeline.evaluation import results
@@ -21,19 +21,17 @@ from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.evaluation.sweep import held_out_accuracy
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.heads.table import HEADS
-from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.packing import (
     FittedRun,
     check_packable,
     fitted,
     measured,
-    origin,
     pack,
 )
 from medfocus_pipeline.project.plans import Plan, features, plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import check_embedded, locate_stores
+from medfocus_pipeline.project.stores import check_embedded
 from medfocus_pipeline.project.tuned_packing import pack_tuned, tuned_row
 from medfocus_pipeline.project.tuned_results import FINETUNE
 from medfocus_pipeline.report.table import heading
@@ -80,67 +78,63 @@ def run(context: Context, wanted: Wanted, *, out: Path | None) -> None:
             lists them.
         StoreError: the run does not give the stored predictions again.
     """
-    dataset = open_dataset(context, images_needed=False)
-    known = results.read(context.folder / "results").to_pylist()
+    project = Project.of(context, progress=bar)
+    known = results.read(project.results_folder).to_pylist()
     if wanted.head == FINETUNE:
-        _run_tuned(context, dataset, known, wanted, out)
+        _run_tuned(project, known, wanted, out)
         return
     if wanted.head == OWN:
         wanted = replace(wanted, head="linear", focus=join_parts(MEDFOCUS))
     fitting = _fitting(context, known, wanted)
-    found = _best(context, dataset, _found(context, dataset, known, fitting))
+    found = _best(project, _found(project, known, fitting))
     check_packable(found.plan)
-    check_embedded(found.plan.context, found.plan.places)
-    table = features(dataset, split_of(dataset, context.probe), found.plan)
-    looks = _looks(context, dataset, table, found)
-    packed = pack(dataset, table, looks, found, fitted(context, table, found))
-    figures = measured(context, table, found.own, found.rows, dataset.manifest.patients)
+    table = _features(project, found.plan)
+    looks = _looks(project, table, found)
+    packed = pack(project, table, looks, found, fitted(project, table, found))
+    figures = measured(project, found.own, found.rows)
     what = f"{found.plan.label}, {_told(wanted.budget, wanted.seed)}"
-    _write(packed, figures, dataset, out or _folder(context, found.run), what)
+    _write(packed, figures, project.dataset.card, out or _folder(context, found.run), what)
 
 
-def _run_tuned(
-    context: Context, dataset: Dataset, known: Sequence[Result], wanted: Wanted, out: Path | None
-) -> None:
+def _run_tuned(project: Project, known: Sequence[Result], wanted: Wanted, out: Path | None) -> None:
     """The same for a fine-tuned network: its weights are read, not trained again."""
-    project = Project(context, dataset, progress=bar)
-    own = tuned_row(project, [row for row in known if _is(row, wanted)])
+    same = (FINETUNE, wanted.budget, wanted.seed)
+    rows = [row for row in known if (row["head"], budget_of(row), row["seed"]) == same]
+    own = tuned_row(project, [row for row in rows if wanted.focus in {None, row["focus"]}])
     found = pack_tuned(project, own, known)
     what = f"{found.pack.config.method} on {wanted.focus or own['focus']}, {own['encoder']}"
-    _write(found.pack, found.measured, dataset, out or _folder(context, found.run), what)
+    folder = out or _folder(project.context, found.run)
+    _write(found.pack, found.measured, project.dataset.card, folder, what)
 
 
-def _write(packed: Pack, figures: Measured, dataset: Dataset, folder: Path, what: str) -> None:
-    write_pack(packed, card_text(packed.config, origin(dataset), figures), folder)
+def _write(packed: Pack, figures: Measured, card: Card, folder: Path, what: str) -> None:
+    write_pack(packed, card_text(packed.config, card, figures), folder)
     accuracy = figures.scores["accuracy"].own
     say(f"export: {what}")
     say(f"accuracy on {counted(figures.test_images, 'test image')}: {accuracy:.3f}, as stored")
     say(f"classifier: {folder}")
 
 
-def _is(row: Result, wanted: Wanted) -> bool:
-    same = (row["head"], budget_of(row), row["seed"]) == (FINETUNE, wanted.budget, wanted.seed)
-    return same and wanted.focus in {None, row["focus"]}
+def _features(project: Project, one: Plan) -> FeatureTable:
+    check_embedded(one.context, one.places)
+    return features(project.dataset, project.split(), one)
 
 
-def _best(context: Context, dataset: Dataset, runs: Sequence[FittedRun]) -> FittedRun:
+def _best(project: Project, runs: Sequence[FittedRun]) -> FittedRun:
     """The run that cross-validation on its training images ranks first; no test image is seen."""
     if len(runs) == 1:
         return runs[0]
-    split = split_of(dataset, context.probe)
     shares = []
     with bar("ranking rows by cross-validation", len(runs)) as advance:
         for one in runs:
-            check_embedded(one.plan.context, one.plan.places)
-            table = features(dataset, split, one.plan)
-            shares.append(held_out_accuracy(table, one.run))
+            shares.append(held_out_accuracy(_features(project, one.plan), one.run))
             advance(1)
     if np.isnan(shares).any():
         lines = "\n".join(
             f"  --head {one.run.head.name} --focus {join_parts(one.plan.row.focus)}" for one in runs
         )
         raise ConfigError(
-            f"More than one row of {context.dataset} fits, and its training images are too few "
+            f"More than one row of {project.name} fits, and its training images are too few "
             f"to rank them; name one:\n{lines}"
         )
     order = sorted(range(len(runs)), key=lambda n: -shares[n])
@@ -175,14 +169,12 @@ def _fitting(context: Context, known: Sequence[Result], wanted: Wanted) -> list[
     )
 
 
-def _found(
-    context: Context, dataset: Dataset, known: Sequence[Result], wanted: Sequence[Wanted]
-) -> list[FittedRun]:
+def _found(project: Project, known: Sequence[Result], wanted: Sequence[Wanted]) -> list[FittedRun]:
     """The runs of some rows; of several, those of other settings than now are left out."""
     found, stale = [], None
     for one in wanted:
         try:
-            found.append(_find(context, dataset, known, one))
+            found.append(_find(project, known, one))
         except StoreError as error:
             stale = error
     if stale and not found:
@@ -190,20 +182,20 @@ def _found(
     return found
 
 
-def _find(context: Context, dataset: Dataset, known: Sequence[Result], wanted: Wanted) -> FittedRun:
+def _find(project: Project, known: Sequence[Result], wanted: Wanted) -> FittedRun:
     """The run of the row, with the settings that it was fitted with."""
     rows = {row["run_key"]: row for row in known}
     seeds = 1 + max(row["seed"] for row in known)
-    for probe_row in _configured(context, wanted):
-        one = _planned(context, dataset, probe_row, wanted.budget, seeds=seeds)
+    for probe_row in _configured(project.context, wanted):
+        one = _planned(project, probe_row, wanted.budget, seeds=seeds)
         for candidate in one.runs:
             if candidate.seed == wanted.seed and candidate.key in rows:
                 done = [rows[run.key] for run in one.runs if run.key in rows]
                 return FittedRun(one, candidate, one.runs, done)
     raise StoreError(
         f"The results of {wanted.head} on {wanted.focus} are of other settings, images or "
-        f"another version of MedFocus than {context.dataset} has now. Fit them again: "
-        f"medfocus probe {context.dataset} --row {wanted.head}:{wanted.focus}"
+        f"another version of MedFocus than {project.name} has now. Fit them again: "
+        f"medfocus probe {project.name} --row {wanted.head}:{wanted.focus}"
     )
 
 
@@ -217,47 +209,43 @@ def _configured(context: Context, wanted: Wanted) -> list[ProbeRow]:
     return [row for n, row in enumerate(same) if row not in same[:n]]
 
 
-def _planned(
-    context: Context, dataset: Dataset, row: ProbeRow, budget: Budget, *, seeds: int
-) -> Plan:
+def _planned(project: Project, row: ProbeRow, budget: Budget, *, seeds: int) -> Plan:
     """The runs of a row at one budget; its focus modes need not be those embedded last."""
     kind, amount = budget
-    modes = dict.fromkeys([*context.embed.focus, *focus_modes(row.focus)])
-    embed = context.embed.model_copy(update={"focus": tuple(modes)})
-    own = replace(context, settings=context.settings.model_copy(update={"embed": embed}))
+    embed, probe = project.context.embed, project.context.probe
+    modes = dict.fromkeys([*embed.focus, *focus_modes(row.focus)])
+    own = project.aside(embed.model_copy(update={"focus": tuple(modes)}))
     config = ProbeConfig(
         rows=(row,),
         fractions=(amount,) if kind == "fraction" else (),
         shots=(int(amount),) if kind == "shots" else (),
         seeds=seeds,
-        split_seed=context.probe.split_seed,
-        test_share=context.probe.test_share,
+        split_seed=probe.split_seed,
+        test_share=probe.test_share,
     )
-    stores = locate_stores(own, dataset, own.embed.configs(auto=dataset.card.roi))
-    [one] = plan(own, dataset, stores, split_of(dataset, config), config)
+    stores = own.embeddings().locate()
+    [one] = plan(own.context, own.dataset, stores, own.split(config), config)
     return one
 
 
-def _looks(
-    context: Context, dataset: Dataset, table: FeatureTable, found: FittedRun
-) -> FeatureTable:
+def _looks(project: Project, table: FeatureTable, found: FittedRun) -> FeatureTable:
     """The features by which an image is familiar: also of whole images, if they are embedded."""
     row, seeds = found.plan.row, found.run.seed + 1
     parts = parts_of(row.focus)
     if parts == row.focus:
         return table
     shown = row.model_copy(update={"focus": parts})
-    whole = _planned(context, dataset, shown, found.run.budget, seeds=seeds)
+    whole = _planned(project, shown, found.run.budget, seeds=seeds)
     try:
         check_embedded(whole.context, whole.places)
     except StoreError:
-        modes = dict.fromkeys(["original", *context.embed.focus])
+        modes = dict.fromkeys(["original", *project.context.embed.focus])
         say(
             "unfamiliar images are told by the region alone: whole images are not embedded. "
-            f"Better: medfocus embed {context.dataset} --focus {','.join(modes)}"
+            f"Better: medfocus embed {project.name} --focus {','.join(modes)}"
         )
         return table
-    return features(dataset, split_of(dataset, context.probe), whole)
+    return features(project.dataset, project.split(), whole)
 
 
 def _folder(context: Context, run: PlannedRun) -> Path:

@@ -38,7 +38,7 @@ def run(context: Context, *, count: int, path: Path | None) -> None:
         )
     project = Project.of(context, images_needed=True, progress=bar)
     dataset = project.dataset
-    stores = used_stores(context, dataset)
+    stores = used_stores(project)
     check_masks(context, stores)
     config, embedded = shown_embedding(context, dataset, stores)
     source, answers = _answers(context, dataset, embedded)

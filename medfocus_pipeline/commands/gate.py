@@ -16,8 +16,7 @@ from medfocus_pipeline.errors import ImageError, counted
 from medfocus_pipeline.evaluation.gate import SIDES, TEST, MethodReport, best, compare
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.gate_networks import GateNetwork, name_of
-from medfocus_pipeline.project.gate_scores import write_scores
-from medfocus_pipeline.project.gate_table import GateTable, fill, gate_table, methods
+from medfocus_pipeline.project.gate_table import GateTable, fill, gate_table, methods, write_scores
 from medfocus_pipeline.project.gating import gate_folder
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context

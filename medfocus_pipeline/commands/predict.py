@@ -87,18 +87,14 @@ def _classify(
     method: HeatMethod | None,
 ) -> None:
     images = [one.pixels for _, one in some]
-    places = [_place(one.mode) for _, one in some]
     if overlay is None:
-        answers = classifier.predict(images)
-        said.answers += [
-            (source.path, answer, None, place)
-            for (source, _), answer, place in zip(some, answers, places, strict=True)
-        ]
+        for (source, one), answer in zip(some, classifier.predict(images), strict=True):
+            said.answers.append((source.path, answer, None, _place(one.mode)))
         return
     explained = classifier.explain(images, method=method)
-    for (source, one), explanation, place in zip(some, explained, places, strict=True):
+    for (source, one), explanation in zip(some, explained, strict=True):
         picture = _draw(overlay, source, one.pixels, explanation)
-        said.answers.append((source.path, explanation.answer, picture, place))
+        said.answers.append((source.path, explanation.answer, picture, _place(one.mode)))
 
 
 def _place(mode: str) -> str:

@@ -4,17 +4,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import human, say, say_columns, say_json, say_problems
-from medfocus_pipeline.commands.scan import open_dataset
+from medfocus_pipeline.commands.progress import bar, human, say, say_columns, say_json, say_problems
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.pictures import STAGE
-from medfocus_pipeline.project.dataset import Dataset, split_of
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Located, opened_of
 from medfocus_pipeline.project.picture_store import pictures_in_use
 from medfocus_pipeline.project.plans import plan
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
-from medfocus_pipeline.project.stores import Stores, locate_masks, locate_stores
+from medfocus_pipeline.project.stores import Stores
 from medfocus_pipeline.stores import catalog
 
 
@@ -41,9 +40,9 @@ class State:
 
 def run(context: Context, *, as_json: bool = False) -> None:
     """Print the state of every stage; it computes nothing and writes the manifest at most."""
-    dataset = open_dataset(context, images_needed=False)
-    stores = used_stores(context, dataset)
-    states, refused = _states(context, dataset, stores)
+    project = Project.of(context, progress=bar)
+    stores = used_stores(project)
+    states, refused = _states(project, stores)
     if as_json:
         stale = [str(path) for path in _stale(context, stores)]
         facts = {"dataset": context.dataset, "profile": context.profile_name, "stale": stale}
@@ -58,13 +57,12 @@ def run(context: Context, *, as_json: bool = False) -> None:
     if refused:
         say(f"probe: {refused}")
     _say_stale(context, stores)
-    say_problems(dataset.problems)
+    say_problems(project.dataset.problems)
 
 
-def _states(
-    context: Context, dataset: Dataset, stores: Stores
-) -> tuple[list[State], MedFocusError | None]:
+def _states(project: Project, stores: Stores) -> tuple[list[State], MedFocusError | None]:
     """Of every stage, and why `probe` could not be asked."""
+    dataset = project.dataset
     usable, files = len(dataset.manifest.usable), len(dataset.manifest)
     states = [State("scan", dataset.card.title, usable, files, "files usable", "nothing")]
     refused, counts = None, list[tuple[str, int, int]]()
@@ -74,7 +72,7 @@ def _states(
             for place in stores.all()
         ]
         try:
-            counts = _count_runs(context, dataset, stores)
+            counts = _count_runs(project, stores)
         except MedFocusError as error:
             refused = error
         states += [one.result() for one in asked]
@@ -87,11 +85,10 @@ def _states(
     return states, refused
 
 
-def used_stores(context: Context, dataset: Dataset) -> Stores:
+def used_stores(project: Project) -> Stores:
     """The stores of the settings used last, or else of the profile."""
-    stores = locate_stores(context, dataset, context.embed.configs(auto=dataset.card.roi))
-    masks = stores.masks or locate_masks(context, dataset, context.masks)
-    return replace(stores, masks=masks)
+    stores = project.embeddings().locate()
+    return replace(stores, masks=stores.masks or project.masks.locate())
 
 
 def _of_store(stage: str, place: Located) -> State:
@@ -120,9 +117,9 @@ def _stale(context: Context, stores: Stores) -> list[Path]:
     return [path for path in catalog.store_folders(context.folder) if path not in known]
 
 
-def _count_runs(context: Context, dataset: Dataset, stores: Stores) -> list[tuple[str, int, int]]:
+def _count_runs(project: Project, stores: Stores) -> list[tuple[str, int, int]]:
     """(label, runs with a result, runs) of each line of the table."""
-    config = context.probe
-    plans = plan(context, dataset, stores, split_of(dataset, config), config)
-    done = fitted_keys(context.folder / "results")
+    context = project.context
+    plans = plan(context, project.dataset, stores, project.split(), context.probe)
+    done = fitted_keys(project.results_folder)
     return [(one.label, len(one.runs) - len(one.missing(done)), len(one.runs)) for one in plans]

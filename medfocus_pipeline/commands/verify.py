@@ -15,7 +15,7 @@ from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT
-from medfocus_pipeline.project.gate_scores import SCORES
+from medfocus_pipeline.project.gate_table import SCORES
 from medfocus_pipeline.project.settings import SETTINGS, check_settings
 from medfocus_pipeline.sealed import present, read_json
 from medfocus_pipeline.sealed_tables import read_table

@@ -137,26 +137,16 @@ def ready(load: Load, runtime: Runtime, /) -> Iterator[Fill]:
     config = runtime.engine
     if not isinstance(config, RayConfig):
         raise TypeError(f"expected a RayConfig, got {config!r}")
-
     with connected(config.address):
-
-        def fill(
-            store: Store,
-            image_ids: Ids,
-            *,
-            on_rows: Callable[[int], None],
-        ) -> Outcome:
-            return _fill(store, image_ids, load, runtime, config, on_rows=on_rows)
-
-        yield fill
+        yield partial(_fill, load, runtime, config)
 
 
 def _fill(
-    store: Store,
-    image_ids: Ids,
     load: Load,
     runtime: Runtime,
     config: RayConfig,
+    store: Store,
+    image_ids: Ids,
     *,
     on_rows: Callable[[int], None],
 ) -> Outcome:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from logging import ERROR
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from medfocus_pipeline.config import RayConfig
 from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError
 from medfocus_pipeline.stores.lock import holder_of
+from medfocus_pipeline.stores.opening import versions
 from medfocus_pipeline.types import Device
 
 _PACKAGES = ("medfocus-pipeline", "numpy", "torch")
@@ -42,7 +42,7 @@ class Driver:
     @classmethod
     def here(cls) -> "Driver":
         """This process."""
-        return cls(versions(), str(Path.cwd()))
+        return cls(versions(_PACKAGES), str(Path.cwd()))
 
     def followed(self) -> str:
         """Go to the driver's folder, in a worker, where it is there.
@@ -56,7 +56,7 @@ class Driver:
         node = socket.gethostname()
         wrong = [
             f"{name} {found or 'missing'} (the driver has {self.versions[name]})"
-            for name, found in versions().items()
+            for name, found in versions(_PACKAGES).items()
             if found != self.versions[name]
         ]
         if wrong:
@@ -184,18 +184,6 @@ def _signals_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def versions() -> dict[str, str]:
-    """Of packages that can change a number; empty where one is not installed."""
-    return {name: _version(name) for name in _PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _first_line(error: Exception) -> str:

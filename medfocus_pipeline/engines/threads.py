@@ -1,15 +1,13 @@
 """Threads of this process, on one device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
-from medfocus_pipeline.columns import Ids
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.devices import calls_at_once
 from medfocus_pipeline.engines.protocol import Fill, Load
-from medfocus_pipeline.stores import compute
-from medfocus_pipeline.stores.compute import Outcome
-from medfocus_pipeline.stores.store import Store
+from medfocus_pipeline.stores.compute import fill
 
 
 @contextmanager
@@ -18,13 +16,4 @@ def ready(load: Load, runtime: Runtime, /) -> Iterator[Fill]:
     make = load()
     with calls_at_once(runtime.device) as calls:
         job = make(batch_size=runtime.batch_size, workers=runtime.workers, calls=calls)
-
-        def fill(
-            store: Store,
-            image_ids: Ids,
-            *,
-            on_rows: Callable[[int], None],
-        ) -> Outcome:
-            return compute.fill(store, image_ids, job, on_rows=on_rows)
-
-        yield fill
+        yield partial(fill, job=job)

@@ -1,6 +1,7 @@
 """Fine-tuning on a cluster: each run is a task, and the next GPU or core with room takes it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.config import EncoderConfig, RayConfig, Runtime
-from medfocus_pipeline.encoders import find_weights, load_encoder
+from medfocus_pipeline.encoders import find_weights, label, load_encoder
 from medfocus_pipeline.engines import ray_tasks
 from medfocus_pipeline.engines.ray_cluster import check_same_folder
 from medfocus_pipeline.evaluation.runs import Outcome
@@ -18,21 +19,21 @@ from medfocus_pipeline.tuning.runs import Material, folder_of, tune
 from medfocus_pipeline.tuning.sources import Pictures
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import ModelIdentity
-from medfocus_pipeline.weights import FileHashes
+from medfocus_pipeline.weights import FileHashes, Weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """All that a task needs, on whatever node; Ray puts it once into its object store.
+    """All that a run needs, on whatever node; Ray puts it once into its object store.
 
     Attributes:
         table: labels, split and keys, without features.
         pictures: ``(n, s, s, 3) uint8``, of the table's images.
-        encoder, label: its configuration and readable name.
+        encoder: its configuration.
         identity: of its weights, which each node has.
         memo: of the weights' hashes.
         folder: of the runs' checkpoints and weights, on a file system that every node has.
-        results: folder that the command holds the lock of.
+        results: folder that the command holds the lock of while it trains.
         lock: what stands in it.
         runtime: device, and images at once.
     """
@@ -40,13 +41,31 @@ class Training:
     table: FeatureTable
     pictures: NDArray[np.uint8]
     encoder: EncoderConfig
-    label: str
     identity: ModelIdentity
     memo: Path
     folder: Path
     results: Path
     lock: str
     runtime: Runtime
+
+    @contextmanager
+    def material(self, weights: Weights, inputs: Path) -> Iterator[Material]:
+        """What runs are trained with here, for as long as they are.
+
+        Args:
+            weights: of the encoder.
+            inputs: folder that its pictures are shared in.
+        """
+        with Pictures(self.pictures, self.table.image_ids, inputs) as pictures:
+            yield Material(
+                self.table,
+                pictures,
+                lambda: load_encoder(self.encoder, weights, self.runtime),
+                self.encoder,
+                label(self.encoder),
+                self.folder,
+                self.runtime.batch_size,
+            )
 
 
 def train_on_cluster(
@@ -76,14 +95,5 @@ def _tuned(training: Training, run: TunedRun) -> Outcome:
     weights = found_again(find_weights, training.encoder, model, hashes, owner="store")
     # Two tasks of a node must not write into each other's files.
     inputs = folder_of(training.folder, run.key).with_suffix(".inputs")
-    with Pictures(training.pictures, training.table.image_ids, inputs) as pictures:
-        material = Material(
-            training.table,
-            pictures,
-            lambda: load_encoder(training.encoder, weights, training.runtime),
-            training.encoder,
-            training.label,
-            training.folder,
-            training.runtime.batch_size,
-        )
+    with training.material(weights, inputs) as material:
         return tune(material, run)

@@ -5,10 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeAlias
 
 from medfocus_pipeline import encoders
 from medfocus_pipeline.config import EncoderConfig, RayConfig, Runtime
@@ -27,19 +24,16 @@ from medfocus_pipeline.project.cluster_training import Training, train_on_cluste
 from medfocus_pipeline.project.fits import fitted_keys
 from medfocus_pipeline.project.located import Open
 from medfocus_pipeline.project.picture_store import PictureStore, read_pictures
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.stores import masks_label
 from medfocus_pipeline.stores.lock import holder_of, writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.kept import is_partial
 from medfocus_pipeline.tuning.runs import CHECKPOINT, Duration, Material, duration, folder_of, tune
-from medfocus_pipeline.tuning.sources import Pictures
 from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets, plan_tuned
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import Weights
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.project.project import Project
 
 Watch: TypeAlias = Callable[[TunedRun, Epoch], None]
 """Is told of each epoch of each run."""
@@ -57,7 +51,7 @@ class Finetuning:
         split: instead of the project's.
     """
 
-    project: "Project"
+    project: Project
     encoder: EncoderConfig
     config: TuningConfig
     download: bool = True
@@ -81,7 +75,15 @@ class Finetuning:
 
     def runs(self) -> list[TunedRun]:
         """Every run, planned; none is fitted."""
-        return self._planned(self.pictures.locate().place.recipe.key)
+        split = self.split or self.project.split()
+        every = Labelled.of(self.project.dataset.manifest)
+        return plan_tuned(
+            self.config,
+            self.pictures.locate().place.recipe.key,
+            model=self.encoder.model_dump(mode="json", include={"name", "precision"}),
+            train=every.part(split.train),
+            test=every.part(split.test),
+        )
 
     def fit(self, runtime: Runtime, *, watch: Watch = lambda *_: None) -> int:
         """Train the runs that have no result yet; a killed one goes on.
@@ -104,7 +106,7 @@ class Finetuning:
         self.project.context.need_folder("Fine-tuning")
         with writing(self.project.results_folder):
             if isinstance(runtime.engine, RayConfig):
-                training = self._training(runtime)
+                training, _ = self._training(runtime)
                 check_subsets(training.table, missing)
                 outcomes = train_on_cluster(training, missing, runtime.engine)
                 for run, outcome in zip(missing, outcomes, strict=True):
@@ -173,37 +175,12 @@ class Finetuning:
         Raises:
             StoreError: the store of pictures is missing, or a shard of it is corrupt.
         """
-        weights, table, array = self._read()
-        with Pictures(array, table.image_ids, self.folder / "inputs") as shared:
-            yield Material(
-                table,
-                shared,
-                lambda: encoders.load_encoder(self.encoder, weights, runtime),
-                self.encoder,
-                self.label,
-                self.folder,
-                runtime.batch_size,
-            )
+        training, weights = self._training(runtime)
+        with training.material(weights, self.folder / "inputs") as material:
+            yield material
 
-    def _training(self, runtime: Runtime) -> Training:
-        """What workers of a cluster train with; the lock of the results is held."""
-        weights, table, array = self._read()
-        results_folder = self.project.results_folder
-        return Training(
-            table,
-            array,
-            self.encoder,
-            self.label,
-            weights.identity,
-            self.project.context.weights_memo,
-            self.folder,
-            results_folder,
-            holder_of(results_folder) or "",
-            runtime,
-        )
-
-    def _read(self) -> tuple[Weights, FeatureTable, NDArray[np.uint8]]:
-        """Weights, labels and pictures.
+    def _training(self, runtime: Runtime) -> tuple[Training, Weights]:
+        """What is trained with, in this process or on a cluster, and the encoder's weights here.
 
         Raises:
             StoreError: the store of pictures is missing, or a shard of it is corrupt.
@@ -211,21 +188,20 @@ class Finetuning:
         found = self.pictures.locate()
         if not isinstance(found.place, Open):
             raise StoreError(f"There are no pictures of {self.label} yet. Run: make finetune")
-        store = found.place.store
+        store, results_folder = found.place.store, self.project.results_folder
         table = self._table(found.masks, store)
-        return found.weights, table, read_pictures(store, table.image_ids)
-
-    def _planned(self, pictures: str) -> list[TunedRun]:
-        """Of the store of pictures with this key."""
-        split = self.split or self.project.split()
-        every = Labelled.of(self.project.dataset.manifest)
-        return plan_tuned(
-            self.config,
-            pictures,
-            model=self.encoder.model_dump(mode="json", include={"name", "precision"}),
-            train=every.part(split.train),
-            test=every.part(split.test),
+        training = Training(
+            table,
+            read_pictures(store, table.image_ids),
+            self.encoder,
+            found.weights.identity,
+            self.project.context.weights_memo,
+            self.folder,
+            results_folder,
+            holder_of(results_folder) or "",
+            runtime,
         )
+        return training, found.weights
 
     def _table(self, masks: Store | None, store: Store) -> FeatureTable:
         embed = self.pictures.embed

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,15 +15,13 @@ from medfocus_pipeline.gate.threshold import balanced_threshold
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.gate_table import GateTable, all_images, medical_class
 from medfocus_pipeline.project.gating import gate_folder
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
 from medfocus_pipeline.tuning.runs import Material, tune
 from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets
 from medfocus_pipeline.types import IntArray
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.project.project import Project
 
 
 def name_of(encoder: EncoderConfig) -> str:
@@ -48,7 +45,7 @@ class GateNetwork:
 
     @classmethod
     def of(
-        cls, project: "Project", encoder: EncoderConfig, config: GateConfig, *, medical: str | None
+        cls, project: Project, encoder: EncoderConfig, config: GateConfig, *, medical: str | None
     ) -> "GateNetwork":
         """A line of the table.
 

@@ -1,19 +1,31 @@
-"""Medical or not, of a project: its features, its splits and its phrases, for `evaluation.gate`."""
+"""Medical or not, of a project: its features, splits and phrases, and what was said of them.
+
+The methods themselves are in `evaluation.gate`; what each said of every image is written down.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from medfocus_pipeline.config import GateConfig, Pooling, ProbeRow, Runtime
-from medfocus_pipeline.datasets.card import Card, ClassCard
+from medfocus_pipeline.datasets.card import ClassCard
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.datasets.manifest_columns import VALIDATION as KEPT
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.evaluation.gate import SIDES, TEST, TRAIN, VALIDATION, GateData
+from medfocus_pipeline.evaluation.gate import (
+    SIDES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    GateData,
+    MethodReport,
+    reported,
+)
 from medfocus_pipeline.evaluation.gate_methods import (
     Method,
     linear_method,
@@ -21,32 +33,16 @@ from medfocus_pipeline.evaluation.gate_methods import (
     zero_shot_method,
 )
 from medfocus_pipeline.features import FeatureTable, focus_modes
+from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.gate.zero_shot import ZeroShot
 from medfocus_pipeline.project.filling import Filled
 from medfocus_pipeline.project.plans import features
+from medfocus_pipeline.project.project import Project
+from medfocus_pipeline.sealed import present
+from medfocus_pipeline.sealed_tables import read_table, write_table
 from medfocus_pipeline.types import IntArray
 
-if TYPE_CHECKING:
-    from medfocus_pipeline.project.project import Project
-
-
-def phrase_card(card: Card) -> Card:
-    """The card with the gate's phrases as its classes: so the usual text store holds them."""
-    prompts = card.gate
-    classes = tuple(ClassCard(name=one, prompt=one) for one in dict.fromkeys(prompts.phrases))
-    return card.model_copy(update={"classes": classes, "templates": prompts.templates})
-
-
-def asking(project: "Project", config: GateConfig) -> "Project":
-    """The project as the gate sees it: the parts that it asks for, and its phrases for classes.
-
-    What it embeds is not remembered as what the project was last run with.
-    """
-    regions = any(part.in_region for part in config.focus)
-    changes = {"focus": tuple(focus_modes(config.focus)), "roi_parts": regions}
-    card = phrase_card(project.dataset.card)
-    embed = project.context.embed.model_copy(update=changes)
-    return project.aside(embed, dataset=replace(project.dataset, card=card))
+SCORES = "gate.parquet"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,17 +60,23 @@ class GateTable:
     zero_shot: ZeroShot | None
 
 
-def fill(
-    project: "Project", config: GateConfig, runtime: Runtime
-) -> tuple["Project", list[Filled]]:
+def fill(project: Project, config: GateConfig, runtime: Runtime) -> tuple[Project, list[Filled]]:
     """Embed the images and phrases that have no embeddings yet.
 
+    It is not remembered as what the project was last run with.
+
     Returns:
-        The project as the gate sees it, and what was computed.
+        The project as the gate sees it, with the parts that it asks for and its phrases for
+        classes, so that the usual text store holds them; and what was computed.
     """
-    asked = asking(project, config)
-    filled = asked.embeddings().fill(runtime)
-    return asked, filled
+    regions = any(part.in_region for part in config.focus)
+    changes = {"focus": tuple(focus_modes(config.focus)), "roi_parts": regions}
+    embed = project.context.embed.model_copy(update=changes)
+    card, prompts = project.dataset.card, project.dataset.card.gate
+    classes = tuple(ClassCard(name=one, prompt=one) for one in dict.fromkeys(prompts.phrases))
+    card = card.model_copy(update={"classes": classes, "templates": prompts.templates})
+    asked = project.aside(embed, dataset=replace(project.dataset, card=card))
+    return asked, asked.embeddings().fill(runtime)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +92,7 @@ class AllImages:
     parts: Mapping[str, IntArray]
 
 
-def all_images(project: "Project") -> AllImages:
+def all_images(project: Project) -> AllImages:
     """The images of a project by split, those that are kept to choose by among them.
 
     Raises:
@@ -104,7 +106,7 @@ def all_images(project: "Project") -> AllImages:
     return AllImages(both, {name: rows for name, rows in parts.items() if len(rows)})
 
 
-def gate_table(project: "Project", config: GateConfig, *, medical: str | None) -> GateTable:
+def gate_table(project: Project, config: GateConfig, *, medical: str | None) -> GateTable:
     """The features of both sides, by split.
 
     Args:
@@ -168,3 +170,67 @@ def _zero_shot(prompts: GatePrompts, table: FeatureTable) -> ZeroShot | None:
     place = {phrase: n for n, phrase in enumerate(dict.fromkeys(prompts.phrases))}
     texts = table.text[[place[phrase] for phrase in prompts.phrases]]
     return ZeroShot.of(texts, table.temperature, prompts, prompts.pooling)
+
+
+def write_scores(folder: Path, table: GateTable, reports: Sequence[MethodReport]) -> Path:
+    """Write a row for every method and image.
+
+    Raises:
+        StoreError: the disk is full or read-only.
+    """
+    data, count = table.data, len(table.image_ids)
+    split = np.full(count, "", np.object_)
+    for name, rows in data.splits.items():
+        split[rows] = name
+    written = pa.concat_tables(
+        pa.table(
+            {
+                "method": [one.name] * count,
+                "image_id": list(table.image_ids),
+                "split": split,
+                "medical": data.medical,
+                "score": one.scores,
+                "predicted_medical": one.predicted,
+                "threshold": [one.threshold] * count,
+                "learns_from": [one.learns_from] * count,
+                "chosen_on": [one.chosen_on] * count,
+            }
+        )
+        for one in reports
+    )
+    with disk_errors(folder):
+        write_table(folder / SCORES, written, owner=SCORES)
+    return folder / SCORES
+
+
+def read_scores(folder: Path) -> tuple[GateTable, list[MethodReport]] | None:
+    """The table as it was written, without features; None where there is none.
+
+    Raises:
+        DamagedError: it was changed, or is of another version.
+    """
+    if not present(folder / SCORES):
+        return None
+    written = read_table(folder / SCORES, owner=SCORES)
+    if "chosen_on" not in written.column_names:
+        return None  # of an earlier version, which kept no thresholds
+    count = len(written) // len(set(written["method"].to_pylist()))
+    first = written.slice(0, count)
+    splits = np.array(first["split"].to_pylist())
+    parts = {name: np.flatnonzero(splits == name) for name in (TRAIN, VALIDATION, TEST)}
+    medical = np.array(first["medical"].to_pylist(), np.bool_)
+    data = GateData(
+        np.empty((0, 0, 0), np.float32),
+        medical,
+        {name: rows for name, rows in parts.items() if len(rows)},
+    )
+    reports = []
+    for start in range(0, len(written), count):
+        own = written.slice(start, count)
+        facts = own.slice(0, 1).to_pylist()[0]
+        scores = np.array(own["score"].to_pylist(), np.float64)
+        told = (facts["method"], facts["learns_from"], scores)
+        reports.append(
+            reported(data, *told, threshold=facts["threshold"], chosen_on=facts["chosen_on"])
+        )
+    return GateTable(data, tuple(first["image_id"].to_pylist()), None), reports

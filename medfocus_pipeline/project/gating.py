@@ -26,15 +26,13 @@ from medfocus_pipeline.gate.saved import (
     write_gate,
 )
 from medfocus_pipeline.gate.zero_shot import ZeroShot
-from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.looking import Looked
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
-from medfocus_pipeline.types import FeatureKind, Fit, FloatArray
+from medfocus_pipeline.types import FloatArray
 from medfocus_pipeline.vectors import class_means
-from medfocus_pipeline.weights import Weights
 
 _GROWN = 2
 """A data set's own gate is fitted anew when the set has grown by this factor."""
@@ -47,14 +45,11 @@ class Looker:
     lite-clip has words, but only those of drawn images (docs/gate.md).
 
     Attributes:
-        encoder: of whole images, `weights` its files.
-        feature: what is taken of them.
+        what: is looked at; of a gate of words as its model was published.
         prompts: None is the data set's own gate.
     """
 
-    encoder: EncoderConfig
-    weights: Weights
-    feature: FeatureKind
+    what: Looked
     prompts: GatePrompts | None
 
     @classmethod
@@ -76,17 +71,14 @@ class Looker:
                 f"medfocus models pull {model}; or take a gate that needs no words: --profile "
                 "offline; or none: medfocus scan --no-gate"
             )
-        return cls(encoder, weights, "levels" if prompts is None else "pooled", prompts)
-
-    @property
-    def fit(self) -> Fit:
-        """How an image becomes the encoder's square; of words as the model was published."""
-        return "squeeze" if self.prompts is None else "crop"
+        if prompts is None:
+            return cls(Looked(encoder, weights, "levels", "squeeze"), None)
+        return cls(Looked(encoder, weights, "pooled", "crop"), prompts)
 
     def fits(self, saved: SavedGate, images: int) -> bool:
         """Whether a gate is the one that would be made now, of so many images."""
         own = saved.described
-        if (own.model, own.feature) != (Model.of(self.weights.identity), self.feature):
+        if (own.model, own.feature) != (self.what.model, self.what.feature):
             return False
         if own.settings.kind == "own":
             return self.prompts is None and images < _GROWN * own.settings.images
@@ -96,10 +88,10 @@ class Looker:
         """What a gate is."""
         prompts = "" if self.prompts is None else _digest(self.prompts)
         return GateDescription(
-            encoder=self.encoder,
-            model=Model.of(self.weights.identity),
-            feature=self.feature,
-            fit=self.fit,
+            encoder=self.what.encoder,
+            model=self.what.model,
+            feature=self.what.feature,
+            fit=self.what.fit,
             settings=settings_of(fitted, images=images, prompts=prompts),
         )
 
@@ -135,10 +127,9 @@ def gated(
         saved = None
     missing = {name: path for name, path in files.items() if name not in known}
     if saved is None or missing:
-        what = Looked(looker.encoder, looker.weights, looker.feature, looker.fit)
-        rows = what.features(context.folder, root, missing, progress)
+        rows = looker.what.features(context.folder, root, missing, progress)
         if saved is None:
-            fitted = _fit(looker, what, rows)
+            fitted = _fit(looker, rows)
             saved = write_gate(folder, SavedGate(looker.described(fitted, len(files)), fitted))
         said = verdicts(saved.fitted, np.stack([*rows.values()])) if rows else []
         known |= {name: (one.score, one.looks_like) for name, one in zip(rows, said, strict=True)}
@@ -180,14 +171,14 @@ def _problems(
     return found
 
 
-def _fit(looker: Looker, what: Looked, rows: Mapping[str, FloatArray]) -> Fitted:
+def _fit(looker: Looker, rows: Mapping[str, FloatArray]) -> Fitted:
     if looker.prompts is None:
         # By their ids: the order in which files lie must not matter.
         ordered = [rows[name] for name in sorted(rows)]
         return OwnGate.of(
             np.stack(ordered) if ordered else np.empty((0, 1), np.float32), generator("own gate")
         )
-    encoder = what.loaded
+    encoder = looker.what.loaded
     if not isinstance(encoder, TextEncoder):
         raise ValueError("a gate of words has an encoder of words")
     texts = class_means(encoder.encode_text(some) for some in looker.prompts.texts)

@@ -15,6 +15,7 @@ from medfocus_pipeline.encoders import load_encoder
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.errors import DamagedError, ImageError
 from medfocus_pipeline.gate.gate import whole_features
+from medfocus_pipeline.model_record import Model
 from medfocus_pipeline.project.progress import Progress
 from medfocus_pipeline.stores import catalog
 from medfocus_pipeline.stores.keys import Recipe
@@ -44,6 +45,11 @@ class Looked:
     weights: Weights
     feature: FeatureKind
     fit: Fit
+
+    @property
+    def model(self) -> Model:
+        """Of the encoder."""
+        return Model.of(self.weights.identity)
 
     @cached_property
     def loaded(self) -> Encoder:

@@ -1,17 +1,16 @@
 """What goes into an exported folder: the run fitted again, its models, its figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.classifier.model_card import Measured, Origin, Score
-from medfocus_pipeline.classifier.models import anchored
+from medfocus_pipeline.classifier.model_card import Measured, Score
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack
-from medfocus_pipeline.classifier.pack_config import PackConfig, TrainedOn
+from medfocus_pipeline.classifier.pack_config import PackConfig, TrainedOn, anchored
 from medfocus_pipeline.config import FeaturesConfig, MasksConfig, PluginConfig
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.evaluation import results
@@ -26,11 +25,10 @@ from medfocus_pipeline.evaluation.sweep import fit, predict
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.heads.saved import Saved, load, save
 from medfocus_pipeline.model_record import Model
-from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.gating import saved_gate
 from medfocus_pipeline.project.located import opened, opened_of
 from medfocus_pipeline.project.plans import Plan, has_region
-from medfocus_pipeline.project.settings import Context
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
 from medfocus_pipeline.stores.store import Store
@@ -82,7 +80,7 @@ def check_packable(one: Plan) -> None:
             )
 
 
-def fitted(context: Context, table: FeatureTable, found: FittedRun) -> Saved:
+def fitted(project: Project, table: FeatureTable, found: FittedRun) -> Saved:
     """The head, taken apart; put together again it gives the stored predictions.
 
     First the run alone, then beside those that the sweep trained it with: what such a training
@@ -91,7 +89,7 @@ def fitted(context: Context, table: FeatureTable, found: FittedRun) -> Saved:
     Raises:
         StoreError: it does not.
     """
-    stored = stored_answers(context, table, found.run.key)
+    stored = stored_answers(project, table, found.run.key)
     others = {run.key for run in found.beside} - {found.run.key}
     away = np.inf
     for together in ([found.run], to_fit(found.beside, others)):
@@ -104,13 +102,13 @@ def fitted(context: Context, table: FeatureTable, found: FittedRun) -> Saved:
     raise StoreError(
         f"{found.plan.label} does not give the stored predictions again (probabilities differ by "
         f"up to {away:.1e}): they were made on another machine or with other packages. Remove "
-        f"{context.folder / 'results'} and run: medfocus probe {context.dataset}"
+        f"{project.results_folder} and run: medfocus probe {project.name}"
     )
 
 
-def stored_answers(context: Context, table: FeatureTable, key: str) -> NDArray[np.float64]:
+def stored_answers(project: Project, table: FeatureTable, key: str) -> NDArray[np.float64]:
     """The run's probabilities of the test images, ``(n_test, K)``, in the table's order."""
-    rows = results.predictions_of(context.folder / "results", key)
+    rows = results.predictions_of(project.results_folder, key)
     answers = {(row["image_id"], row["class_index"]): row["probabilities"] for row in rows}
     try:
         return np.array(
@@ -118,24 +116,24 @@ def stored_answers(context: Context, table: FeatureTable, key: str) -> NDArray[n
         )
     except KeyError:
         raise StoreError(
-            f"The stored predictions of {context.dataset} lack some of its test images. Remove "
-            f"{context.folder / 'results'} and run: medfocus probe {context.dataset}"
+            f"The stored predictions of {project.name} lack some of its test images. Remove "
+            f"{project.results_folder} and run: medfocus probe {project.name}"
         ) from None
 
 
 def pack(
-    dataset: Dataset, table: FeatureTable, looks: FeatureTable, found: FittedRun, saved: Saved
+    project: Project, table: FeatureTable, looks: FeatureTable, found: FittedRun, saved: Saved
 ) -> Pack:
     """Everything that the folder holds but its model card.
 
     Args:
-        dataset: whose card names the classes.
+        project: whose card names the classes.
         table: the features that the run was fitted on.
         looks: those by which an image is familiar or not, of the same images.
         found: the run.
         saved: its head.
     """
-    row, run = found.plan.row, found.run
+    row, run, dataset = found.plan.row, found.run, project.dataset
     embed = found.plan.context.embed.configs(auto=dataset.card.roi)[0]
     masked = has_region(row.focus)
     masks = opened(found.plan.stores.masks) if masked else None
@@ -195,38 +193,25 @@ def model_of(store: Store) -> Model:
     return Model.of(ModelIdentity(made["id"], store.revision, made["files"]))
 
 
-def origin(dataset: Dataset) -> Origin:
-    """Where the images are from, by the data set's card."""
-    card = dataset.card
-    return Origin(card.modality, card.source, card.licence, card.citation)
-
-
-def measured(
-    context: Context,
-    table: FeatureTable,
-    own: Result,
-    runs: Sequence[Result],
-    patients: Mapping[str, str],
-) -> Measured:
+def measured(project: Project, own: Result, runs: Sequence[Result]) -> Measured:
     """What a run and those of other seeds were measured to do.
 
     Args:
         own: the run's result.
         runs: results of all seeds, its own too.
-        patients: image id -> patient, empty where it is not known.
     """
-    folder = context.folder / "results"
     keys = [row["run_key"] for row in runs]
-    predictions = results.read(folder, "predictions")
-    rows = scored(of_runs(results.read(folder), keys), predictions).to_pylist()
+    predictions = project.predictions()
+    rows = scored(of_runs(results.read(project.results_folder), keys), predictions).to_pylist()
     answers = read_predictions(predictions, keys)
+    patients = project.dataset.manifest.patients
     known = any(patients.values())
     return Measured(
         seeds=len(runs),
         test_images=own["n_test"],
         clean_images=own["n_test_clean"],
         scores={name: _score(rows, own["run_key"], name) for name in ALL},
-        recalls=class_recalls(list(answers.values()), n_classes=len(table.classes)),
+        recalls=class_recalls(list(answers.values()), n_classes=len(project.classes)),
         tested=accuracy_interval(rows, predictions if known else None, patients),
         by_patient=known,
     )

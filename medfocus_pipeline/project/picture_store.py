@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.embeddings import similarity
 from medfocus_pipeline.project.filling import Filled, fill_missing
 from medfocus_pipeline.project.located import Fillable, opened, to_fill, writing
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.stores import (
     check_masks,
     check_texts,
@@ -31,9 +31,6 @@ from medfocus_pipeline.segmentation import MaskReader
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.types import Fit, FocusMode
 from medfocus_pipeline.weights import Weights
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.project.project import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class PictureStore:
         download: whether weights that are missing are fetched.
     """
 
-    project: "Project"
+    project: Project
     encoder: EncoderConfig
     focus: FocusMode
     fit: Fit

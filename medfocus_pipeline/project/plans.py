@@ -101,7 +101,8 @@ def plan(
     for row in config.rows:
         # A file's features are of whole images, whatever the profile's rows ask for.
         blind = isinstance(context.embed.encoder, FeaturesConfig) and has_region(row.focus)
-        places = [] if blind else _places(context, stores, row.focus)
+        parts = () if blind else row.focus
+        places = [_place(context, stores, part.focus) for part in parts]
         keys = _keys(context, dataset, stores, row, places)
         note = NEEDS_IMAGES if blind else _lacks_regions(context, row)
         if not note and _lacks_texts(context, row, stores):
@@ -120,25 +121,15 @@ def _lacks_regions(context: Context, row: ProbeRow) -> str:
 
 def _lacks_texts(context: Context, row: ProbeRow, stores: Stores) -> bool:
     """Whether the encoder lacks the texts, or the kind of text tower, that the head needs."""
-    config, weights = context.embed.encoder, stores.weights
-    match entry(row.head).needs:
-        case "texts":
-            return not has_text(config)
-        case "text tower":
-            # Without the weights it is not known; they are asked for when the row is fitted.
-            if weights is None:
-                return not has_text(config)
-            return not has_prompts(config, weights)
-        case _:
-            return False
-
-
-def _places(context: Context, stores: Stores, parts: Sequence[FeaturePart]) -> list[Located]:
-    """The embedding store of each part: that of its focus mode."""
-    return [_place(context, stores, part.focus) for part in parts]
+    config, needs = context.embed.encoder, entry(row.head).needs
+    # Without the weights the kind is not known; they are asked for when the row is fitted.
+    if needs == "text tower" and stores.weights is not None:
+        return not has_prompts(config, stores.weights)
+    return needs in {"texts", "text tower"} and not has_text(config)
 
 
 def _place(context: Context, stores: Stores, focus: str) -> Located:
+    """The embedding store of a focus mode."""
     modes = list(dict.fromkeys(context.embed.focus))
     if focus in modes:
         return stores.embeddings[modes.index(focus)]

@@ -92,17 +92,10 @@ def open_regions(context: Context, dataset: Dataset, masks: Store, config: Embed
         StoreError: the ROI rule compares with class prompts that have no embeddings.
         WeightsError: it does, and the encoder's weights are not here.
     """
-    reader = segmentation.MaskReader(masks)
-    return Regions(dataset, config, reader, _similarity(context, dataset, config))
-
-
-def _similarity(
-    context: Context, dataset: Dataset, config: EmbedConfig
-) -> image_roi.Similarity | None:
-    """What the ROI rule `text` compares with: the only one that needs the encoder again."""
-    if config.roi != "text":
-        return None
-    weights = need_weights(config.encoder, context.hashes())
-    found = opened(wanted_texts(context, dataset, config.encoder).by(weights))
-    texts = check_texts(context, found)
-    return similarity(dataset, config, texts, load_encoder(config.encoder, weights, Runtime()))
+    alike = None
+    if config.roi == "text":  # the only rule that needs the encoder again
+        weights = need_weights(config.encoder, context.hashes())
+        found = opened(wanted_texts(context, dataset, config.encoder).by(weights))
+        texts = check_texts(context, found)
+        alike = similarity(dataset, config, texts, load_encoder(config.encoder, weights, Runtime()))
+    return Regions(dataset, config, segmentation.MaskReader(masks), alike)

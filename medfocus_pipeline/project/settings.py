@@ -189,17 +189,18 @@ def open_context(
     cache = place(cache)
     name = check_name(dataset or last_dataset(cache))
     known = _read(cache / name / SETTINGS)
-    profile_name = full_name(profile) if profile else known.profile if known else DEFAULT
+    known = known or Settings(data=Path("data", name).resolve(), profile=DEFAULT)
+    profile_name = full_name(profile) if profile else known.profile
     where = place(data).expanduser().resolve() if data else None
     settings = Settings(
-        data=where or (known.data if known else Path("data", name).resolve()),
+        data=where or known.data,
         profile=profile_name,
-        card=known.card if known else None,
-        gate=known.gate if known else None,
-        keep=known.keep if known else (),
+        card=known.card,
+        gate=known.gate,
+        keep=known.keep,
         **_reading(known, where, reading),
     )
-    if known and known.profile == profile_name:
+    if known.profile == profile_name:
         stages = {"masks": known.masks, "embed": known.embed, "probe": known.probe}
         settings = settings.model_copy(update=stages)
     return Context(
@@ -213,11 +214,10 @@ def open_context(
     )
 
 
-def _reading(known: Settings | None, data: Path | None, named: Reading) -> dict[str, Any]:
+def _reading(known: Settings, data: Path | None, named: Reading) -> dict[str, Any]:
     """What is named, and of the same data what is remembered."""
-    fields = set(Reading.model_fields)
-    same = known is not None and data in {None, known.data}
-    said = known.model_dump(include=fields) if known and same else {}
+    same = data in {None, known.data}
+    said = known.model_dump(include=set(Reading.model_fields)) if same else {}
     said |= named.model_dump(exclude_defaults=True)
     if named.images:
         said["images"] = place(named.images).expanduser().resolve()

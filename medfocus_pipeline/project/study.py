@@ -61,6 +61,7 @@ class Adapted:
     tested: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Study:
     """Domains that are compared with one another.
 
@@ -72,19 +73,11 @@ class Study:
         progress: of long work.
     """
 
-    def __init__(
-        self,
-        name: str,
-        card: StudyCard,
-        domains: Sequence[Domain],
-        folder: Path,
-        progress: Progress = silent,
-    ) -> None:
-        self.name = name
-        self.card = card
-        self.domains = list(domains)
-        self.folder = folder
-        self.progress = progress
+    name: str
+    card: StudyCard
+    domains: list[Domain]
+    folder: Path
+    progress: Progress = silent
 
     @classmethod
     def open(

@@ -9,10 +9,9 @@ import numpy as np
 
 from medfocus_pipeline import __version__
 from medfocus_pipeline.classifier.model_card import Measured
-from medfocus_pipeline.classifier.models import anchored
 from medfocus_pipeline.classifier.novelty import Familiar
 from medfocus_pipeline.classifier.pack import Pack
-from medfocus_pipeline.classifier.pack_config import PackConfig
+from medfocus_pipeline.classifier.pack_config import PackConfig, anchored
 from medfocus_pipeline.config import LinearConfig, Runtime
 from medfocus_pipeline.embedding import needs_masks
 from medfocus_pipeline.errors import ConfigError, DamagedError, StoreError
@@ -29,7 +28,7 @@ from medfocus_pipeline.project.packing import (
     trained_on,
 )
 from medfocus_pipeline.project.project import Project
-from medfocus_pipeline.project.tuned_results import FINETUNE, tuning_of
+from medfocus_pipeline.project.tuned_results import kept_runs, tuning_of
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
@@ -37,7 +36,6 @@ from medfocus_pipeline.tuning.kept import (
     Kept,
     embedded,
     layer_of,
-    read_description,
     read_kept,
     restore,
 )
@@ -115,7 +113,7 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
         chosen = {name: value for name, value in said.items() if name not in _LEFT_OUT}
         layer = layer_of(tensors, chosen)
         again = layer.predict_proba(embedded(encoder, pictures.plain(table.test)))
-        away = float(np.abs(again - stored_answers(project.context, table, run.key)).max())
+        away = float(np.abs(again - stored_answers(project, table, run.key)).max())
         if away > TOLERANCE:
             raise StoreError(
                 f"The fine-tuned run does not give the stored predictions again (probabilities "
@@ -143,8 +141,7 @@ def pack_tuned(project: Project, own: Result, known: Sequence[Result]) -> TunedP
         run=trained_on(table, run),
     )
     network = {name: array for name, array in tensors.items() if name.startswith(NETWORK)}
-    patients = project.dataset.manifest.patients
-    figures = measured(project.context, table, own, _seeds(project, kept, own, known), patients)
+    figures = measured(project, own, _seeds(project, kept, own, known))
     return TunedPack(Pack(config, head, None, familiar, network=network), run, figures)
 
 
@@ -184,15 +181,9 @@ def _found(project: Project, kept: Kept, own: Result) -> tuple[Finetuning, Tuned
 
 def _seeds(project: Project, kept: Kept, own: Result, known: Sequence[Result]) -> list[Result]:
     """Results that differ from the run's in the seed alone."""
-    found = []
-    for row in known:
-        if row["head"] != FINETUNE or budget_of(row) != budget_of(own):
-            continue
-        try:
-            other = read_description(folder_of(project.context.folder / "tuning", row["run_key"]))
-        except StoreError:
-            continue
-        same = other.model_copy(update={"key": kept.key, "run": kept.run})
-        if same == kept and row["dataset"] == own["dataset"]:
-            found.append(row)
-    return found
+    of_own = (budget_of(own), own["dataset"])
+    alike = [row for row in known if (budget_of(row), row["dataset"]) == of_own]
+    changes = {"key": kept.key, "run": kept.run}
+    return [
+        row for other, row in kept_runs(project, alike) if other.model_copy(update=changes) == kept
+    ]

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from medfocus_pipeline import encoders
 from medfocus_pipeline.config import (
@@ -17,13 +16,11 @@ from medfocus_pipeline.config.tuning import RECIPES, FinetuneConfig, SearchConfi
 from medfocus_pipeline.errors import MedFocusError, StoreError
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.project.finetuning import Finetuning
+from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.tuning.kept import Kept, read_description
 from medfocus_pipeline.tuning.runs import folder_of
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON, FeaturePart
-
-if TYPE_CHECKING:
-    from medfocus_pipeline.project.project import Project
 
 FINETUNE = FinetuneConfig().name
 """What the results call such a run."""
@@ -57,20 +54,20 @@ class TunedNetwork:
         return ", ".join([f"finetune:{self.tuning.label}", *differences(config.run, config.search)])
 
 
-def tuned_networks(project: "Project", known: Sequence[Result]) -> list[TunedNetwork]:
+def tuned_networks(project: Project, known: Sequence[Result]) -> list[TunedNetwork]:
     """The fine-tuned networks among some results; nothing is downloaded.
 
     Args:
         known: rows of `results.RESULTS`.
     """
     groups: dict[str, list[tuple[Kept, Result]]] = {}
-    for kept, row in _kept(project, known):
+    for kept, row in kept_runs(project, known):
         parts = (kept.encoder, kept.planned, kept.search)
         groups.setdefault("\n".join(one.model_dump_json() for one in parts), []).append((kept, row))
     return [_network(project, own) for own in groups.values()]
 
 
-def tuning_of(project: "Project", kept: Kept, rows: Sequence[Result]) -> Finetuning:
+def tuning_of(project: Project, kept: Kept, rows: Sequence[Result]) -> Finetuning:
     """What some runs that were trained alike are: over their subsets, with their seeds.
 
     Args:
@@ -109,7 +106,8 @@ def _changes(now: Frozen, before: Frozen) -> Iterator[str]:
             yield f"{name.replace('_', ' ')} {listed}"
 
 
-def _kept(project: "Project", known: Sequence[Result]) -> Iterator[tuple[Kept, Result]]:
+def kept_runs(project: Project, known: Sequence[Result]) -> Iterator[tuple[Kept, Result]]:
+    """The fine-tuned runs among some results whose weights are kept, and what is known of them."""
     folder = project.context.folder / "tuning"
     for row in known:
         if row["head"] != FINETUNE:
@@ -120,7 +118,7 @@ def _kept(project: "Project", known: Sequence[Result]) -> Iterator[tuple[Kept, R
             continue  # the weights were removed: nobody knows any more how they came about
 
 
-def _network(project: "Project", own: Sequence[tuple[Kept, Result]]) -> TunedNetwork:
+def _network(project: Project, own: Sequence[tuple[Kept, Result]]) -> TunedNetwork:
     rows = {row["run_key"]: row for _, row in own}
     tuning = tuning_of(project, own[0][0], [*rows.values()])
     try:
@@ -133,8 +131,8 @@ def _network(project: "Project", own: Sequence[tuple[Kept, Result]]) -> TunedNet
 
 
 def beside(
-    project: "Project", encoder: EncoderConfig, config: TuningConfig
-) -> "tuple[Project, ProbeConfig]":
+    project: Project, encoder: EncoderConfig, config: TuningConfig
+) -> tuple[Project, ProbeConfig]:
     """Linear probes, and zero-shot, on whole images and the same subsets.
 
     Returns:

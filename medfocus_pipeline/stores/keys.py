@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from medfocus_pipeline.sealed import canonical_json
 from medfocus_pipeline.types import JSON
@@ -36,13 +36,7 @@ class Recipe:
 
     def as_json(self) -> JSON:
         """The recipe as it stands in ``store.json``."""
-        return {
-            "stage": self.stage,
-            "version": self.version,
-            "config": self.config,
-            "model": self.model,
-            "upstream": self.upstream,
-        }
+        return asdict(self)
 
     @property
     def key(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +27,6 @@ _PACKAGES = (
     "zarr",
 )
 _ZSTD_LEVEL = 3
-
 
 _READ = (2, FORMAT)
 """Formats that are read and filled on; 2 has no segments, and is not given any."""
@@ -96,10 +96,19 @@ def create(
             "shard_rows": shard_rows,
             "zarr": {name: json.loads(content) for name, content in arrays.items()},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "packages": {name: version(name) for name in _PACKAGES if _installed(name)},
+            "packages": {name: found for name, found in versions(_PACKAGES).items() if found},
         }
         write_json(path / DESCRIBED, described, owner=_OWNER)
     return _as_described(path, described)
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of packages, by name; empty where one is not installed."""
+    found = dict.fromkeys(packages, "")
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _empty(specs: Sequence[ArraySpec], shard_rows: int) -> dict[str, bytes]:
@@ -188,12 +197,3 @@ def _as_described(path: Path, described: JSON) -> Store:
         described["revision"],
         described["format"],
     )
-
-
-def _installed(name: str) -> bool:
-
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True

@@ -71,7 +71,7 @@ def write_part(
     image_ids: Sequence[str],
     first_row: int,
     columns: Mapping[str, pa.Array],
-    files: Mapping[str, Content],
+    files: dict[str, Content],
 ) -> None:
     """Declare a shard done; its data must be on disk already."""
     count = len(image_ids)
@@ -83,7 +83,7 @@ def write_part(
             **columns,
         }
     )
-    facts: JSON = {"shard": shard, "files": {name: list(one) for name, one in files.items()}}
+    facts: JSON = {"shard": shard, "files": files}
     table = table.replace_schema_metadata({METADATA: json.dumps(facts).encode()})
     write_table(part_path(store, shard), table, owner=_owner(key, shard))
 

@@ -48,11 +48,7 @@ def write_segment(store: Path, number: int, parts: Iterable[Part], *, key: str) 
     facts: JSON = {
         "segment": number,
         "shards": [
-            {
-                "shard": part.shard,
-                "rows": part.table.num_rows,
-                "files": {name: list(one) for name, one in part.files.items()},
-            }
+            {"shard": part.shard, "rows": part.table.num_rows, "files": part.files}
             for part in chosen
         ],
     }

@@ -1,10 +1,17 @@
-from medfocus_pipeline.classifier.model_card import Measured, Origin, Score, card_text
+from medfocus_pipeline.classifier.model_card import Measured, Score, card_text
+from medfocus_pipeline.datasets.card import Card, ClassCard
 from medfocus_pipeline.evaluation.diagnostics import Recall
 from medfocus_pipeline.evaluation.intervals import Interval
 from medfocus_pipeline.evaluation.metrics import NAN
 from tests.classifier.packs import pack
 
-ORIGIN = Origin("photograph", "a shelf", "CC0 1.0", "")
+ORIGIN = Card(
+    title="Colours",
+    modality="photograph",
+    source="a shelf",
+    licence="CC0 1.0",
+    classes=(ClassCard(name="red", prompt="red"),),
+)
 MEASURED = Measured(
     seeds=3,
     test_images=3,

@@ -7,12 +7,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from medfocus_pipeline.classifier import Classifier
-from medfocus_pipeline.classifier.models import anchored, encoder_weights
 from medfocus_pipeline.classifier.pack import CARD, CONFIG, TENSORS, read_pack, write_pack
+from medfocus_pipeline.classifier.pack_config import anchored
 from medfocus_pipeline.config import ClipConfig, EfficientNetLiteConfig, LiteClipConfig
 from medfocus_pipeline.encoders import find_weights
 from medfocus_pipeline.errors import ConfigError, WeightsError
 from medfocus_pipeline.heads.linear import FittedLinear
+from medfocus_pipeline.model_record import found_again
 from medfocus_pipeline.weights import FileHashes
 from tests.classifier.packs import classifier, images, pack
 
@@ -142,7 +143,7 @@ def test_weights_that_are_not_here_say_what_to_pull() -> None:
     values = {"encoder": ClipConfig(model="nobody/no-such-model")}
     config = pack().config.model_copy(update=values)
     with pytest.raises(WeightsError, match="Run: medfocus models pull some"):
-        encoder_weights(config, FileHashes())
+        found_again(find_weights, config.encoder, config.encoder_model, FileHashes())
 
 
 def test_the_weights_that_a_pack_names_are_found(folder: Path) -> None:
@@ -150,8 +151,8 @@ def test_the_weights_that_a_pack_names_are_found(folder: Path) -> None:
     assert found is not None
     config = pack().config
     model = config.encoder_model.model_copy(update={"files": found.identity.files})
-    config = config.model_copy(update={"encoder_model": model})
-    assert encoder_weights(config, FileHashes()).paths == found.paths
+    again = found_again(find_weights, config.encoder, model, FileHashes())
+    assert again.paths == found.paths
 
 
 def test_paths_of_weights_mean_the_same_in_every_folder(

@@ -104,7 +104,7 @@ def test_other_versions_on_a_node_are_named(
 ) -> None:
     # The driver's are patched: a worker with other packages would be another environment.
     found = dict.fromkeys(("medfocus-pipeline", "numpy", "torch"), "1.0.7")
-    monkeypatch.setattr(ray_cluster, "versions", lambda: found)
+    monkeypatch.setattr(ray_cluster, "versions", lambda _: found)
     with pytest.raises(ConfigError, match=r"Node \S+ has .*numpy .* \(the driver has 1\.0\.7\)"):
         opened("ray").masks.fill(ON_RAY)
 

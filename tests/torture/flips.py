@@ -19,7 +19,7 @@ from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.gate import saved as gates
 from medfocus_pipeline.project.agreement import AGREEMENT, read_agreement
-from medfocus_pipeline.project.gate_scores import SCORES
+from medfocus_pipeline.project.gate_table import SCORES
 from medfocus_pipeline.project.settings import SETTINGS, check_settings, last_dataset, open_context
 from medfocus_pipeline.sealed_tables import read_table
 from medfocus_pipeline.stores.opening import describe, open_store

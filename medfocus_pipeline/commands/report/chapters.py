@@ -14,7 +14,7 @@ from medfocus_pipeline.datasets.readers import decode, picture_place
 from medfocus_pipeline.errors import ImageError, MedFocusError
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.project.dataset import Dataset
-from medfocus_pipeline.project.gate_scores import read_scores
+from medfocus_pipeline.project.gate_table import read_scores
 from medfocus_pipeline.project.gating import gate_folder
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
