@@ -2,29 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from medfocus_pipeline.config import EngineConfig, MasksConfig, ProbeConfig, ProbeRow
-from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
-from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.devices import cores
 from medfocus_pipeline.errors import ConfigError, DataError
-from medfocus_pipeline.evaluation import results
-from medfocus_pipeline.evaluation.scores import ALL, read_scored
-from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.profiles import EmbedPlan
-from medfocus_pipeline.project.dataset import Dataset, open_dataset, split_of
-from medfocus_pipeline.project.embeddings import Embeddings
-from medfocus_pipeline.project.fits import fit_missing
-from medfocus_pipeline.project.masks import Masks
-from medfocus_pipeline.project.plans import Plan, features, parse_row, plan
 from medfocus_pipeline.project.progress import Progress, silent
-from medfocus_pipeline.project.regions import Region, Regions, open_regions, shown_embedding
-from medfocus_pipeline.project.settings import Context, open_context
-from medfocus_pipeline.project.stores import check_embedded
-from medfocus_pipeline.segmentation import MaskReader
-from medfocus_pipeline.types import Candidates, FeaturePart, FocusMode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from medfocus_pipeline.config import EngineConfig, MasksConfig, ProbeConfig
+    from medfocus_pipeline.datasets.reading import Reading
+    from medfocus_pipeline.datasets.splits import Split
+    from medfocus_pipeline.features import FeatureTable
+    from medfocus_pipeline.profiles import EmbedPlan
+    from medfocus_pipeline.project.dataset import Dataset
+    from medfocus_pipeline.project.embeddings import Embeddings
+    from medfocus_pipeline.project.masks import Masks
+    from medfocus_pipeline.project.plans import Plan
+    from medfocus_pipeline.project.regions import Region, Regions
+    from medfocus_pipeline.project.settings import Context
+    from medfocus_pipeline.types import Candidates, FocusMode
 
 
 class Project:
@@ -54,7 +51,9 @@ class Project:
         progress: of long work.
     """
 
-    def __init__(self, context: Context, dataset: Dataset, *, progress: Progress = silent) -> None:
+    def __init__(
+        self, context: "Context", dataset: "Dataset", *, progress: Progress = silent
+    ) -> None:
         self.context = context
         self.dataset = dataset
         self.progress = progress
@@ -66,7 +65,7 @@ class Project:
         *,
         data: str | Path | None = None,
         profile: str | None = None,
-        reading: Reading | None = None,
+        reading: "Reading | None" = None,
         cache: str | Path = "cache",
         progress: Progress = silent,
     ) -> "Project":
@@ -85,6 +84,9 @@ class Project:
             ConfigError: no data set was named yet, or the name, card or profile is not usable.
             DataError: there is no data, or no usable image in it.
         """
+        from medfocus_pipeline.datasets.reading import AS_FOUND
+        from medfocus_pipeline.project.settings import open_context
+
         folder = None if data is None else Path(data)
         context = open_context(
             name, data=folder, cache=Path(cache), profile=profile, reading=reading or AS_FOUND
@@ -94,25 +96,31 @@ class Project:
     @classmethod
     def of(
         cls,
-        context: Context,
+        context: "Context",
         *,
         images_needed: bool = False,
+        rescan: bool = True,
         progress: Progress = silent,
     ) -> "Project":
         """Open the data set of a context.
 
         Args:
             images_needed: False also works from the manifest of a scan made elsewhere.
+            rescan: False takes the manifest as it is, if there is one.
             progress: of long work.
 
         Raises:
             ConfigError: the card is wrong, or the one used before is gone.
             DataError: there is no data, or no usable image in it.
         """
-        dataset = open_dataset(context, images_needed=images_needed, progress=progress)
+        from medfocus_pipeline.project.dataset import open_dataset
+
+        dataset = open_dataset(
+            context, images_needed=images_needed, rescan=rescan, progress=progress
+        )
         return cls(context, dataset, progress=progress)
 
-    def aside(self, embed: EmbedPlan, *, dataset: Dataset | None = None) -> "Project":
+    def aside(self, embed: "EmbedPlan", *, dataset: "Dataset | None" = None) -> "Project":
         """The project embedded otherwise, which is not remembered as what it was last run with.
 
         Args:
@@ -124,6 +132,8 @@ class Project:
 
     def rescan(self) -> None:
         """Bring the manifest up to date with the images."""
+        from medfocus_pipeline.project.dataset import open_dataset
+
         self.dataset = open_dataset(self.context, progress=self.progress)
 
     @property
@@ -137,28 +147,34 @@ class Project:
         return self.dataset.manifest.classes
 
     @property
-    def masks(self) -> Masks:
+    def masks(self) -> "Masks":
         """The masks, by the settings of the last run or of the profile that was named."""
         return self.masks_of(self.context.masks)
 
-    def masks_of(self, config: MasksConfig) -> Masks:
+    def masks_of(self, config: "MasksConfig") -> "Masks":
         """The masks of another configuration."""
+        from medfocus_pipeline.project.masks import Masks
+
         return Masks(self, config)
 
-    def embeddings(self, *focus: FocusMode) -> Embeddings:
+    def embeddings(self, *focus: "FocusMode") -> "Embeddings":
         """The embeddings of some focus modes; without any named, those of the settings."""
         plan = self.context.embed
         return self.embeddings_of(plan.model_copy(update={"focus": focus}) if focus else plan)
 
-    def embeddings_of(self, plan: EmbedPlan) -> Embeddings:
+    def embeddings_of(self, plan: "EmbedPlan") -> "Embeddings":
         """The embeddings of another plan."""
+        from medfocus_pipeline.project.embeddings import Embeddings
+
         return Embeddings(self, plan)
 
-    def split(self, config: ProbeConfig | None = None) -> Split:
+    def split(self, config: "ProbeConfig | None" = None) -> "Split":
         """Rows of the manifest that are for training, and for testing."""
+        from medfocus_pipeline.project.dataset import split_of
+
         return split_of(self.dataset, config or self.context.probe)
 
-    def features(self, *parts: str) -> FeatureTable:
+    def features(self, *parts: str) -> "FeatureTable":
         """Features of all usable images, their parts joined, with labels and split.
 
         Args:
@@ -168,6 +184,10 @@ class Project:
             ConfigError: there is no such part, or the encoder lacks what it needs.
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.config import ProbeRow
+        from medfocus_pipeline.project.plans import features
+        from medfocus_pipeline.types import FeaturePart
+
         try:
             focus = tuple(map(FeaturePart.parse, parts))
         except ValueError as error:
@@ -178,12 +198,15 @@ class Project:
             raise ConfigError(f"{one.label} {one.note}. Name other parts, or another profile.")
         return features(self.dataset, self.split(config), one)
 
-    def plans(self, config: ProbeConfig) -> list[Plan]:
+    def plans(self, config: "ProbeConfig") -> "list[Plan]":
         """The rows of a table: their features and runs.
 
         Raises:
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.project.plans import plan
+        from medfocus_pipeline.project.stores import check_embedded
+
         stores = self.embeddings().locate()
         plans = plan(self.context, self.dataset, stores, self.split(config), config)
         # Rows share their stores, and each is surveyed once.
@@ -195,9 +218,9 @@ class Project:
         self,
         rows: Sequence[str] | None = None,
         *,
-        config: ProbeConfig | None = None,
+        config: "ProbeConfig | None" = None,
         workers: int | None = None,
-        engine: EngineConfig | None = None,
+        engine: "EngineConfig | None" = None,
         progress: Progress | None = None,
     ) -> int:
         """Fit the heads that have no result yet, over data fractions and seeds.
@@ -216,6 +239,9 @@ class Project:
             ConfigError: a row is none.
             StoreError: some embeddings are missing.
         """
+        from medfocus_pipeline.config import ProbeRow
+        from medfocus_pipeline.project.plans import parse_row
+
         config = config or self.context.probe
         if rows is not None:
             chosen = tuple(ProbeRow.model_validate(parse_row(text)) for text in rows)
@@ -228,14 +254,17 @@ class Project:
 
     def fit(
         self,
-        plans: Sequence[Plan],
-        split: Split,
+        plans: "Sequence[Plan]",
+        split: "Split",
         *,
         workers: int | None = None,
-        engine: EngineConfig | None = None,
+        engine: "EngineConfig | None" = None,
         progress: Progress | None = None,
     ) -> int:
         """Fit the runs of some rows that have no result yet; see `probe`."""
+        from medfocus_pipeline.devices import cores
+        from medfocus_pipeline.project.fits import fit_missing
+
         return fit_missing(
             self.dataset,
             split,
@@ -251,7 +280,7 @@ class Project:
         """Where results, predictions and subsets are."""
         return self.context.folder / "results"
 
-    def results(self, *metrics: str) -> pa.Table:
+    def results(self, *metrics: str) -> "pa.Table":
         """What was measured so far, as an Arrow table with a row a run.
 
         Args:
@@ -262,43 +291,53 @@ class Project:
             ConfigError: there is no such metric.
             StoreError: a file is damaged, or cannot be read now.
         """
+        from medfocus_pipeline.evaluation.scores import ALL, read_scored
+
         return read_scored(self.results_folder, metrics or ALL)
 
-    def predictions(self) -> pa.Table:
+    def predictions(self) -> "pa.Table":
         """What each run said of each test image, as an Arrow table.
 
         Raises:
             StoreError: the file is damaged, or cannot be read now.
         """
+        from medfocus_pipeline.evaluation import results
+
         return results.read(self.results_folder, "predictions")
 
-    def subsets(self) -> pa.Table:
+    def subsets(self) -> "pa.Table":
         """The training images of each subset that a result names, as an Arrow table.
 
         Raises:
             StoreError: the file is damaged, or cannot be read now.
         """
+        from medfocus_pipeline.evaluation import results
+
         return results.read(self.results_folder, "subsets")
 
-    def candidates(self, image_id: str) -> Candidates:
+    def candidates(self, image_id: str) -> "Candidates":
         """The candidate masks of an image.
 
         Raises:
             StoreError: it has none yet.
         """
+        from medfocus_pipeline.segmentation import MaskReader
+
         return MaskReader(self.masks.store)(image_id)
 
-    def regions(self) -> Regions:
+    def regions(self) -> "Regions":
         """The regions of all images, as the embeddings have them.
 
         Raises:
             StoreError: masks or embeddings are missing.
         """
+        from medfocus_pipeline.project.regions import open_regions, shown_embedding
+
         stores = self.embeddings().locate()
         config, _ = shown_embedding(self.context, self.dataset, stores)
         return open_regions(self.context, self.dataset, self.masks.store, config)
 
-    def region(self, image_id: str) -> Region:
+    def region(self, image_id: str) -> "Region":
         """An image with its candidates, its region and what the encoder was given.
 
         Raises:
