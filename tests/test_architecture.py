@@ -59,7 +59,7 @@ HOMES = {
         "segmenters/sam3.py",
     },
     "open_clip": {"encoders/open_clip.py"},
-    "accelerate": {"tuning/training.py"},
+    "accelerate": {"tuning/trainer.py"},
     "optuna": {"tuning/search.py"},
     "peft": {"tuning/network.py"},
     "timm": {"encoders/timm.py", "efficientnet.py"},
@@ -138,6 +138,24 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
 def test_every_module_has_a_place_in_the_layers() -> None:
     units = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in sources()}
     assert units - {"__init__"} <= set(LAYER_OF)
+
+
+ROLES = {"plugin", "protocol", "saved", "table"}
+"""What several packages have, each its own."""
+
+SERVING = {
+    *("stages", "cli", "commands", "commands/report", "config", "project", "report", "training"),
+}
+"""Packages whose files are called like what they serve: ``commands/gate`` and ``config/gate``."""
+
+
+def test_a_file_name_means_one_thing() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in sources():
+        package = path.parent.relative_to(LIBRARY).as_posix()
+        if path.stem not in ROLES | {"__init__"} and package not in SERVING:
+            homes.setdefault(path.stem, []).append(package)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:

@@ -5,7 +5,7 @@ head `mlp` with a second classifier on its last hidden layer, of the image's dom
 two stands a reversal, which turns the gradient around on its way back: the domain classifier
 learns to tell the domains, the hidden layers learn that it cannot. CDAN (Long et al. 2018,
 "Conditional adversarial domain adaptation") shows it the classes' probabilities as well. See
-`adaptation.domains`.
+`adaptation.domain_classifier`.
 
     loss = CE(class of the source's images) + CE(domain of R(hidden))
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.adaptation.alone import classified, generators
-from medfocus_pipeline.adaptation.domains import (
+from medfocus_pipeline.adaptation.domain_classifier import (
     Domains,
     DomainSet,
     domain_set,

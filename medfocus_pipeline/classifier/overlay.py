@@ -5,7 +5,7 @@ import PIL.Image
 from PIL import ImageDraw, ImageFont
 
 from medfocus_pipeline.classifier.answer import Explanation
-from medfocus_pipeline.report.pictures import ROI, Colour, fitted, outlined
+from medfocus_pipeline.report.outlines import ROI, Colour, fitted, outlined
 from medfocus_pipeline.types import FloatArray, Image
 
 _PANEL, _GAP, _LINE = 448, 12, 24

@@ -11,9 +11,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from medfocus_pipeline import __version__
-from medfocus_pipeline.cli import paper, pipeline, start, training, use
+from medfocus_pipeline.cli import paper, pipeline, start, train, use
 from medfocus_pipeline.commands import cache, ending, heads, models
-from medfocus_pipeline.commands.progress import LogHandler, err, json_alone, say
+from medfocus_pipeline.commands.output import LogHandler, err, json_alone, say
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.report.drawing import printable
 
@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (start, pipeline, paper, use, training):
+for commands in (start, pipeline, paper, use, train):
     app.registered_commands += commands.app.registered_commands
 for name, group in (("cache", cache), ("heads", heads), ("models", models)):
     app.add_typer(group.app, name=name)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medfocus_pipeline.cli.common import open_, runtime_of
+from medfocus_pipeline.cli.context import open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
     AsJson,
@@ -211,9 +211,9 @@ def audit_command(
 ) -> None:
     """Look for duplicates, across the split and across labels, and count what there is."""
     from medfocus_pipeline.commands import audit
-    from medfocus_pipeline.commands.progress import bar
+    from medfocus_pipeline.commands.output import bar
     from medfocus_pipeline.datasets.audit import AuditConfig
-    from medfocus_pipeline.datasets.study import names_study
+    from medfocus_pipeline.datasets.study_card import names_study
     from medfocus_pipeline.project.study import Study
 
     config = validated(AuditConfig, {"distance": distance, "cosine": cosine})

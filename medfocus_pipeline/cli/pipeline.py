@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medfocus_pipeline.cli.common import base, distributed, open_, runtime_of
+from medfocus_pipeline.cli.context import base, distributed, open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
     Address,

@@ -14,7 +14,7 @@ from medfocus_pipeline.commands.options import (
     ProfileName,
     validated,
 )
-from medfocus_pipeline.commands.progress import say
+from medfocus_pipeline.commands.output import say
 from medfocus_pipeline.devices import cores
 
 app = typer.Typer()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medfocus_pipeline.cli.common import open_
+from medfocus_pipeline.cli.context import open_
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
     AsJson,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from medfocus_pipeline.commands import phantom
 from medfocus_pipeline.commands.audit import write
-from medfocus_pipeline.commands.progress import bar, say, say_filled, say_sections
+from medfocus_pipeline.commands.output import bar, say, say_filled, say_sections
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.config.adaptation import AdaptConfig
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, by_machines
-from medfocus_pipeline.datasets.study import chosen_pairs, find_study
+from medfocus_pipeline.datasets.study_card import chosen_pairs, find_study
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.matrix import build_matrix

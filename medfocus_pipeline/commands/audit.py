@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from medfocus_pipeline.commands.progress import bar, say, say_columns, say_json, say_problems
+from medfocus_pipeline.commands.output import bar, say, say_columns, say_json, say_problems
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.datasets.audit import (
     Audit,

@@ -14,7 +14,7 @@ from medfocus_pipeline.commands.options import (
     DatasetName,
     ProfileName,
 )
-from medfocus_pipeline.commands.progress import human, out, say, say_columns, say_json
+from medfocus_pipeline.commands.output import human, out, say, say_columns, say_json
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.errors import (
     AccessError,

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from medfocus_pipeline.commands import embed, masks, phantom, probe, report
-from medfocus_pipeline.commands.progress import say
+from medfocus_pipeline.commands.output import say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet

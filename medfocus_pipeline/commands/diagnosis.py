@@ -12,7 +12,7 @@ from medfocus_pipeline.evaluation.predictions import Predictions, read_predictio
 from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.report.formats import rounded
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.score_table import heading
 from medfocus_pipeline.types import JSON
 
 FILE = "diagnostics.json"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from medfocus_pipeline.commands.model_names import FAMILIES, find_weights, known, model_id
 from medfocus_pipeline.commands.models import ModelConfig, models_of
-from medfocus_pipeline.commands.progress import human, say, say_columns, say_json
+from medfocus_pipeline.commands.output import human, say, say_columns, say_json
 from medfocus_pipeline.devices import cores, resolve_device
 from medfocus_pipeline.errors import ConfigError, MedFocusError
 from medfocus_pipeline.object_paths import ObjectPath

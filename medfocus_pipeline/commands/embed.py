@@ -1,7 +1,7 @@
 """``medfocus embed``: embed the focused images, and the class prompts."""
 
 from medfocus_pipeline import embedding
-from medfocus_pipeline.commands.progress import say, say_filled, say_problems
+from medfocus_pipeline.commands.output import say, say_filled, say_problems
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.errors import counted

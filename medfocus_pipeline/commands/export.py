@@ -9,7 +9,7 @@ import numpy as np
 from medfocus_pipeline.classifier.model_card import Measured, card_text
 from medfocus_pipeline.classifier.novelty import parts_of
 from medfocus_pipeline.classifier.pack import Pack, write_pack
-from medfocus_pipeline.commands.progress import bar, say
+from medfocus_pipeline.commands.output import bar, say
 from medfocus_pipeline.config import ProbeConfig, ProbeRow
 from medfocus_pipeline.datasets.card import Card
 from medfocus_pipeline.datasets.subsets import Budget
@@ -34,7 +34,7 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded
 from medfocus_pipeline.project.tuned_packing import pack_tuned, tuned_row
 from medfocus_pipeline.project.tuned_results import FINETUNE
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.score_table import heading
 from medfocus_pipeline.reproduction import MEDFOCUS, OWN
 from medfocus_pipeline.types import join_parts
 

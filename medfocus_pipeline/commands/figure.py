@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import bar, say
+from medfocus_pipeline.commands.output import bar, say
 from medfocus_pipeline.commands.status import used_stores
 from medfocus_pipeline.errors import ConfigError, counted
 from medfocus_pipeline.evaluation import results

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from medfocus_pipeline.commands.progress import say, say_filled, say_table
+from medfocus_pipeline.commands.output import say, say_filled, say_table
 from medfocus_pipeline.commands.results_table import build, show
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.commands.tuned import recalls, say_estimate, tuned_cells, watching
@@ -18,7 +18,7 @@ from medfocus_pipeline.project.plans import Plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.tuned_results import REFERENCE, beside
 from medfocus_pipeline.report.drawing import as_png
-from medfocus_pipeline.report.table import TableRow
+from medfocus_pipeline.report.score_table import TableRow
 from medfocus_pipeline.report.tuned import draw_learning, search_sections, training_section
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 

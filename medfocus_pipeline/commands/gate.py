@@ -6,14 +6,14 @@ from types import MappingProxyType
 
 from medfocus_pipeline.commands import phantom
 from medfocus_pipeline.commands.doctor import lack
-from medfocus_pipeline.commands.progress import bar, say, say_filled, say_sections
+from medfocus_pipeline.commands.output import bar, say, say_filled, say_sections
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.commands.tuned import watching
 from medfocus_pipeline.config import GateConfig, Runtime
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet
 from medfocus_pipeline.datasets.phantoms.phantom import MIXED
 from medfocus_pipeline.errors import ImageError, counted
-from medfocus_pipeline.evaluation.gate import SIDES, TEST, MethodReport, best, compare
+from medfocus_pipeline.evaluation.gate_reports import SIDES, TEST, MethodReport, best, compare
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.gate_networks import GateNetwork, name_of
 from medfocus_pipeline.project.gate_table import GateTable, fill, gate_table, methods, write_scores
@@ -23,7 +23,7 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
 from medfocus_pipeline.report.content import Gallery, Tile
 from medfocus_pipeline.report.gate import GateReport, sections, write_gate
-from medfocus_pipeline.report.pictures import encoded
+from medfocus_pipeline.report.outlines import encoded
 
 DRAWN = phantom.name_of(MIXED)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from medfocus_pipeline.commands.progress import say, say_columns
+from medfocus_pipeline.commands.output import say, say_columns
 
 app = typer.Typer(help="List the heads.", no_args_is_help=True)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import bar, say, say_columns
+from medfocus_pipeline.commands.output import bar, say, say_columns
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import FusionConfig, ProbeConfig
 from medfocus_pipeline.errors import ConfigError, DataError
@@ -15,7 +15,7 @@ from medfocus_pipeline.project.plans import features, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import check_embedded, locate_stores
 from medfocus_pipeline.report.formats import csv_text
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.score_table import heading
 
 LAMBDAS = tuple(step / 10 for step in range(11))
 

@@ -1,7 +1,7 @@
 """``medfocus masks``: segment every image, cache its candidate masks."""
 
 from medfocus_pipeline.columns import row_array
-from medfocus_pipeline.commands.progress import bar, say, say_filled, say_problems
+from medfocus_pipeline.commands.output import bar, say, say_filled, say_problems
 from medfocus_pipeline.commands.scan import open_project
 from medfocus_pipeline.config import MasksConfig, Runtime
 from medfocus_pipeline.datasets.manifest import Manifest

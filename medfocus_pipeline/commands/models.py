@@ -21,7 +21,7 @@ from medfocus_pipeline.commands.options import (
     DatasetName,
     ProfileName,
 )
-from medfocus_pipeline.commands.progress import human, out, say, say_json
+from medfocus_pipeline.commands.output import human, out, say, say_json
 from medfocus_pipeline.config import EncoderConfig, PluginConfig, SegmenterConfig, installed
 from medfocus_pipeline.encoders import ENCODERS
 from medfocus_pipeline.errors import WeightsError

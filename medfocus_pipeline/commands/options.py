@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medfocus_pipeline import plain_yaml
-from medfocus_pipeline.commands.progress import json_alone
+from medfocus_pipeline.commands.output import json_alone
 from medfocus_pipeline.config import problems
 from medfocus_pipeline.datasets.reading import Reading
 from medfocus_pipeline.errors import ConfigError, did_you_mean

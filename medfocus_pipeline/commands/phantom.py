@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import bar, say, say_filled
+from medfocus_pipeline.commands.output import bar, say, say_filled
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, clear
 from medfocus_pipeline.datasets.phantoms.phantom import MIXED, PICTURES
 from medfocus_pipeline.datasets.phantoms.writer import Plan, plan, prepare, write

@@ -12,7 +12,7 @@ from medfocus_pipeline.classifier.explanation import HeatMethod
 from medfocus_pipeline.classifier.model_card import NOTICE
 from medfocus_pipeline.classifier.overlay import draw
 from medfocus_pipeline.commands.image_files import Source, find, read
-from medfocus_pipeline.commands.progress import bar, out, say, say_json
+from medfocus_pipeline.commands.output import bar, out, say, say_json
 from medfocus_pipeline.datasets.readers import Decoded, one_of_several
 from medfocus_pipeline.embedding import LEAST_SEEN
 from medfocus_pipeline.errors import counted

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from medfocus_pipeline.commands.progress import bar, human, say, say_json, say_problems
+from medfocus_pipeline.commands.output import bar, human, say, say_json, say_problems
 from medfocus_pipeline.commands.results_table import build, show
 from medfocus_pipeline.config import EngineConfig, ProbeConfig
 from medfocus_pipeline.datasets.audit import patients_warning
@@ -15,7 +15,7 @@ from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import encoder_label
 from medfocus_pipeline.report.formats import records
-from medfocus_pipeline.report.table import TableRow
+from medfocus_pipeline.report.score_table import TableRow
 
 _MUCH = 100e6
 """Bytes of features that are worth a line."""

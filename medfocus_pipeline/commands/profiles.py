@@ -6,7 +6,7 @@ from medfocus_pipeline import profiles
 from medfocus_pipeline.commands import doctor
 from medfocus_pipeline.commands.model_names import model_id
 from medfocus_pipeline.commands.models import models_of
-from medfocus_pipeline.commands.progress import human, say, say_columns
+from medfocus_pipeline.commands.output import human, say, say_columns
 
 
 def run(name: str | None, *, cache: Path) -> None:

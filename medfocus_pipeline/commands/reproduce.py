@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from medfocus_pipeline import reproduction
 from medfocus_pipeline.commands import diagnosis, embed, masks
 from medfocus_pipeline.commands.doctor import lack
-from medfocus_pipeline.commands.progress import bar, say
+from medfocus_pipeline.commands.output import bar, say
 from medfocus_pipeline.commands.results_table import build, show, write
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.train_adapter import default_adapter
@@ -25,7 +25,7 @@ from medfocus_pipeline.project.plans import Plan, has_region, plan
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_masks, locate_stores
-from medfocus_pipeline.report.table import NEEDS_WEIGHTS, TableRow
+from medfocus_pipeline.report.score_table import NEEDS_WEIGHTS, TableRow
 from medfocus_pipeline.reproduction import Row, TunedRow
 from medfocus_pipeline.types import join_parts
 

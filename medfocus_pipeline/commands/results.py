@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medfocus_pipeline.commands.progress import say, say_columns, say_json
+from medfocus_pipeline.commands.output import say, say_columns, say_json
 from medfocus_pipeline.errors import StoreError
 from medfocus_pipeline.evaluation.intervals import Scores
 from medfocus_pipeline.evaluation.scores import ALL, read_scored
 from medfocus_pipeline.evaluation.statistics import scores_by_budget
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.report.drawing import printable
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.score_table import heading
 from medfocus_pipeline.types import JSON
 
 _ROW = ("encoder", "segmenter", "roi", "head", "focus")

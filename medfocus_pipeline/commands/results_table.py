@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from medfocus_pipeline.commands.progress import out, say
+from medfocus_pipeline.commands.output import out, say
 from medfocus_pipeline.datasets.audit import leak_warning
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.evaluation import results
@@ -26,7 +26,7 @@ from medfocus_pipeline.files import disk_errors, write_text
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.report import formats
 from medfocus_pipeline.report.drawing import printable
-from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.score_table import ResultsTable, TableCell, TableRow
 
 CLEAN = "clean: without test images whose bytes or pixels are also among the training images"
 LEARNED = "fusion: the encoder has no text tower, so the class embeddings were learned"

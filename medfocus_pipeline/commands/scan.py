@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from medfocus_pipeline.columns import in_rows, is_empty, kept, row_array
-from medfocus_pipeline.commands.progress import bar, say, say_json, say_problems
+from medfocus_pipeline.commands.output import bar, say, say_json, say_problems
 from medfocus_pipeline.datasets.manifest import Manifest
 from medfocus_pipeline.datasets.readers import one_of_several
 from medfocus_pipeline.datasets.tree import other_kinds

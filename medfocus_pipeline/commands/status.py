@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import bar, human, say, say_columns, say_json, say_problems
+from medfocus_pipeline.commands.output import bar, human, say, say_columns, say_json, say_problems
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.pictures import STAGE
 from medfocus_pipeline.project.fits import fitted_keys

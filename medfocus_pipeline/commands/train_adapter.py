@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medfocus_pipeline.commands.options import changed
-from medfocus_pipeline.commands.progress import bar, human, say
+from medfocus_pipeline.commands.output import bar, human, say
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.commands.train_offline import work_errors
 from medfocus_pipeline.datasets.annotation_files import AnnotationFiles

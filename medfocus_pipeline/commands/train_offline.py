@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medfocus_pipeline.commands.options import DEFAULT_CACHE, changed
-from medfocus_pipeline.commands.progress import bar, human, say
+from medfocus_pipeline.commands.output import bar, human, say
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.stores.lock import writing
 

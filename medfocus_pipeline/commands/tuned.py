@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medfocus_pipeline.commands.progress import err, say
+from medfocus_pipeline.commands.output import err, say
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.evaluation import results
 from medfocus_pipeline.evaluation.diagnostics import class_recalls
@@ -15,7 +15,7 @@ from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.report.content import Section
-from medfocus_pipeline.report.table import TableRow, heading
+from medfocus_pipeline.report.score_table import TableRow, heading
 from medfocus_pipeline.report.tuned import TunedCell
 from medfocus_pipeline.tuning.course import Epoch
 from medfocus_pipeline.tuning.tuned_runs import TunedRun

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from medfocus_pipeline.commands import audit
-from medfocus_pipeline.commands.progress import say
+from medfocus_pipeline.commands.output import say
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.similarity import check_fingerprints
 from medfocus_pipeline.errors import AccessError, DamagedError, StoreError

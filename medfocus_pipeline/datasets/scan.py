@@ -10,8 +10,8 @@ from medfocus_pipeline.datasets.found import in_path_order, together
 from medfocus_pipeline.datasets.inputs import Inputs, is_settled
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.manifest import Manifest, of_rows
+from medfocus_pipeline.datasets.manifest_rows import manifest_rows, without_drawn_masks
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
-from medfocus_pipeline.datasets.rows import manifest_rows, without_drawn_masks
 from medfocus_pipeline.datasets.tree import columns_below
 from medfocus_pipeline.errors import ConfigError, DataError
 

@@ -31,7 +31,7 @@ from medfocus_pipeline.encoders.lite_clip import find_lite_clip, lite_clip_id, l
 from medfocus_pipeline.encoders.medclip import find_medclip, load_medclip, medclip_id
 from medfocus_pipeline.encoders.open_clip import find_open_clip, load_open_clip
 from medfocus_pipeline.encoders.protocol import Encoder
-from medfocus_pipeline.encoders.sam import find_sam_encoder, load_sam_encoder
+from medfocus_pipeline.encoders.sam_encoder import find_sam_encoder, load_sam_encoder
 from medfocus_pipeline.encoders.timm import find_timm, load_timm, timm_id
 from medfocus_pipeline.encoders.vision import load_vision
 from medfocus_pipeline.plugins import find_plugin, plugin_name

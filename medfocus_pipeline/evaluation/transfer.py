@@ -13,7 +13,7 @@ from medfocus_pipeline.adaptation import METHODS, Adapted, Task, make_method
 from medfocus_pipeline.adaptation.distance import proxy_a_distance
 from medfocus_pipeline.columns import id_array
 from medfocus_pipeline.config.adaptation import AdaptationConfig, AdaptConfig
-from medfocus_pipeline.datasets.study import SEVERAL
+from medfocus_pipeline.datasets.study_card import SEVERAL
 from medfocus_pipeline.datasets.subsets import nested_subsets
 from medfocus_pipeline.evaluation.draws import Labelled
 from medfocus_pipeline.evaluation.metrics import NAN

@@ -15,7 +15,7 @@ from medfocus_pipeline.engines.ray_cluster import check_same_folder
 from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.features import FeatureTable
 from medfocus_pipeline.model_record import Model, found_again
-from medfocus_pipeline.tuning.runs import Material, folder_of, tune
+from medfocus_pipeline.tuning.fitting import Material, folder_of, tune
 from medfocus_pipeline.tuning.sources import Pictures
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import ModelIdentity

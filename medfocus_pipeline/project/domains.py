@@ -11,7 +11,7 @@ from medfocus_pipeline.datasets.manifest_columns import ROW, VALIDATION
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.similarity import Fingerprints
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.datasets.study import StudyCard
+from medfocus_pipeline.datasets.study_card import StudyCard
 from medfocus_pipeline.errors import ConfigError, DataError
 from medfocus_pipeline.project.dataset import split_of
 from medfocus_pipeline.project.project import Project

@@ -29,8 +29,15 @@ from medfocus_pipeline.project.stores import masks_label
 from medfocus_pipeline.stores.lock import holder_of, writing
 from medfocus_pipeline.stores.store import Store
 from medfocus_pipeline.tuning.course import Epoch
+from medfocus_pipeline.tuning.fitting import (
+    CHECKPOINT,
+    Duration,
+    Material,
+    duration,
+    folder_of,
+    tune,
+)
 from medfocus_pipeline.tuning.kept import is_partial
-from medfocus_pipeline.tuning.runs import CHECKPOINT, Duration, Material, duration, folder_of, tune
 from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets, plan_tuned
 from medfocus_pipeline.types import JSON
 from medfocus_pipeline.weights import Weights

@@ -10,8 +10,8 @@ from medfocus_pipeline import encoders
 from medfocus_pipeline.config import EncoderConfig, GateConfig, Runtime
 from medfocus_pipeline.config.tuning import TuningConfig
 from medfocus_pipeline.errors import StoreError
-from medfocus_pipeline.evaluation.gate import MethodReport, images_to_choose_on, reported
-from medfocus_pipeline.gate.threshold import balanced_threshold
+from medfocus_pipeline.evaluation.gate_reports import MethodReport, images_to_choose_on, reported
+from medfocus_pipeline.gate.balanced_threshold import balanced_threshold
 from medfocus_pipeline.project.finetuning import Finetuning, Watch
 from medfocus_pipeline.project.gate_table import GateTable, all_images, medical_class
 from medfocus_pipeline.project.gating import gate_folder
@@ -19,7 +19,7 @@ from medfocus_pipeline.project.project import Project
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.stores.keys import digest
 from medfocus_pipeline.stores.lock import writing
-from medfocus_pipeline.tuning.runs import Material, tune
+from medfocus_pipeline.tuning.fitting import Material, tune
 from medfocus_pipeline.tuning.tuned_runs import TunedRun, check_subsets
 from medfocus_pipeline.types import IntArray
 

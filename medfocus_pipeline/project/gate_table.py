@@ -1,6 +1,7 @@
 """Medical or not, of a project: its features, splits and phrases, and what was said of them.
 
-The methods themselves are in `evaluation.gate`; what each said of every image is written down.
+The methods themselves are in `evaluation.gate_reports`; what each said of every image is written
+down.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,13 @@ from medfocus_pipeline.datasets.manifest_columns import VALIDATION as KEPT
 from medfocus_pipeline.datasets.names import fold
 from medfocus_pipeline.datasets.splits import Split
 from medfocus_pipeline.errors import ConfigError
-from medfocus_pipeline.evaluation.gate import (
+from medfocus_pipeline.evaluation.gate_methods import (
+    Method,
+    linear_method,
+    one_class_method,
+    zero_shot_method,
+)
+from medfocus_pipeline.evaluation.gate_reports import (
     SIDES,
     TEST,
     TRAIN,
@@ -25,12 +32,6 @@ from medfocus_pipeline.evaluation.gate import (
     GateData,
     MethodReport,
     reported,
-)
-from medfocus_pipeline.evaluation.gate_methods import (
-    Method,
-    linear_method,
-    one_class_method,
-    zero_shot_method,
 )
 from medfocus_pipeline.features import FeatureTable, focus_modes
 from medfocus_pipeline.files import disk_errors

@@ -14,7 +14,7 @@ from medfocus_pipeline.datasets.audit import Audit, AuditConfig, audit, pair_tab
 from medfocus_pipeline.datasets.manifest_columns import ROW
 from medfocus_pipeline.datasets.similarity import Fingerprints
 from medfocus_pipeline.datasets.splits import Split
-from medfocus_pipeline.datasets.study import StudyCard, chosen_pairs, find_study
+from medfocus_pipeline.datasets.study_card import StudyCard, chosen_pairs, find_study
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.evaluation.transfer import DomainTable, Transfer, plan_transfers
 from medfocus_pipeline.places import place

@@ -32,6 +32,7 @@ from medfocus_pipeline.project.tuned_results import kept_runs, tuning_of
 from medfocus_pipeline.sealed import present
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.segmenters import prompted
+from medfocus_pipeline.tuning.fitting import folder_of
 from medfocus_pipeline.tuning.kept import (
     Kept,
     embedded,
@@ -40,7 +41,6 @@ from medfocus_pipeline.tuning.kept import (
     restore,
 )
 from medfocus_pipeline.tuning.network import NETWORK
-from medfocus_pipeline.tuning.runs import folder_of
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import FeaturePart
 

@@ -17,8 +17,8 @@ from medfocus_pipeline.errors import MedFocusError, StoreError
 from medfocus_pipeline.evaluation.statistics import Result, budget_of
 from medfocus_pipeline.project.finetuning import Finetuning
 from medfocus_pipeline.project.project import Project
+from medfocus_pipeline.tuning.fitting import folder_of
 from medfocus_pipeline.tuning.kept import Kept, read_description
-from medfocus_pipeline.tuning.runs import folder_of
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON, FeaturePart
 

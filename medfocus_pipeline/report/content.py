@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfocus_pipeline.evaluation.diagnostics import Recall, Reliability
-from medfocus_pipeline.report.table import ResultsTable
+from medfocus_pipeline.report.score_table import ResultsTable
 from medfocus_pipeline.types import FloatArray, IntArray
 
 if TYPE_CHECKING:

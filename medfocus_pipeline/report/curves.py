@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.drawing import CARD, MUTED, Size, new_figure, shown, styled
-from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.score_table import ResultsTable, TableCell, TableRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

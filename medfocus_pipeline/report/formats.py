@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from medfocus_pipeline.report.table import ResultsTable, TableCell, heading, percent_of
+from medfocus_pipeline.report.score_table import ResultsTable, TableCell, heading, percent_of
 from medfocus_pipeline.types import JSON
 
 _TEX = {

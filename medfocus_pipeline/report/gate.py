@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medfocus_pipeline.evaluation.gate import SIDES, TEST, ClassScores, MethodReport
+from medfocus_pipeline.evaluation.gate_reports import SIDES, TEST, ClassScores, MethodReport
 from medfocus_pipeline.report.colours import COLOURS, SERIES, series
 from medfocus_pipeline.report.content import Chapter, Drawing, Gallery, Section
 from medfocus_pipeline.report.drawing import new_figure, shown, styled
 from medfocus_pipeline.report.formats import csv_text, pipes
 from medfocus_pipeline.report.page import write_study
-from medfocus_pipeline.report.table import NEEDS_WEIGHTS
+from medfocus_pipeline.report.score_table import NEEDS_WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

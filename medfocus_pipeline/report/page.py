@@ -17,7 +17,7 @@ from medfocus_pipeline.report.curves import NARROW, WIDE, curves, draw_accuracy
 from medfocus_pipeline.report.drawing import as_markup, as_png, as_svg
 from medfocus_pipeline.report.figures import draw, draw_reliability
 from medfocus_pipeline.report.formats import comma_separated, latex, markdown
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.score_table import heading
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont, PngImagePlugin
 
 from medfocus_pipeline.files import disk_errors, replacing
-from medfocus_pipeline.report.pictures import (
+from medfocus_pipeline.report.outlines import (
     ANNOTATION,
     BEST,
     LINE,

@@ -8,7 +8,7 @@ from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.report.colours import COLOURS, series
 from medfocus_pipeline.report.content import Section
 from medfocus_pipeline.report.drawing import MUTED, new_figure, shown, styled
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.score_table import heading
 from medfocus_pipeline.types import JSON
 
 if TYPE_CHECKING:

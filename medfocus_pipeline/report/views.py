@@ -10,7 +10,7 @@ import numpy as np
 from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.report.colours import HEAT, MARKS, series
 from medfocus_pipeline.report.content import EmbeddingMap, Picture, Tile
-from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.score_table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.types import JSON, FloatArray, IntArray
 
 SIDE = 1000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline import efficientnet
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.sam.pixels import MEAN, STD
+from medfocus_pipeline.sam.sam_pixels import MEAN, STD
 from medfocus_pipeline.weights import FileHashes, Weights, local_weights
 
 if TYPE_CHECKING:

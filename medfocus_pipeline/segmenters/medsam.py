@@ -9,8 +9,8 @@ import numpy as np
 from medfocus_pipeline.config import MasksConfig, MedSamConfig, Runtime
 from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.masks.candidates import Limits, select, stability
-from medfocus_pipeline.sam.pixels import WHOLE, in_frame, stretched
 from medfocus_pipeline.sam.sam_model import PACE, decode, encode, image_size, load_sam
+from medfocus_pipeline.sam.sam_pixels import WHOLE, in_frame, stretched
 from medfocus_pipeline.segmenters.threshold import ThresholdSegmenter
 from medfocus_pipeline.types import Boxes, Candidates, Image
 from medfocus_pipeline.weights import Weights

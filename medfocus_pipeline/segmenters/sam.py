@@ -9,8 +9,8 @@ import numpy as np
 from medfocus_pipeline.config import MasksConfig, Runtime, SamConfig
 from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.masks.candidates import stability
-from medfocus_pipeline.sam.pixels import Extent, in_frame, letterboxed
 from medfocus_pipeline.sam.sam_model import PACE, TOKENS, decode, encode, image_size, load_sam
+from medfocus_pipeline.sam.sam_pixels import Extent, in_frame, letterboxed
 from medfocus_pipeline.segmenters import prompting
 from medfocus_pipeline.segmenters.mask_predictions import (
     MaskPredictions,

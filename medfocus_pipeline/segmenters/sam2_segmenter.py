@@ -11,8 +11,8 @@ from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.devices import autocast, resolve_device, settled_precision
 from medfocus_pipeline.masks.candidates import stability
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.pixels import normalised
 from medfocus_pipeline.sam.sam_model import PACE, TOKENS
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.segmenters import prompting
 from medfocus_pipeline.segmenters.mask_predictions import (
     MaskPredictions,

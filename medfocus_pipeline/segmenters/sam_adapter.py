@@ -12,8 +12,8 @@ from medfocus_pipeline.config import Frozen, MasksConfig, Runtime, SamAdapterCon
 from medfocus_pipeline.devices import autocast, resolve_device
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.masks.candidates import Limits, select, stability
-from medfocus_pipeline.sam.pixels import WHOLE, in_frame, normalised
 from medfocus_pipeline.sam.sam_model import PACE, find_sam, image_size, load_sam
+from medfocus_pipeline.sam.sam_pixels import WHOLE, in_frame, normalised
 from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam, adapter_layers
 from medfocus_pipeline.tensors import tensors_sha256
 from medfocus_pipeline.types import Candidates, FloatArray, Image, ModelIdentity

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.painting import Phantom
 from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, draw
 from medfocus_pipeline.errors import ConfigError, StoreError
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.masks.candidates import pack, unpack
-from medfocus_pipeline.sam.pixels import normalised
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import JSON
 

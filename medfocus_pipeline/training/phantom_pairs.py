@@ -16,7 +16,7 @@ import pyarrow as pa
 from medfocus_pipeline import embedding
 from medfocus_pipeline.columns import distinct
 from medfocus_pipeline.config import EfficientNetLiteConfig, EmbedConfig, Runtime
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.painting import Phantom
 from medfocus_pipeline.datasets.phantoms.phantom import CLASSES, KINDS, PICTURES, draw
 from medfocus_pipeline.encoders import Encoder, load_encoder, need_weights
 from medfocus_pipeline.seeding import generator

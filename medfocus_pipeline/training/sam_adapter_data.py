@@ -9,7 +9,7 @@ import numpy as np
 
 from medfocus_pipeline.datasets.readers import read_annotation, read_image
 from medfocus_pipeline.errors import DataError, counted
-from medfocus_pipeline.sam.pixels import normalised
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import Image, Mask
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfocus_pipeline.masks.roi import iou
-from medfocus_pipeline.sam.pixels import normalised
 from medfocus_pipeline.sam.sam_model import image_size
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.segmenters.sam_adapter_layers import AdaptedSam
 from medfocus_pipeline.training.sam_adapter_data import Example
 

@@ -16,7 +16,7 @@ import numpy as np
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.training.checkpoint import load_checkpoint, save_checkpoint
 from medfocus_pipeline.tuning.members import Member, Passed, diverged, mean_passed
-from medfocus_pipeline.tuning.training import Trainer
+from medfocus_pipeline.tuning.trainer import Trainer
 from medfocus_pipeline.tuning.validation import Part, balanced_loss, choosing_parts
 from medfocus_pipeline.types import JSON
 

@@ -6,7 +6,7 @@ import torch
 
 from medfocus_pipeline.adaptation import Task, make_method
 from medfocus_pipeline.adaptation.adversarial import Adversarial
-from medfocus_pipeline.adaptation.domains import (
+from medfocus_pipeline.adaptation.domain_classifier import (
     Domains,
     domain_set,
     drawn_rows,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from medfocus_pipeline.commands.progress import err, out, say
+from medfocus_pipeline.commands.output import err, out, say
 from medfocus_pipeline.devices import cores
 from medfocus_pipeline.files import replacing
 from medfocus_pipeline.types import JSON

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from medfocus_pipeline.commands.progress import out, say
+from medfocus_pipeline.commands.output import out, say
 from medfocus_pipeline.config import Sam2Config, Sam2Size
 from medfocus_pipeline.sam.sam2 import random_model
 from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder

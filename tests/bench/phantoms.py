@@ -5,7 +5,7 @@ import time
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from medfocus_pipeline.commands.progress import bar, out, say
+from medfocus_pipeline.commands.output import bar, out, say
 from medfocus_pipeline.datasets.phantoms.phantom import KINDS, PICTURES, draw
 
 _WARM_UP = 10

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.masks.roi import iou
-from medfocus_pipeline.sam.pixels import normalised
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import Image, Mask
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from medfocus_pipeline.commands.progress import bar, out, say
+from medfocus_pipeline.commands.output import bar, out, say
 from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.datasets.annotation_files import AnnotationFiles
 from medfocus_pipeline.datasets.card import find_card, load_card

@@ -25,7 +25,7 @@ import pyarrow as pa
 from rich.table import Table
 
 from medfocus_pipeline import embedding, segmentation
-from medfocus_pipeline.commands.progress import err, out, say
+from medfocus_pipeline.commands.output import err, out, say
 from medfocus_pipeline.config import Runtime
 from medfocus_pipeline.datasets import manifest as manifests
 from medfocus_pipeline.datasets.inputs import Inputs

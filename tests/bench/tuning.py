@@ -20,11 +20,11 @@ from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.tuning.batches import epoch_batches
+from medfocus_pipeline.tuning.fitting import Material, tune
 from medfocus_pipeline.tuning.members import Subset
 from medfocus_pipeline.tuning.network import Network, build
-from medfocus_pipeline.tuning.runs import Material, tune
 from medfocus_pipeline.tuning.sources import Pictures, Source
-from medfocus_pipeline.tuning.training import Trainer
+from medfocus_pipeline.tuning.trainer import Trainer
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.tuning.validation import choosing_parts
 from medfocus_pipeline.types import JSON, IntArray

@@ -2,7 +2,7 @@ import numpy as np
 
 from medfocus_pipeline.classifier import Answer, Explanation
 from medfocus_pipeline.classifier.overlay import draw, heated, scale
-from medfocus_pipeline.report.pictures import ROI
+from medfocus_pipeline.report.outlines import ROI
 from medfocus_pipeline.types import Roi
 from tests.fakes import picture
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from medfocus_pipeline.datasets.card import Card, load_card
 from medfocus_pipeline.datasets.listing import read_listing
-from medfocus_pipeline.datasets.study import StudyCard, find_study
+from medfocus_pipeline.datasets.study_card import StudyCard, find_study
 from medfocus_pipeline.errors import DamagedError, MedFocusError
 from medfocus_pipeline.profiles import Profile, load_profile
 from medfocus_pipeline.sealed import read_json, write_json

@@ -14,18 +14,18 @@ from medfocus_pipeline.config import (
 )
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.evaluation.gate import (
-    SIDES,
-    GateData,
-    best,
-    compare,
-    split_report,
-)
 from medfocus_pipeline.evaluation.gate_methods import (
     Method,
     linear_method,
     one_class_method,
     zero_shot_method,
+)
+from medfocus_pipeline.evaluation.gate_reports import (
+    SIDES,
+    GateData,
+    best,
+    compare,
+    split_report,
 )
 from medfocus_pipeline.gate.zero_shot import ZeroShot
 from medfocus_pipeline.report.content import Gallery

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from medfocus_pipeline.datasets.card import find_card
 from medfocus_pipeline.datasets.gate_prompts import GatePrompts
 from medfocus_pipeline.errors import DataError
-from medfocus_pipeline.gate.threshold import balanced_threshold
+from medfocus_pipeline.gate.balanced_threshold import balanced_threshold
 from medfocus_pipeline.gate.zero_shot import ZeroShot
 
 PROMPTS = GatePrompts(

@@ -22,7 +22,7 @@ from medfocus_pipeline.report.content import (
     Summary,
     Tile,
 )
-from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.score_table import ResultsTable, TableCell, TableRow
 from medfocus_pipeline.report.tuned import TunedCell, draw_learning
 from medfocus_pipeline.seeding import generator
 

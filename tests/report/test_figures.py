@@ -19,7 +19,7 @@ from medfocus_pipeline.report.figures import (
     draw_recalls,
     draw_reliability,
 )
-from medfocus_pipeline.report.table import ResultsTable, TableRow
+from medfocus_pipeline.report.score_table import ResultsTable, TableRow
 from tests.report import reports
 
 PNG = b"\x89PNG\r\n\x1a\n"

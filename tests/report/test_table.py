@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medfocus_pipeline.report.formats import comma_separated, latex, markdown
-from medfocus_pipeline.report.table import ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.score_table import ResultsTable, TableCell, TableRow
 
 FIVE, ALL = ("fraction", 5.0), ("fraction", 100.0)
 

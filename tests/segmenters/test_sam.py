@@ -17,7 +17,7 @@ from medfocus_pipeline.config import (
     ThresholdConfig,
 )
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.sam.pixels import in_frame, letterboxed, stretched
+from medfocus_pipeline.sam.sam_pixels import in_frame, letterboxed, stretched
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, model_id
 from medfocus_pipeline.segmenters.protocol import Segmenter
 from medfocus_pipeline.segmenters.threshold import ThresholdSegmenter

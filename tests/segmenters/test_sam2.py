@@ -5,8 +5,8 @@ from PIL import Image as PillowImage
 from medfocus_pipeline.config import MasksConfig, Runtime, Sam2Config
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.pixels import normalised
 from medfocus_pipeline.sam.sam2 import build_model, load_checkpoint
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.segmenters import find_weights, load_segmenter
 from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder
 from medfocus_pipeline.segmenters.sam2_segmenter import Sam2Segmenter

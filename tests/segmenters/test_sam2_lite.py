@@ -14,7 +14,7 @@ from medfocus_pipeline.datasets.phantoms.phantom import draw
 from medfocus_pipeline.errors import WeightsError
 from medfocus_pipeline.files import sha256
 from medfocus_pipeline.sam import sam2, sam2_lite
-from medfocus_pipeline.sam.pixels import normalised
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.segmenters import find_weights, load_segmenter
 from medfocus_pipeline.segmenters.sam2_decoder import PromptDecoder
 from medfocus_pipeline.training.checkpoint import save_weights

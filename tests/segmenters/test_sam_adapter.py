@@ -9,7 +9,7 @@ import pytest
 from medfocus_pipeline import segmentation
 from medfocus_pipeline.config import MasksConfig, Runtime, SamAdapterConfig
 from medfocus_pipeline.errors import WeightsError
-from medfocus_pipeline.sam.pixels import normalised
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.segmenters import find_weights, load_segmenter, model_id
 from medfocus_pipeline.segmenters.sam_adapter import (
     ADAPTER,

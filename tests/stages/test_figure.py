@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medfocus_pipeline.report.pictures import CANDIDATES
+from medfocus_pipeline.report.outlines import CANDIDATES
 from medfocus_pipeline.report.sheet import Answer, Example, draw_sheet, write_png
 from tests.stages.conftest import Medfocus
 

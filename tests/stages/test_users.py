@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from medfocus_pipeline.commands import progress
+from medfocus_pipeline.commands import output
 from tests.stages.conftest import Medfocus, draw, make_images
 
 ROOT = Path(__file__).parents[2]
@@ -82,9 +82,9 @@ def test_names_that_differ_at_their_ends_stay_apart_in_a_narrow_window(
 def test_a_long_name_leaves_the_progress_bar_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     narrow = Console(file=shown, force_terminal=True, width=80)
-    monkeypatch.setattr(progress, "err", narrow)
+    monkeypatch.setattr(output, "err", narrow)
     name = f"embedding {'a-name-of-a-model-that-goes-on-' * 4}its-end"
-    with progress.bar(name, 5) as advance:
+    with output.bar(name, 5) as advance:
         advance(3)
     last = [line for line in shown.getvalue().splitlines() if "3/5" in line][-1]
     assert "its-end" in last

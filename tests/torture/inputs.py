@@ -28,7 +28,7 @@ from medfocus_pipeline.config import (
 from medfocus_pipeline.datasets.card import load_card
 from medfocus_pipeline.datasets.listing import read_listing
 from medfocus_pipeline.datasets.readers import read_image
-from medfocus_pipeline.datasets.study import find_study
+from medfocus_pipeline.datasets.study_card import find_study
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.errors import MedFocusError
 from medfocus_pipeline.profiles import load_profile

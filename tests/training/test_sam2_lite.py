@@ -13,7 +13,7 @@ from medfocus_pipeline.config import Sam2Config
 from medfocus_pipeline.errors import ConfigError, MedFocusError, StoreError, WeightsError
 from medfocus_pipeline.files import sha256
 from medfocus_pipeline.sam import sam2, sam2_lite
-from medfocus_pipeline.sam.pixels import normalised
+from medfocus_pipeline.sam.sam_pixels import normalised
 from medfocus_pipeline.training import feature_cache, parallel, sam2_losses, sam2_prompts
 from medfocus_pipeline.training.feature_cache import MASK_SIDE, FeatureCache
 from medfocus_pipeline.training.loop import CHECKPOINT, RECIPE

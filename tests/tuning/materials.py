@@ -15,7 +15,7 @@ from medfocus_pipeline.config.tuning import FinetuneConfig, TuningConfig
 from medfocus_pipeline.encoders import find_weights, load_encoder
 from medfocus_pipeline.encoders.protocol import Encoder
 from medfocus_pipeline.features import FeatureTable
-from medfocus_pipeline.tuning.runs import Material
+from medfocus_pipeline.tuning.fitting import Material
 from medfocus_pipeline.tuning.sources import Pictures
 from medfocus_pipeline.tuning.tuned_runs import TunedRun, plan_tuned
 from medfocus_pipeline.weights import FileHashes

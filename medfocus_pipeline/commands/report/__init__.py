@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medfocus_pipeline.commands.progress import bar, human, say
+from medfocus_pipeline.commands.output import bar, human, say
 from medfocus_pipeline.commands.report.cells import Wrong, cells, surest_mistakes
 from medfocus_pipeline.commands.report.chapters import finetuning_chapter, gate_chapter
 from medfocus_pipeline.commands.report.duplicates import duplicates
@@ -27,7 +27,7 @@ from medfocus_pipeline.project.stores import encoder_label, masks_label
 from medfocus_pipeline.report.content import Gallery, Report, Tile
 from medfocus_pipeline.report.page import write_page
 from medfocus_pipeline.report.sampling import DEFAULT, Share, share
-from medfocus_pipeline.report.table import TableRow, heading
+from medfocus_pipeline.report.score_table import TableRow, heading
 from medfocus_pipeline.types import FeaturePart, FocusMode
 
 _CANDIDATES = "Candidates have a colour each, the best one orange."

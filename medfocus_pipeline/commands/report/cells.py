@@ -11,7 +11,7 @@ from medfocus_pipeline.evaluation.metrics import mean_score
 from medfocus_pipeline.evaluation.predictions import read_predictions
 from medfocus_pipeline.evaluation.runs import PlannedRun
 from medfocus_pipeline.report.content import RowDetail
-from medfocus_pipeline.report.table import heading
+from medfocus_pipeline.report.score_table import heading
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from medfocus_pipeline.commands.gate import gate_report
-from medfocus_pipeline.commands.progress import bar
+from medfocus_pipeline.commands.output import bar
 from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.commands.results_table import build
 from medfocus_pipeline.commands.tuned import recalls, tuned_cells
@@ -21,8 +21,8 @@ from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.tuned_results import REFERENCE, TunedNetwork, beside
 from medfocus_pipeline.report.content import Chapter, Drawing, Gallery, Section, Tile
 from medfocus_pipeline.report.gate import CAPTION, draw_curves, sections
-from medfocus_pipeline.report.pictures import encoded
-from medfocus_pipeline.report.table import TableRow
+from medfocus_pipeline.report.outlines import encoded
+from medfocus_pipeline.report.score_table import TableRow
 from medfocus_pipeline.report.tuned import draw_learning, search_sections, training_section
 
 _CURVES = (

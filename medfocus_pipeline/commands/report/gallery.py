@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from medfocus_pipeline.commands.progress import bar
+from medfocus_pipeline.commands.output import bar
 from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.commands.report.tiles import Tiles, percent
 from medfocus_pipeline.embedding import out_of_sight

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medfocus_pipeline.commands.progress import bar
+from medfocus_pipeline.commands.output import bar
 from medfocus_pipeline.commands.report.gallery import label_indices
 from medfocus_pipeline.commands.report.opened import Opened
 from medfocus_pipeline.commands.report.tiles import Tiles
@@ -13,8 +13,8 @@ from medfocus_pipeline.embedded import plain_rows
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.located import opened as opened_store
 from medfocus_pipeline.report.content import EmbeddingMap, Picture
-from medfocus_pipeline.report.layout import explained, layouts, perplexity
-from medfocus_pipeline.report.pictures import THUMBNAIL, encoded
+from medfocus_pipeline.report.outlines import THUMBNAIL, encoded
+from medfocus_pipeline.report.projection import explained, layouts, perplexity
 from medfocus_pipeline.report.sampling import stratified
 from medfocus_pipeline.types import FocusMode
 

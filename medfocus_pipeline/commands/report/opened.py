@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from medfocus_pipeline import embedding
 from medfocus_pipeline.commands import audit
 from medfocus_pipeline.commands.audit import Measured
-from medfocus_pipeline.commands.progress import bar
-from medfocus_pipeline.commands.report.rows import Rows, gather_rows
+from medfocus_pipeline.commands.output import bar
+from medfocus_pipeline.commands.report.table_rows import Rows, gather_rows
 from medfocus_pipeline.commands.scan import open_dataset
 from medfocus_pipeline.config import EmbedConfig
 from medfocus_pipeline.datasets.audit import AuditConfig

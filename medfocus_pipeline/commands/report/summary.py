@@ -6,7 +6,7 @@ import numpy as np
 
 from medfocus_pipeline.commands.report.gallery import Survey
 from medfocus_pipeline.commands.report.opened import Opened
-from medfocus_pipeline.commands.report.rows import Rows
+from medfocus_pipeline.commands.report.table_rows import Rows
 from medfocus_pipeline.commands.report.tiles import percent
 from medfocus_pipeline.datasets.audit import Audit, patients_warning
 from medfocus_pipeline.datasets.manifest_columns import NOT_MEDICAL
@@ -15,7 +15,7 @@ from medfocus_pipeline.datasets.subsets import Budget
 from medfocus_pipeline.errors import counted
 from medfocus_pipeline.project.stores import encoder_label, masks_label
 from medfocus_pipeline.report.content import Summary
-from medfocus_pipeline.report.table import TableCell, TableRow, heading
+from medfocus_pipeline.report.score_table import TableCell, TableRow, heading
 
 _NAMED = 3
 """Files, classes and rows that are named before the rest is counted."""

@@ -12,7 +12,7 @@ from medfocus_pipeline.masks.roi import choose_roi, iou
 from medfocus_pipeline.project.dataset import Dataset
 from medfocus_pipeline.project.regions import Region, Regions
 from medfocus_pipeline.report.content import Picture, Tile
-from medfocus_pipeline.report.pictures import (
+from medfocus_pipeline.report.outlines import (
     BEST,
     LINE,
     SIDE,

@@ -12,8 +12,8 @@ from medfocus_pipeline.datasets.phantoms import (
 from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy
 from medfocus_pipeline.datasets.phantoms.brain_tumours import Tumour
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose, pick
 from medfocus_pipeline.datasets.phantoms.exposure import expose
+from medfocus_pipeline.datasets.phantoms.painting import Phantom, compose, pick
 from medfocus_pipeline.types import Mask
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")

@@ -9,7 +9,7 @@ import numpy as np
 from medfocus_pipeline.datasets.phantoms import canvas
 from medfocus_pipeline.datasets.phantoms.brain_planes import Anatomy, Oval
 from medfocus_pipeline.datasets.phantoms.canvas import Frame, Window
-from medfocus_pipeline.datasets.phantoms.drawing import pick
+from medfocus_pipeline.datasets.phantoms.painting import pick
 from medfocus_pipeline.datasets.phantoms.shapes import ellipse
 from medfocus_pipeline.datasets.phantoms.textures import enlarged, noise
 from medfocus_pipeline.types import FloatArray, Mask

@@ -11,8 +11,8 @@ import numpy as np
 
 from medfocus_pipeline.datasets.phantoms import breast_tissue, canvas, shapes, textures
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose
 from medfocus_pipeline.datasets.phantoms.exposure import expose
+from medfocus_pipeline.datasets.phantoms.painting import Phantom, compose
 from medfocus_pipeline.types import FloatArray
 
 CLASSES = ("benign", "malignant", "normal")

@@ -19,8 +19,8 @@ from medfocus_pipeline.datasets.phantoms.chest_findings import (
     Finding,
     Opacity,
 )
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose
 from medfocus_pipeline.datasets.phantoms.exposure import expose
+from medfocus_pipeline.datasets.phantoms.painting import Phantom, compose
 from medfocus_pipeline.types import Mask
 
 _HEALTHY = "healthy"

@@ -14,8 +14,8 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 from scipy import ndimage
 
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
 from medfocus_pipeline.datasets.phantoms.exposure import font, levels
+from medfocus_pipeline.datasets.phantoms.painting import Phantom
 from medfocus_pipeline.types import FloatArray, Image, Mask
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import PIL.Image
 
-from medfocus_pipeline.datasets.phantoms import brain, breast, chest, pictures
-from medfocus_pipeline.datasets.phantoms.drawing import Painter, Phantom
+from medfocus_pipeline.datasets.phantoms import brain, breast, chest, other_pictures
+from medfocus_pipeline.datasets.phantoms.painting import Painter, Phantom
 from medfocus_pipeline.types import Image
 
 MEDICAL, OTHER = "medical", "non-medical"
@@ -22,7 +22,7 @@ _SIDES: dict[str, tuple[tuple[tuple[str, ...], Painter], ...]] = {
         (breast.CLASSES, breast.paint),
         (chest.CHEST_CLASSES, chest.paint_chest),
     ),
-    OTHER: ((pictures.CLASSES, pictures.paint),),
+    OTHER: ((other_pictures.CLASSES, other_pictures.paint),),
 }
 
 

@@ -7,9 +7,9 @@ from types import MappingProxyType
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from medfocus_pipeline.datasets.phantoms import brain, breast, chest, mixed, pictures
-from medfocus_pipeline.datasets.phantoms.drawing import Painter, Phantom
+from medfocus_pipeline.datasets.phantoms import brain, breast, chest, mixed, other_pictures
 from medfocus_pipeline.datasets.phantoms.machines import MACHINES, seen_by
+from medfocus_pipeline.datasets.phantoms.painting import Painter, Phantom
 from medfocus_pipeline.errors import ConfigError
 from medfocus_pipeline.seeding import generator
 
@@ -34,7 +34,7 @@ _PAINTERS: dict[str, tuple[tuple[str, ...], Painter]] = {
     "covid": (chest.COVID_CLASSES, chest.paint),
     "lungs": (chest.LUNGS_CLASSES, chest.paint),
     CHEST: (chest.CHEST_CLASSES, chest.paint_chest),
-    PICTURES: (pictures.CLASSES, pictures.paint),
+    PICTURES: (other_pictures.CLASSES, other_pictures.paint),
     MIXED: (mixed.CLASSES, mixed.paint),
 }
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms import folder as folders
 from medfocus_pipeline.datasets.phantoms.done import Row, place_of, read_done, rows_of, write_done
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
 from medfocus_pipeline.datasets.phantoms.folder import PhantomSet, Place
+from medfocus_pipeline.datasets.phantoms.painting import Phantom
 from medfocus_pipeline.datasets.phantoms.phantom import PICTURES, draw
 from medfocus_pipeline.datasets.readers import read_image
 from medfocus_pipeline.errors import DataError

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from medfocus_pipeline.datasets.phantoms import brain, brain_planes, brain_tumours
 from medfocus_pipeline.datasets.phantoms.brain_planes import PLANES
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.painting import Phantom
 from medfocus_pipeline.seeding import generator
 
 TUMOURS = tuple(label for label in brain.CLASSES if label != "notumor")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medfocus_pipeline.datasets.phantoms import breast
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.painting import Phantom
 from medfocus_pipeline.seeding import generator
 
 

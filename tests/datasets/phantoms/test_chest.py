@@ -10,7 +10,7 @@ from medfocus_pipeline.datasets.phantoms import chest, chest_anatomy, chest_find
 from medfocus_pipeline.datasets.phantoms.canvas import flat, posed
 from medfocus_pipeline.datasets.phantoms.chest_build import LEFT, RIGHT, build, outline
 from medfocus_pipeline.datasets.phantoms.chest_shadows import pixels
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom
+from medfocus_pipeline.datasets.phantoms.painting import Phantom
 from medfocus_pipeline.seeding import generator
 
 CARDS = Path(__file__).parents[3] / "data"

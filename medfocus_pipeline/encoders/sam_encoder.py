@@ -11,8 +11,8 @@ from medfocus_pipeline.encoders.image_model import Maps, image_model, in_grey_le
 from medfocus_pipeline.encoders.pooling import level_indices
 from medfocus_pipeline.encoders.tower import ImageTower
 from medfocus_pipeline.sam import sam2
-from medfocus_pipeline.sam.pixels import MEAN, STD, bicubic_picture, bicubic_square, spread
 from medfocus_pipeline.sam.sam_model import find_sam, image_size, load_sam
+from medfocus_pipeline.sam.sam_pixels import MEAN, STD, bicubic_picture, bicubic_square, spread
 from medfocus_pipeline.types import Image
 from medfocus_pipeline.weights import FileHashes, Weights
 from medfocus_pipeline.zoo import hub_label

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medfocus_pipeline.cli.common import distributed, open_, runtime_of
+from medfocus_pipeline.cli.context import distributed, open_, runtime_of
 from medfocus_pipeline.commands.options import (
     DEFAULT_CACHE,
     Address,

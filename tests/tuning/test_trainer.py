@@ -12,7 +12,7 @@ from medfocus_pipeline.tuning.batches import epoch_batches
 from medfocus_pipeline.tuning.members import Subset
 from medfocus_pipeline.tuning.network import build
 from medfocus_pipeline.tuning.sources import Source
-from medfocus_pipeline.tuning.training import Trainer
+from medfocus_pipeline.tuning.trainer import Trainer
 from tests.tuning.materials import material, table_of
 
 CONFIG = FinetuneConfig(

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 
 from medfocus_pipeline.report.content import Picture
-from medfocus_pipeline.report.pictures import (
+from medfocus_pipeline.report.outlines import (
     CANDIDATES,
     ROI,
     SIDE,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medfocus_pipeline.datasets.study import chosen_pairs, find_study, known_studies
+from medfocus_pipeline.datasets.study_card import chosen_pairs, find_study, known_studies
 from medfocus_pipeline.errors import ConfigError
 
 GOOD = """

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medfocus_pipeline.commands.options import validated
-from medfocus_pipeline.commands.progress import say
+from medfocus_pipeline.commands.output import say
 from medfocus_pipeline.config import EngineConfig, Frozen, Runtime, ThreadsConfig
 from medfocus_pipeline.datasets.reading import AS_FOUND, Reading
 from medfocus_pipeline.errors import ConfigError

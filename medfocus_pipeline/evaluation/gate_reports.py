@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.errors import DataError
 from medfocus_pipeline.evaluation.gate_methods import Method
-from medfocus_pipeline.gate.threshold import balanced_threshold
+from medfocus_pipeline.gate.balanced_threshold import balanced_threshold
 from medfocus_pipeline.heads.folds import folds, smallest_class
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.types import FloatArray, IntArray

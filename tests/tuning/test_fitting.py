@@ -12,8 +12,8 @@ from medfocus_pipeline.evaluation.runs import Outcome
 from medfocus_pipeline.tuning import course
 from medfocus_pipeline.tuning.batches import class_weights, epoch_batches
 from medfocus_pipeline.tuning.course import Epoch, Told
-from medfocus_pipeline.tuning.runs import CHECKPOINT, duration, tune
-from medfocus_pipeline.tuning.training import Trainer
+from medfocus_pipeline.tuning.fitting import CHECKPOINT, duration, tune
+from medfocus_pipeline.tuning.trainer import Trainer
 from medfocus_pipeline.tuning.tuned_runs import check_subsets
 from medfocus_pipeline.tuning.validation import balanced_loss, choosing_parts
 from tests.tuning.materials import FAST, RESNET, material, one_run, table_of

@@ -22,7 +22,7 @@ from medfocus_pipeline.tuning.members import Subset
 from medfocus_pipeline.tuning.network import build
 from medfocus_pipeline.tuning.search import search
 from medfocus_pipeline.tuning.sources import Pictures, Source
-from medfocus_pipeline.tuning.training import Trainer
+from medfocus_pipeline.tuning.trainer import Trainer
 from medfocus_pipeline.tuning.tuned_runs import TunedRun
 from medfocus_pipeline.types import JSON, IntArray
 

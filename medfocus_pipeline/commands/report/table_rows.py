@@ -17,7 +17,7 @@ from medfocus_pipeline.project.plans import Plan, plan
 from medfocus_pipeline.project.settings import Context
 from medfocus_pipeline.project.stores import Stores, encoder_label, locate_stores
 from medfocus_pipeline.project.tuned_results import TunedNetwork
-from medfocus_pipeline.report.table import NEEDS_WEIGHTS, ResultsTable, TableCell, TableRow
+from medfocus_pipeline.report.score_table import NEEDS_WEIGHTS, ResultsTable, TableCell, TableRow
 
 REFERENCE = "linear on original"
 """Label of the row that the others are tested against."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medfocus_pipeline.report.layout import explained, layouts, perplexity
+from medfocus_pipeline.report.projection import explained, layouts, perplexity
 from medfocus_pipeline.seeding import generator
 from medfocus_pipeline.vectors import normalise
 

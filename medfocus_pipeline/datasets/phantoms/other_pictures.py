@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from medfocus_pipeline.datasets.phantoms import canvas, shapes, textures
 from medfocus_pipeline.datasets.phantoms.canvas import Frame
-from medfocus_pipeline.datasets.phantoms.drawing import Phantom, compose
 from medfocus_pipeline.datasets.phantoms.exposure import levels
+from medfocus_pipeline.datasets.phantoms.painting import Phantom, compose
 from medfocus_pipeline.types import FloatArray, Image
 
 CLASSES = ("gradient", "scene", "shapes", "texture")
