@@ -103,8 +103,8 @@ def join(
         StoreError: an image has no embedding, or the stores do not belong together.
     """
     _check_alike(stores)
-    image_ids = manifest.image_ids
-    ids = [image_ids[row] for row in _rows(split)]
+    rows = rows_of(split)
+    ids = _ids(manifest, rows)
     features = read_features(stores, keys.focus, ids)
     pixels = pixel_hashes(stores[0], ids)
     for store in stores[1:]:
@@ -113,7 +113,7 @@ def join(
                 f"Embedding stores {stores[0].path.name} and {store.path.name} saw different "
                 "pixels of the same images. Remove them, then run: make embed"
             )
-    table = unembedded(manifest, split, dict(zip(ids, pixels, strict=True)), keys)
+    table = _table(manifest, split, rows, ids, pixels, keys)
     return replace(table, features=features, text=text, temperature=temperature, prompts=prompts)
 
 
@@ -129,13 +129,23 @@ def unembedded(
     Returns:
         As `join`; `features` is ``(n, 0, 0)``.
     """
-    rows = _rows(split)
-    image_ids, paths, patients = manifest.image_ids, manifest.paths, manifest.strings("group")
-    ids = [image_ids[row] for row in rows]
-    known = [pixels[image_id] for image_id in ids]
+    rows = rows_of(split)
+    ids = _ids(manifest, rows)
+    return _table(manifest, split, rows, ids, [pixels[image_id] for image_id in ids], keys)
+
+
+def _table(
+    manifest: Manifest,
+    split: Split,
+    rows: IntArray,
+    ids: list[str],
+    pixels: list[str],
+    keys: FeatureKeys,
+) -> FeatureTable:
+    paths, patients = manifest.paths, manifest.strings("group")
     train = np.flatnonzero(np.isin(rows, split.train))
     test = np.flatnonzero(np.isin(rows, split.test))
-    seen = {ids[row] for row in train} | {known[row] for row in train}
+    seen = {ids[row] for row in train} | {pixels[row] for row in train}
     return FeatureTable(
         dataset=manifest.name,
         image_ids=tuple(ids),
@@ -146,15 +156,20 @@ def unembedded(
         text=None,
         train=train,
         test=test,
-        clean=np.array([not {ids[row], known[row]} & seen for row in test], np.bool_),
+        clean=np.array([not {ids[row], pixels[row]} & seen for row in test], np.bool_),
         keys=keys,
-        groups=connected([ids, known, [patients[row] for row in rows]]),
+        groups=connected([ids, pixels, [patients[row] for row in rows]]),
     )
 
 
-def _rows(split: Split) -> IntArray:
-    """Of the manifest, in its order."""
+def rows_of(split: Split) -> IntArray:
+    """Rows of the manifest that a table is of, in their order, ``(n,) int64``."""
     return np.sort(np.concatenate([split.train, split.test]))
+
+
+def _ids(manifest: Manifest, rows: IntArray) -> list[str]:
+    image_ids = manifest.image_ids
+    return [image_ids[row] for row in rows]
 
 
 def _check_alike(stores: Sequence[Store]) -> None:

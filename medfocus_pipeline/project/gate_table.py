@@ -33,7 +33,7 @@ from medfocus_pipeline.evaluation.gate_reports import (
     MethodReport,
     reported,
 )
-from medfocus_pipeline.features import FeatureTable, focus_modes
+from medfocus_pipeline.features import FeatureTable, focus_modes, rows_of
 from medfocus_pipeline.files import disk_errors
 from medfocus_pipeline.gate.zero_shot import ZeroShot
 from medfocus_pipeline.project.filling import Filled
@@ -129,7 +129,7 @@ def gate_table(project: Project, config: GateConfig, *, medical: str | None) -> 
     if plan.note:
         raise ConfigError(f"{plan.label} {plan.note}. Name other --parts, or another --profile.")
     table = features(dataset, images.both, plan)
-    rows = np.sort(np.concatenate([images.both.train, images.both.test]))
+    rows = rows_of(images.both)
     splits = {name: np.flatnonzero(np.isin(rows, part)) for name, part in images.parts.items()}
     data = GateData(table.features, table.labels == index, splits, table.groups)
     return GateTable(data, table.image_ids, _zero_shot(dataset.card.gate, table))
