@@ -72,11 +72,11 @@ class Standardised:
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One logistic regression a seed."""
-
-        def fit(domains: Aligned, rows: IntArray, rng: np.random.Generator) -> Run:
-            return regression(domains, task.train(rows), self.config.head, rng)
-
-        return each_seed(task, subsets, seeds, fit)
+        head = self.config.head
+        return each_seed(
+            *(task, subsets, seeds),
+            lambda domains, train, _, rng: regression(domains, train, head, rng),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,11 @@ class Coral:
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One closed form and one logistic regression a seed."""
 
-        def fit(domains: Aligned, rows: IntArray, rng: np.random.Generator) -> Run:
+        def fit(
+            domains: Aligned, train: TrainingSet, rows: IntArray, rng: np.random.Generator
+        ) -> Run:
             aligned = recoloured(domains, task.domains[rows], added=self.config.added)
-            return regression(aligned, task.train(rows), self.config.head, rng)
+            return regression(aligned, train, self.config.head, rng)
 
         return each_seed(task, subsets, seeds, fit)
 
@@ -103,11 +105,10 @@ class Subspace:
 
     def adapt(self, task: Task, subsets: Sequence[IntArray], seeds: Sequence[int]) -> Adapted:
         """One pair of subspaces and one logistic regression a seed."""
-
-        def fit(domains: Aligned, rows: IntArray, rng: np.random.Generator) -> Run:
-            return self._fit(domains, task.train(rows), rng)
-
-        return each_seed(task, subsets, seeds, fit)
+        return each_seed(
+            *(task, subsets, seeds),
+            lambda domains, train, _, rng: self._fit(domains, train, rng),
+        )
 
     def _fit(self, domains: Aligned, train: TrainingSet, rng: np.random.Generator) -> Run:
         """The fewest axes with the least held-out loss; the fewest of all without a fold."""
@@ -133,20 +134,22 @@ def each_seed(
     task: Task,
     subsets: Sequence[IntArray],
     seeds: Sequence[int],
-    fit: Callable[[Aligned, IntArray, np.random.Generator], Run],
+    fit: Callable[[Aligned, TrainingSet, IntArray, np.random.Generator], Run],
 ) -> Adapted:
     """What the runs say of the test images.
 
     Args:
         task, subsets, seeds: as a method gets them.
-        fit: standardised domains, the rows of the source that they hold, and what is drawn from.
+        fit: standardised domains, what is learned from, its rows of the source, and what is
+            drawn from.
     """
     check(task)
     found = []
     for rows, rng in zip(subsets, generators(seeds), strict=True):
-        check_train(task.train(rows))
+        train = task.train(rows)
+        check_train(train)
         with single_threaded():
-            found.append(fit(standardised(task, rows), rows, rng))
+            found.append(fit(standardised(task, rows), train, rows, rng))
     first, _, _ = found[0]
     return Adapted(
         np.stack([fitted.predict_proba(one.test) for one, fitted, _ in found]).astype(np.float32),
