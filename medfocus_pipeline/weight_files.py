@@ -27,7 +27,8 @@ def model_type(config_file: Path, known: Sequence[str]) -> str:
     """
     kind = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
     if kind not in known:
-        raise ValueError(f"its model_type is {kind!r}, not one of {', '.join(known)}")
+        expected = f"one of {', '.join(known)}" if len(known) > 1 else repr(known[0])
+        raise ValueError(f"its model_type is {kind!r}, not {expected}")
     return str(kind)
 
 

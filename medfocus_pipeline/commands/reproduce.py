@@ -168,13 +168,9 @@ def _context(context: Context, rows: Sequence[Row]) -> Context:
     named = {"fit": first.fit, "encoder": first.encoder, "roi": first.roi}
     changes |= {name: value for name, value in named.items() if value}
     segmenter = {"segmenter": first.segmenter} if first.segmenter else {}
-    settings = context.settings.model_copy(
-        update={
-            "masks": profile.masks.model_copy(update=segmenter),
-            "embed": profile.embed.model_copy(update=changes),
-        }
+    return context.aside(
+        profile.embed.model_copy(update=changes), masks=profile.masks.model_copy(update=segmenter)
     )
-    return replace(context, settings=settings, passing=True)
 
 
 def _stage_one(context: Context, dataset: Dataset, runtime: Runtime) -> Stores:

@@ -31,7 +31,7 @@ class _Size:
             configuration names none.
         remedy: what to do about a corrupt checkpoint.
         side: of the square image that it takes, in pixels; None is as the YAML says.
-        bicubic: images are squeezed as `pixels.normalised` describes it.
+        bicubic: images are squeezed as `sam_pixels.normalised` describes it.
     """
 
     config: str

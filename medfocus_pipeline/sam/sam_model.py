@@ -3,11 +3,10 @@
 MedSAM is the same network with other weights, SAM-Adapter the same with layers between.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from medfocus_pipeline.tensors import FORMATS
-from medfocus_pipeline.weight_files import CONFIG, loading, pretrained
+from medfocus_pipeline.weight_files import CONFIG, loading, model_type, pretrained
 from medfocus_pipeline.weights import FileHashes, Weights, find_files
 
 if TYPE_CHECKING:
@@ -45,9 +44,7 @@ def load_sam(weights: Weights) -> Any:
     with loading(weights, "a SAM of Hugging Face"):
         from transformers import SamModel
 
-        kind = json.loads(weights.paths[CONFIG].read_text(encoding="utf-8")).get("model_type")
-        if kind != "sam":
-            raise ValueError(f"its model_type is {kind!r}, not 'sam'")
+        model_type(weights.paths[CONFIG], ("sam",))
         return pretrained(SamModel, weights)
 
 

@@ -55,7 +55,7 @@ class Losses:
 
     Attributes:
         total: what is minimised.
-        figures: name -> mean over the prompts it is about; see `sam2_lite.COLUMNS`.
+        figures: name -> mean over the prompts it is about; see `sam2_run.COLUMNS`.
     """
 
     total: "Tensor"

@@ -79,7 +79,7 @@ def region_scores(
         target: ``(h, w) bool``, not empty.
         centroid: click at the mask's centroid, as a user would; else at its innermost point.
         grid: clicks along each side of a grid over the image; 0 is none.
-        bicubic: as for `pixels.normalised`.
+        bicubic: as for `sam_pixels.normalised`.
     """
     import torch
 

@@ -54,7 +54,7 @@ _FINDINGS = {
 
 
 _SPICULATED = 0.02
-"""Spikes, see `canvas.blob`, from which on a mass grows into the tissue around it."""
+"""Spikes, see `shapes.blob`, from which on a mass grows into the tissue around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class _Mass:
         centre: (x, y).
         radii: half width and half height.
         angle: turn, in radians.
-        wobble: see `canvas.blob`.
-        spikes: see `canvas.blob`.
+        wobble: see `shapes.blob`.
+        spikes: see `shapes.blob`.
         contrast: brightness against the tissue around, usually negative.
         rim: brightness of the border against the tissue.
         behind: brightness below: negative is a shadow, positive an enhancement.
