@@ -10,8 +10,8 @@ from medfocus_pipeline.adaptation.alignment import Coral, Standardised, Subspace
 from medfocus_pipeline.adaptation.alone import Alone
 from medfocus_pipeline.adaptation.label_shift import LabelShift
 from medfocus_pipeline.adaptation.protocol import Adapted, Method, Task
+from medfocus_pipeline.config import method_config
 from medfocus_pipeline.config.adaptation import AdaptationConfig
-from medfocus_pipeline.errors import ConfigError, did_you_mean
 
 __all__ = ["METHODS", "Adapted", "Method", "MethodEntry", "Task", "make_method", "named"]
 
@@ -58,10 +58,5 @@ def named(name: str) -> AdaptationConfig:
     Raises:
         ConfigError: there is no such method.
     """
-    if name not in METHODS:
-        raise ConfigError(
-            f"There is no method {name!r}.{did_you_mean(name, METHODS)} Known methods: "
-            f"{', '.join(METHODS)}."
-        )
-    made: TypeAdapter[AdaptationConfig] = TypeAdapter(AdaptationConfig)
-    return made.validate_python({"name": name})
+    union: TypeAdapter[AdaptationConfig] = TypeAdapter(AdaptationConfig)
+    return method_config(union, name, METHODS, what="method")

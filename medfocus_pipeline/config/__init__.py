@@ -9,6 +9,7 @@ from medfocus_pipeline.config.base import (
     RayConfig,
     Runtime,
     ThreadsConfig,
+    method_config,
     problems,
 )
 from medfocus_pipeline.config.encoders import (
@@ -123,5 +124,6 @@ __all__ = [
     "VisionConfig",
     "ZeroShotConfig",
     "installed",
+    "method_config",
     "problems",
 ]

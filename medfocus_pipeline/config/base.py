@@ -1,12 +1,15 @@
 """What every configuration is: frozen; and how a stage runs, which changes no numbers."""
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from medfocus_pipeline.errors import did_you_mean
+from medfocus_pipeline.errors import ConfigError, did_you_mean
 from medfocus_pipeline.types import Device
+
+Chosen = TypeVar("Chosen")
 
 
 class Frozen(BaseModel):
@@ -66,6 +69,28 @@ class Runtime(Frozen):
             return self
         device: Device = "cpu" if self.device == "cpu" else "auto"
         return self.model_copy(update={"engine": ThreadsConfig(), "device": device})
+
+
+def method_config(
+    union: TypeAdapter[Chosen], name: str, known: Collection[str], *, what: str
+) -> Chosen:
+    """The configuration of a method with its defaults.
+
+    Args:
+        union: of the configurations, which their names tell apart.
+        name: of the method.
+        known: names of all of them.
+        what: a method is called in the message.
+
+    Raises:
+        ConfigError: there is no such method; the known ones are listed.
+    """
+    if name not in known:
+        raise ConfigError(
+            f"There is no {what} {name!r}.{did_you_mean(name, known)} Known methods: "
+            f"{', '.join(known)}."
+        )
+    return union.validate_python({"name": name})
 
 
 def _nearest(problem: Any) -> str:

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from medfocus_pipeline.config import OneClassConfig
-from medfocus_pipeline.errors import ConfigError, did_you_mean
+from medfocus_pipeline.config import OneClassConfig, method_config
 from medfocus_pipeline.gate.deep_svdd import DeepSvddMethod
 from medfocus_pipeline.gate.mahalanobis import MahalanobisMethod
 from medfocus_pipeline.gate.neighbours import NeighboursMethod
@@ -50,10 +49,5 @@ def default_config(name: str) -> OneClassConfig:
     Raises:
         ConfigError: there is no such method; the known ones are listed.
     """
-    if name not in ONE_CLASS:
-        raise ConfigError(
-            f"There is no one-class method {name!r}.{did_you_mean(name, ONE_CLASS)} Known methods: "
-            f"{', '.join(ONE_CLASS)}."
-        )
-    made: TypeAdapter[OneClassConfig] = TypeAdapter(OneClassConfig)
-    return made.validate_python({"name": name})
+    union: TypeAdapter[OneClassConfig] = TypeAdapter(OneClassConfig)
+    return method_config(union, name, ONE_CLASS, what="one-class method")
